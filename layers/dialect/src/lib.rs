@@ -1,0 +1,1 @@
+//! Wire dialects of uni-api: intermediate form, codecs and framing, without I/O.

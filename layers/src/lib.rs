@@ -1,0 +1,1 @@
+//! The tower layers of uni-api, one concern per file.

@@ -1,0 +1,1 @@
+//! The uni-api gateway: assembly of the layers into one program.
