@@ -1,0 +1,228 @@
+//! Reads the streamed answers of Anthropic.
+
+use serde_json::Value;
+
+use super::wire::{Block, Citation, Delta, Envelope, Tally};
+use crate::framing::sse::Frame;
+use crate::ir::{self, Error, Event, FinishReason};
+use crate::{Correspondence, DecodeEvents, Malformed, names};
+
+/// Reads events; whole answers are read block by block with the same functions.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    correspondence: Correspondence,
+    seed: String,
+    tally: Tally,
+    calls: usize,
+    /// Content blocks under way, by the upstream's index.
+    open: Vec<(u64, Open)>,
+    finish: Option<(FinishReason, String, Option<String>)>,
+    ended: bool,
+}
+
+/// A content block under way that needs an end.
+#[derive(Debug)]
+enum Open {
+    /// A tool call, with the arguments that stood in its start.
+    Call { index: usize, initial: String, any: bool },
+    /// The answer itself, wrapped in a tool call.
+    Answer { initial: String, any: bool },
+}
+
+impl Decoder {
+    pub(crate) fn new(correspondence: Correspondence) -> Self {
+        Self { correspondence, ..Self::default() }
+    }
+
+    fn event(&mut self, event: &Envelope<'_>, out: &mut Vec<Event>) {
+        match event.kind.text() {
+            "message_start" => {
+                let Some(message) = &event.message.0 else { return };
+                self.start(message, out);
+            }
+            "content_block_start" => {
+                if let Some(block) = &event.content_block.0 {
+                    self.open(event.index.0, block, out);
+                }
+            }
+            "content_block_delta" => {
+                if let Some(delta) = &event.delta.0 {
+                    self.delta(event.index.0, delta, out);
+                }
+            }
+            "content_block_stop" => self.close(event.index.0, out),
+            "message_delta" => {
+                if let Some(delta) = &event.delta.0 {
+                    self.stop(delta.stop_reason.full(), delta.stop_sequence.owned());
+                }
+                if let Some(usage) = &event.usage.0 {
+                    self.tally.add(usage);
+                    out.push(Event::Usage(self.tally.normal()));
+                }
+            }
+            "message_stop" => self.end(out),
+            "ping" => out.push(Event::KeepAlive),
+            // Kinds to come.
+            _ => {}
+        }
+    }
+
+    pub(crate) fn start(&mut self, message: &super::wire::Message<'_>, out: &mut Vec<Event>) {
+        self.seed = message.id.text().to_owned();
+        out.push(Event::Start { id: message.id.owned(), model: message.model.owned(), created: None });
+        if let Some(usage) = &message.usage.0 {
+            self.tally.add(usage);
+            out.push(Event::Usage(self.tally.normal()));
+        }
+        self.stop(message.stop_reason.full(), message.stop_sequence.owned());
+    }
+
+    fn stop(&mut self, reason: Option<&str>, sequence: Option<String>) {
+        if let Some(raw) = reason {
+            self.finish = Some((FinishReason::from_anthropic(raw), raw.to_owned(), sequence));
+        }
+    }
+
+    pub(crate) fn open(&mut self, index: u64, block: &Block<'_>, out: &mut Vec<Event>) {
+        let push = |text: &str, out: &mut Vec<Event>, event: fn(String) -> Event| {
+            if !text.is_empty() {
+                out.push(event(text.to_owned()));
+            }
+        };
+        match block.kind.text() {
+            "text" => {
+                push(block.text.text(), out, Event::Text);
+                out.extend(block.citations.0.iter().map(citation));
+            }
+            "thinking" => {
+                push(block.thinking.text(), out, Event::Thinking);
+                push(block.signature.text(), out, Event::ThinkingSignature);
+            }
+            "redacted_thinking" => push(block.data.text(), out, Event::RedactedThinking),
+            "tool_use" => {
+                let initial = block.arguments().to_owned();
+                if self.correspondence.answer_tool.as_deref() == block.name.full()
+                    && block.name.full().is_some()
+                {
+                    self.open.push((index, Open::Answer { initial, any: false }));
+                    return;
+                }
+                let place = self.calls;
+                self.calls += 1;
+                let id = block.id.owned().unwrap_or_else(|| names::call_id(&self.seed, place));
+                let name = self.correspondence.tool(block.name.text()).to_owned();
+                out.push(Event::ToolStart { index: place, id, name, signature: None });
+                self.open.push((index, Open::Call { index: place, initial, any: false }));
+            }
+            // Tools that run at the provider, and their results, are not for the client to answer.
+            _ => {}
+        }
+    }
+
+    fn delta(&mut self, index: u64, delta: &Delta<'_>, out: &mut Vec<Event>) {
+        let push = |text: &str, out: &mut Vec<Event>, event: fn(String) -> Event| {
+            if !text.is_empty() {
+                out.push(event(text.to_owned()));
+            }
+        };
+        match delta.kind.text() {
+            "text_delta" => push(delta.text.text(), out, Event::Text),
+            "thinking_delta" => push(delta.thinking.text(), out, Event::Thinking),
+            "signature_delta" => push(delta.signature.text(), out, Event::ThinkingSignature),
+            "citations_delta" => out.extend(delta.citation.0.as_ref().map(citation)),
+            "input_json_delta" => {
+                // An empty fragment always comes first.
+                let Some(fragment) = delta.partial_json.owned() else { return };
+                match self.open.iter_mut().rev().find(|(open, _)| *open == index) {
+                    Some((_, Open::Call { index, any, .. })) => {
+                        *any = true;
+                        out.push(Event::ToolArgs { index: *index, fragment });
+                    }
+                    Some((_, Open::Answer { any, .. })) => {
+                        *any = true;
+                        out.push(Event::Text(fragment));
+                    }
+                    None => {}
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn close(&mut self, index: u64, out: &mut Vec<Event>) {
+        let Some(place) = self.open.iter().rposition(|(open, _)| *open == index) else { return };
+        let whole = |initial: String| if initial.is_empty() { "{}".to_owned() } else { initial };
+        match self.open.remove(place).1 {
+            Open::Call { index, initial, any } => {
+                if !any {
+                    out.push(Event::ToolArgs { index, fragment: whole(initial) });
+                }
+                out.push(Event::ToolEnd { index });
+            }
+            Open::Answer { initial, any } => {
+                if !any {
+                    out.push(Event::Text(whole(initial)));
+                }
+            }
+        }
+    }
+
+    /// Ends the answer after its terminal marker.
+    pub(crate) fn end(&mut self, out: &mut Vec<Event>) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        while let Some((index, _)) = self.open.first() {
+            self.close(*index, out);
+        }
+        let (reason, raw, stop_sequence) = match self.finish.take() {
+            Some((reason, raw, sequence)) => (reason, Some(raw), sequence),
+            None => (FinishReason::Stop, None, None),
+        };
+        let reason = match reason {
+            // The call was only the wrapping of the answer.
+            FinishReason::ToolCalls if self.calls == 0 => FinishReason::Stop,
+            FinishReason::Stop if self.calls > 0 => FinishReason::ToolCalls,
+            reason => reason,
+        };
+        out.push(Event::Finish { reason, raw, stop_sequence });
+    }
+}
+
+impl DecodeEvents for Decoder {
+    fn decode(&mut self, frame: Frame<'_>, out: &mut Vec<Event>) -> Result<(), Malformed> {
+        let payload = frame.payload();
+        if self.ended {
+            return Ok(());
+        }
+        // Some relays close streams with OpenAI's marker.
+        if payload.is_empty() || payload == b"[DONE]" {
+            out.push(Event::KeepAlive);
+            return Ok(());
+        }
+        match Envelope::read(payload) {
+            Ok(Some(event)) => self.event(&event, out),
+            Ok(None) => return Err(Malformed::new("upstream sent an event that is no message event")),
+            Err(error) => {
+                self.ended = true;
+                out.push(Event::Error(error));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<Event>) {
+        if !std::mem::replace(&mut self.ended, true) {
+            out.push(Event::Error(Error::truncated()));
+        }
+    }
+}
+
+fn citation(citation: &Citation<'_>) -> Event {
+    Event::Citation(ir::Citation {
+        url: citation.url.owned(),
+        title: citation.title.owned().or_else(|| citation.document_title.owned()),
+        cited_text: citation.cited_text.owned(),
+        raw: Value::Null,
+    })
+}

@@ -1,0 +1,218 @@
+//! The borrowed shapes of Anthropic answers.
+//!
+//! One shape serves all stream events and whole messages: their fields do not collide.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::error_body;
+use crate::ir::{Error, Usage};
+use crate::lenient::{Count, List, Obj, Str};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Envelope<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(crate) kind: Str<'a>,
+    pub(crate) index: Count,
+    /// `message_start`
+    #[serde(borrow)]
+    pub(crate) message: Obj<Message<'a>>,
+    /// `content_block_start`
+    #[serde(borrow)]
+    pub(crate) content_block: Obj<Block<'a>>,
+    /// `content_block_delta` and `message_delta`
+    #[serde(borrow)]
+    pub(crate) delta: Obj<Delta<'a>>,
+    /// `message_delta`
+    pub(crate) usage: Obj<WireUsage>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads an event's payload. The error is the one that it reports itself.
+    pub(crate) fn read(payload: &'a [u8]) -> Result<Option<Self>, Error> {
+        match serde_json::from_slice::<Obj<Envelope<'a>>>(payload) {
+            Ok(Obj(Some(event))) if event.kind.text() != "error" && event.kind.full().is_some() => {
+                Ok(Some(event))
+            }
+            // Google wraps the errors of its Anthropic models in its own shapes, without a type.
+            _ => error_of(payload).map_or(Ok(None), Err),
+        }
+    }
+}
+
+pub(crate) fn error_of(payload: &[u8]) -> Option<Error> {
+    error_body::in_band(&serde_json::from_slice(payload).ok()?)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Message<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(crate) kind: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) id: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) model: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) content: List<Block<'a>>,
+    #[serde(borrow)]
+    pub(crate) stop_reason: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) stop_sequence: Str<'a>,
+    pub(crate) usage: Obj<WireUsage>,
+    /// `count_tokens` answers with this alone.
+    pub(crate) input_tokens: Option<Count>,
+}
+
+impl<'a> Message<'a> {
+    /// Reads a whole answer. The error is the one that it reports itself.
+    pub(crate) fn read(body: &'a [u8]) -> Result<Option<Self>, Error> {
+        match serde_json::from_slice::<Obj<Message<'a>>>(body) {
+            Ok(Obj(Some(message))) if message.kind.text() == "message" || message.input_tokens.is_some() => {
+                Ok(Some(message))
+            }
+            _ => error_of(body).map_or(Ok(None), Err),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Block<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(crate) kind: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) text: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) thinking: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) signature: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) data: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) id: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) name: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(crate) citations: List<Citation<'a>>,
+}
+
+impl Block<'_> {
+    /// The arguments of a call as JSON text; empty when there are none.
+    pub(crate) fn arguments(&self) -> &str {
+        match self.input.map(RawValue::get) {
+            Some(json) if json.starts_with('{') && json[1..json.len() - 1].trim().is_empty() => "",
+            Some(json) if json.starts_with('{') => json,
+            _ => "",
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Delta<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(crate) kind: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) text: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) thinking: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) signature: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) partial_json: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) citation: Obj<Citation<'a>>,
+    #[serde(borrow)]
+    pub(crate) stop_reason: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) stop_sequence: Str<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Citation<'a> {
+    #[serde(borrow)]
+    pub(crate) url: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) title: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) document_title: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) cited_text: Str<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct WireUsage {
+    input_tokens: Count,
+    cache_creation_input_tokens: Count,
+    cache_read_input_tokens: Count,
+    output_tokens: Count,
+    cache_creation: Obj<CacheCreation>,
+    output_tokens_details: Obj<OutputDetails>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct CacheCreation {
+    ephemeral_5m_input_tokens: Count,
+    ephemeral_1h_input_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct OutputDetails {
+    thinking_tokens: Count,
+}
+
+/// Anthropic's own counts, gathered over the events of a stream.
+///
+/// Totals can only be formed from gathered parts: the last event often repeats the output alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    fresh: u64,
+    read: u64,
+    write: u64,
+    write_1h: u64,
+    output: u64,
+    thinking: u64,
+}
+
+impl Tally {
+    /// Takes over a report; counts are cumulative, and absent ones stand.
+    pub(crate) fn add(&mut self, wire: &WireUsage) {
+        let creation = wire.cache_creation.0.as_ref();
+        let short = creation.map_or(0, |creation| creation.ephemeral_5m_input_tokens.0);
+        let long = creation.map_or(0, |creation| creation.ephemeral_1h_input_tokens.0);
+        let thinking = wire.output_tokens_details.0.as_ref().map_or(0, |details| details.thinking_tokens.0);
+        for (field, value) in [
+            (&mut self.fresh, wire.input_tokens.0),
+            (&mut self.read, wire.cache_read_input_tokens.0),
+            (&mut self.write, wire.cache_creation_input_tokens.0.max(short.saturating_add(long))),
+            (&mut self.write_1h, long),
+            (&mut self.output, wire.output_tokens.0),
+            (&mut self.thinking, thinking),
+        ] {
+            if value > 0 {
+                *field = value;
+            }
+        }
+    }
+
+    /// The counts in normal form.
+    pub(crate) fn normal(&self) -> Usage {
+        Usage {
+            input_total: self.fresh.saturating_add(self.read).saturating_add(self.write),
+            cached_read: self.read,
+            cache_write: self.write,
+            cache_write_1h: self.write_1h,
+            output_total: self.output,
+            reasoning: self.thinking,
+            ..Usage::default()
+        }
+    }
+}

@@ -1,0 +1,551 @@
+//! Reads any provider's words for a failure into one [`Error`].
+//!
+//! Providers agree on nothing here: objects, strings, arrays, HTML pages, errors inside answers with status 200. The
+//! HTTP status is believed when it is a failure; otherwise the status is inferred from codes, types and, last, words.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::ir::{Error, ErrorKind};
+
+/// Longest message that is passed on, in bytes.
+const MESSAGE_LIMIT: usize = 2048;
+/// How much of a body is read.
+const BODY_LIMIT: usize = 64 * 1024;
+/// How much of a page that is not JSON is shown.
+const PAGE_LIMIT: usize = 300;
+
+/// Normalises the body of a failed answer. `status` is the HTTP status; of a 2xx the real one is inferred.
+///
+/// The message is bounded (2 KiB) and free of keys. `retry_after` holds a hint that the body itself gives.
+pub fn normalise(status: StatusCode, body: &[u8]) -> Error {
+    let body = &body[..body.len().min(BODY_LIMIT)];
+    if let Ok(value) = serde_json::from_slice::<Value>(body) {
+        if let Some(error) = read(&value, Some(status)) {
+            return error;
+        }
+        return build(status, &Found::default());
+    }
+    let page = strip_markup(&String::from_utf8_lossy(body));
+    let found = Found { message: page, ..Found::default() };
+    build(infer(status, &found), &found)
+}
+
+/// The error that an answer with status 200 carries in itself, in any of the known shapes; `None` when it is none.
+pub(crate) fn in_band(value: &Value) -> Option<Error> {
+    read(value, None)
+}
+
+/// What could be found of an error.
+#[derive(Debug, Default)]
+struct Found {
+    message: String,
+    kind: String,
+    code: String,
+    param: Option<String>,
+    /// A status that the error itself names.
+    status: Option<u16>,
+    retry: Option<Duration>,
+}
+
+/// Reads an error out of JSON. With a failed HTTP status anything that holds a message will do; without one
+/// (`outer` is `None`) only shapes that cannot be part of a good answer.
+fn read(value: &Value, outer: Option<StatusCode>) -> Option<Error> {
+    let value = match value {
+        Value::Array(list) => list.iter().find(|element| element.get("error").is_some())?,
+        other => other,
+    };
+    let found = find(value, outer.is_some_and(|status| !status.is_success()))?;
+    let status = outer.filter(|status| !status.is_success());
+    let status = match status {
+        Some(status) => status,
+        None => infer(StatusCode::OK, &found),
+    };
+    Some(build(status, &found))
+}
+
+fn find(value: &Value, failed: bool) -> Option<Found> {
+    let object = value.as_object()?;
+    if let Some(error) = object.get("error")
+        && let Some(mut found) = find_error(error)
+    {
+        // xAI: {"code": "...", "error": "text"}
+        if found.code.is_empty() {
+            found.code = word(object.get("code"));
+        }
+        return Some(found);
+    }
+    if let Some(base) = object.get("base_resp") {
+        let code = base.get("status_code").and_then(Value::as_i64).unwrap_or(0);
+        if code != 0 {
+            let status = match code {
+                1004 | 2049 => Some(401),
+                1002 | 1008 | 1039 | 2056 => Some(429),
+                1001 => Some(504),
+                1026 | 1027 | 1042 | 2013 => Some(400),
+                _ => None,
+            };
+            let message = word(base.get("status_msg"));
+            return Some(Found { message, code: code.to_string(), status, ..Found::default() });
+        }
+    }
+    let says_error = object.get("object").and_then(Value::as_str) == Some("error")
+        || object.get("type").and_then(Value::as_str) == Some("error");
+    if says_error {
+        return Some(flat(value));
+    }
+    if let Some(error) = object
+        .get("choices")
+        .and_then(Value::as_array)
+        .and_then(|choices| choices.iter().find_map(|choice| find_error(choice.get("error")?)))
+    {
+        return Some(error);
+    }
+    if let Some(errors) = object.get("errors").and_then(Value::as_array)
+        && let Some(found) = errors.iter().find_map(find_error)
+        && (failed || object.get("success") == Some(&Value::Bool(false)))
+    {
+        return Some(found);
+    }
+    let answers = ["choices", "content", "candidates", "output", "data", "id", "usage", "delta"];
+    if !failed && answers.iter().any(|key| object.contains_key(*key)) {
+        return None;
+    }
+    // With a good status only `detail` alone is plain; with a bad one any message is.
+    let keys: &[&str] = if failed {
+        &["message", "Message", "detail", "msg", "error_description", "external_model_message", "title"]
+    } else {
+        &["detail"]
+    };
+    let spoken = keys.iter().any(|key| object.get(*key).is_some_and(|value| !is_blank(value)));
+    spoken.then(|| flat(value))
+}
+
+/// Reads the value of `error`, which is an object, a string, or an array of such. Empty ones are no errors: some
+/// providers send the object in every answer.
+fn find_error(error: &Value) -> Option<Found> {
+    match error {
+        Value::String(text) if !text.trim().is_empty() => {
+            Some(Found { message: text.clone(), ..Found::default() })
+        }
+        Value::Array(list) => list.iter().find_map(find_error),
+        Value::Object(object) if !object.values().all(is_blank) => Some(flat(error)),
+        _ => None,
+    }
+}
+
+/// Reads an object whose fields are the error's.
+fn flat(error: &Value) -> Found {
+    let get = |keys: &[&str]| {
+        keys.iter().map(|key| error.get(*key)).find(|value| value.is_some_and(|v| !is_blank(v))).flatten()
+    };
+    let mut found = Found {
+        message: get(&[
+            "message",
+            "Message",
+            "detail",
+            "msg",
+            "error_description",
+            "external_model_message",
+            "error",
+            "title",
+        ])
+        .map(|value| match value {
+            Value::String(text) => text.clone(),
+            Value::Object(inner) if inner.contains_key("message") => word(inner.get("message")),
+            other => other.to_string(),
+        })
+        .unwrap_or_default(),
+        kind: word(get(&["type", "status", "__type"])),
+        code: word(get(&["code", "error_code", "statusCode"])),
+        param: error.get("param").and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned),
+        status: None,
+        retry: retry_info(error),
+    };
+    // A code that is a status (OpenRouter, Gemini, vLLM) is the truest hint of all.
+    found.status = found.code.parse().ok().filter(|status| (400..600).contains(status));
+    if found.status.is_some() {
+        found.code.clear();
+    }
+    // OpenRouter wraps the provider's own words.
+    if let Some(raw) = error.get("metadata").and_then(|data| data.get("raw")).and_then(Value::as_str)
+        && !raw.is_empty()
+        && found.message == "Provider returned error"
+    {
+        found.message = format!("{}: {raw}", found.message);
+    }
+    found
+}
+
+/// Google's `RetryInfo` among the details.
+fn retry_info(error: &Value) -> Option<Duration> {
+    error.get("details")?.as_array()?.iter().find_map(|detail| {
+        let delay = detail.get("retryDelay")?.as_str()?;
+        duration(delay)
+    })
+}
+
+fn word(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.trim().is_empty(),
+        Value::Array(list) => list.iter().all(is_blank),
+        Value::Object(object) => object.values().all(is_blank),
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::Bool(flag) => !flag,
+    }
+}
+
+/// The status of an error: the HTTP status when that failed, else what code, type and words imply, else 502.
+fn infer(status: StatusCode, found: &Found) -> StatusCode {
+    if !status.is_success() {
+        return status;
+    }
+    if let Some(status) = found.status.and_then(|status| StatusCode::from_u16(status).ok()) {
+        return status;
+    }
+    let by_word = [found.code.as_str(), found.kind.as_str()].into_iter().find_map(|word| {
+        let word = word.to_ascii_lowercase();
+        let has = |part: &str| word.contains(part);
+        Some(match word.as_str() {
+            "" => return None,
+            _ if has("overloaded") => 529,
+            _ if has("unavailable") => 503,
+            _ if has("rate_limit") || has("ratelimit") || has("quota") || has("resource_exhausted") => 429,
+            _ if has("throttl") || has("billing_hard_limit") || has("too_many_requests") => 429,
+            _ if has("billing") || has("overdue") => 402,
+            _ if has("invalid_api_key") || has("authentication") || has("unauth") => 401,
+            _ if has("permission") || has("forbidden") => 403,
+            _ if has("not_found") || has("notfound") => 404,
+            _ if has("too_large") => 413,
+            _ if has("timeout") || has("deadline") => 504,
+            _ if has("invalid") || has("unsupported_") || has("context_length") || has("bad_request") => 400,
+            _ if has("badrequest") || has("content_filter") || has("failed_precondition") => 400,
+            _ if has("api_error") || has("server_error") || has("internal") => 500,
+            _ => return None,
+        })
+    });
+    let by_text = || {
+        let text = found.message.to_ascii_lowercase();
+        let has = |part: &str| text.contains(part);
+        Some(if has("rate limit") || has("too many requests") {
+            429
+        } else if has("overloaded") {
+            529
+        } else if has("api key") && (has("invalid") || has("not valid") || has("incorrect")) {
+            401
+        } else if has("context length") || has("maximum context") {
+            400
+        } else {
+            return None;
+        })
+    };
+    let status = by_word.or_else(by_text).unwrap_or(502);
+    StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY)
+}
+
+fn build(status: StatusCode, found: &Found) -> Error {
+    let status = if status.is_success() { StatusCode::BAD_GATEWAY } else { status };
+    let message = scrub(found.message.trim());
+    let retry_after = found.retry.or_else(|| retry_text(&message));
+    let message = if message.is_empty() { format!("upstream answered {status}") } else { message };
+    Error {
+        status,
+        kind: ErrorKind::of(status),
+        message: bounded(message, MESSAGE_LIMIT),
+        // The type is the more telling word where there is no code (overloaded_error, RESOURCE_EXHAUSTED).
+        code: [&found.code, &found.kind]
+            .into_iter()
+            .find(|word| !word.is_empty() && *word != "error")
+            .map(|word| bounded(scrub(word), 128)),
+        param: found.param.clone().map(|param| bounded(param, 256)),
+        retry_after,
+    }
+}
+
+/// Cuts a text at a character boundary.
+fn bounded(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        let mut end = limit;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+    }
+    text
+}
+
+/// The words of a page without its tags.
+fn strip_markup(page: &str) -> String {
+    let mut text = String::new();
+    let mut inside = false;
+    for letter in page.chars() {
+        match letter {
+            '<' => inside = true,
+            '>' if inside => {
+                inside = false;
+                text.push(' ');
+            }
+            _ if inside => {}
+            letter if letter.is_whitespace() || letter.is_control() => {
+                if !text.ends_with(' ') {
+                    text.push(' ');
+                }
+            }
+            letter => text.push(letter),
+        }
+        if text.len() > 4 * PAGE_LIMIT {
+            break;
+        }
+    }
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    bounded(words.join(" "), PAGE_LIMIT)
+}
+
+/// Hides what looks like a credential: values of `key=` and `token=`, words that follow `Bearer`, and tokens with
+/// the prefixes that providers give theirs. Messages and logs may carry the result.
+pub fn scrub(text: &str) -> String {
+    const PREFIXES: [&str; 9] = ["sk-", "sk_", "AIza", "gsk_", "xai-", "AKIA", "ya29.", "AQ.", "hf_"];
+    const PARAMETERS: [&str; 7] =
+        ["key=", "token=", "secret=", "api-key:", "api_key:", "x-api-key:", "Bearer "];
+    let is_secret = |letter: char| letter.is_ascii_alphanumeric() || "-_.*%~+/=".contains(letter);
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let fresh = !clean.ends_with(|letter: char| letter.is_ascii_alphanumeric());
+        let named = PARAMETERS
+            .iter()
+            .find(|name| rest.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name)));
+        let (kept, secret) = if let Some(name) = named {
+            let value = &rest[name.len()..];
+            let gap = value.len() - value.trim_start_matches([' ', '"', '\'']).len();
+            let value = &value[gap..];
+            let end = value.find(|letter| !is_secret(letter) || letter == '&').unwrap_or(value.len());
+            // "Bearer token" in prose is no secret.
+            (name.len() + gap, if end >= 6 { end } else { 0 })
+        } else if fresh && PREFIXES.iter().any(|prefix| rest.starts_with(prefix)) {
+            let end = rest.find(|letter| !is_secret(letter)).unwrap_or(rest.len());
+            (0, if end >= 12 { end } else { 0 })
+        } else {
+            (0, 0)
+        };
+        clean.push_str(&rest[..kept]);
+        if secret > 0 {
+            clean.push_str("[hidden]");
+            rest = &rest[kept + secret..];
+        } else if kept > 0 {
+            rest = &rest[kept..];
+        } else {
+            clean.push(first);
+            rest = &rest[first.len_utf8()..];
+        }
+    }
+    clean
+}
+
+/// A wait that a message asks for in words.
+fn retry_text(message: &str) -> Option<Duration> {
+    let lower = message.to_ascii_lowercase();
+    ["try again in ", "retry after ", "retry in ", "retry_after: "].iter().find_map(|phrase| {
+        let at = lower.find(phrase)? + phrase.len();
+        let rest = &lower[at..];
+        let number = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
+        let unit = rest[number..].trim_start();
+        // "12 seconds" and "6m0s" are both in use.
+        if unit.starts_with("second") {
+            return seconds(rest[..number].trim_end_matches('.').parse().ok()?);
+        }
+        if unit.starts_with("minute") {
+            return seconds(rest[..number].parse::<f64>().ok()? * 60.0);
+        }
+        let end =
+            rest.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '.').unwrap_or(rest.len());
+        duration(rest[..end].trim_end_matches('.'))
+    })
+}
+
+/// Reads `1s`, `0.5s`, `120ms`, `6m0s`, `1h2m3s`.
+fn duration(text: &str) -> Option<Duration> {
+    let mut total = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
+        let value: f64 = rest[..digits].parse().ok()?;
+        let after = &rest[digits..];
+        let end = after.find(|letter: char| letter.is_ascii_digit()).unwrap_or(after.len());
+        total += match &after[..end] {
+            "ms" => value / 1000.0,
+            "s" => value,
+            "m" => value * 60.0,
+            "h" => value * 3600.0,
+            "d" => value * 86400.0,
+            _ => return None,
+        };
+        rest = &after[end..];
+    }
+    seconds(total)
+}
+
+fn seconds(value: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(value).ok().filter(|wait| !wait.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_known_shape_of_a_failed_answer_gives_its_message() {
+        for (status, body, message, code) in [
+            (429, r#"{"error":{"message":"m","type":"t","code":"c","param":"p"}}"#, "m", Some("c")),
+            (400, r#"{"error":"m"}"#, "m", None),
+            (400, r#"{"message":"m"}"#, "m", None),
+            (422, r#"{"detail":"m"}"#, "m", None),
+            (422, r#"{"detail":[{"loc":["a"],"msg":"m"}]}"#, r#"[{"loc":["a"],"msg":"m"}]"#, None),
+            (
+                400,
+                r#"{"code":"InvalidParameter","message":"m","request_id":"r"}"#,
+                "m",
+                Some("InvalidParameter"),
+            ),
+            (400, r#"{"code":"bad","error":"m"}"#, "m", Some("bad")),
+            (400, r#"{"success":false,"errors":[{"code":7000,"message":"m"}]}"#, "m", Some("7000")),
+            (
+                529,
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#,
+                "m",
+                Some("overloaded_error"),
+            ),
+            (
+                400,
+                r#"[{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT"}}]"#,
+                "m",
+                Some("INVALID_ARGUMENT"),
+            ),
+            (403, r#"{"Message":"m"}"#, "m", None),
+            (400, r#"{"error_code":"BAD_REQUEST","message":"m"}"#, "m", Some("BAD_REQUEST")),
+            (
+                502,
+                "<html><head><title>502</title></head><body>Bad <b>Gateway</b></body></html>",
+                "502 Bad Gateway",
+                None,
+            ),
+            (500, "{}", "upstream answered 500 Internal Server Error", None),
+            (500, "", "upstream answered 500 Internal Server Error", None),
+        ] {
+            let error = normalise(StatusCode::from_u16(status).expect("status"), body.as_bytes());
+
+            assert_eq!((error.message.as_str(), error.code.as_deref()), (message, code), "{body}");
+            assert_eq!(error.status.as_u16(), status, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_error_within_a_good_answer_gets_the_status_that_it_implies() {
+        for (value, status) in [
+            (json!({"error":{"type":"overloaded_error","message":"m"}}), 529),
+            (json!({"error":{"code":"insufficient_quota","message":"m"}}), 429),
+            (json!({"error":{"code":502,"message":"m"},"choices":[]}), 502),
+            (json!({"object":"error","message":"m","code":400}), 400),
+            (json!({"object":"error","message":"m","type":"BadRequestError"}), 400),
+            (json!({"choices":[{"error":{"message":"m","code":429}}]}), 429),
+            (json!({"base_resp":{"status_code":1008,"status_msg":"m"},"choices":null}), 429),
+            (json!({"base_resp":{"status_code":2013,"status_msg":"m"}}), 400),
+            (json!({"detail":"m"}), 502),
+            (json!({"error":"too many requests"}), 429),
+            (json!([{"error":{"status":"RESOURCE_EXHAUSTED","message":"m"}}]), 429),
+        ] {
+            let error = in_band(&value).unwrap_or_else(|| panic!("{value} is an error"));
+
+            assert_eq!(error.status.as_u16(), status, "{value}");
+        }
+    }
+
+    #[test]
+    fn good_answers_and_empty_errors_are_no_errors() {
+        for value in [
+            json!({"error":null}),
+            json!({"error":{}}),
+            json!({"error":{"message":"","code":null,"type":""}}),
+            json!({"error":{"code":0,"message":""}}),
+            json!({"base_resp":{"status_code":0,"status_msg":"success"}}),
+            json!({"id":"x","choices":[],"detail":"fine"}),
+            json!({"message":"hello"}),
+            json!(1),
+            json!([]),
+        ] {
+            assert_eq!(in_band(&value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn waits_are_read_from_details_and_words() {
+        for (body, wait) in [
+            (
+                r#"{"error":{"message":"m","details":[{"@type":"x/google.rpc.RetryInfo","retryDelay":"34s"}]}}"#,
+                34_000,
+            ),
+            (r#"{"error":{"message":"Please try again in 1.5s. Visit"}}"#, 1_500),
+            (r#"{"error":{"message":"Please try again in 6m0s."}}"#, 360_000),
+            (r#"{"error":{"message":"Please try again in 120ms."}}"#, 120),
+            (r#"{"error":{"message":"Please retry after 12 seconds."}}"#, 12_000),
+        ] {
+            let error = normalise(StatusCode::TOO_MANY_REQUESTS, body.as_bytes());
+
+            assert_eq!(error.retry_after, Some(Duration::from_millis(wait)), "{body}");
+        }
+        assert_eq!(normalise(StatusCode::TOO_MANY_REQUESTS, b"retry after a while").retry_after, None);
+    }
+
+    #[test]
+    fn keys_are_hidden() {
+        for (text, clean) in [
+            (
+                "Incorrect API key provided: sk-proj-abcdefghijkl. See",
+                "Incorrect API key provided: [hidden] See",
+            ),
+            (
+                "GET https://g/v1?key=AIzaSyA1234567890&alt=sse failed",
+                "GET https://g/v1?key=[hidden]&alt=sse failed",
+            ),
+            ("Authorization: Bearer abcdef123456", "Authorization: Bearer [hidden]"),
+            ("the Bearer of this", "the Bearer of this"),
+            ("task-list and risk-free monkey=1", "task-list and risk-free monkey=1"),
+            ("schlüssel AIzaSyA1234567890é", "schlüssel [hidden]é"),
+        ] {
+            assert_eq!(scrub(text), clean);
+        }
+    }
+
+    #[test]
+    fn long_messages_are_cut_between_characters() {
+        let body = json!({ "error": { "message": "ä".repeat(3000) } }).to_string();
+
+        let error = normalise(StatusCode::BAD_REQUEST, body.as_bytes());
+
+        assert_eq!(error.message.len(), MESSAGE_LIMIT);
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..200), text in ".{0,80}") {
+            let _ = normalise(StatusCode::BAD_REQUEST, &body);
+            let _ = normalise(StatusCode::OK, text.as_bytes());
+            let _ = normalise(StatusCode::TOO_MANY_REQUESTS, format!("retry after {text}").as_bytes());
+            let _ = scrub(&format!("key={text} Bearer {text}"));
+        }
+    }
+}

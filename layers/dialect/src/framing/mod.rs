@@ -1,0 +1,3 @@
+//! How events are cut out of a body: server-sent events so far.
+
+pub mod sse;

@@ -1,0 +1,389 @@
+//! Cuts server-sent events out of received buffers and reads their lines.
+//!
+//! Two steps, because relays need only the first: [`Framer`] finds where whole events end and gives them back as
+//! slices of the buffers they came in; [`frames`] reads such a block event by event. Line ends may be LF, CRLF, CR
+//! or a mixture, and buffers may be cut anywhere, also between CR and LF.
+
+use std::borrow::Cow;
+
+use bytes::{Bytes, BytesMut};
+use memchr::{memchr2, memmem};
+
+/// One event of a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// All its bytes with its terminator, and blank lines before it; the `raw` of all frames join to the block.
+    pub raw: &'a [u8],
+    /// The value of its `event:` line; empty without one.
+    pub event: &'a [u8],
+    /// Its data, several `data:` lines joined by LF; `None` when it has no `data:` line at all.
+    pub data: Option<Cow<'a, [u8]>>,
+    /// Whether it holds a comment line.
+    pub comment: bool,
+}
+
+impl<'a> Frame<'a> {
+    /// A frame that is nothing but data: for framings whose events come without lines.
+    pub fn of_data(data: &'a [u8]) -> Self {
+        Self { raw: data, event: b"", data: Some(Cow::Borrowed(data)), comment: false }
+    }
+
+    /// The data without white space around it; empty when there is none.
+    pub fn payload(&self) -> &[u8] {
+        self.data.as_deref().unwrap_or_default().trim_ascii()
+    }
+
+    /// Whether it says nothing but comments.
+    pub fn is_comment(&self) -> bool {
+        self.comment && self.data.is_none()
+    }
+}
+
+/// Splits a stream of buffers behind whole events.
+#[derive(Debug)]
+pub struct Framer {
+    tail: BytesMut,
+    limit: usize,
+    /// Nothing came since the last line end.
+    blank: bool,
+    /// The last byte was a CR, so that a LF now belongs to it.
+    after_cr: bool,
+}
+
+impl Framer {
+    /// A framer at the start of a stream, which is content with an incomplete event of at most `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        Self { tail: BytesMut::new(), limit, blank: true, after_cr: false }
+    }
+
+    /// Takes one received buffer; gives back all events that are whole now, as one piece, and holds the rest.
+    ///
+    /// When nothing was held the piece is a slice of `chunk`, without a copy.
+    pub fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
+        // Most upstreams send one event per buffer. Data never holds a raw line end, so this is always a boundary.
+        if self.tail.is_empty() && (chunk.ends_with(b"\n\n") || chunk.ends_with(b"\r\n\r\n")) {
+            self.blank = true;
+            self.after_cr = false;
+            return Some(chunk);
+        }
+        let Some(end) = self.scan(&chunk) else {
+            self.tail.extend_from_slice(&chunk);
+            return None;
+        };
+        if self.tail.is_empty() {
+            self.tail.extend_from_slice(&chunk[end..]);
+            return Some(chunk.slice(..end));
+        }
+        self.tail.extend_from_slice(&chunk[..end]);
+        let whole = self.tail.split().freeze();
+        self.tail.extend_from_slice(&chunk[end..]);
+        Some(whole)
+    }
+
+    /// Bytes of the incomplete event.
+    pub fn held(&self) -> usize {
+        self.tail.len()
+    }
+
+    /// Whether the incomplete event is longer than allowed.
+    pub fn over_limit(&self) -> bool {
+        self.tail.len() > self.limit
+    }
+
+    /// Takes the incomplete event out, as it is: torn, unless the stream merely lacks its last blank line.
+    pub fn take_tail(&mut self) -> Bytes {
+        self.blank = true;
+        self.after_cr = false;
+        self.tail.split().freeze()
+    }
+
+    /// At the end of the body: the held event with the blank line it lacks, when its data is whole all the same
+    /// (`[DONE]` or a JSON value). A torn one is dropped.
+    pub fn finish(&mut self) -> Option<Bytes> {
+        let tail = self.take_tail();
+        let whole = frames(&tail).any(|frame| {
+            let data = frame.payload();
+            data == b"[DONE]"
+                || (!data.is_empty() && serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok())
+        });
+        if !whole {
+            return None;
+        }
+        let mut completed = BytesMut::with_capacity(tail.len() + 2);
+        completed.extend_from_slice(&tail);
+        completed.extend_from_slice(if tail.ends_with(b"\n") { b"\n" } else { b"\n\n" });
+        Some(completed.freeze())
+    }
+
+    /// Where the last whole event of `chunk` ends.
+    fn scan(&mut self, chunk: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        let mut end = None;
+        // Two line feeds are a boundary whatever came before them, so the walk starts behind the last pair.
+        if let Some(pair) = memmem::rfind(chunk, b"\n\n") {
+            at = pair + 2;
+            end = Some(at);
+            self.blank = true;
+            self.after_cr = false;
+        }
+        while let Some(next) = memchr2(b'\n', b'\r', &chunk[at..]) {
+            if next > 0 {
+                self.blank = false;
+                self.after_cr = false;
+            }
+            at += next + 1;
+            if chunk[at - 1] == b'\n' && self.after_cr {
+                self.after_cr = false;
+                // The second half of a CRLF that has already ended the event.
+                if end == Some(at - 1) {
+                    end = Some(at);
+                }
+                continue;
+            }
+            self.after_cr = chunk[at - 1] == b'\r';
+            if self.blank {
+                end = Some(at);
+            }
+            self.blank = true;
+        }
+        if at < chunk.len() {
+            self.blank = false;
+            self.after_cr = false;
+        }
+        end
+    }
+}
+
+/// The events of a block of whole events. An unterminated last one is given too.
+pub fn frames(block: &[u8]) -> Frames<'_> {
+    Frames { block, at: 0 }
+}
+
+/// Iterates over the events of a block.
+#[derive(Clone, Debug)]
+pub struct Frames<'a> {
+    block: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Frame<'a>;
+
+    fn next(&mut self) -> Option<Frame<'a>> {
+        let start = self.at;
+        let mut frame = Frame { raw: b"", event: b"", data: None, comment: false };
+        let mut any = false;
+        if start == 0 && self.block.starts_with(b"\xEF\xBB\xBF") {
+            self.at = 3;
+        }
+        while self.at < self.block.len() {
+            let rest = &self.block[self.at..];
+            let line = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+            let end = match rest.get(line..) {
+                Some([b'\r', b'\n', ..]) => line + 2,
+                Some([_, ..]) => line + 1,
+                _ => line,
+            };
+            self.at += end;
+            if line > 0 {
+                any = true;
+                frame.read(&rest[..line]);
+            } else if any {
+                break;
+            }
+        }
+        if !any {
+            return None;
+        }
+        // Blank lines at the very end belong to the last event, so that nothing of the block is lost.
+        if self.block[self.at..].iter().all(|byte| matches!(byte, b'\n' | b'\r')) {
+            self.at = self.block.len();
+        }
+        frame.raw = &self.block[start..self.at];
+        Some(frame)
+    }
+}
+
+impl<'a> Frame<'a> {
+    fn read(&mut self, line: &'a [u8]) {
+        // Exactly one space behind the colon is syntax; more are data.
+        fn value<'v>(line: &'v [u8], field: &[u8]) -> Option<&'v [u8]> {
+            match line.strip_prefix(field)? {
+                [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
+                [] => Some(b""),
+                _ => None,
+            }
+        }
+        if let Some(more) = value(line, b"data") {
+            match &mut self.data {
+                None => self.data = Some(Cow::Borrowed(more)),
+                Some(data) => {
+                    let data = data.to_mut();
+                    data.push(b'\n');
+                    data.extend_from_slice(more);
+                }
+            }
+        } else if line[0] == b':' {
+            self.comment = true;
+        } else if let Some(name) = value(line, b"event") {
+            self.event = name;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Seen = Vec<(Vec<u8>, Option<Vec<u8>>, bool)>;
+
+    fn seen(block: &[u8]) -> Seen {
+        frames(block).map(|f| (f.event.to_vec(), f.data.map(Cow::into_owned), f.comment)).collect()
+    }
+
+    fn split(stream: &[u8], cuts: &[usize]) -> (Seen, Vec<u8>, Vec<u8>) {
+        let mut framer = Framer::new(1 << 20);
+        let (mut found, mut joined) = (Seen::new(), Vec::new());
+        let mut from = 0;
+        for &to in cuts.iter().chain([&stream.len()]) {
+            if let Some(block) = framer.push(Bytes::copy_from_slice(&stream[from..to])) {
+                found.extend(seen(&block));
+                joined.extend_from_slice(&block);
+            }
+            from = to;
+        }
+        (found, joined, framer.take_tail().to_vec())
+    }
+
+    #[test]
+    fn a_buffer_of_whole_events_is_given_back_without_a_copy() {
+        let chunk = Bytes::from_static(b"data: 1\n\ndata: 2\n\n");
+        let place = chunk.as_ptr();
+
+        let block = Framer::new(64).push(chunk).expect("whole");
+
+        assert_eq!(block.as_ptr(), place);
+        assert_eq!(block.len(), 18);
+    }
+
+    #[test]
+    fn whole_events_before_a_torn_one_are_a_slice_of_the_buffer() {
+        let chunk = Bytes::from_static(b"data: 1\r\n\r\ndata: 2\r\n\r\ndata: 3");
+        let place = chunk.as_ptr();
+        let mut framer = Framer::new(64);
+
+        let block = framer.push(chunk).expect("two are whole");
+
+        assert_eq!(block.as_ptr(), place);
+        assert_eq!(seen(&block).len(), 2);
+        assert_eq!(framer.held(), 7);
+    }
+
+    #[test]
+    fn a_tail_beyond_the_limit_is_reported() {
+        let mut framer = Framer::new(4);
+
+        assert!(framer.push(Bytes::from_static(b"data")).is_none());
+        assert!(!framer.over_limit());
+        assert!(framer.push(Bytes::from_static(b":")).is_none());
+
+        assert!(framer.over_limit());
+    }
+
+    #[test]
+    fn every_line_end_splits() {
+        for end in ["\n", "\r\n", "\r"] {
+            let stream = format!(
+                "event: a{end}data: 1{end}{end}: hi{end}{end}data:2{end}data:  3{end}id: 7{end}{end}"
+            );
+
+            let (found, _, tail) = split(stream.as_bytes(), &[]);
+
+            let expected: Seen = vec![
+                (b"a".to_vec(), Some(b"1".to_vec()), false),
+                (b"".to_vec(), None, true),
+                (b"".to_vec(), Some(b"2\n 3".to_vec()), false),
+            ];
+            assert_eq!(found, expected, "{end:?}");
+            assert_eq!(tail, b"", "{end:?}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_not_part_of_the_first_field() {
+        assert_eq!(seen(b"\xEF\xBB\xBFdata: x\n\n"), [(Vec::new(), Some(b"x".to_vec()), false)]);
+    }
+
+    #[test]
+    fn only_the_prefix_is_removed_from_data() {
+        assert_eq!(seen(b"data: data: at\n\n")[0].1.as_deref(), Some(&b"data: at"[..]));
+    }
+
+    #[test]
+    fn a_last_event_without_its_blank_line_is_completed_and_a_torn_one_dropped() {
+        for (tail, whole) in [
+            (&b"data: [DONE]"[..], Some(&b"data: [DONE]\n\n"[..])),
+            (b"data: {\"a\":1}\n", Some(b"data: {\"a\":1}\n\n")),
+            (b"data: {\"a\":", None),
+            (b": comment", None),
+            (b"", None),
+        ] {
+            let mut framer = Framer::new(64);
+            assert_eq!(framer.push(Bytes::copy_from_slice(tail)), None);
+            assert_eq!(framer.finish().as_deref(), whole, "{tail:?}");
+        }
+    }
+
+    fn line() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            Just(b"data: {\"a\":\"b\\n\\n\"}".to_vec()),
+            Just(b"data:".to_vec()),
+            Just(b"data".to_vec()),
+            Just(b"event: x".to_vec()),
+            Just(b": comment".to_vec()),
+            Just("data: \u{1F600}漢".as_bytes().to_vec()),
+            Just(b"\xEF\xBB\xBFdata: 1".to_vec()),
+            Just(Vec::new()),
+            Just(Vec::new()),
+            prop::collection::vec(any::<u8>(), 0..6),
+        ]
+    }
+
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let end = prop_oneof![Just(&b"\n"[..]), Just(&b"\r\n"[..]), Just(&b"\r"[..])];
+        prop::collection::vec((line(), end), 0..12)
+            .prop_map(|lines| lines.iter().flat_map(|(line, end)| [&line[..], end].concat()).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_any_stream_gives_the_same_events(
+            stream in stream(),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            // A mark at the start of a block that is not the start of the stream is a matter of the cut.
+            prop_assume!(memmem::rfind(&stream, b"\xEF\xBB\xBF").is_none_or(|at| at == 0));
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+            cuts.sort_unstable();
+
+            let (whole, all, rest) = split(&stream, &[]);
+            let (found, joined, tail) = split(&stream, &cuts);
+            let bytewise = split(&stream, &(0..stream.len()).collect::<Vec<_>>());
+
+            prop_assert_eq!(&found, &whole);
+            prop_assert_eq!(&bytewise.0, &whole);
+            prop_assert_eq!([all, rest].concat(), stream.clone());
+            prop_assert_eq!([joined, tail].concat(), stream.clone());
+            prop_assert_eq!([bytewise.1, bytewise.2].concat(), stream);
+        }
+
+        #[test]
+        fn frames_lose_no_byte_of_a_block_with_events(block in prop::collection::vec(any::<u8>(), 0..80)) {
+            let joined: Vec<u8> = frames(&block).flat_map(|frame| frame.raw.to_vec()).collect();
+
+            prop_assert!(joined == block || (joined.is_empty() && seen(&block).is_empty()));
+        }
+    }
+}

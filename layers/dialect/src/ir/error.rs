@@ -1,0 +1,154 @@
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::StatusCode;
+
+/// A failure as a client is told of it: which kind, with which status, in which words.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{status}: {message}")]
+pub struct Error {
+    /// The HTTP status, also inside bodies and events that carry one.
+    pub status: StatusCode,
+    /// What kind of failure it is; it decides the type that each dialect names.
+    pub kind: ErrorKind,
+    /// A sentence for people: bounded, and free of keys.
+    pub message: String,
+    /// A machine-readable code, where one is known.
+    pub code: Option<String>,
+    /// The request field at fault, where one is known.
+    pub param: Option<String>,
+    /// How long the upstream asks to wait, where its body says so.
+    pub retry_after: Option<Duration>,
+}
+
+impl Error {
+    /// An error of the kind that its status implies, without a code.
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            kind: ErrorKind::of(status),
+            message: message.into(),
+            code: None,
+            param: None,
+            retry_after: None,
+        }
+    }
+
+    /// The same error with a code.
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<String>) -> Self {
+        self.code = Some(code.into());
+        self
+    }
+
+    /// The end of a stream that came without its terminal event.
+    pub fn truncated() -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "upstream ended the answer early").with_code("upstream_truncated")
+    }
+}
+
+/// The kinds of failure that dialects tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request cannot be served as it is (400, 422 and other 4xx).
+    InvalidRequest,
+    /// The credential is missing or wrong (401).
+    Authentication,
+    /// The account must pay (402).
+    Billing,
+    /// The credential may not do this (403).
+    Permission,
+    /// There is no such thing (404).
+    NotFound,
+    /// Somebody took too long (408, 504).
+    Timeout,
+    /// The request is too large (413).
+    TooLarge,
+    /// Too many requests (429).
+    RateLimit,
+    /// The client went away (499).
+    Cancelled,
+    /// The upstream, or the gateway, failed (500, 502 and other 5xx).
+    Upstream,
+    /// Too busy at the moment (503, 529).
+    Overloaded,
+}
+
+impl ErrorKind {
+    /// The kind that a status implies.
+    pub fn of(status: StatusCode) -> Self {
+        match status.as_u16() {
+            401 => Self::Authentication,
+            402 => Self::Billing,
+            403 => Self::Permission,
+            404 => Self::NotFound,
+            408 | 504 => Self::Timeout,
+            413 => Self::TooLarge,
+            429 => Self::RateLimit,
+            499 => Self::Cancelled,
+            503 | 529 => Self::Overloaded,
+            400..=498 => Self::InvalidRequest,
+            _ => Self::Upstream,
+        }
+    }
+
+    /// The `type` in OpenAI errors.
+    pub fn openai_type(self) -> &'static str {
+        match self {
+            Self::InvalidRequest | Self::TooLarge => "invalid_request_error",
+            Self::Authentication => "authentication_error",
+            Self::Billing => "insufficient_quota",
+            Self::Permission => "permission_error",
+            Self::NotFound => "not_found_error",
+            Self::Timeout => "timeout",
+            Self::RateLimit => "rate_limit_error",
+            Self::Cancelled | Self::Upstream | Self::Overloaded => "server_error",
+        }
+    }
+
+    /// The `code` in OpenAI errors that bring none of their own.
+    pub fn openai_code(self) -> Option<Cow<'static, str>> {
+        Some(Cow::Borrowed(match self {
+            Self::Authentication => "invalid_api_key",
+            Self::Billing => "billing",
+            Self::Timeout => "api_error",
+            Self::TooLarge => "request_too_large",
+            Self::RateLimit => "rate_limit_exceeded",
+            Self::Upstream => "upstream_error",
+            Self::Overloaded => "overloaded",
+            Self::InvalidRequest | Self::Permission | Self::NotFound | Self::Cancelled => return None,
+        }))
+    }
+
+    /// The `error.type` in Anthropic errors.
+    pub fn anthropic_type(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request_error",
+            Self::Authentication => "authentication_error",
+            Self::Billing => "billing_error",
+            Self::Permission => "permission_error",
+            Self::NotFound => "not_found_error",
+            Self::Timeout => "timeout_error",
+            Self::TooLarge => "request_too_large",
+            Self::RateLimit => "rate_limit_error",
+            Self::Cancelled | Self::Upstream => "api_error",
+            Self::Overloaded => "overloaded_error",
+        }
+    }
+
+    /// The `error.status` in Gemini errors.
+    pub fn gemini_status(self) -> &'static str {
+        match self {
+            Self::InvalidRequest | Self::TooLarge => "INVALID_ARGUMENT",
+            Self::Authentication => "UNAUTHENTICATED",
+            Self::Billing => "FAILED_PRECONDITION",
+            Self::Permission => "PERMISSION_DENIED",
+            Self::NotFound => "NOT_FOUND",
+            Self::Timeout => "DEADLINE_EXCEEDED",
+            Self::RateLimit => "RESOURCE_EXHAUSTED",
+            Self::Cancelled => "CANCELLED",
+            Self::Upstream => "INTERNAL",
+            Self::Overloaded => "UNAVAILABLE",
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The intermediate form between dialects: what a request asks and what an answer tells, in nobody's wire shape.
+//!
+//! Answers are [`Event`]s first; a whole answer ([`Response`]) is their fold, so that every dialect maps its answers
+//! in one place only, whether they come streamed or whole.
+
+mod error;
+mod event;
+mod finish;
+mod request;
+mod response;
+mod usage;
+
+pub use error::{Error, ErrorKind};
+pub use event::{Citation, Event};
+pub use finish::FinishReason;
+pub use request::{
+    Block, CacheHint, Content, Effort, Reasoning, Request, ResponseFormat, Role, Sampling, Source, Tool,
+    ToolChoice, Turn,
+};
+pub use response::Response;
+pub use usage::Usage;

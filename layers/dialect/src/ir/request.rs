@@ -1,0 +1,357 @@
+use serde_json::{Map, Number, Value};
+
+use crate::Dialect;
+
+/// What a client asks, in nobody's wire shape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The dialect it came in; unknown fields are kept for this family only.
+    pub source: Dialect,
+    /// The model by the name the client used; suffixes such as `-think-16000` speak to the outbound codec.
+    pub model_alias: String,
+    /// The model by the name the upstream uses. Inbound codecs copy the alias; the caller sets it per channel.
+    pub upstream_model: String,
+    /// Whether the client wants a stream. The caller may change it per channel.
+    pub stream: bool,
+    /// Whether the client wants the usage at the end of its stream.
+    pub include_usage: bool,
+    /// Instructions before the conversation, in order.
+    pub system: Vec<Block>,
+    /// The conversation.
+    pub turns: Vec<Turn>,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Functions that the model may call.
+    pub tools: Vec<Tool>,
+    /// Tools that run at the provider, in the words of the client's dialect.
+    pub server_tools: Vec<Value>,
+    /// Which tool may or must be called.
+    pub tool_choice: Option<ToolChoice>,
+    /// Whether several calls in one turn are allowed; `None` leaves it to the provider.
+    pub parallel_tool_calls: Option<bool>,
+    /// The form of the answer.
+    pub response_format: Option<ResponseFormat>,
+    /// How much the model should think.
+    pub reasoning: Option<Reasoning>,
+    /// Priority class, in the words of the client's dialect.
+    pub service_tier: Option<String>,
+    /// The client's own name of its user.
+    pub user: Option<String>,
+    /// The client's own labels.
+    pub metadata: Option<Map<String, Value>>,
+    /// Forms of output (`text`, `audio`, `image`).
+    pub modalities: Vec<String>,
+    /// Voice and format of spoken output, in OpenAI's words.
+    pub audio: Option<Value>,
+    /// Unknown top-level fields, passed on within the same family only.
+    pub extra: Map<String, Value>,
+}
+
+impl Request {
+    /// An empty request of `source` for `model`, to be filled.
+    pub fn new(source: Dialect, model: impl Into<String>) -> Self {
+        let model = model.into();
+        Self {
+            source,
+            model_alias: model.clone(),
+            upstream_model: model,
+            stream: false,
+            include_usage: false,
+            system: Vec::new(),
+            turns: Vec::new(),
+            sampling: Sampling::default(),
+            tools: Vec::new(),
+            server_tools: Vec::new(),
+            tool_choice: None,
+            parallel_tool_calls: None,
+            response_format: None,
+            reasoning: None,
+            service_tier: None,
+            user: None,
+            metadata: None,
+            modalities: Vec::new(),
+            audio: None,
+            extra: Map::new(),
+        }
+    }
+}
+
+/// One side's contribution to the conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Turn {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said, in order.
+    pub blocks: Vec<Block>,
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// An instruction in the middle of a conversation.
+    System,
+    /// The person, or the program, that asks.
+    User,
+    /// The model.
+    Assistant,
+    /// Results of tool calls.
+    Tool,
+}
+
+/// A piece of a turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    /// What it is.
+    pub content: Content,
+    /// That a cache may end behind it.
+    pub cache: Option<CacheHint>,
+}
+
+impl Block {
+    /// A block without a cache hint.
+    pub fn new(content: Content) -> Self {
+        Self { content, cache: None }
+    }
+
+    /// Plain text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::new(Content::Text(text.into()))
+    }
+}
+
+/// A wish to cache the prompt up to here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CacheHint {
+    /// For how long (`5m`, `1h`), where the client says so.
+    pub ttl: Option<String>,
+}
+
+/// The kinds of content.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// Text.
+    Text(String),
+    /// A picture.
+    Image {
+        /// Where its bytes are.
+        source: Source,
+        /// OpenAI's `detail`.
+        detail: Option<String>,
+    },
+    /// Sound.
+    Audio {
+        /// Where its bytes are.
+        source: Source,
+    },
+    /// A file to read, such as a PDF.
+    Document {
+        /// Where its bytes are.
+        source: Source,
+        /// Its name.
+        title: Option<String>,
+    },
+    /// The model calls a tool.
+    ToolCall {
+        /// The identity that the result names.
+        id: String,
+        /// The tool.
+        name: String,
+        /// Arguments as JSON text, as the model wrote them.
+        arguments: String,
+        /// A seal that must come back with the call.
+        signature: Option<String>,
+    },
+    /// What a tool gave back.
+    ToolResult {
+        /// The call it answers.
+        call_id: String,
+        /// The tool, where the client says so.
+        name: Option<String>,
+        /// The result.
+        blocks: Vec<Block>,
+        /// Whether the tool failed.
+        is_error: bool,
+    },
+    /// Visible reasoning of an earlier turn.
+    Thinking {
+        /// Its words.
+        text: String,
+        /// Its seal; without it the reasoning cannot be replayed.
+        signature: Option<String>,
+    },
+    /// Reasoning that only the provider can read.
+    RedactedThinking {
+        /// Sealed bytes.
+        data: String,
+    },
+    /// Words of a refusal.
+    Refusal(String),
+    /// Something only one dialect knows.
+    Opaque {
+        /// The dialect that knows it.
+        dialect: Dialect,
+        /// It, as it came.
+        json: Value,
+    },
+}
+
+/// Where the bytes of a medium are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In the request.
+    Base64 {
+        /// Media type.
+        mime: String,
+        /// The bytes, in standard base64 without white space.
+        data: String,
+    },
+    /// Plain text in the request.
+    Text(String),
+    /// At an address.
+    Url(String),
+    /// In a store of the provider.
+    Reference(String),
+}
+
+/// How tokens are drawn. Numbers stay as the client wrote them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sampling {
+    /// Output limit.
+    pub max_tokens: Option<u64>,
+    /// Randomness, 0 to 2.
+    pub temperature: Option<Number>,
+    /// Nucleus.
+    pub top_p: Option<Number>,
+    /// Candidates.
+    pub top_k: Option<u64>,
+    /// Smallest probability.
+    pub min_p: Option<Number>,
+    /// Strings that end the answer.
+    pub stop: Vec<String>,
+    /// For repeatable answers.
+    pub seed: Option<Number>,
+    /// How many answers.
+    pub n: Option<u64>,
+    /// Against words that occurred.
+    pub presence_penalty: Option<Number>,
+    /// Against words that occurred often.
+    pub frequency_penalty: Option<Number>,
+    /// Whether probabilities are wanted.
+    pub logprobs: Option<bool>,
+    /// How many of them.
+    pub top_logprobs: Option<u64>,
+    /// Token weights.
+    pub logit_bias: Option<Value>,
+}
+
+/// A function that the model may call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// JSON schema of its arguments; null when the client gave none.
+    pub schema: Value,
+    /// Whether arguments must follow the schema exactly.
+    pub strict: Option<bool>,
+    /// That a cache may end behind it.
+    pub cache: Option<CacheHint>,
+}
+
+/// Which tool may or must be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// As the model sees fit.
+    Auto,
+    /// None.
+    None,
+    /// At least one.
+    Required,
+    /// This one.
+    Named(String),
+    /// Some of these only.
+    Allowed {
+        /// Their names.
+        names: Vec<String>,
+        /// Whether one must be called.
+        required: bool,
+    },
+}
+
+/// The form of the answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ResponseFormat {
+    /// Any text.
+    Text,
+    /// Some JSON object.
+    JsonObject,
+    /// JSON after a schema.
+    JsonSchema {
+        /// The schema's name.
+        name: String,
+        /// The schema.
+        schema: Value,
+        /// What it is for.
+        description: Option<String>,
+        /// Whether it must be followed exactly.
+        strict: Option<bool>,
+    },
+}
+
+/// How much the model should think.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reasoning {
+    /// Not at all.
+    Disabled,
+    /// As much as this word says.
+    Effort(Effort),
+    /// At most so many tokens.
+    Budget(u64),
+    /// As the model sees fit.
+    Adaptive,
+}
+
+/// Words for an amount of thinking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effort {
+    /// As little as possible.
+    Minimal,
+    /// Little.
+    Low,
+    /// Some.
+    Medium,
+    /// Much.
+    High,
+    /// Very much.
+    XHigh,
+    /// All there is.
+    Max,
+}
+
+impl Effort {
+    /// Reads the word; `None` for words that no provider uses.
+    pub fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "minimal" => Self::Minimal,
+            "low" => Self::Low,
+            "medium" => Self::Medium,
+            "high" => Self::High,
+            "xhigh" => Self::XHigh,
+            "max" => Self::Max,
+            _ => return None,
+        })
+    }
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Minimal => "minimal",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::XHigh => "xhigh",
+            Self::Max => "max",
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Deserialisers that forgive: a value of the wrong kind counts as absent instead of spoiling the whole event.
+//!
+//! Providers of "compatible" APIs send numbers as strings, objects as null and arrays as objects. Nobody is helped
+//! when a stream breaks for that, and a relay must never judge. All of them borrow from the input where they can.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// Makes a visitor treat every scalar that it does not name as absent.
+macro_rules! ignore {
+    ($value:ty, $absent:expr; $($kind:ident),*) => {
+        $(ignore!(@one $kind, $value, $absent);)*
+    };
+    (@one null, $v:ty, $a:expr) => {
+        fn visit_unit<E>(self) -> Result<$v, E> { Ok($a) }
+        fn visit_none<E>(self) -> Result<$v, E> { Ok($a) }
+    };
+    (@one bool, $v:ty, $a:expr) => { fn visit_bool<E>(self, _: bool) -> Result<$v, E> { Ok($a) } };
+    (@one number, $v:ty, $a:expr) => {
+        fn visit_u64<E>(self, _: u64) -> Result<$v, E> { Ok($a) }
+        fn visit_i64<E>(self, _: i64) -> Result<$v, E> { Ok($a) }
+        fn visit_f64<E>(self, _: f64) -> Result<$v, E> { Ok($a) }
+    };
+    (@one string, $v:ty, $a:expr) => { fn visit_str<E>(self, _: &str) -> Result<$v, E> { Ok($a) } };
+    (@one seq, $v:ty, $a:expr) => {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<$v, A::Error> {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            Ok($a)
+        }
+    };
+    (@one map, $v:ty, $a:expr) => {
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<$v, A::Error> {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok($a)
+        }
+    };
+}
+
+/// A string, or a number in its place. Anything else is absent.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Str<'a>(pub(crate) Option<Cow<'a, str>>);
+
+impl<'a> Str<'a> {
+    /// The string, when there is one that is not empty.
+    pub(crate) fn full(&self) -> Option<&str> {
+        self.0.as_deref().filter(|text| !text.is_empty())
+    }
+
+    /// The string, empty when absent.
+    pub(crate) fn text(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// An owned copy of a string that is not empty.
+    pub(crate) fn owned(&self) -> Option<String> {
+        self.full().map(str::to_owned)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text<'a>(PhantomData<&'a ()>);
+        impl<'de: 'a, 'a> Visitor<'de> for Text<'a> {
+            type Value = Str<'a>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Str<'a>, E> {
+                Ok(Str(Some(Cow::Borrowed(text))))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Str<'a>, E> {
+                Ok(Str(Some(Cow::Owned(text.to_owned()))))
+            }
+            fn visit_string<E>(self, text: String) -> Result<Str<'a>, E> {
+                Ok(Str(Some(Cow::Owned(text))))
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<Str<'a>, E> {
+                Ok(Str(Some(Cow::Owned(number.to_string()))))
+            }
+            fn visit_i64<E>(self, number: i64) -> Result<Str<'a>, E> {
+                Ok(Str(Some(Cow::Owned(number.to_string()))))
+            }
+            fn visit_f64<E>(self, number: f64) -> Result<Str<'a>, E> {
+                Ok(Str(Some(Cow::Owned(number.to_string()))))
+            }
+            ignore!(Str<'a>, Str(None); null, bool, seq, map);
+        }
+        deserializer.deserialize_any(Text(PhantomData))
+    }
+}
+
+/// A count of tokens: negative ones and things that are no numbers are 0.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Count(pub(crate) u64);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+        impl<'de> Visitor<'de> for Number {
+            type Value = Count;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a count")
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<Count, E> {
+                Ok(Count(number))
+            }
+            fn visit_i64<E>(self, number: i64) -> Result<Count, E> {
+                Ok(Count(u64::try_from(number).unwrap_or(0)))
+            }
+            fn visit_f64<E>(self, number: f64) -> Result<Count, E> {
+                // Saturates: negative and NaN become 0.
+                Ok(Count(number as u64))
+            }
+            ignore!(Count, Count(0); null, bool, string, seq, map);
+        }
+        deserializer.deserialize_any(Number)
+    }
+}
+
+/// An object, read as `T`. Anything else is absent.
+#[derive(Clone, Debug)]
+pub(crate) struct Obj<T>(pub(crate) Option<T>);
+
+impl<T> Default for Obj<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Obj<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+            type Value = Obj<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Obj<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(|value| Obj(Some(value)))
+            }
+            ignore!(Obj<T>, Obj(None); null, bool, number, string, seq);
+        }
+        deserializer.deserialize_any(Object(PhantomData))
+    }
+}
+
+/// An array whose objects are read as `T`; other elements are left out. Anything else is empty.
+#[derive(Clone, Debug)]
+pub(crate) struct List<T>(pub(crate) Vec<T>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Array<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Array<T> {
+            type Value = List<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T>, A::Error> {
+                let mut list = Vec::new();
+                while let Some(Obj(element)) = seq.next_element::<Obj<T>>()? {
+                    list.extend(element);
+                }
+                Ok(List(list))
+            }
+            ignore!(List<T>, List(Vec::new()); null, bool, number, string, map);
+        }
+        deserializer.deserialize_any(Array(PhantomData))
+    }
+}
+
+/// Text, or an array of parts in its place.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum TextOr<'a, T> {
+    #[default]
+    Absent,
+    Text(Cow<'a, str>),
+    Parts(Vec<T>),
+}
+
+impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for TextOr<'a, T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<'a, T>(PhantomData<(&'a (), T)>);
+        impl<'de: 'a, 'a, T: Deserialize<'de>> Visitor<'de> for Either<'a, T> {
+            type Value = TextOr<'a, T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text or parts")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<TextOr<'a, T>, E> {
+                Ok(TextOr::Text(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<TextOr<'a, T>, E> {
+                Ok(TextOr::Text(Cow::Owned(text.to_owned())))
+            }
+            fn visit_string<E>(self, text: String) -> Result<TextOr<'a, T>, E> {
+                Ok(TextOr::Text(Cow::Owned(text)))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<TextOr<'a, T>, A::Error> {
+                let List(parts) = List::deserialize(SeqAccessDeserializer::new(seq))?;
+                Ok(TextOr::Parts(parts))
+            }
+            ignore!(TextOr<'a, T>, TextOr::Absent; null, bool, number, map);
+        }
+        deserializer.deserialize_any(Either(PhantomData))
+    }
+}

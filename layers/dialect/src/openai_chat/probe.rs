@@ -1,0 +1,208 @@
+//! Watches OpenAI chat streams that are forwarded as they are.
+//!
+//! While relaying, ordinary chunks are recognised by a few substring searches; everything else is parsed.
+
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
+use super::wire::{Chunk, Message, WireUsage};
+use crate::framing::sse::Frame;
+use crate::ir::{Error, FinishReason, Usage};
+use crate::json_scan::{is_empty, string_length, value_of, values_of};
+use crate::lenient::TextOr;
+use crate::sighting::{Depth, Sighting};
+
+/// What a probe knows of its stream so far.
+#[derive(Debug, Default)]
+pub(crate) struct Probe {
+    usage: Usage,
+    named: bool,
+}
+
+struct Keys {
+    /// Of these any value but an empty one calls for a closer look.
+    rare: [Finder<'static>; 3],
+    /// Where ordinary content is, the most frequent first.
+    content: [Finder<'static>; 4],
+}
+
+static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
+    rare: ["\"usage\"", "\"finish_reason\"", "\"error\""].map(Finder::new),
+    content: ["\"content\"", "\"arguments\"", "\"reasoning_content\"", "\"reasoning\""].map(Finder::new),
+});
+
+impl crate::Probe for Probe {
+    fn observe(&mut self, frame: Frame<'_>, depth: Depth) -> Sighting {
+        let payload = frame.payload();
+        match payload {
+            b"" => return Sighting::machinery(),
+            b"[DONE]" => return Sighting { done: true, ..Sighting::machinery() },
+            _ => {}
+        }
+        let want_text = match depth {
+            Depth::Relay => {
+                if let Some(delivered) = ordinary(payload) {
+                    return Sighting { content: true, delivered, ..Sighting::default() };
+                }
+                false
+            }
+            Depth::Opening { want_text } => want_text,
+        };
+        let mut sighting = match Chunk::read(payload) {
+            Ok(Some(chunk)) => self.read(&chunk, want_text),
+            Ok(None) => Sighting::default(),
+            Err(error) => failed(error),
+        };
+        sighting.settle();
+        sighting
+    }
+}
+
+impl Probe {
+    fn read(&mut self, chunk: &Chunk<'_>, want_text: bool) -> Sighting {
+        let mut sighting = Sighting::default();
+        read_choices(chunk, want_text, &mut sighting);
+        if let Some(usage) = chunk.usage() {
+            self.usage.merge(usage);
+            sighting.detail().usage = Some(self.usage);
+            sighting.usage_only = chunk.choices.0.is_empty();
+        }
+        if !self.named && (chunk.id.full().is_some() || chunk.model.full().is_some()) {
+            self.named = true;
+            let detail = sighting.detail();
+            detail.id = chunk.id.owned();
+            detail.model = chunk.model.owned();
+        }
+        sighting
+    }
+}
+
+/// What a whole answer tells.
+pub(crate) fn whole(body: &[u8], want_text: bool) -> Sighting {
+    if !want_text && let Some(sighting) = plain(body) {
+        return sighting;
+    }
+    let mut sighting = Sighting::default();
+    match Chunk::read(body) {
+        Ok(Some(chunk)) => {
+            read_choices(&chunk, want_text, &mut sighting);
+            sighting.content |= chunk.other_content();
+            sighting.done = true;
+            let detail = sighting.detail();
+            detail.usage = chunk.usage();
+            detail.id = chunk.id.owned();
+            detail.model = chunk.model.owned();
+        }
+        Ok(None) => {}
+        Err(error) => sighting = failed(error),
+    }
+    sighting.settle();
+    sighting
+}
+
+/// What an ordinary whole answer tells, found without parsing all of it: it has text, a finish
+/// reason and a usage, and no error. `None` calls for a closer look.
+///
+/// Reading every field costs several times as much as forwarding the answer. Quotes inside strings
+/// are escaped, so a key with its quotes is never found in a text.
+fn plain(body: &[u8]) -> Option<Sighting> {
+    let body = body.trim_ascii();
+    let keys = &*KEYS;
+    let [usage, finish, error] = &keys.rare;
+    if !(body.starts_with(b"{") && body.ends_with(b"}"))
+        || values_of(body, error).any(|value| !is_empty(value))
+    {
+        return None;
+    }
+    let delivered = string_length(value_of(body, &keys.content[0])?).filter(|length| *length > 0)?;
+    let finish = value_of(body, finish)?.strip_prefix(b"\"")?;
+    let finish = &finish[..finish.iter().position(|&byte| byte == b'"')?];
+    let finish = FinishReason::from_openai(std::str::from_utf8(finish).ok()?)?;
+    if finish == FinishReason::Error {
+        return None;
+    }
+    let usage = values_of(body, usage).last()?;
+    let usage = WireUsage::at(usage)?;
+    let mut sighting = Sighting {
+        content: true,
+        finished: true,
+        done: true,
+        delivered: u32::try_from(delivered).unwrap_or(u32::MAX),
+        ..Sighting::default()
+    };
+    let detail = sighting.detail();
+    detail.usage = Some(usage);
+    detail.finish = Some(finish);
+    Some(sighting)
+}
+
+fn failed(error: Error) -> Sighting {
+    let mut sighting = Sighting::default();
+    sighting.detail().error = Some(error);
+    sighting
+}
+
+fn read_choices(chunk: &Chunk<'_>, want_text: bool, sighting: &mut Sighting) {
+    for choice in &chunk.choices.0 {
+        if let Some(message) = choice.message() {
+            read_message(message, want_text, sighting);
+        }
+        sighting.deliver(choice.text.text(), want_text);
+        match FinishReason::from_openai(choice.finish_reason.text()) {
+            // OpenRouter ends failed streams like this; the error itself may stand in the chunk before.
+            Some(FinishReason::Error) => {
+                sighting.detail().error = Some(super::failed_choice());
+            }
+            Some(reason) => {
+                sighting.finished = true;
+                sighting.detail().finish = Some(reason);
+            }
+            None => {}
+        }
+    }
+}
+
+fn read_message(message: &Message<'_>, want_text: bool, sighting: &mut Sighting) {
+    match &message.content {
+        TextOr::Text(text) => sighting.deliver(text, want_text),
+        TextOr::Parts(parts) => {
+            for part in parts {
+                sighting.deliver(part.text.text(), want_text);
+                sighting.deliver(part.refusal.text(), want_text);
+                sighting.deliver(&part.thoughts(), want_text);
+                sighting.content |= part.image_url.0.is_some();
+            }
+        }
+        TextOr::Absent => {}
+    }
+    sighting.deliver(message.thinking(), want_text);
+    sighting.deliver(message.refusal.text(), want_text);
+    for function in message
+        .tool_calls
+        .0
+        .iter()
+        .filter_map(|call| call.function.0.as_ref())
+        .chain(&message.function_call.0)
+    {
+        sighting.content |= function.name.full().is_some();
+        sighting.deliver(&function.arguments(), want_text);
+    }
+    sighting.content |= !message.tool_calls.0.is_empty() || !message.images.0.is_empty();
+    if let Some(audio) = &message.audio.0 {
+        sighting.deliver(audio.transcript.text(), want_text);
+        sighting.content |= audio.data.full().is_some();
+    }
+}
+
+/// The length of the content of a chunk that holds nothing else worth knowing; `None` calls for a closer look.
+fn ordinary(payload: &[u8]) -> Option<u32> {
+    let keys = &*KEYS;
+    if keys.rare.iter().any(|key| values_of(payload, key).any(|value| !is_empty(value))) {
+        return None;
+    }
+    keys.content.iter().find_map(|key| {
+        let length = string_length(value_of(payload, key)?)?;
+        (length > 0).then(|| u32::try_from(length).unwrap_or(u32::MAX))
+    })
+}

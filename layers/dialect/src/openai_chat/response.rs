@@ -1,0 +1,101 @@
+//! Reads and writes whole answers of OpenAI chat.
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::stream::Decoder;
+use super::wire::Chunk;
+use crate::ir::{Content, Error, Response, Source, Usage};
+use crate::{Correspondence, Malformed};
+
+/// Reads a whole answer as the fold of its events.
+pub(crate) fn read(body: &[u8], correspondence: &Correspondence) -> Result<Response, Error> {
+    let malformed = || Malformed::new("upstream sent no chat completion").into_answer_error();
+    let chunk = Chunk::read(body)?.filter(|chunk| !chunk.choices.0.is_empty()).ok_or_else(malformed)?;
+    let mut decoder = Decoder::new(correspondence.clone());
+    let mut events = Vec::new();
+    decoder.read(&chunk, &mut events);
+    // A whole body is its own terminal marker.
+    decoder.end(true, &mut events);
+    Response::fold(events)
+}
+
+/// Writes a whole answer.
+pub(crate) fn write(answer: &Response) -> Bytes {
+    let (mut text, mut thinking, mut refusal) = (String::new(), String::new(), String::new());
+    let mut calls = Vec::new();
+    let mut audio = Map::new();
+    for block in &answer.blocks {
+        match &block.content {
+            Content::Text(more) => text.push_str(more),
+            Content::Thinking { text: more, .. } => thinking.push_str(more),
+            Content::Refusal(more) => refusal.push_str(more),
+            Content::ToolCall { id, name, arguments, .. } => {
+                let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
+                let function = json!({ "name": name, "arguments": arguments });
+                calls.push(json!({ "id": id, "type": "function", "function": function }));
+            }
+            Content::Image { source: Source::Base64 { mime, data }, .. } => {
+                text.push_str(&super::picture(&format!("data:{mime};base64,{data}")));
+            }
+            Content::Image { source: Source::Url(url), .. } => text.push_str(&super::picture(url)),
+            Content::Audio { source: Source::Base64 { mime, data } } => {
+                audio.insert("data".into(), data.as_str().into());
+                audio.insert("format".into(), mime.rsplit('/').next().unwrap_or("wav").into());
+            }
+            Content::Audio { source: Source::Text(words) } => {
+                audio.insert("transcript".into(), words.as_str().into());
+            }
+            // Sealed reasoning has no place in this dialect; the others are parts of requests.
+            Content::RedactedThinking { .. }
+            | Content::Image { .. }
+            | Content::Audio { .. }
+            | Content::Document { .. }
+            | Content::ToolResult { .. }
+            | Content::Opaque { .. } => {}
+        }
+    }
+    let mut message = Map::new();
+    message.insert("role".into(), "assistant".into());
+    let silent = text.is_empty() && !(calls.is_empty() && audio.is_empty() && refusal.is_empty());
+    let annotations: Vec<Value> = answer
+        .citations
+        .iter()
+        .filter_map(|citation| super::annotation(citation, text.chars().count()))
+        .collect();
+    message.insert("content".into(), if silent { Value::Null } else { text.into() });
+    message.insert("refusal".into(), if refusal.is_empty() { Value::Null } else { refusal.into() });
+    if !thinking.is_empty() {
+        message.insert("reasoning_content".into(), thinking.into());
+    }
+    if !annotations.is_empty() {
+        message.insert("annotations".into(), annotations.into());
+    }
+    let called = !calls.is_empty();
+    if called {
+        message.insert("tool_calls".into(), calls.into());
+    }
+    if !audio.is_empty() {
+        let (id, until) = answer.audio.clone().unwrap_or_default();
+        audio.insert("id".into(), if id.is_empty() { "audio_0".into() } else { id.into() });
+        audio.insert("expires_at".into(), until.unwrap_or(0).into());
+        audio.entry("data").or_insert_with(|| "".into());
+        audio.entry("transcript").or_insert_with(|| "".into());
+        message.insert("audio".into(), audio.into());
+    }
+    let usage: Usage = answer.usage.unwrap_or_default();
+    let body = json!({
+        "id": super::answer_id(answer.id.as_deref().unwrap_or_default()),
+        "object": "chat.completion",
+        "created": answer.created.unwrap_or(0),
+        "model": answer.model.as_deref().unwrap_or_default(),
+        "choices": [{
+            "index": 0,
+            "message": message,
+            "logprobs": null,
+            "finish_reason": answer.finish.to_openai(called),
+        }],
+        "usage": usage.to_openai(),
+    });
+    Bytes::from(body.to_string())
+}

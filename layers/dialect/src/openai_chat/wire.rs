@@ -1,0 +1,395 @@
+//! The borrowed shapes of OpenAI chat answers, tolerant of all who imitate them.
+//!
+//! One shape serves chunks and whole answers, since some providers send `message` where `delta` belongs.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::error_body;
+use crate::ir::{Error, Usage};
+use crate::lenient::{Count, List, Obj, Str, TextOr};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Chunk<'a> {
+    #[serde(borrow)]
+    pub(crate) id: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) model: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) object: Str<'a>,
+    pub(crate) created: Count,
+    #[serde(borrow)]
+    pub(crate) choices: List<Choice<'a>>,
+    pub(crate) usage: Obj<WireUsage>,
+    x_groq: Obj<Groq>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    errors: Option<&'a RawValue>,
+    #[serde(borrow)]
+    base_resp: Option<&'a RawValue>,
+    #[serde(borrow)]
+    detail: Option<&'a RawValue>,
+    /// Answers of other operations (embeddings, images, moderations, transcriptions), seen as content only.
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    results: Option<&'a RawValue>,
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
+}
+
+impl<'a> Chunk<'a> {
+    /// Reads an event's payload, or a whole answer. The error is the one that it reports itself.
+    pub(crate) fn read(payload: &'a [u8]) -> Result<Option<Self>, Error> {
+        let Ok(text) = std::str::from_utf8(payload) else { return Ok(None) };
+        match serde_json::from_str::<Obj<Chunk<'a>>>(text) {
+            Ok(Obj(Some(chunk))) => match chunk.suspect().then(|| error_of(payload)).flatten() {
+                Some(error) => Err(error),
+                None => Ok(Some(chunk)),
+            },
+            // Google's imitation wraps errors into an array; a repeated key fails the shape, not the error.
+            _ => error_of(payload).map_or(Ok(None), Err),
+        }
+    }
+
+    /// Whether it is worth looking for an error.
+    fn suspect(&self) -> bool {
+        self.error.is_some()
+            || self.errors.is_some()
+            || self.base_resp.is_some()
+            || self.detail.is_some()
+            || self.object.text() == "error"
+            || self.choices.0.iter().any(|choice| choice.error.is_some())
+    }
+
+    /// The usage, wherever the provider puts it.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        let wire = self.usage.0.as_ref().or(self.x_groq.0.as_ref().and_then(|groq| groq.usage.0.as_ref()))?;
+        Some(wire.normal()).filter(|usage| !usage.is_empty())
+    }
+
+    /// Whether it holds the answer of an operation other than chat.
+    pub(crate) fn other_content(&self) -> bool {
+        [self.data, self.results, self.text]
+            .into_iter()
+            .flatten()
+            .any(|value| !matches!(value.get(), "[]" | "{}" | "\"\"" | "null"))
+    }
+}
+
+fn error_of(payload: &[u8]) -> Option<Error> {
+    error_body::in_band(&serde_json::from_slice(payload).ok()?)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Groq {
+    usage: Obj<WireUsage>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Choice<'a> {
+    pub(crate) index: Count,
+    #[serde(borrow)]
+    delta: Obj<Box<Message<'a>>>,
+    #[serde(borrow)]
+    message: Obj<Box<Message<'a>>>,
+    /// Legacy completions.
+    #[serde(borrow)]
+    pub(crate) text: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) finish_reason: Str<'a>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+impl<'a> Choice<'a> {
+    /// What it says: the delta, or the message some providers send in its place.
+    pub(crate) fn message(&self) -> Option<&Message<'a>> {
+        self.delta.0.as_deref().or(self.message.0.as_deref())
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Message<'a> {
+    #[serde(borrow)]
+    pub(crate) content: TextOr<'a, Part<'a>>,
+    #[serde(borrow)]
+    pub(crate) reasoning_content: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) reasoning: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) refusal: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) tool_calls: List<ToolCall<'a>>,
+    #[serde(borrow)]
+    pub(crate) function_call: Obj<Function<'a>>,
+    #[serde(borrow)]
+    pub(crate) audio: Obj<Audio<'a>>,
+    #[serde(borrow)]
+    pub(crate) images: List<Part<'a>>,
+    #[serde(borrow)]
+    pub(crate) annotations: List<Annotation<'a>>,
+}
+
+impl Message<'_> {
+    /// The reasoning text: DeepSeek's field, or that of OpenRouter, Groq and newer vLLM.
+    pub(crate) fn thinking(&self) -> &str {
+        self.reasoning_content.full().unwrap_or_else(|| self.reasoning.text())
+    }
+}
+
+/// A part of a message whose content is an array (Databricks, Mistral), or a picture (OpenRouter).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Part<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(crate) kind: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) text: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) refusal: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) summary: List<Words<'a>>,
+    #[serde(borrow)]
+    pub(crate) thinking: TextOr<'a, Words<'a>>,
+    #[serde(borrow)]
+    pub(crate) image_url: Obj<Address<'a>>,
+}
+
+impl Part<'_> {
+    /// The reasoning it holds.
+    pub(crate) fn thoughts(&self) -> String {
+        let mut text: String = self.summary.0.iter().map(|words| words.text.text()).collect();
+        match &self.thinking {
+            TextOr::Text(more) => text.push_str(more),
+            TextOr::Parts(parts) => text.extend(parts.iter().map(|words| words.text.text())),
+            TextOr::Absent => {}
+        }
+        text
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Words<'a> {
+    #[serde(borrow)]
+    text: Str<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Address<'a> {
+    #[serde(borrow)]
+    pub(crate) url: Str<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ToolCall<'a> {
+    pub(crate) index: Option<Count>,
+    #[serde(borrow)]
+    pub(crate) id: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) function: Obj<Function<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Function<'a> {
+    #[serde(borrow)]
+    pub(crate) name: Str<'a>,
+    #[serde(borrow)]
+    arguments: Option<&'a RawValue>,
+}
+
+impl Function<'_> {
+    /// The arguments as JSON text; some providers send the object itself.
+    pub(crate) fn arguments(&self) -> Cow<'_, str> {
+        match self.arguments.map(RawValue::get) {
+            Some(text) if text.starts_with('"') => serde_json::from_str::<Str<'_>>(text)
+                .map(|text| text.0.unwrap_or_default())
+                .unwrap_or_default(),
+            Some(json) if json.starts_with('{') => Cow::Borrowed(json),
+            _ => Cow::Borrowed(""),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Audio<'a> {
+    #[serde(borrow)]
+    pub(crate) id: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) data: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) transcript: Str<'a>,
+    pub(crate) expires_at: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Annotation<'a> {
+    #[serde(borrow)]
+    pub(crate) url_citation: Obj<UrlCitation<'a>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct UrlCitation<'a> {
+    #[serde(borrow)]
+    pub(crate) url: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) title: Str<'a>,
+    #[serde(borrow)]
+    pub(crate) content: Str<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct WireUsage {
+    prompt_tokens: Count,
+    completion_tokens: Count,
+    total_tokens: Count,
+    /// Images and transcriptions count with these names.
+    input_tokens: Count,
+    output_tokens: Count,
+    prompt_tokens_details: Obj<InputDetails>,
+    input_tokens_details: Obj<InputDetails>,
+    completion_tokens_details: Obj<OutputDetails>,
+    /// DeepSeek.
+    prompt_cache_hit_tokens: Count,
+    /// Moonshot.
+    cached_tokens: Count,
+    /// Perplexity.
+    reasoning_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct InputDetails {
+    cached_tokens: Count,
+    cache_write_tokens: Count,
+    audio_tokens: Count,
+    image_tokens: Count,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct OutputDetails {
+    reasoning_tokens: Count,
+    audio_tokens: Count,
+    accepted_prediction_tokens: Count,
+    rejected_prediction_tokens: Count,
+}
+
+/// The usage object as OpenAI documents it, with nothing else in it: the usual one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DocumentedUsage {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    total_tokens: u64,
+    #[serde(default)]
+    prompt_tokens_details: DocumentedInput,
+    #[serde(default)]
+    completion_tokens_details: DocumentedOutput,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DocumentedInput {
+    cached_tokens: u64,
+    audio_tokens: u64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DocumentedOutput {
+    reasoning_tokens: u64,
+    audio_tokens: u64,
+    accepted_prediction_tokens: u64,
+    rejected_prediction_tokens: u64,
+}
+
+impl WireUsage {
+    /// The usage at the beginning of `json`, which more may follow. The documented form is tried
+    /// first: reading it takes a third of what tolerance takes.
+    pub(crate) fn at(json: &[u8]) -> Option<Usage> {
+        fn first<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+            serde_json::Deserializer::from_slice(json).into_iter().next()?.ok()
+        }
+        let Some(documented) = first::<DocumentedUsage>(json) else {
+            return Some(first::<Self>(json)?.normal());
+        };
+        let (input, output) = (documented.prompt_tokens_details, documented.completion_tokens_details);
+        let wire = Self {
+            prompt_tokens: Count(documented.prompt_tokens),
+            completion_tokens: Count(documented.completion_tokens),
+            total_tokens: Count(documented.total_tokens),
+            prompt_tokens_details: Obj(Some(InputDetails {
+                cached_tokens: Count(input.cached_tokens),
+                audio_tokens: Count(input.audio_tokens),
+                ..InputDetails::default()
+            })),
+            completion_tokens_details: Obj(Some(OutputDetails {
+                reasoning_tokens: Count(output.reasoning_tokens),
+                audio_tokens: Count(output.audio_tokens),
+                accepted_prediction_tokens: Count(output.accepted_prediction_tokens),
+                rejected_prediction_tokens: Count(output.rejected_prediction_tokens),
+            })),
+            ..Self::default()
+        };
+        Some(wire.normal())
+    }
+
+    /// The counts in normal form.
+    pub(crate) fn normal(&self) -> Usage {
+        let input = self.prompt_tokens_details.0.as_ref().or(self.input_tokens_details.0.as_ref());
+        let output = self.completion_tokens_details.0.as_ref();
+        let first = |counts: &[u64]| counts.iter().copied().find(|count| *count > 0).unwrap_or(0);
+        let cached_read = first(&[
+            input.map_or(0, |details| details.cached_tokens.0),
+            self.prompt_cache_hit_tokens.0,
+            self.cached_tokens.0,
+        ]);
+        let cache_write = input.map_or(0, |details| details.cache_write_tokens.0);
+        let reasoning =
+            first(&[output.map_or(0, |details| details.reasoning_tokens.0), self.reasoning_tokens.0]);
+        let mut input_total = first(&[self.prompt_tokens.0, self.input_tokens.0]);
+        // More cached than there is input: this provider counts them apart.
+        if cached_read > input_total {
+            input_total = input_total.saturating_add(cached_read);
+        }
+        let mut output_total = first(&[self.completion_tokens.0, self.output_tokens.0]);
+        let total = self.total_tokens.0;
+        // xAI counts reasoning apart from output; its total gives it away.
+        let apart = input_total.saturating_add(output_total).saturating_add(reasoning);
+        if reasoning > output_total || (reasoning > 0 && total == apart) {
+            output_total = output_total.saturating_add(reasoning);
+        }
+        Usage {
+            input_total,
+            cached_read,
+            cache_write,
+            cache_write_1h: 0,
+            output_total,
+            reasoning,
+            audio_in: input.map_or(0, |details| details.audio_tokens.0),
+            audio_out: output.map_or(0, |details| details.audio_tokens.0),
+            image_in: input.map_or(0, |details| details.image_tokens.0),
+            tool_prompt: 0,
+            accepted_prediction: output.map_or(0, |details| details.accepted_prediction_tokens.0),
+            rejected_prediction: output.map_or(0, |details| details.rejected_prediction_tokens.0),
+            // A total that the parts exceed was counted otherwise.
+            stated_total: if total < input_total.saturating_add(output_total) { 0 } else { total },
+        }
+    }
+}
