@@ -1,0 +1,76 @@
+//! Finds out who is asking, and takes the configuration for the whole request.
+//!
+//! Inside `rescue`, so that a 401 has the client's shape, and outside `ingress`, so that strangers
+//! cannot make the gateway buffer a body. From here on the request sees one configuration, however
+//! often that is reloaded meanwhile.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use crate::failure::Failure;
+use crate::ports::Directory;
+use crate::reply::Reply;
+use crate::shortcut::Shortcut;
+use crate::stage::Admitted;
+
+/// Mounts [`Auth`].
+#[derive(Clone)]
+pub struct AuthLayer {
+    directory: Arc<dyn Directory>,
+}
+
+/// The service of [`AuthLayer`].
+#[derive(Clone)]
+pub struct Auth<S> {
+    inner: S,
+    directory: Arc<dyn Directory>,
+}
+
+// === impl AuthLayer ===
+
+impl AuthLayer {
+    /// Asks `directory` for the callers.
+    pub fn new(directory: Arc<dyn Directory>) -> Self {
+        Self { directory }
+    }
+}
+
+impl<S> Layer<S> for AuthLayer {
+    type Service = Auth<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Auth { inner, directory: self.directory.clone() }
+    }
+}
+
+// === impl Auth ===
+
+impl<S, B> Service<http::Request<B>> for Auth<S>
+where
+    S: Service<Admitted<B>, Response = Reply, Error = Failure>,
+{
+    type Response = Reply;
+    type Error = Failure;
+    type Future = Shortcut<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let received = Instant::now();
+        let (head, body) = request.into_parts();
+        match self.directory.admit(&head) {
+            Ok(admission) => Shortcut::inner(self.inner.call(Admitted {
+                catalog: admission.catalog,
+                caller: admission.caller,
+                received,
+                request: http::Request::from_parts(head, body),
+            })),
+            Err(failure) => Shortcut::failed(failure),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Joins pieces that are there together, so that they cost one write.
+//!
+//! The pooled client hands a body over chunk by chunk, from a task of its own: asked again at once
+//! it has nothing, although the next chunk is already in its buffer. So the relay steps back and
+//! lets that task run before it writes. That is no waiting: whatever is not there by then goes
+//! without. When it gained nothing the next few pieces go out without stepping back, because a
+//! stream that comes in paced chunks never gains anything.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::reply::Piece;
+
+/// Enough joined for one piece: about what one write to a socket takes.
+const ENOUGH: usize = 16 << 10;
+/// How often to step back for one more piece: the client's task needs one turn to learn that the
+/// last chunk was taken, and one to hand over the next.
+const STEPS: u8 = 2;
+/// Pieces that go out at once after stepping back has gained nothing.
+const PATIENCE: u8 = 16;
+
+/// Pieces that are ready, and whether to step back for more.
+#[derive(Default)]
+pub(super) struct Gather {
+    ready: Option<Joined>,
+    /// Times stepped back since the last piece came.
+    steps: u8,
+    /// Pieces left that go out at once.
+    hasty: u8,
+}
+
+impl Gather {
+    /// Adds a piece.
+    pub(super) fn add(&mut self, piece: Piece) {
+        self.steps = 0;
+        self.ready = Some(match self.ready.take() {
+            None => Joined::new(piece),
+            Some(joined) => joined.with(piece),
+        });
+    }
+
+    /// Whether what is ready should go out before more is asked for.
+    pub(super) fn is_enough(&self) -> bool {
+        self.ready.as_ref().is_some_and(|joined| joined.len() >= ENOUGH || joined.last.torn)
+    }
+
+    /// Whether anything is ready.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_none()
+    }
+
+    /// Nothing more is there right now. Tells whether to step back before what is ready goes out;
+    /// the caller then wakes itself and comes again.
+    pub(super) fn steps_back(&mut self) -> bool {
+        let steps = self.hasty == 0 && self.steps < STEPS;
+        self.steps += u8::from(steps);
+        steps
+    }
+
+    /// What is ready goes out.
+    pub(super) fn take(&mut self) -> Option<Piece> {
+        let joined = self.ready.take()?;
+        if self.hasty > 0 {
+            self.hasty -= 1;
+        } else if self.steps > 0 && joined.bytes.is_none() {
+            self.hasty = PATIENCE;
+        }
+        self.steps = 0;
+        Some(joined.piece())
+    }
+}
+
+/// Pieces in a row, without a copy as long as there is one.
+struct Joined {
+    last: Piece,
+    bytes: Option<BytesMut>,
+}
+
+impl Joined {
+    fn new(piece: Piece) -> Self {
+        Self { last: piece, bytes: None }
+    }
+
+    fn with(self, next: Piece) -> Self {
+        let mut bytes = self.bytes.unwrap_or_else(|| {
+            let room = 8 * (self.last.bytes.len() + next.bytes.len());
+            let mut bytes = BytesMut::with_capacity(room.min(ENOUGH + ENOUGH / 4));
+            bytes.extend_from_slice(&self.last.bytes);
+            bytes
+        });
+        bytes.extend_from_slice(&next.bytes);
+        let mut sighting = self.last.sighting;
+        sighting.merge(next.sighting);
+        Self { last: Piece { bytes: Bytes::new(), sighting, torn: next.torn }, bytes: Some(bytes) }
+    }
+
+    fn len(&self) -> usize {
+        self.bytes.as_ref().map_or(self.last.bytes.len(), BytesMut::len)
+    }
+
+    fn piece(mut self) -> Piece {
+        if let Some(bytes) = self.bytes {
+            self.last.bytes = bytes.freeze();
+        }
+        self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(text: &'static str) -> Piece {
+        Piece { bytes: Bytes::from_static(text.as_bytes()), ..Piece::default() }
+    }
+
+    #[test]
+    fn pieces_that_come_after_stepping_back_go_out_together() {
+        let mut gather = Gather::default();
+        gather.add(piece("a"));
+        assert!(gather.steps_back());
+        gather.add(piece("b"));
+        let steps = (0..10).filter(|_| gather.steps_back()).count();
+        assert_eq!(steps, usize::from(STEPS), "each piece earns as many steps as the next one needs");
+
+        assert_eq!(gather.take().unwrap().bytes, "ab");
+        assert!(gather.is_empty());
+    }
+
+    #[test]
+    fn a_paced_stream_stops_stepping_back() {
+        let mut gather = Gather::default();
+        gather.add(piece("a"));
+        assert!(gather.steps_back());
+        gather.take();
+        let steps = (0..PATIENCE)
+            .filter(|_| {
+                gather.add(piece("a"));
+                let steps = gather.steps_back();
+                gather.take();
+                steps
+            })
+            .count();
+
+        assert_eq!(steps, 0);
+        gather.add(piece("a"));
+        assert!(gather.steps_back(), "now and then it is tried again");
+    }
+}

@@ -1,0 +1,113 @@
+//! Ends an upstream body that has been silent for too long.
+//!
+//! The limit counts only while somebody waits: the body is asked first, and only when it has
+//! nothing is the clock read. The timer is armed once and pushed on when it fires early, because
+//! moving it for every chunk would cost more than forwarding the chunk.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{Broken, UpstreamBody};
+
+/// An upstream body with an inactivity limit and an absolute end.
+pub struct Idle {
+    inner: UpstreamBody,
+    limit: Duration,
+    /// No byte is awaited beyond this, whatever the activity.
+    end: Instant,
+    /// When the body last gave something, or the wait for it began.
+    since: Instant,
+    waiting: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Idle {
+    /// Watches `inner`: `limit` without a byte, and nothing after `end`.
+    pub fn new(inner: UpstreamBody, limit: Duration, end: Instant) -> Self {
+        Self { inner, limit, end, since: Instant::now(), waiting: false, timer: None }
+    }
+
+    /// The next data, trailers skipped.
+    pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        loop {
+            match Pin::new(&mut self.inner).poll_frame(cx).map_ok(Frame::into_data) {
+                Poll::Ready(Some(Ok(Ok(data)))) => {
+                    self.waiting = false;
+                    return Poll::Ready(Some(Ok(data)));
+                }
+                Poll::Ready(Some(Ok(Err(_trailers)))) => {}
+                Poll::Ready(Some(Err(broken))) => return Poll::Ready(Some(Err(broken))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return self.poll_silence(cx).map(|broken| Some(Err(broken))),
+            }
+        }
+    }
+
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        if !self.waiting {
+            self.waiting = true;
+            self.since = Instant::now();
+        }
+        let deadline = (self.since + self.limit).min(self.end);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        while timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(Broken::Silent(self.limit));
+            }
+            timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+
+    /// Collects up to `most` bytes of it; what is left over is still to come.
+    pub async fn collect(&mut self, most: usize) -> Result<Collected, Broken> {
+        let mut parts = Parts::default();
+        while let Some(data) = std::future::poll_fn(|cx| self.poll_data(cx)).await {
+            parts.push(data?);
+            if parts.len > most {
+                return Ok(Collected { bytes: parts.join(), whole: false });
+            }
+        }
+        Ok(Collected { bytes: parts.join(), whole: true })
+    }
+}
+
+/// What [`Idle::collect`] got.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Collected {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Whether that was all.
+    pub whole: bool,
+}
+
+/// Joins data without a copy when there is only one part.
+#[derive(Default)]
+struct Parts {
+    first: Bytes,
+    more: Vec<u8>,
+    len: usize,
+}
+
+impl Parts {
+    fn push(&mut self, data: Bytes) {
+        self.len += data.len();
+        if self.first.is_empty() && self.more.is_empty() {
+            self.first = data;
+            return;
+        }
+        if self.more.is_empty() {
+            self.more.extend_from_slice(&self.first);
+        }
+        self.more.extend_from_slice(&data);
+    }
+
+    fn join(self) -> Bytes {
+        if self.more.is_empty() { self.first } else { self.more.into() }
+    }
+}

@@ -1,0 +1,69 @@
+//! Lets a refused client see why, although it is still sending.
+//!
+//! A server that stops reading and closes makes the kernel reset the connection, and many clients
+//! then report the reset instead of the answer that was sent before it. So a request body that is
+//! dropped unread is drained in the background for two seconds: enough for an upload that is under
+//! way to notice the answer, little enough that nobody can keep a connection busy for nothing.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::EXPECT;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+
+/// How long an unread body is drained.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// A request body that is drained when it is dropped before its end.
+pub struct Lingering<B: Body + Send + Unpin + 'static> {
+    inner: Option<B>,
+    /// Whether the client is sending without being asked to.
+    unasked: bool,
+}
+
+impl<B: Body + Send + Unpin + 'static> Lingering<B> {
+    /// Wraps the body of a request with these headers.
+    pub fn new(body: B, headers: &HeaderMap) -> Self {
+        // A client that waits for `100 Continue` has not begun to send; draining would ask it to.
+        Self { inner: Some(body), unasked: !headers.contains_key(EXPECT) }
+    }
+}
+
+impl<B: Body + Send + Unpin + 'static> Body for Lingering<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let next = ready!(Pin::new(inner).poll_frame(cx));
+        if !matches!(next, Some(Ok(_))) {
+            self.inner = None;
+        }
+        Poll::Ready(next)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl<B: Body + Send + Unpin + 'static> Drop for Lingering<B> {
+    fn drop(&mut self) {
+        let unread = self.inner.take().filter(|body| self.unasked && !body.is_end_stream());
+        if let (Some(mut body), Ok(runtime)) = (unread, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(tokio::time::timeout(DRAIN, async move {
+                while let Some(Ok(_)) = body.frame().await {}
+            }));
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What happens to the bytes of an answer: adapters between an upstream's body and a reply's.
+//!
+//! Two adapters do all streaming: [`tap`] forwards bytes untouched and watches, [`convert`]
+//! decodes and encodes. Both are state machines polled by the client's connection: there is no
+//! task and no channel, so a slow client slows its upstream and a client that leaves cancels it.
+
+pub mod convert;
+mod gather;
+pub mod idle;
+pub mod lingering;
+pub mod opening;
+pub mod raw;
+pub mod tap;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dialect::ir;
+use http_body_util::combinators::UnsyncBoxBody;
+
+use crate::failure::Failure;
+use crate::judge::{Refusal, hidden, judge};
+use crate::policy::Channel;
+use crate::ports::Secret;
+
+/// The body of an upstream's answer.
+pub type UpstreamBody = UnsyncBoxBody<Bytes, Broken>;
+
+/// An upstream connection broke within a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// The connection closed or the framing was violated.
+    #[error("connection broke")]
+    Connection,
+    /// Nothing came for this long.
+    #[error("nothing came for {0:?}")]
+    Silent(std::time::Duration),
+}
+
+/// Whom a stream comes from, and with which key it was asked for: what telling its errors needs.
+pub struct Asked {
+    /// The channel.
+    pub channel: Arc<Channel>,
+    /// The key, which the upstream may repeat.
+    pub secret: Option<Secret>,
+}
+
+impl Asked {
+    /// An error event in a stream that the client is already receiving.
+    fn failed(&self, error: ir::Error) -> Failure {
+        judge(Refusal {
+            channel: &self.channel.name,
+            status: error.status,
+            headers: &http::HeaderMap::new(),
+            body: Bytes::new(),
+            dialect: self.channel.dialect,
+            error,
+            hidden: &hidden(&self.channel, self.secret.as_ref()),
+        })
+    }
+}

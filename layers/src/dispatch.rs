@@ -1,0 +1,157 @@
+//! Builds the one HTTP request of an attempt and sends it.
+//!
+//! Innermost: the body is final here, which is what signatures cover. Where it goes and how it is
+//! signed is the channel's [`crate::ports::Provider`]; this layer adds the headers that every
+//! upstream gets, the few of the client's that its dialect allows, and those that the channel
+//! configures, which win. Waits for the answer's headers no longer than `timeouts.idle`.
+//!
+//! A connection that had been idle in the pool may turn out to be closed by the other side. Such a
+//! request was never answered, so it is sent once more, outside every budget.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::{Method, Request, Response};
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use crate::body::UpstreamBody;
+use crate::body::idle::Idle;
+use crate::failure::{Failure, TransportKind};
+use crate::ports::{Destination, Outgoing};
+use crate::stage::{Call, Payload};
+
+/// Bodies up to this are joined: copying them costs less than one more buffer on the wire.
+const JOINED: usize = 32 << 10;
+
+/// Mounts [`Dispatch`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DispatchLayer;
+
+/// The service of [`DispatchLayer`].
+#[derive(Debug, Clone)]
+pub struct Dispatch<S> {
+    inner: S,
+}
+
+// === impl DispatchLayer ===
+
+impl<S> Layer<S> for DispatchLayer {
+    type Service = Dispatch<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Dispatch { inner }
+    }
+}
+
+// === impl Dispatch ===
+
+impl<S> Service<Call> for Dispatch<S>
+where
+    S: Service<Outgoing, Response = Response<UpstreamBody>, Error = TransportKind> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Idle>;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Idle>, Failure>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        // The pooled client is always ready; it queues nothing.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        let inner = self.inner.clone();
+        Box::pin(send(inner, call))
+    }
+}
+
+async fn send<S>(mut inner: S, mut call: Call) -> Result<Response<Idle>, Failure>
+where
+    S: Service<Outgoing, Response = Response<UpstreamBody>, Error = TransportKind>,
+{
+    settle_payload(&mut call);
+    let mut repeated = false;
+    loop {
+        let destination = call.attempt.target.channel.provider.prepare(&call).resolve().await?;
+        let outgoing = outgoing(&call, destination);
+        let began = Instant::now();
+        let limit = call.attempt.target.timeouts.idle;
+        let answered = tokio::time::timeout(limit, inner.call(outgoing)).await;
+        call.attempt.exchange.ledger.entry().waited += began.elapsed();
+        let channel = || call.attempt.target.channel.name.clone();
+        match answered {
+            Ok(Ok(response)) => {
+                let end = call.attempt.exchange.received + call.attempt.target.timeouts.total;
+                return Ok(response.map(|body| Idle::new(body, limit, end)));
+            }
+            Ok(Err(TransportKind::Stale)) if !repeated => repeated = true,
+            Ok(Err(kind)) => return Err(Failure::Transport { channel: channel(), kind }),
+            Err(_elapsed) => return Err(Failure::Timeout { channel: channel(), limit }),
+        }
+    }
+}
+
+/// Writes out what is still a value, and joins what is small.
+fn settle_payload(call: &mut Call) {
+    let parts = match &call.payload {
+        Payload::Json(map) => {
+            let written = serde_json::to_vec(map).expect("a JSON value can be written");
+            vec![Bytes::from(written)]
+        }
+        Payload::Bytes(parts) if parts.len() > 1 && call.payload.len().is_some_and(|len| len <= JOINED) => {
+            let mut joined = BytesMut::with_capacity(call.payload.len().unwrap_or_default());
+            parts.iter().for_each(|part| joined.extend_from_slice(part));
+            vec![joined.freeze()]
+        }
+        Payload::Bytes(_) => return,
+    };
+    call.payload = Payload::Bytes(parts);
+}
+
+fn outgoing(call: &Call, destination: Destination) -> Outgoing {
+    let channel = &call.attempt.target.channel;
+    let parts = match &call.payload {
+        Payload::Bytes(parts) => parts.clone(),
+        Payload::Json(_) => unreachable!("the payload was settled before"),
+    };
+    let mut request = Request::new(parts);
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = destination.uri;
+    let headers = request.headers_mut();
+    *headers = destination.headers;
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        ACCEPT,
+        HeaderValue::from_static(if call.stream { "text/event-stream" } else { "application/json" }),
+    );
+    // The body is read on its way, so it should come as it is.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("uni-api/", env!("CARGO_PKG_VERSION"))));
+    if channel.dialect == call.attempt.exchange.dialect {
+        forward(&call.attempt.exchange.headers, headers);
+    }
+    for (name, value) in &channel.headers {
+        headers.insert(name.clone(), value.clone());
+    }
+    for name in &channel.passthrough_headers {
+        headers.remove(name);
+        if let Some(value) = call.attempt.exchange.headers.get(name).filter(|value| !value.is_empty()) {
+            headers.insert(name.clone(), value.clone());
+        }
+    }
+    Outgoing { request, link: channel.link.clone() }
+}
+
+/// The client's headers that belong to the dialect rather than to the connection.
+fn forward(from: &HeaderMap, to: &mut HeaderMap) {
+    const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+    const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+    for (name, value) in from {
+        if name.as_str().starts_with("openai-") || name == ANTHROPIC_BETA || name == ANTHROPIC_VERSION {
+            to.insert(name.clone(), value.clone());
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Tries one channel after another until one of them answers or a verdict is reached.
+//!
+//! A loop over the attempt stack and nothing else. What a failure means is
+//! [`Failure::disposition`], who is next is [`crate::ports::Route::pick`], what is left of the
+//! budget is [`Plan`]. Inside `keepalive`, so that the client is kept warm while channels change.
+//! Not `tower::retry`, whose policy must clone a request before the first try and cannot choose
+//! the next one by what happened.
+//!
+//! An answer that comes back from the attempt stack is accepted: nothing is retried after it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::{HeaderName, HeaderValue};
+use tokio::time::Instant;
+use tower::{Layer, Service, ServiceExt};
+
+use crate::failure::{Disposition, Failure};
+use crate::plan::{Plan, Step};
+use crate::policy::Target;
+use crate::ports::Gates;
+use crate::reply::Reply;
+use crate::stage::{Attempt, Exchange, Routed, TriedKeys};
+
+/// The pause before a lone channel with a lone key is asked again: long enough for a hiccup to
+/// pass, jittered so that many clients do not return at once.
+const PAUSE: std::ops::Range<u64> = 150..450;
+
+/// Mounts [`Failover`].
+#[derive(Clone)]
+pub struct FailoverLayer {
+    gates: Arc<dyn Gates>,
+}
+
+/// The service of [`FailoverLayer`].
+#[derive(Clone)]
+pub struct Failover<S> {
+    inner: S,
+    gates: Arc<dyn Gates>,
+}
+
+// === impl FailoverLayer ===
+
+impl FailoverLayer {
+    /// Asks `gates` before it enters a group.
+    pub fn new(gates: Arc<dyn Gates>) -> Self {
+        Self { gates }
+    }
+}
+
+impl<S> Layer<S> for FailoverLayer {
+    type Service = Failover<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Failover { inner, gates: self.gates.clone() }
+    }
+}
+
+// === impl Failover ===
+
+impl<S> Service<Routed> for Failover<S>
+where
+    S: Service<Attempt, Response = Reply, Error = Failure> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Reply;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, routed: Routed) -> Self::Future {
+        let spare = self.inner.clone();
+        let attempts = std::mem::replace(&mut self.inner, spare);
+        Box::pin(run(attempts, self.gates.clone(), routed))
+    }
+}
+
+async fn run<S>(mut attempts: S, gates: Arc<dyn Gates>, routed: Routed) -> Result<Reply, Failure>
+where
+    S: Service<Attempt, Response = Reply, Error = Failure>,
+{
+    let Routed { exchange, mut plan } = routed;
+    let mut verdict = Failure::NoChannel;
+    let mut ordinal = 0;
+    while let Some(target) = next(&mut plan, gates.as_ref(), &exchange, &mut verdict).await {
+        if is_late(&exchange, &target) && ordinal > 0 {
+            break;
+        }
+        let mut tried = TriedKeys::default();
+        let mut paused = false;
+        while plan.spend() {
+            ordinal += 1;
+            let attempt =
+                Attempt { exchange: exchange.clone(), target: target.clone(), ordinal, tried: tried.clone() };
+            let failure = match attempts.ready().await?.call(attempt).await {
+                Ok(reply) => return Ok(signed(reply, &exchange, &target, ordinal)),
+                Err(failure) => failure,
+            };
+            match failure.disposition() {
+                Disposition::Return => return Err(failure),
+                Disposition::NextKey
+                    if plan.allows_next_key()
+                        && let Some(key) = spare(&failure) =>
+                {
+                    tried = tried.with(key);
+                    verdict = verdict.more_telling(failure);
+                }
+                Disposition::NextChannel | Disposition::NextKey => {
+                    let lone = plan.single() && target.channel.keys.count() <= 1;
+                    let again = lone && !paused && plan.has_budget() && failure.worth_a_pause();
+                    verdict = verdict.more_telling(failure);
+                    if !again || is_late(&exchange, &target) {
+                        break;
+                    }
+                    paused = true;
+                    tokio::time::sleep(Duration::from_millis(fastrand::u64(PAUSE))).await;
+                }
+            }
+        }
+        if !plan.has_budget() {
+            break;
+        }
+        plan.exclude(target);
+    }
+    Err(verdict)
+}
+
+/// The next channel, gates asked on the way.
+async fn next(
+    plan: &mut Plan,
+    gates: &dyn Gates,
+    exchange: &Exchange,
+    verdict: &mut Failure,
+) -> Option<Arc<Target>> {
+    loop {
+        match plan.route.clone().pick(plan, Instant::now()) {
+            Step::Try(target) => return Some(target),
+            Step::Exhausted => return None,
+            Step::Enter(group) => {
+                let admitted = gates.enter(&group, exchange).resolve().await;
+                plan.gate(group, admitted.is_ok());
+                if let Err(refusal) = admitted {
+                    *verdict = std::mem::replace(verdict, Failure::NoChannel).more_telling(refusal);
+                }
+            }
+        }
+    }
+}
+
+/// The key to leave out when the channel has another one to try.
+fn spare(failure: &Failure) -> Option<u32> {
+    match failure {
+        Failure::Upstream(rejection) if rejection.spare_key => rejection.key,
+        _ => None,
+    }
+}
+
+/// No attempt starts after half of the time that the whole request has.
+fn is_late(exchange: &Exchange, target: &Target) -> bool {
+    exchange.received.elapsed() > target.timeouts.total / 2
+}
+
+/// Tells callers who may know it which channel served, and after how many attempts.
+fn signed(mut reply: Reply, exchange: &Exchange, target: &Target, ordinal: u32) -> Reply {
+    const CHANNEL: HeaderName = HeaderName::from_static("x-uni-api-channel");
+    const ATTEMPTS: HeaderName = HeaderName::from_static("x-uni-api-attempts");
+    if exchange.caller.expose_route {
+        if let Ok(name) = HeaderValue::from_str(target.channel.name.as_str()) {
+            reply.headers_mut().insert(CHANNEL, name);
+        }
+        reply.headers_mut().insert(ATTEMPTS, HeaderValue::from(ordinal));
+    }
+    reply
+}

@@ -1,0 +1,584 @@
+//! How a request can fail, and what each failure means to everybody who meets it.
+//!
+//! One enum for the whole pipeline. Layers return it, `failover` asks it what to do next,
+//! `cooldown` and `lease` ask it whom it blames, the ledger and the metrics ask for its label,
+//! and `rescue` is the only place that turns it into bytes. Each of these questions is one
+//! total function here, so that a new variant cannot be forgotten by any of them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use dialect::Dialect;
+use dialect::ir::{Error as WireError, ErrorKind};
+use http::StatusCode;
+use tracing::Level;
+
+use crate::policy::ChannelName;
+
+/// A request, or one attempt of it, that did not succeed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failure {
+    /// The client sent no key, or one that is not configured.
+    #[error("Invalid or missing API Key")]
+    Unauthenticated,
+    /// The key is known and may not do this.
+    #[error("{0}")]
+    PermissionDenied(&'static str),
+    /// The request cannot be understood or is not allowed in this shape.
+    #[error("{message}")]
+    Invalid {
+        /// What is wrong, in words for the caller.
+        message: String,
+        /// The field of the body that is at fault.
+        param: Option<&'static str>,
+    },
+    /// The body is longer than this gateway accepts.
+    #[error("request body is larger than {limit} bytes")]
+    BodyTooLarge {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The client did not deliver its body in time.
+    #[error("request body did not arrive in time")]
+    BodyTimeout,
+    /// The client went away before it had sent its whole request.
+    #[error("client closed the connection")]
+    ClientGone,
+    /// No route: the model is unknown, or this key may not use it. Both look the same.
+    #[error("No available providers at the moment: {model}")]
+    ModelNotFound {
+        /// The model that was asked for.
+        model: String,
+    },
+    /// Only a channel whose model list is still being fetched could have this model.
+    #[error("the model list of a channel is still being fetched, try again soon: {model}")]
+    ModelsPending {
+        /// The model that was asked for.
+        model: String,
+    },
+    /// No such path.
+    #[error("no such endpoint: {0}")]
+    UnknownEndpoint(String),
+    /// The path exists, with another method.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// Admission is full: too many requests at once, or too many buffered bytes.
+    #[error("the gateway is at its limit of concurrent requests")]
+    Overloaded,
+    /// The process is about to end.
+    #[error("the gateway is shutting down")]
+    ShuttingDown,
+    /// A request window of the caller, of a group, or of the whole gateway is used up.
+    #[error("Too many requests")]
+    RateLimited(Exceeded),
+    /// The caller's credits are used up.
+    #[error("Balance is insufficient, please check your account.")]
+    BalanceExhausted,
+    /// Moderation refused the text.
+    #[error("Content did not pass the moral check, please modify and try again.")]
+    Flagged,
+    /// Moderation is on and could not be asked.
+    #[error("{0}")]
+    ModerationUnavailable(String),
+    /// Every member of the route estimates the request as too long for it.
+    #[error("The request body is too long, No available providers at the moment: {model}")]
+    TooLong {
+        /// The model that was asked for.
+        model: String,
+    },
+    /// The route has no member left that could be tried.
+    #[error("No available providers at the moment")]
+    NoChannel,
+    /// An upstream answered with a status or body that is an error.
+    #[error("channel {} answered {}: {}", .0.channel, .0.status, .0.error.message)]
+    Upstream(Box<Rejection>),
+    /// The connection to an upstream could not be made, or broke before an answer.
+    #[error("channel {channel}: {kind}")]
+    Transport {
+        /// The channel that was tried.
+        channel: ChannelName,
+        /// What happened to the connection.
+        kind: TransportKind,
+    },
+    /// An upstream was silent for too long.
+    #[error("channel {channel}: Request timed out after {} seconds", limit.as_secs_f64())]
+    Timeout {
+        /// The channel that was tried.
+        channel: ChannelName,
+        /// The limit that was exceeded.
+        limit: Duration,
+    },
+    /// An upstream answered successfully with nothing in it.
+    #[error("channel {channel}: Upstream server returned an empty response.")]
+    Empty {
+        /// The channel that was tried.
+        channel: ChannelName,
+    },
+    /// The answer holds one of the configured `error_triggers`.
+    #[error("channel {channel}: the answer matches an error trigger")]
+    Triggered {
+        /// The channel that was tried.
+        channel: ChannelName,
+    },
+    /// An upstream answered successfully with something that is not its dialect.
+    #[error("channel {channel}: the upstream answer cannot be read: {detail}")]
+    Garbled {
+        /// The channel that was tried.
+        channel: ChannelName,
+        /// What could not be read; never a part of a key.
+        detail: String,
+    },
+    /// An answer that had begun stopped before its end.
+    #[error("channel {channel}: the upstream answer ended early")]
+    Truncated {
+        /// The channel that was answering.
+        channel: ChannelName,
+    },
+    /// The request holds something that this channel's dialect cannot express.
+    #[error("channel {channel} cannot take this request: {what}")]
+    Unsupported {
+        /// The channel that was tried.
+        channel: ChannelName,
+        /// What cannot be expressed.
+        what: String,
+    },
+    /// No key of the channel can be used now.
+    #[error("channel {channel}: All API keys are rate limited and stop auto retry!")]
+    KeysExhausted {
+        /// The channel that was tried.
+        channel: ChannelName,
+        /// When the first of them becomes usable again.
+        retry_after: Option<Duration>,
+    },
+    /// Something that should not happen did.
+    #[error("Internal server error")]
+    Internal,
+}
+
+/// An upstream's refusal, judged once, where its body was read.
+#[derive(Debug, Clone)]
+pub struct Rejection {
+    /// The channel that refused.
+    pub channel: ChannelName,
+    /// The status it answered, or the one inferred from an error inside a 200.
+    pub status: StatusCode,
+    /// The error in neutral form, its message scrubbed of keys.
+    pub error: WireError,
+    /// The body as the upstream sent it, scrubbed of keys, bounded; empty where there was none.
+    pub body: Bytes,
+    /// The dialect of that body.
+    pub dialect: Dialect,
+    /// Whose fault the body and the status say it is.
+    pub blame: Blame,
+    /// How long the upstream asks us to stay away.
+    pub retry_after: Option<Duration>,
+    /// Whether the fault is quota or billing, which lasts longer than a rate limit.
+    pub quota: bool,
+    /// The key it was answered to, and whether the channel has another that this request could
+    /// try. Both are filled in by `lease`.
+    pub key: Option<u32>,
+    /// See `key`.
+    pub spare_key: bool,
+}
+
+/// Whose fault a refusal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The request itself: nobody else would take it.
+    Request,
+    /// The request is too long for this model; another channel may have a larger one.
+    Length,
+    /// The provider key: its validity, quota, rate or region.
+    Key,
+    /// The channel does not have this model.
+    Model,
+    /// The channel is ill.
+    Channel,
+    /// The channel refuses for a reason that says nothing about its health.
+    Nobody,
+}
+
+/// What happened to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransportKind {
+    /// It could not be opened: refused, unreachable, name unknown, TLS failed.
+    Connect,
+    /// It could not be opened in time.
+    ConnectTimeout,
+    /// It broke before the answer began, or within an answer that was not accepted yet.
+    Broken,
+    /// A repeat on a fresh connection is still owed: it had been idle in the pool.
+    Stale,
+}
+
+impl std::fmt::Display for TransportKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "Unable to connect to service",
+            Self::ConnectTimeout => "Connecting to the service timed out",
+            Self::Broken | Self::Stale => "Network read error",
+        })
+    }
+}
+
+/// The window that a request ran into, as the refusal's headers tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exceeded {
+    /// Requests per window.
+    pub limit: u64,
+    /// Until the next request would be admitted.
+    pub reset: Duration,
+}
+
+/// What `failover` does after a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// Give the failure to the client.
+    Return,
+    /// Try another key of the same channel, then another channel.
+    NextKey,
+    /// Try another channel.
+    NextChannel,
+}
+
+/// What a failed attempt makes ill for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cools {
+    /// Nothing.
+    Nothing,
+    /// The provider key, and the (channel, model) too when no other key is left.
+    Key,
+    /// The (channel, model).
+    Target,
+}
+
+impl Failure {
+    /// An error that the caller made, with the field at fault.
+    pub fn invalid(message: impl Into<String>, param: Option<&'static str>) -> Self {
+        Self::Invalid { message: message.into(), param }
+    }
+
+    /// The status the client sees.
+    ///
+    /// Upstream authentication, billing and routing errors become 502: a client must never
+    /// believe that *its* key or path is at fault.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::PermissionDenied(_) => StatusCode::FORBIDDEN,
+            Self::Invalid { .. } | Self::Flagged => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge { .. } | Self::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            // nginx's number for it; nobody is left to read it, the ledger and the log do.
+            Self::ClientGone => CLIENT_CLOSED_REQUEST,
+            Self::ModelNotFound { .. } | Self::UnknownEndpoint(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ModelsPending { .. } | Self::Overloaded | Self::ShuttingDown | Self::NoChannel => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::RateLimited(_) | Self::BalanceExhausted | Self::KeysExhausted { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::ModerationUnavailable(_) => StatusCode::NOT_FOUND,
+            Self::Upstream(rejection) => rejection.client_status(),
+            Self::Transport { kind: TransportKind::ConnectTimeout, .. } | Self::Timeout { .. } => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            Self::Transport { kind: TransportKind::Connect, .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Transport { .. }
+            | Self::Empty { .. }
+            | Self::Triggered { .. }
+            | Self::Garbled { .. }
+            | Self::Truncated { .. } => StatusCode::BAD_GATEWAY,
+            Self::Unsupported { .. } => StatusCode::BAD_REQUEST,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// What failover does next.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Upstream(rejection) => match rejection.blame {
+                Blame::Request => Disposition::Return,
+                Blame::Key => Disposition::NextKey,
+                Blame::Length | Blame::Model | Blame::Channel | Blame::Nobody => Disposition::NextChannel,
+            },
+            Self::Transport { .. }
+            | Self::Timeout { .. }
+            | Self::Empty { .. }
+            | Self::Triggered { .. }
+            | Self::Garbled { .. }
+            | Self::Truncated { .. }
+            | Self::Unsupported { .. }
+            | Self::TooLong { .. }
+            | Self::KeysExhausted { .. } => Disposition::NextChannel,
+            Self::Unauthenticated
+            | Self::PermissionDenied(_)
+            | Self::Invalid { .. }
+            | Self::BodyTooLarge { .. }
+            | Self::BodyTimeout
+            | Self::ClientGone
+            | Self::ModelNotFound { .. }
+            | Self::ModelsPending { .. }
+            | Self::UnknownEndpoint(_)
+            | Self::MethodNotAllowed
+            | Self::Overloaded
+            | Self::ShuttingDown
+            | Self::RateLimited(_)
+            | Self::BalanceExhausted
+            | Self::Flagged
+            | Self::ModerationUnavailable(_)
+            | Self::NoChannel
+            | Self::Internal => Disposition::Return,
+        }
+    }
+
+    /// What is left alone for a while because of it.
+    pub fn cools(&self) -> Cools {
+        match self {
+            Self::Upstream(rejection) => match rejection.blame {
+                Blame::Key => Cools::Key,
+                Blame::Model | Blame::Channel => Cools::Target,
+                Blame::Request | Blame::Length | Blame::Nobody => Cools::Nothing,
+            },
+            Self::Transport { .. }
+            | Self::Timeout { .. }
+            | Self::Empty { .. }
+            | Self::Triggered { .. }
+            | Self::Garbled { .. }
+            | Self::Truncated { .. } => Cools::Target,
+            _ => Cools::Nothing,
+        }
+    }
+
+    /// Whether the same key may be asked once more when there is nobody else to ask.
+    pub fn worth_a_pause(&self) -> bool {
+        match self {
+            Self::Transport { .. } | Self::Truncated { .. } => true,
+            Self::Upstream(rejection) => rejection.status.as_u16() >= 500,
+            _ => false,
+        }
+    }
+
+    /// What the ledger and the metrics call it: a fixed set of words.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "unauthenticated",
+            Self::PermissionDenied(_) => "permission_denied",
+            Self::Invalid { .. } => "invalid_request",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::BodyTimeout => "body_timeout",
+            Self::ClientGone => "client_gone",
+            Self::ModelNotFound { .. } => "model_not_found",
+            Self::ModelsPending { .. } => "models_pending",
+            Self::UnknownEndpoint(_) => "unknown_endpoint",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Overloaded => "overloaded",
+            Self::ShuttingDown => "shutting_down",
+            Self::RateLimited(_) => "rate_limited",
+            Self::BalanceExhausted => "balance_exhausted",
+            Self::Flagged => "flagged",
+            Self::ModerationUnavailable(_) => "moderation_unavailable",
+            Self::TooLong { .. } => "too_long",
+            Self::NoChannel => "no_channel",
+            Self::Upstream(rejection) => match rejection.blame {
+                Blame::Request => "upstream_client_error",
+                Blame::Length => "upstream_too_long",
+                Blame::Key if rejection.status == StatusCode::TOO_MANY_REQUESTS => "upstream_rate_limited",
+                Blame::Key => "upstream_key_rejected",
+                Blame::Model => "upstream_model_missing",
+                Blame::Channel => "upstream_error",
+                Blame::Nobody => "upstream_refused",
+            },
+            Self::Transport { kind: TransportKind::Connect, .. } => "connect_failed",
+            Self::Transport { kind: TransportKind::ConnectTimeout, .. } => "connect_timeout",
+            Self::Transport { .. } => "connection_broken",
+            Self::Timeout { .. } => "timeout",
+            Self::Empty { .. } => "empty_answer",
+            Self::Triggered { .. } => "error_trigger",
+            Self::Garbled { .. } => "garbled_answer",
+            Self::Truncated { .. } => "truncated_answer",
+            Self::Unsupported { .. } => "unsupported",
+            Self::KeysExhausted { .. } => "keys_exhausted",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// How loudly it is logged.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::Internal => Level::ERROR,
+            Self::Upstream(_)
+            | Self::Transport { .. }
+            | Self::Timeout { .. }
+            | Self::Empty { .. }
+            | Self::Triggered { .. }
+            | Self::Garbled { .. }
+            | Self::Truncated { .. }
+            | Self::KeysExhausted { .. }
+            | Self::NoChannel
+            | Self::Overloaded
+            | Self::ModerationUnavailable(_) => Level::WARN,
+            _ => Level::INFO,
+        }
+    }
+
+    /// The more telling of two failures: what a client learns when every channel failed.
+    ///
+    /// A client error tells more than a rate limit, that more than an upstream error, that more
+    /// than a timeout; among equals the earlier one stays. Of two rate limits it tells the sooner
+    /// recovery: one channel that is back is enough.
+    #[must_use]
+    pub fn more_telling(self, later: Self) -> Self {
+        let both_limited =
+            [&self, &later].iter().all(|failure| failure.status() == StatusCode::TOO_MANY_REQUESTS);
+        let soonest = self.retry_after().into_iter().chain(later.retry_after()).min();
+        let mut telling = if later.weight() > self.weight() { later } else { self };
+        if both_limited {
+            telling.recovers_after(soonest);
+        }
+        telling
+    }
+
+    fn recovers_after(&mut self, soonest: Option<Duration>) {
+        match self {
+            Self::Upstream(rejection) => rejection.retry_after = soonest,
+            Self::KeysExhausted { retry_after, .. } => *retry_after = soonest,
+            _ => {}
+        }
+    }
+
+    /// Rank in [`Failure::more_telling`].
+    fn weight(&self) -> u8 {
+        match self {
+            Self::NoChannel => 0,
+            Self::Timeout { .. } | Self::Transport { kind: TransportKind::ConnectTimeout, .. } => 1,
+            Self::Transport { .. } => 2,
+            Self::Empty { .. } | Self::Triggered { .. } | Self::Garbled { .. } | Self::Truncated { .. } => 3,
+            Self::Upstream(rejection) => match rejection.blame {
+                Blame::Channel => 3,
+                Blame::Model => 4,
+                Blame::Key if rejection.status == StatusCode::TOO_MANY_REQUESTS => 6,
+                Blame::Key => 4,
+                Blame::Nobody => 7,
+                Blame::Length => 8,
+                Blame::Request => 9,
+            },
+            Self::KeysExhausted { .. } => 5,
+            Self::Unsupported { .. } => 7,
+            Self::TooLong { .. } => 8,
+            _ => 9,
+        }
+    }
+
+    /// When the client may come back, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited(exceeded) => Some(exceeded.reset),
+            Self::Overloaded => Some(Duration::from_secs(1)),
+            Self::ModelsPending { .. } => Some(Duration::from_secs(5)),
+            Self::KeysExhausted { retry_after, .. } => *retry_after,
+            Self::Upstream(rejection) => rejection.retry_after,
+            _ => None,
+        }
+    }
+
+    /// The failure in the neutral form that each dialect knows how to write.
+    pub fn to_wire(&self) -> WireError {
+        let status = self.status();
+        let (kind, code) = match self {
+            Self::Unauthenticated => (ErrorKind::Authentication, Some("invalid_api_key")),
+            Self::PermissionDenied(_) => (ErrorKind::Permission, None),
+            Self::Invalid { .. } | Self::Unsupported { .. } => (ErrorKind::InvalidRequest, None),
+            Self::Flagged => (ErrorKind::InvalidRequest, Some("content_policy_violation")),
+            Self::BodyTooLarge { .. } => (ErrorKind::TooLarge, Some("request_too_large")),
+            Self::TooLong { .. } => (ErrorKind::TooLarge, Some("context_length_exceeded")),
+            Self::BodyTimeout => (ErrorKind::Timeout, Some("request_timeout")),
+            Self::ClientGone => (ErrorKind::Cancelled, Some("client_closed_request")),
+            Self::ModelNotFound { .. } | Self::ModerationUnavailable(_) => {
+                (ErrorKind::NotFound, Some("model_not_found"))
+            }
+            Self::UnknownEndpoint(_) => (ErrorKind::NotFound, Some("unknown_endpoint")),
+            Self::MethodNotAllowed => (ErrorKind::InvalidRequest, Some("method_not_allowed")),
+            Self::ModelsPending { .. } => (ErrorKind::Overloaded, Some("models_pending")),
+            Self::Overloaded => (ErrorKind::Overloaded, Some("overloaded")),
+            Self::ShuttingDown => (ErrorKind::Overloaded, Some("shutting_down")),
+            Self::NoChannel => (ErrorKind::Overloaded, Some("no_channel")),
+            Self::RateLimited(_) | Self::KeysExhausted { .. } => {
+                (ErrorKind::RateLimit, Some("rate_limit_exceeded"))
+            }
+            Self::BalanceExhausted => (ErrorKind::RateLimit, Some("insufficient_quota")),
+            Self::Upstream(rejection) => return rejection.to_wire(status),
+            Self::Transport { .. } => (ErrorKind::Upstream, Some("upstream_unreachable")),
+            Self::Timeout { .. } => (ErrorKind::Timeout, Some("upstream_timeout")),
+            Self::Empty { .. } | Self::Triggered { .. } | Self::Garbled { .. } | Self::Truncated { .. } => {
+                (ErrorKind::Upstream, Some("upstream_error"))
+            }
+            Self::Internal => (ErrorKind::Upstream, Some("internal_error")),
+        };
+        WireError {
+            status,
+            kind,
+            message: self.to_string(),
+            code: code.map(str::to_owned),
+            param: match self {
+                Self::Invalid { param, .. } => param.map(str::to_owned),
+                Self::ModelNotFound { .. } => Some("model".to_owned()),
+                _ => None,
+            },
+            retry_after: self.retry_after(),
+        }
+    }
+
+    /// The upstream's own error body, where it may be passed on as it is: a fault of the request
+    /// itself, told in the client's own dialect.
+    pub fn verbatim(&self, client: Dialect) -> Option<Bytes> {
+        match self {
+            Self::Upstream(rejection)
+                if rejection.dialect == client
+                    && rejection.client_status() == rejection.status
+                    && !rejection.body.is_empty()
+                    && matches!(rejection.blame, Blame::Request | Blame::Length | Blame::Nobody) =>
+            {
+                Some(rejection.body.clone())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Rejection {
+    /// The status that the client may see, see [`Failure::status`].
+    fn client_status(&self) -> StatusCode {
+        match self.status.as_u16() {
+            401..=404 | 498 => StatusCode::BAD_GATEWAY,
+            429 => StatusCode::TOO_MANY_REQUESTS,
+            _ if matches!(self.blame, Blame::Key | Blame::Model) => StatusCode::BAD_GATEWAY,
+            400..=599 => self.status,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    fn to_wire(&self, status: StatusCode) -> WireError {
+        let hidden = status == StatusCode::BAD_GATEWAY && self.status != StatusCode::BAD_GATEWAY;
+        let kind = if status == self.status { self.error.kind } else { ErrorKind::Upstream };
+        WireError {
+            status,
+            kind,
+            message: if hidden {
+                format!("channel {} rejected the request with status {}", self.channel, self.status.as_u16())
+            } else {
+                self.error.message.clone()
+            },
+            code: if hidden { Some("upstream_rejected".to_owned()) } else { self.error.code.clone() },
+            param: if hidden { None } else { self.error.param.clone() },
+            retry_after: self.retry_after,
+        }
+    }
+}
+
+/// 499: the client closed the connection before the answer.
+pub const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => panic!("499 is a valid status code"),
+};

@@ -1,0 +1,161 @@
+//! Keeps the client's connection alive while nothing is said.
+//!
+//! Outside `failover`: comments go out while channels are being changed. They commit the HTTP
+//! status and nothing else, so a request behind them still fails over. When all channels fail the
+//! stream says so in one error event, and the ledger records the true status. Later silences are
+//! filled too, between events only. Acts on streams whose route has an interval; in the bytes of
+//! the client's dialect.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dialect::{Dialect, Sighting};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use tokio::time::{Instant, Sleep, sleep};
+use tower::{Layer, Service};
+
+use crate::failure::Failure;
+use crate::ports::BoxFuture;
+use crate::reply::{Piece, Pieces, Reply, ReplyBody};
+use crate::shortcut::Shortcut;
+use crate::stage::Routed;
+
+/// Mounts [`Keepalive`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KeepaliveLayer;
+
+/// The service of [`KeepaliveLayer`].
+#[derive(Debug, Clone)]
+pub struct Keepalive<S> {
+    inner: S,
+}
+
+// === impl KeepaliveLayer ===
+
+impl<S> Layer<S> for KeepaliveLayer {
+    type Service = Keepalive<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Keepalive { inner }
+    }
+}
+
+// === impl Keepalive ===
+
+impl<S> Service<Routed> for Keepalive<S>
+where
+    S: Service<Routed, Response = Reply, Error = Failure>,
+    S::Future: Send + 'static,
+{
+    type Response = Reply;
+    type Error = Failure;
+    type Future = Shortcut<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, routed: Routed) -> Self::Future {
+        let interval = routed.plan.route.keepalive().filter(|_| routed.exchange.peek.stream);
+        let dialect = routed.exchange.dialect;
+        let answering = self.inner.call(routed);
+        match interval {
+            None => Shortcut::inner(answering),
+            Some(interval) => Shortcut::waiting(warm(Box::pin(answering), interval, dialect)),
+        }
+    }
+}
+
+async fn warm(
+    mut answering: BoxFuture<Result<Reply, Failure>>,
+    interval: Duration,
+    dialect: Dialect,
+) -> Result<Reply, Failure> {
+    let began = Instant::now();
+    match tokio::time::timeout(interval, &mut answering).await {
+        Ok(Ok(reply)) if reply.body().is_whole() => Ok(reply),
+        Ok(Ok(reply)) => {
+            let (head, body) = reply.into_parts();
+            let warm = Warm::new(State::Relaying(Box::new(body)), interval, interval, dialect);
+            Ok(Reply::from_parts(head, ReplyBody::stream(warm).with_voice(dialect)))
+        }
+        Ok(Err(failure)) => Err(failure),
+        Err(_elapsed) => {
+            // The first comment is due at once: the interval is over.
+            let warm = Warm::new(
+                State::Waiting(answering),
+                interval,
+                interval.saturating_sub(began.elapsed()),
+                dialect,
+            );
+            let mut reply = Reply::new(ReplyBody::stream(warm).with_voice(dialect));
+            let headers = reply.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+            headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+            Ok(reply)
+        }
+    }
+}
+
+/// A stream with comments in its silences.
+struct Warm {
+    state: State,
+    interval: Duration,
+    timer: Pin<Box<Sleep>>,
+    dialect: Dialect,
+    /// The last piece ended within an event: a comment would land inside it.
+    torn: bool,
+}
+
+enum State {
+    Waiting(BoxFuture<Result<Reply, Failure>>),
+    Relaying(Box<ReplyBody>),
+    Done,
+}
+
+impl Warm {
+    fn new(state: State, interval: Duration, first: Duration, dialect: Dialect) -> Self {
+        Self { state, interval, timer: Box::pin(sleep(first)), dialect, torn: false }
+    }
+
+    fn poll_said(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Failure>>> {
+        loop {
+            match &mut self.state {
+                State::Waiting(answering) => match std::task::ready!(answering.as_mut().poll(cx)) {
+                    Ok(reply) => self.state = State::Relaying(Box::new(reply.into_body())),
+                    Err(failure) => {
+                        self.state = State::Done;
+                        return Poll::Ready(Some(Err(failure)));
+                    }
+                },
+                State::Relaying(body) => return body.poll_piece(cx),
+                State::Done => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Pieces for Warm {
+    fn poll_piece(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Failure>>> {
+        let this = &mut *self;
+        if let Poll::Ready(said) = this.poll_said(cx) {
+            if let Some(Ok(piece)) = &said {
+                this.torn = piece.torn;
+                this.timer.as_mut().reset(Instant::now() + this.interval);
+            }
+            return Poll::Ready(said);
+        }
+        std::task::ready!(this.timer.as_mut().poll(cx));
+        this.timer.as_mut().reset(Instant::now() + this.interval);
+        if this.torn {
+            // The reset timer must wake this task; polling it once arms it.
+            let _ = this.timer.as_mut().poll(cx);
+            return Poll::Pending;
+        }
+        let bytes = Bytes::from_static(this.dialect.keepalive());
+        Poll::Ready(Some(Ok(Piece { bytes, sighting: Sighting::machinery(), torn: false })))
+    }
+}

@@ -1,0 +1,141 @@
+//! Takes a key of the channel for this attempt, and books on it what came of it.
+//!
+//! Inside `cooldown`: a cooled key is not a cooled channel. The key that failed is the one that
+//! this attempt carried, also when many attempts run at once. An attempt that is dropped blames
+//! nobody. Returns [`Failure::KeysExhausted`] when no key can be used now, and tells `failover`
+//! through the rejection whether another one could be.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use crate::estimate::input_tokens;
+use crate::failure::{Cools, Failure};
+use crate::policy::Target;
+use crate::ports::{InputTokens, KeyOutcome, KeysExhausted, Lease};
+use crate::reply::Reply;
+use crate::shortcut::Shortcut;
+use crate::stage::{Attempt, Call, Payload, TriedKeys};
+
+/// Mounts [`Leased`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LeaseLayer;
+
+/// The service of [`LeaseLayer`].
+#[derive(Debug, Clone)]
+pub struct Leased<S> {
+    inner: S,
+}
+
+// === impl LeaseLayer ===
+
+impl<S> Layer<S> for LeaseLayer {
+    type Service = Leased<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Leased { inner }
+    }
+}
+
+// === impl Leased ===
+
+impl<S> Service<Attempt> for Leased<S>
+where
+    S: Service<Call, Response = Reply, Error = Failure>,
+{
+    type Response = Reply;
+    type Error = Failure;
+    type Future = Shortcut<ResponseFuture<S::Future>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, attempt: Attempt) -> Self::Future {
+        let target = attempt.target.clone();
+        let lease = match target.channel.keys.clone().lease(&target, &attempt.tried, input(&attempt)) {
+            Ok(lease) => lease,
+            Err(exhausted) => return Shortcut::failed(refusal(&attempt, exhausted)),
+        };
+        if let Some(secret) = lease.secret()
+            && let Some(record) = attempt.exchange.ledger.entry().attempts.last_mut()
+        {
+            record.key = Some(secret.fingerprint().clone());
+        }
+        let tried = attempt.tried.clone();
+        let call = Call {
+            secret: lease.secret().cloned(),
+            payload: Payload::Bytes(vec![attempt.exchange.body.clone()]),
+            stream: target.forced_stream.unwrap_or(attempt.exchange.peek.stream),
+            attempt,
+        };
+        Shortcut::inner(ResponseFuture { inner: self.inner.call(call), held: Some((lease, target, tried)) })
+    }
+}
+
+/// The input estimate, made only where a limit asks for it: it reads the whole body.
+fn input(attempt: &Attempt) -> InputTokens {
+    let limited = attempt.target.key_quota.as_ref().is_some_and(|quota| quota.tokens_per_request.is_some());
+    if limited { input_tokens(&attempt.exchange.body) } else { InputTokens::default() }
+}
+
+fn refusal(attempt: &Attempt, exhausted: KeysExhausted) -> Failure {
+    match exhausted {
+        KeysExhausted::For(retry_after) => {
+            Failure::KeysExhausted { channel: attempt.target.channel.name.clone(), retry_after }
+        }
+        KeysExhausted::TooLong => Failure::TooLong { model: attempt.exchange.peek.model.to_string() },
+    }
+}
+
+pin_project! {
+    /// Holds the lease and settles it with the result.
+    pub struct ResponseFuture<F> {
+        #[pin]
+        inner: F,
+        held: Option<(Lease, Arc<Target>, TriedKeys)>,
+    }
+}
+
+impl<F> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Reply, Failure>>,
+{
+    type Output = Result<Reply, Failure>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.inner.poll(cx));
+        let (lease, target, tried) = this.held.take().expect("a future is not polled after it is done");
+        Poll::Ready(match result {
+            Ok(reply) => {
+                lease.settle(KeyOutcome::Served);
+                Ok(reply)
+            }
+            Err(failure) => Err(settle(failure, lease, &target, &tried)),
+        })
+    }
+}
+
+fn settle(mut failure: Failure, lease: Lease, target: &Target, tried: &TriedKeys) -> Failure {
+    let slot = lease.slot();
+    let cools = failure.cools();
+    if let Failure::Upstream(rejection) = &mut failure
+        && cools == Cools::Key
+    {
+        lease.settle(KeyOutcome::Faulty {
+            hint: rejection.retry_after,
+            rejected: matches!(rejection.status.as_u16(), 401..=403),
+            quota: rejection.quota,
+        });
+        rejection.key = slot;
+        rejection.spare_key =
+            slot.is_some_and(|slot| target.channel.keys.has_spare(target, &tried.with(slot)));
+    } else {
+        lease.settle(KeyOutcome::Blameless);
+    }
+    failure
+}

@@ -1,0 +1,144 @@
+//! The record of one request, shared by everything that learns something about it.
+//!
+//! `ingress` opens it, `failover` and `observe` append attempts, `account` adds what the body's
+//! sightings say and closes it exactly once, at the end, the error or the drop of the answer. The
+//! lock is never contended: one request is worked on by one task.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+use dialect::ir::Usage;
+use http::StatusCode;
+use tokio::time::Instant;
+
+use crate::policy::{Caller, ChannelName, Fingerprint, Target};
+use crate::request_id::RequestId;
+use crate::stage::Operation;
+
+/// A shared handle on the [`Entry`] of a request.
+#[derive(Clone)]
+pub struct Ledger(Arc<Mutex<Entry>>);
+
+impl Ledger {
+    /// Opens a record.
+    pub fn open(entry: Entry) -> Self {
+        Self(Arc::new(Mutex::new(entry)))
+    }
+
+    /// The record, for a moment.
+    pub fn entry(&self) -> MutexGuard<'_, Entry> {
+        // A poisoned record is still the best there is: the panic is logged elsewhere.
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// What is known of a request.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its name.
+    pub id: RequestId,
+    /// What it asked for.
+    pub operation: Operation,
+    /// Who asked.
+    pub caller: Arc<Caller>,
+    /// From where; the proxy's word where the proxy is trusted.
+    pub client: Option<IpAddr>,
+    /// The model as asked for.
+    pub model: Arc<str>,
+    /// Whether some channel has that model, so that it may be a metric label.
+    pub model_known: bool,
+    /// Whether events were asked for.
+    pub stream: bool,
+    /// When it came, by the wall clock.
+    pub arrived: SystemTime,
+    /// When it came, for measuring.
+    pub received: Instant,
+    /// Length of its body in bytes.
+    pub body_bytes: usize,
+    /// All tries, in order.
+    pub attempts: Vec<AttemptRecord>,
+    /// Time spent waiting for upstreams before the answer was accepted: the rest is our own.
+    pub waited: Duration,
+    /// When the answer was accepted, from `received`.
+    pub accepted: Option<Duration>,
+    /// Who served it.
+    pub target: Option<Arc<Target>>,
+    /// Status sent to the client.
+    pub status: StatusCode,
+    /// [`crate::failure::Failure::label`] of what went wrong; none when nothing did.
+    pub failure: Option<&'static str>,
+    /// Whether the client left before the end of the answer.
+    pub abandoned: bool,
+    /// Whether moderation refused it.
+    pub flagged: bool,
+    /// Usage as the upstream told it; none when it never came.
+    pub usage: Option<Usage>,
+    /// Bytes of answer text delivered, for an estimate when usage never came.
+    pub delivered: u64,
+    /// Bytes of answer sent.
+    pub answer_bytes: u64,
+    /// How long it took until the body ended; set when the record is closed.
+    pub elapsed: Duration,
+    /// What was reserved on the caller's balance, in picodollars.
+    pub reserved: i128,
+}
+
+/// One try.
+#[derive(Debug, Clone)]
+pub struct AttemptRecord {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The key it used; none when none could be leased or the channel has none.
+    pub key: Option<Fingerprint>,
+    /// How it ended: `ok` or a failure label.
+    pub outcome: &'static str,
+    /// How long it took until it was accepted or failed.
+    pub elapsed: Duration,
+}
+
+impl Entry {
+    /// A record of a request that has just been read.
+    pub fn new(id: RequestId, operation: Operation, caller: Arc<Caller>, received: Instant) -> Self {
+        Self {
+            id,
+            operation,
+            caller,
+            client: None,
+            model: "".into(),
+            model_known: false,
+            stream: false,
+            arrived: SystemTime::now(),
+            received,
+            body_bytes: 0,
+            attempts: Vec::new(),
+            waited: Duration::ZERO,
+            accepted: None,
+            target: None,
+            status: StatusCode::OK,
+            failure: None,
+            abandoned: false,
+            flagged: false,
+            usage: None,
+            delivered: 0,
+            answer_bytes: 0,
+            elapsed: Duration::ZERO,
+            reserved: 0,
+        }
+    }
+
+    /// Moves what was recorded out of the shared record, which is done with.
+    pub(crate) fn take(&mut self) -> Self {
+        let rest = Self::new(self.id.clone(), self.operation, self.caller.clone(), self.received);
+        std::mem::replace(self, rest)
+    }
+
+    /// The word for the outcome: `ok`, or what went wrong.
+    pub fn outcome(&self) -> &'static str {
+        match self.failure {
+            Some(label) => label,
+            None if self.abandoned => "client_gone",
+            None => "ok",
+        }
+    }
+}

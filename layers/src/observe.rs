@@ -1,0 +1,136 @@
+//! Notes each attempt: who, how it ended, how long it took.
+//!
+//! Outermost in the attempt stack, so that it sees the verdict of all the others. An attempt that
+//! is dropped because the client left is noted as that. It changes nothing and fails never.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tower::{Layer, Service};
+
+use crate::failure::Failure;
+use crate::ledger::{AttemptRecord, Ledger};
+use crate::policy::Target;
+use crate::reply::Reply;
+use crate::stage::Attempt;
+
+/// Mounts [`Observe`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ObserveLayer;
+
+/// The service of [`ObserveLayer`].
+#[derive(Debug, Clone)]
+pub struct Observe<S> {
+    inner: S,
+}
+
+/// Notes one attempt, when dropped at the latest.
+struct Note {
+    ledger: Ledger,
+    target: Arc<Target>,
+    started: Instant,
+    outcome: Option<&'static str>,
+}
+
+// === impl ObserveLayer ===
+
+impl<S> Layer<S> for ObserveLayer {
+    type Service = Observe<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Observe { inner }
+    }
+}
+
+// === impl Observe ===
+
+impl<S> Service<Attempt> for Observe<S>
+where
+    S: Service<Attempt, Response = Reply, Error = Failure>,
+{
+    type Response = Reply;
+    type Error = Failure;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, attempt: Attempt) -> Self::Future {
+        let note = Note::begin(&attempt);
+        ResponseFuture { inner: self.inner.call(attempt), note }
+    }
+}
+
+pin_project! {
+    /// Completes the note.
+    pub struct ResponseFuture<F> {
+        #[pin]
+        inner: F,
+        note: Note,
+    }
+}
+
+impl<F> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Reply, Failure>>,
+{
+    type Output = Result<Reply, Failure>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.inner.poll(cx));
+        this.note.end(&result);
+        Poll::Ready(result)
+    }
+}
+
+// === impl Note ===
+
+impl Note {
+    fn begin(attempt: &Attempt) -> Self {
+        let ledger = attempt.exchange.ledger.clone();
+        ledger.entry().attempts.push(AttemptRecord {
+            channel: attempt.target.channel.name.clone(),
+            key: None,
+            outcome: "client_gone",
+            elapsed: std::time::Duration::ZERO,
+        });
+        Self { ledger, target: attempt.target.clone(), started: Instant::now(), outcome: None }
+    }
+
+    fn end(&mut self, result: &Result<Reply, Failure>) {
+        match result {
+            Ok(_) => {
+                self.outcome = Some("ok");
+                let mut entry = self.ledger.entry();
+                entry.accepted = Some(entry.received.elapsed());
+                entry.target = Some(self.target.clone());
+            }
+            Err(failure) => {
+                self.outcome = Some(failure.label());
+                tracing::debug!(
+                    channel = %self.target.channel.name,
+                    model = %self.target.upstream_model,
+                    %failure,
+                    "Attempt failed."
+                );
+            }
+        }
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        let elapsed = self.started.elapsed();
+        let outcome = self.outcome.unwrap_or("client_gone");
+        if let Some(attempt) = self.ledger.entry().attempts.last_mut() {
+            attempt.outcome = outcome;
+            attempt.elapsed = elapsed;
+        }
+        self.target.meters.attempt(outcome, elapsed);
+    }
+}

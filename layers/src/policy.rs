@@ -1,0 +1,311 @@
+//! Values that the configuration decided, as the layers read them.
+//!
+//! Everything here is computed when the configuration is compiled: names are interned, patterns
+//! matched, defaults filled in. A layer reads a field; it never looks anything up by pattern and
+//! does not know what a configuration file is. State that outlives a configuration (cooldowns,
+//! keys) hangs on these values as a handle, fetched by name when they are built.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dialect::Dialect;
+use http::{HeaderMap, HeaderName};
+
+use crate::ports::{Health, Keys, Meters, Provider};
+
+/// The name of a channel: a `providers` entry.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelName(Arc<str>);
+
+impl ChannelName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for ChannelName {
+    fn from(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl fmt::Display for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// What stands for a key wherever the key itself must not: the first 16 hex digits of a SHA-256.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint(Arc<str>);
+
+impl Fingerprint {
+    /// Takes the digits; `uni-api` computes them.
+    pub fn new(digits: &str) -> Self {
+        Self(digits.into())
+    }
+
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a key may do beside sending requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Requests only.
+    User,
+    /// The first of several keys none of which is admin: statistics, usage and key generation.
+    Steward,
+    /// Everything.
+    Admin,
+}
+
+/// How often a request may be tried again: `AUTO_RETRY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retries {
+    /// The first attempt decides.
+    Never,
+    /// As many as the route's budget gives.
+    Budget,
+    /// At most this many after the first attempt.
+    AtMost(u32),
+}
+
+/// A client key: an `api_keys` entry.
+#[derive(Debug)]
+pub struct Caller {
+    /// What logs and metrics call it: `role`, or the key's fingerprint.
+    pub alias: Arc<str>,
+    /// Stands for the key in state, database and logs.
+    pub fingerprint: Fingerprint,
+    /// What it may do.
+    pub role: Role,
+    /// `AUTO_RETRY`.
+    pub retries: Retries,
+    /// `ENABLE_MODERATION`.
+    pub moderation: bool,
+    /// `credits`, if the key has a balance.
+    pub credits: Option<Credits>,
+    /// Whether answers name the channel and the attempts: `expose_route`, or an admin key.
+    pub expose_route: bool,
+    /// Position in this snapshot; never stored anywhere that outlives it.
+    pub ordinal: usize,
+}
+
+/// A balance in US dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credits {
+    /// Picodollars (10⁻¹² USD) that may be spent; prices per million tokens stay integers in it.
+    pub amount: i128,
+    /// Unix seconds since which spending counts; without it the last 30 days, rolling.
+    pub since: Option<i64>,
+}
+
+/// One requests-per-period constraint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Requests admitted per period.
+    pub count: u64,
+    /// The length of the period.
+    pub period: Duration,
+}
+
+/// All constraints of one limit text, such as `15/min,10/day`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
+pub struct Quota {
+    /// All of them must admit.
+    pub windows: Box<[Window]>,
+    /// `tpr`: the largest input estimate in tokens; read for provider keys only.
+    pub tokens_per_request: Option<u64>,
+}
+
+impl Quota {
+    /// Whether it can never refuse anything.
+    pub fn is_unlimited(&self) -> bool {
+        self.windows.is_empty() && self.tokens_per_request.is_none()
+    }
+}
+
+/// A channel: a `providers` entry.
+pub struct Channel {
+    /// Its name.
+    pub name: ChannelName,
+    /// How it speaks.
+    pub dialect: Dialect,
+    /// Where requests go and how they are signed.
+    pub provider: Arc<dyn Provider>,
+    /// Its keys, with everything that was learnt about them.
+    pub keys: Arc<dyn Keys>,
+    /// How connections to it are made.
+    pub link: Link,
+    /// `preferences.headers`: replace generated ones of the same name.
+    pub headers: HeaderMap,
+    /// `preferences.passthrough_request_headers`: the client's value replaces what is there.
+    pub passthrough_headers: Vec<HeaderName>,
+    /// Whether it takes tools; otherwise they are removed.
+    pub tools: bool,
+    /// Whether it takes images; otherwise they are removed.
+    pub image: bool,
+    /// What this upstream needs that its dialect does not.
+    pub quirks: Quirks,
+    /// Whether streams may be asked for usage that the client did not ask for: true where the
+    /// quirks say so, until the upstream refuses it once.
+    pub asks_usage: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel")
+            .field("name", &self.name)
+            .field("dialect", &self.dialect)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which connections a channel's requests may share.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct Link {
+    /// Proxy URL with its credentials; none means direct.
+    pub proxy: Option<Arc<str>>,
+    /// Whether HTTP/2 is spoken.
+    pub http2: bool,
+    /// The upstream inside this program: nothing is connected.
+    pub mock: bool,
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The proxy URL may hold a password.
+        f.debug_struct("Link").field("proxy", &self.proxy.is_some()).field("http2", &self.http2).finish()
+    }
+}
+
+/// Deviations of an upstream from its dialect, from the host table or `preferences.quirks`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quirks {
+    /// `stream_options.include_usage` is understood, so usage may be asked for.
+    pub stream_options: bool,
+}
+
+/// One model of one channel under one alias: what an attempt is aimed at.
+pub struct Target {
+    /// The channel.
+    pub channel: Arc<Channel>,
+    /// The name that clients use.
+    pub alias: Arc<str>,
+    /// The name that the upstream uses.
+    pub upstream_model: Arc<str>,
+    /// That name as a JSON string, quotes included, ready to be spliced in.
+    pub upstream_model_json: Bytes,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// Interval of keepalive comments; none when off or not below the timeout.
+    pub keepalive: Option<Duration>,
+    /// How long a failure benches (channel, alias); zero means never.
+    pub cooldown: Duration,
+    /// `post_body_parameter_overrides` for this model.
+    pub overrides: Option<Arc<Overrides>>,
+    /// `stream` inside the overrides: the mode that the upstream is asked in.
+    pub forced_stream: Option<bool>,
+    /// `api_key_rate_limit` for this model.
+    pub key_quota: Option<Arc<Quota>>,
+    /// Whether it is benched, and since when.
+    pub health: Arc<dyn Health>,
+    /// Its resolved metric handles.
+    pub meters: Arc<dyn Meters>,
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("channel", &self.channel.name)
+            .field("alias", &self.alias)
+            .field("upstream_model", &self.upstream_model)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long an attempt may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Without a byte from the upstream; restarts with each one, before and after the commit.
+    pub idle: Duration,
+    /// Until the opening is accepted, however busy the upstream is.
+    pub opening: Duration,
+    /// The whole request, all attempts included.
+    pub total: Duration,
+}
+
+/// `post_body_parameter_overrides`, channel-wide and per-model part already merged in order.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Overrides {
+    /// Merged first to last: channel-wide, then the model's.
+    pub steps: Vec<OverrideStep>,
+}
+
+/// One part of the overrides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OverrideStep {
+    /// Merged deeply: maps recurse, everything else replaces.
+    pub merge: serde_json::Map<String, serde_json::Value>,
+    /// Applied after the merge.
+    pub remove: Vec<Removal>,
+}
+
+/// One rule of `__remove__`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Removal {
+    /// Path of field names from the top of the body.
+    pub path: Vec<String>,
+    /// Removes only what matches one of these; empty removes unconditionally. Within one
+    /// condition all pairs of (path, value) must hold.
+    pub when: Vec<Vec<(Vec<String>, serde_json::Value)>>,
+    /// Removes the list or map at `path` too when nothing is left in it.
+    pub drop_empty: bool,
+}
+
+/// Texts that make an answer count as an error: `error_triggers`.
+#[derive(Debug, Clone, Default)]
+pub struct Triggers {
+    texts: Box<[Box<str>]>,
+}
+
+impl Triggers {
+    /// Takes the configured texts; empty ones are dropped, since they would match everything.
+    pub fn new(texts: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            texts: texts.into_iter().filter(|text| !text.is_empty()).map(String::into_boxed_str).collect(),
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// Whether one of them occurs in `text`.
+    pub fn matches(&self, text: &str) -> bool {
+        self.texts.iter().any(|trigger| text.contains(&**trigger))
+    }
+
+    /// Whether some end of `text` is the beginning of a trigger, so that more text could
+    /// complete it.
+    pub fn may_complete(&self, text: &str) -> bool {
+        self.texts.iter().any(|trigger| {
+            let longest = trigger.len().saturating_sub(1).min(text.len());
+            (1..=longest).any(|n| text.as_bytes()[text.len() - n..] == trigger.as_bytes()[..n])
+        })
+    }
+}

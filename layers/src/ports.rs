@@ -1,0 +1,288 @@
+//! What the layers need of the world around them.
+//!
+//! Values travel with the stages (`policy`); whatever needs behaviour or memory is one of these
+//! small object-safe traits, implemented in `uni-api`. One virtual call per request and port is
+//! nothing beside a network hop, and in exchange this crate compiles without YAML, SQL or TLS,
+//! and its tests pass five-line fakes. Handles of one channel or model hang on its policy values;
+//! the others are given to the layer that uses them.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Uri};
+use tokio::time::Instant;
+
+use crate::failure::{Exceeded, Failure};
+use crate::ledger::Entry;
+use crate::plan::{Group, Plan, Step};
+use crate::policy::{Caller, Fingerprint, Link, Quota, Target, Triggers};
+use crate::stage::{Call, Exchange, Operation, TriedKeys};
+
+/// A future that is boxed because its port is an object.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// An answer that is there at once, or after a wait: embedded state answers ready and allocates
+/// nothing, shared state waits.
+pub enum Verdict<T> {
+    /// Decided.
+    Ready(Result<T, Failure>),
+    /// To be awaited.
+    Wait(BoxFuture<Result<T, Failure>>),
+}
+
+impl<T> Verdict<T> {
+    /// Awaits where it has to be awaited.
+    pub async fn resolve(self) -> Result<T, Failure> {
+        match self {
+            Self::Ready(result) => result,
+            Self::Wait(future) => future.await,
+        }
+    }
+}
+
+/// Who is asking: used by `auth`.
+pub trait Directory: Send + Sync {
+    /// Finds the caller of a request by its credentials, in the current configuration.
+    fn admit(&self, head: &http::request::Parts) -> Result<Admission, Failure>;
+}
+
+/// A known caller, with the configuration that knows it.
+pub struct Admission {
+    /// The configuration, for the whole request.
+    pub catalog: Arc<dyn Catalog>,
+    /// The key's entry.
+    pub caller: Arc<Caller>,
+}
+
+/// One configuration, as a request sees it.
+pub trait Catalog: Send + Sync {
+    /// Who may serve this model to this caller: used by `resolve`.
+    fn route(&self, caller: &Caller, model: &str, operation: Operation) -> Result<Arc<dyn Route>, Failure>;
+    /// The request windows of this caller for this model: used by `rate_limit`.
+    fn limits(&self, caller: &Caller, model: &str) -> Limits;
+    /// `error_triggers`: used by `error_trigger`.
+    fn triggers(&self) -> &Triggers;
+    /// The name under which statistics may hold this model; none when no channel has it.
+    fn known_model(&self, model: &str) -> Option<Arc<str>>;
+    /// Whether some channel wants this header of the client's: `passthrough_request_headers`.
+    fn forwards(&self, header: &HeaderName) -> bool;
+    /// For callers that need the concrete configuration.
+    fn as_any(&self) -> &dyn std::any::Any;
+}
+
+/// The windows that one request is counted in.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// Over all callers.
+    pub global: Option<Arc<Quota>>,
+    /// Of the caller, and which bucket it counts in: the whole key, or one model of it.
+    pub caller: Option<(Arc<Quota>, Option<Arc<str>>)>,
+}
+
+/// Who may serve: used by `failover`.
+pub trait Route: Send + Sync {
+    /// How many distinct channels there are below.
+    fn leaves(&self) -> usize;
+    /// The shortest keepalive interval among them: used by `keepalive`.
+    fn keepalive(&self) -> Option<Duration>;
+    /// Draws what this request needs to keep its place in each schedule.
+    fn ticket(&self) -> u64;
+    /// Who is next. Pure but for the clock: the same plan gives the same answer.
+    fn pick(&self, plan: &Plan, now: Instant) -> Step;
+}
+
+/// What a nested key asks of a request before it serves it: used by `failover`.
+pub trait Gates: Send + Sync {
+    /// Checks the inner key's windows and balance, once per request and group.
+    fn enter(&self, group: &Group, exchange: &Exchange) -> Verdict<()>;
+}
+
+/// Request windows: used by `rate_limit`.
+pub trait Windows: Send + Sync {
+    /// Counts the request in all of its windows, or refuses it and counts it in none.
+    fn admit(&self, caller: &Fingerprint, limits: &Limits) -> Verdict<Option<Exceeded>>;
+}
+
+/// Balances: used by `rate_limit`.
+pub trait Balances: Send + Sync {
+    /// Reserves the estimated cost of the request on its ledger, or refuses it.
+    fn reserve(&self, exchange: &Exchange) -> Verdict<()>;
+}
+
+/// The keys of one channel: used by `lease`, hangs on [`crate::policy::Channel`].
+pub trait Keys: Send + Sync {
+    /// Takes the next usable key that this request has not tried.
+    fn lease(
+        self: Arc<Self>,
+        target: &Target,
+        tried: &TriedKeys,
+        input: InputTokens,
+    ) -> Result<Lease, KeysExhausted>;
+    /// How many keys there are, usable or not.
+    fn count(&self) -> usize;
+    /// Whether a key that this request has not tried could be leased now.
+    fn has_spare(&self, target: &Target, tried: &TriedKeys) -> bool;
+    /// Books what came of a lease.
+    fn settle(&self, slot: u32, model: &str, outcome: KeyOutcome);
+    /// Takes back what a lease that nobody settled had counted.
+    fn release(&self, slot: u32, model: &str);
+}
+
+/// An input estimate in tokens, for limits on the length of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct InputTokens(pub u64);
+
+/// Why no key could be leased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeysExhausted {
+    /// All of them cool, are over a window, or were tried; the first is back after this time.
+    For(Option<Duration>),
+    /// The input estimate is over what any of them takes.
+    TooLong,
+}
+
+/// What an attempt says about its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyOutcome {
+    /// It was accepted.
+    Served,
+    /// It is at fault and cools.
+    Faulty {
+        /// How long the upstream asks for, if it does.
+        hint: Option<Duration>,
+        /// Rejected for what it is (401, 402, 403), not for how often it was used.
+        rejected: bool,
+        /// Its quota or billing is used up.
+        quota: bool,
+    },
+    /// The attempt failed for a reason that is not the key's.
+    Blameless,
+}
+
+/// The hold on a channel key. Dropped unsettled it blames nobody and gives its window hit back.
+pub struct Lease {
+    secret: Option<Secret>,
+    slot: u32,
+    model: Arc<str>,
+    pool: Option<Arc<dyn Keys>>,
+}
+
+impl Lease {
+    /// A hold on the key in `slot` of `pool`.
+    pub fn new(pool: Arc<dyn Keys>, slot: u32, secret: Secret, model: Arc<str>) -> Self {
+        Self { secret: Some(secret), slot, model, pool: Some(pool) }
+    }
+
+    /// For channels that have no keys: nothing is held and nothing can cool.
+    pub fn keyless() -> Self {
+        Self { secret: None, slot: 0, model: "".into(), pool: None }
+    }
+
+    /// The key, to be sent to its upstream and nowhere else.
+    pub fn secret(&self) -> Option<&Secret> {
+        self.secret.as_ref()
+    }
+
+    /// The key's place in the pool, for [`TriedKeys`]; none without a key.
+    pub fn slot(&self) -> Option<u32> {
+        self.pool.as_ref().map(|_| self.slot)
+    }
+
+    /// Books the outcome and ends the hold.
+    pub fn settle(mut self, outcome: KeyOutcome) {
+        if let Some(pool) = self.pool.take() {
+            pool.settle(self.slot, &self.model, outcome);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.take() {
+            pool.release(self.slot, &self.model);
+        }
+    }
+}
+
+/// A provider key. Shows itself only where it is asked for by name.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    text: Arc<str>,
+    fingerprint: Fingerprint,
+}
+
+impl Secret {
+    /// Wraps a key with what stands for it elsewhere.
+    pub fn new(text: &str, fingerprint: Fingerprint) -> Self {
+        Self { text: text.into(), fingerprint }
+    }
+
+    /// The key in clear.
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    /// What may be logged and stored.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({})", self.fingerprint.as_str())
+    }
+}
+
+/// The health of one (channel, alias): used by `cooldown`, hangs on [`Target`].
+pub trait Health: Send + Sync {
+    /// Books a success, or a failure that benches for `period`.
+    fn settle(&self, failed: bool, period: Duration, now: Instant);
+    /// Until when it is benched; none when it is not.
+    fn benched_until(&self, now: Instant) -> Option<Instant>;
+    /// Asks to send a request there. After a bench this is granted to one request, the trial;
+    /// the others find it benched until the trial is settled.
+    fn admit(&self, now: Instant) -> bool {
+        self.benched_until(now).is_none()
+    }
+}
+
+/// Resolved metric handles of one (channel, alias): used by `observe`, hangs on [`Target`].
+pub trait Meters: Send + Sync {
+    /// Counts one attempt and its outcome label.
+    fn attempt(&self, outcome: &'static str, elapsed: Duration);
+}
+
+/// Where requests of a channel go and how they are signed: used by `dispatch`, hangs on
+/// [`crate::policy::Channel`].
+pub trait Provider: Send + Sync {
+    /// URL and generated headers for one call; the payload is in its final form.
+    fn prepare(&self, call: &Call) -> Verdict<Destination>;
+}
+
+/// Where one call goes.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// Absolute URL.
+    pub uri: Uri,
+    /// Generated headers, authentication included.
+    pub headers: HeaderMap,
+}
+
+/// The closed record of a request: used by `account`.
+pub trait Records: Send + Sync {
+    /// Takes the entry. Never waits.
+    fn close(&self, entry: Entry);
+}
+
+/// The request that leaves for an upstream: what the innermost service of the pipeline takes.
+pub struct Outgoing {
+    /// Method, URL, headers and body.
+    pub request: http::Request<Vec<Bytes>>,
+    /// Which connections it may use.
+    pub link: Link,
+}

@@ -1,0 +1,234 @@
+//! An answer on its way to the client, as every layer from `ingress` inward sees it.
+//!
+//! [`ReplyBody`] is a concrete type rather than a chain of generic wrappers: layers change an
+//! answer by filling one of its few slots (the opening that is replayed, the watch that closes the
+//! ledger, the permit of admission), so a whole JSON answer needs no allocation of its own and a
+//! stream needs one. It yields [`Piece`]s: bytes together with what they were seen to hold, so
+//! that nobody parses twice. Towards the listener it is an ordinary `http_body::Body` that drops
+//! the sightings.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use dialect::{Dialect, Sighting};
+use http_body::{Body, Frame, SizeHint};
+
+use crate::account::Watch;
+use crate::failure::Failure;
+use crate::ports::BoxFuture;
+
+/// An answer.
+pub type Reply = http::Response<ReplyBody>;
+
+/// Bytes of an answer with what was seen in them. Pieces of an event stream are whole events,
+/// unless `torn` says otherwise.
+#[derive(Debug, Default)]
+pub struct Piece {
+    /// The bytes for the client.
+    pub bytes: Bytes,
+    /// What they hold.
+    pub sighting: Sighting,
+    /// They end within an event, one too large to be held.
+    pub torn: bool,
+}
+
+/// A stream of pieces: the two adapters in `body`, and keepalive.
+pub trait Pieces: Send {
+    /// The next piece; none at the end. After an error or the end it is not polled again.
+    fn poll_piece(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Failure>>>;
+
+    /// The opening was accepted: from here on sightings may be coarse.
+    fn accepted(self: Pin<&mut Self>) {}
+}
+
+/// The body of a [`Reply`].
+#[derive(Default)]
+pub struct ReplyBody {
+    /// The opening, replayed in front of the rest.
+    opening: VecDeque<Piece>,
+    rest: Rest,
+    /// How an error within the body is told to the client; none for bodies that are not event
+    /// streams, which can only be cut off.
+    voice: Option<Dialect>,
+    watch: Option<Watch>,
+    permit: Option<Box<dyn Any + Send>>,
+    /// Ends the stream with an error when it is over: the process is about to end.
+    curfew: Option<BoxFuture<()>>,
+}
+
+#[derive(Default)]
+enum Rest {
+    #[default]
+    Done,
+    Whole(Piece),
+    Stream(Pin<Box<dyn Pieces>>),
+}
+
+/// Why a body was cut off: told to the listener, which closes the connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer cannot be completed: {0}")]
+pub struct CutOff(&'static str);
+
+impl ReplyBody {
+    /// A body that is there as a whole.
+    pub fn whole(bytes: Bytes, sighting: Sighting) -> Self {
+        Self { rest: Rest::Whole(Piece { bytes, sighting, torn: false }), ..Self::default() }
+    }
+
+    /// A body that comes in pieces.
+    pub fn stream(pieces: impl Pieces + 'static) -> Self {
+        Self { rest: Rest::Stream(Box::pin(pieces)), ..Self::default() }
+    }
+
+    /// Whether it is there as a whole.
+    pub fn is_whole(&self) -> bool {
+        !matches!(self.rest, Rest::Stream(_))
+    }
+
+    /// The one piece of a body that is there as a whole.
+    pub fn as_whole(&self) -> Option<&Piece> {
+        match &self.rest {
+            Rest::Whole(piece) => Some(piece),
+            Rest::Done | Rest::Stream(_) => None,
+        }
+    }
+
+    /// Puts back the pieces that were read to judge the opening, which is hereby accepted.
+    #[must_use]
+    pub fn with_opening(mut self, opening: VecDeque<Piece>) -> Self {
+        debug_assert!(self.opening.is_empty(), "an opening is read once");
+        self.opening = opening;
+        if let Rest::Stream(pieces) = &mut self.rest {
+            pieces.as_mut().accepted();
+        }
+        self
+    }
+
+    /// Tells errors within the body as an event of this dialect.
+    #[must_use]
+    pub fn with_voice(mut self, voice: Dialect) -> Self {
+        self.voice = Some(voice);
+        self
+    }
+
+    /// Lets the ledger watch.
+    #[must_use]
+    pub fn with_watch(mut self, watch: Watch) -> Self {
+        self.watch = Some(watch);
+        self
+    }
+
+    /// Carries something that is given back when the body is done or dropped.
+    #[must_use]
+    pub fn with_permit(mut self, permit: Box<dyn Any + Send>) -> Self {
+        self.permit = Some(permit);
+        self
+    }
+
+    /// Ends the body with [`Failure::ShuttingDown`] when `curfew` is over.
+    #[must_use]
+    pub fn with_curfew(mut self, curfew: BoxFuture<()>) -> Self {
+        self.curfew = Some(curfew);
+        self
+    }
+
+    /// The next piece, seen by the watch.
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Failure>>> {
+        let next = match self.opening.pop_front() {
+            Some(piece) => Some(Ok(piece)),
+            None => match &mut self.rest {
+                Rest::Done => None,
+                Rest::Whole(piece) => {
+                    let piece = std::mem::take(piece);
+                    self.rest = Rest::Done;
+                    Some(Ok(piece))
+                }
+                Rest::Stream(pieces) => {
+                    let next = match pieces.as_mut().poll_piece(cx) {
+                        Poll::Ready(next) => next,
+                        Poll::Pending => {
+                            let curfew = self.curfew.as_mut().map(|curfew| curfew.as_mut().poll(cx));
+                            ready!(curfew.unwrap_or(Poll::Pending));
+                            Some(Err(Failure::ShuttingDown))
+                        }
+                    };
+                    if !matches!(next, Some(Ok(_))) {
+                        self.rest = Rest::Done;
+                    }
+                    next
+                }
+            },
+        };
+        if let Some(watch) = &mut self.watch {
+            watch.see(next.as_ref());
+        }
+        Poll::Ready(next)
+    }
+
+    /// The next piece.
+    pub async fn next_piece(&mut self) -> Option<Result<Piece, Failure>> {
+        std::future::poll_fn(|cx| self.poll_piece(cx)).await
+    }
+}
+
+impl std::fmt::Debug for ReplyBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReplyBody").field("whole", &self.is_whole()).finish_non_exhaustive()
+    }
+}
+
+impl From<Bytes> for ReplyBody {
+    fn from(bytes: Bytes) -> Self {
+        Self::whole(bytes, Sighting::default())
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = CutOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        loop {
+            return Poll::Ready(match ready!(self.poll_piece(cx)) {
+                None => None,
+                Some(Ok(piece)) if piece.bytes.is_empty() => continue,
+                Some(Ok(piece)) => Some(Ok(Frame::data(piece.bytes))),
+                Some(Err(failure)) => Some(match self.voice {
+                    Some(voice) => Ok(Frame::data(voice.stream_error(&failure.to_wire()))),
+                    None => Err(CutOff(failure.label())),
+                }),
+            });
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.opening.is_empty() && matches!(self.rest, Rest::Done)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let opening: u64 = self.opening.iter().map(|piece| piece.bytes.len() as u64).sum();
+        match &self.rest {
+            Rest::Done => SizeHint::with_exact(opening),
+            Rest::Whole(piece) => SizeHint::with_exact(opening + piece.bytes.len() as u64),
+            Rest::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A service that answers with [`Reply`] and fails with [`Failure`]: what every stage from
+/// `ingress` inward is, under one name instead of six bounds.
+pub trait Gateway<R>:
+    tower::Service<R, Response = Reply, Error = Failure, Future: Send> + Clone + Send + Sync + 'static
+{
+}
+
+impl<S, R> Gateway<R> for S where
+    S: tower::Service<R, Response = Reply, Error = Failure, Future: Send> + Clone + Send + Sync + 'static
+{
+}

@@ -1,0 +1,172 @@
+//! Turns failures into answers: the only place where an error gets bytes.
+//!
+//! Outside everything that can fail, inside the panic guard. The shape is the client's dialect,
+//! known from the path before anything else is. A failure inside an event stream that has begun is
+//! told by the body itself, in the same dialect, and without a terminal marker.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use dialect::Dialect;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use crate::body::lingering::Lingering;
+use crate::failure::Failure;
+use crate::ports::BoxFuture;
+use crate::reply::{Reply, ReplyBody};
+use crate::stage::Operation;
+
+/// Gives a future that is over when streams have to end.
+pub type Curfew = Arc<dyn Fn() -> BoxFuture<()> + Send + Sync>;
+
+/// Mounts [`Rescue`].
+#[derive(Clone)]
+pub struct RescueLayer {
+    curfew: Curfew,
+}
+
+/// The service of [`RescueLayer`].
+#[derive(Clone)]
+pub struct Rescue<S> {
+    inner: S,
+    curfew: Curfew,
+}
+
+// === impl RescueLayer ===
+
+impl RescueLayer {
+    /// Ends streams, with an error, at the `curfew`.
+    pub fn new(curfew: Curfew) -> Self {
+        Self { curfew }
+    }
+}
+
+impl<S> Layer<S> for RescueLayer {
+    type Service = Rescue<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Rescue { inner, curfew: self.curfew.clone() }
+    }
+}
+
+// === impl Rescue ===
+
+impl<S, B> Service<http::Request<B>> for Rescue<S>
+where
+    S: Service<http::Request<Lingering<B>>, Response = Reply, Error = Failure>,
+    B: Body + Send + Unpin + 'static,
+{
+    type Response = Reply;
+    type Error = Infallible;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Every service below is always ready; a failure to be ready is told by the call.
+        let _ = ready!(self.inner.poll_ready(cx));
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let dialect =
+            Operation::of_path(request.uri().path()).map_or(Dialect::OpenAiChat, Operation::dialect);
+        let (head, body) = request.into_parts();
+        let body = Lingering::new(body, &head.headers);
+        let inner = self.inner.call(http::Request::from_parts(head, body));
+        ResponseFuture { inner, dialect, curfew: self.curfew.clone() }
+    }
+}
+
+pin_project! {
+    /// Renders the failure, if it is one.
+    pub struct ResponseFuture<F> {
+        #[pin]
+        inner: F,
+        dialect: Dialect,
+        curfew: Curfew,
+    }
+}
+
+impl<F> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Reply, Failure>>,
+{
+    type Output = Result<Reply, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.inner.poll(cx));
+        Poll::Ready(Ok(match result {
+            Ok(reply) if reply.body().is_whole() => reply,
+            Ok(reply) => reply.map(|body| body.with_curfew((this.curfew)())),
+            Err(failure) => render(&failure, *this.dialect),
+        }))
+    }
+}
+
+/// A failure as an answer in this dialect.
+pub fn render(failure: &Failure, dialect: Dialect) -> Reply {
+    let body = failure.verbatim(dialect).unwrap_or_else(|| dialect.error(&failure.to_wire()));
+    let mut reply = Reply::new(ReplyBody::from(body));
+    *reply.status_mut() = failure.status();
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(after) = failure.retry_after() {
+        headers.insert(RETRY_AFTER, whole_seconds(after));
+    }
+    match failure {
+        Failure::Unauthenticated => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        Failure::RateLimited(exceeded) => {
+            let limits = [
+                ("x-ratelimit-limit-requests", HeaderValue::from(exceeded.limit)),
+                ("x-ratelimit-remaining-requests", HeaderValue::from(0)),
+                ("x-ratelimit-reset-requests", seconds(exceeded.reset)),
+            ];
+            extend(headers, limits);
+        }
+        _ => {}
+    }
+    reply
+}
+
+fn extend<const N: usize>(headers: &mut HeaderMap, values: [(&'static str, HeaderValue); N]) {
+    headers.extend(values.map(|(name, value)| (HeaderName::from_static(name), value)));
+}
+
+/// `Retry-After` takes whole seconds (RFC 9110 §10.2.3); rounded up, because earlier is too early.
+fn whole_seconds(duration: Duration) -> HeaderValue {
+    HeaderValue::from(duration.as_secs() + u64::from(duration.subsec_nanos() > 0))
+}
+
+/// A duration as OpenAI writes resets: `1.5s`.
+fn seconds(duration: Duration) -> HeaderValue {
+    HeaderValue::from_str(&format!("{}s", (duration.as_secs_f64() * 1000.0).ceil() / 1000.0))
+        .expect("a decimal number is a valid header value")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Exceeded;
+
+    #[test]
+    fn a_refused_window_says_when_to_come_back() {
+        let exceeded = Exceeded { limit: 15, reset: Duration::from_millis(1500) };
+
+        let reply = render(&Failure::RateLimited(exceeded), Dialect::OpenAiChat);
+
+        assert_eq!(reply.status(), 429);
+        assert_eq!(reply.headers()["retry-after"], "2");
+        assert_eq!(reply.headers()["x-ratelimit-limit-requests"], "15");
+        assert_eq!(reply.headers()["x-ratelimit-remaining-requests"], "0");
+        assert_eq!(reply.headers()["x-ratelimit-reset-requests"], "1.5s");
+    }
+}

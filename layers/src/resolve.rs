@@ -1,0 +1,61 @@
+//! Finds the route: who may serve this model to this caller.
+//!
+//! After the limits and moderation, which do not depend on it; before `keepalive` and `failover`,
+//! which do. From here on the exchange is shared. Returns [`Failure::ModelNotFound`], the same for
+//! a model that is unknown and one that is not allowed.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tower::{Layer, Service};
+
+use crate::failure::Failure;
+use crate::plan::Plan;
+use crate::reply::Reply;
+use crate::shortcut::Shortcut;
+use crate::stage::{Exchange, Routed};
+
+/// Mounts [`Resolve`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ResolveLayer;
+
+/// The service of [`ResolveLayer`].
+#[derive(Debug, Clone)]
+pub struct Resolve<S> {
+    inner: S,
+}
+
+// === impl ResolveLayer ===
+
+impl<S> Layer<S> for ResolveLayer {
+    type Service = Resolve<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Resolve { inner }
+    }
+}
+
+// === impl Resolve ===
+
+impl<S> Service<Exchange> for Resolve<S>
+where
+    S: Service<Routed, Response = Reply, Error = Failure>,
+{
+    type Response = Reply;
+    type Error = Failure;
+    type Future = Shortcut<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, exchange: Exchange) -> Self::Future {
+        match exchange.catalog.route(&exchange.caller, &exchange.peek.model, exchange.operation) {
+            Ok(route) => {
+                let plan = Plan::new(route, exchange.caller.retries);
+                Shortcut::inner(self.inner.call(Routed { exchange: Arc::new(exchange), plan }))
+            }
+            Err(failure) => Shortcut::failed(failure),
+        }
+    }
+}
