@@ -1,0 +1,533 @@
+//! Answers "who is next?" for one request, from a tree of channels and nested keys.
+//!
+//! A leaf is a channel with the model under the name that was asked for; an inner node is a nested
+//! client key with its own rules and algorithm, which asks its gate before its first leaf. A node
+//! can serve while one of its leaves can. Trees are built on first use and shared by all callers
+//! with equal rules; what belongs to one caller is only the cursor, which outlives the tree.
+//!
+//! Cooldowns are read at the moment of each pick. Members that are benched for everybody are taken
+//! out *before* the schedule is asked, so that the others share exactly; members that this request
+//! has tried stay in and are stepped over, so that the order does not change under its feet. When
+//! everything that is left is benched, the channel that recovers first is tried: serving is better
+//! than refusing. A request that has met two ill channels stops there, since otherwise every
+//! request would walk through all channels in an outage.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use layers::plan::{Group, Plan, Step};
+use layers::policy::{Caller, ChannelName, Target};
+use layers::ports::Route;
+use layers::stage::TriedKeys;
+use pingora_load_balancing::LoadBalancer;
+use pingora_load_balancing::selection::BackendIter;
+use tokio::time::Instant;
+
+use super::rules::{Access, Admitted, Offers, Rule, members};
+use super::schedule::{self, Algorithm, Key, Ordinals, Schedule, Ticket};
+use crate::state::cursors::{Cursor, Cursors};
+
+/// Trees kept over all rule lists and models. A dropped one is built again when it is asked for.
+const CAPACITY: usize = 1 << 14;
+/// Nested keys deeper than this admit nothing; no configuration means that.
+const DEEPEST: usize = 64;
+/// Ill channels that one request meets when all that is left is benched.
+const ILL_CHANNELS: usize = 2;
+
+/// All routes of one configuration.
+pub struct Routes {
+    offers: Offers,
+    /// By position of the caller.
+    access: Box<[Access]>,
+    /// Which rule list each caller has; callers with equal ones share.
+    lists: Box<[usize]>,
+    /// By rule list, then by model. Models that the list does not admit are noted, too.
+    trees: Box<[RwLock<Trees>]>,
+    built: AtomicUsize,
+    /// Balancers by algorithm and weights: they know members by ordinal only, so the same one
+    /// serves every node of that shape.
+    shapes: Mutex<Shapes>,
+}
+
+type Trees = HashMap<Arc<str>, Option<Arc<Tree>>, RandomState>;
+type Shapes = HashMap<(Algorithm, Box<[u32]>), Weak<Shape>, RandomState>;
+
+/// The order of the members of a node, without the members.
+struct Shape {
+    balancer: LoadBalancer<Schedule>,
+    schedule: Arc<Schedule>,
+}
+
+struct Tree {
+    root: Node,
+    /// Distinct channels.
+    leaves: usize,
+    /// The shortest interval of any channel.
+    keepalive: Option<Duration>,
+    /// Whether any node rotates.
+    rotates: bool,
+    model: Arc<str>,
+}
+
+struct Node {
+    members: Box<[Member]>,
+    /// None where there is nothing to choose.
+    shape: Option<Arc<Shape>>,
+}
+
+enum Member {
+    Leaf(Arc<Target>),
+    Group(Group, Node),
+}
+
+impl Routes {
+    /// The routes of a configuration. `access` holds every caller at its ordinal.
+    pub fn new(offers: Offers, access: Vec<Access>) -> Self {
+        let mut known = HashMap::<(Algorithm, &[Rule]), usize, RandomState>::default();
+        let lists: Box<[usize]> = access
+            .iter()
+            .map(|access| {
+                let next = known.len();
+                *known.entry((access.algorithm, &access.rules)).or_insert(next)
+            })
+            .collect();
+        let trees = (0..known.len()).map(|_| RwLock::default()).collect();
+        Self {
+            offers,
+            access: access.into(),
+            lists,
+            trees,
+            built: AtomicUsize::new(0),
+            shapes: Mutex::default(),
+        }
+    }
+
+    /// The route of this caller for this model; none when no channel has it or the caller may not
+    /// use it.
+    pub fn route(&self, caller: &Caller, model: &str, cursors: &Cursors) -> Option<Arc<CallerRoute>> {
+        let tree = self.tree(caller.ordinal, model)?;
+        let cursor = tree.rotates.then(|| cursors.of(&caller.fingerprint, &tree.model));
+        Some(Arc::new(CallerRoute { tree, cursor }))
+    }
+
+    /// Whether this caller may use this model: a route exists, be it benched or not.
+    pub fn admits(&self, caller: &Caller, model: &str) -> bool {
+        self.tree(caller.ordinal, model).is_some()
+    }
+
+    /// What the channels offer.
+    pub fn offers(&self) -> &Offers {
+        &self.offers
+    }
+
+    fn tree(&self, caller: usize, model: &str) -> Option<Arc<Tree>> {
+        let model = self.offers.known(model)?;
+        let list = self.trees.get(*self.lists.get(caller)?)?;
+        if let Some(tree) = list.read().unwrap_or_else(PoisonError::into_inner).get(model) {
+            return tree.clone();
+        }
+        let tree = self.build(caller, model).map(Arc::new);
+        if self.built.load(Ordering::Relaxed) >= CAPACITY {
+            self.forget();
+        }
+        match list.write().unwrap_or_else(PoisonError::into_inner).entry(Arc::clone(model)) {
+            // Somebody else was faster.
+            Entry::Occupied(built) => built.get().clone(),
+            Entry::Vacant(place) => {
+                self.built.fetch_add(1, Ordering::Relaxed);
+                place.insert(tree).clone()
+            }
+        }
+    }
+
+    fn forget(&self) {
+        self.built.store(0, Ordering::Relaxed);
+        for list in &self.trees {
+            list.write().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+
+    fn build(&self, caller: usize, model: &Arc<str>) -> Option<Tree> {
+        let root = self.node(caller, model, &mut Vec::new())?;
+        let mut channels = std::collections::HashSet::<&ChannelName, RandomState>::default();
+        let mut keepalive = None::<Duration>;
+        root.visit(&mut Vec::new(), &mut |_, target| {
+            channels.insert(&target.channel.name);
+            keepalive = keepalive.into_iter().chain(target.keepalive).min();
+        });
+        let leaves = channels.len();
+        Some(Tree { rotates: root.rotates(), leaves, keepalive, model: Arc::clone(model), root })
+    }
+
+    /// The node of this caller; none when nothing below it has the model.
+    fn node(&self, caller: usize, model: &str, above: &mut Vec<usize>) -> Option<Node> {
+        let access = self.access.get(caller)?;
+        // A cycle is an error of the configuration; here it only must not be followed.
+        if above.contains(&caller) || above.len() >= DEEPEST {
+            return None;
+        }
+        above.push(caller);
+        let (members, weights): (Vec<_>, Vec<_>) = members(&access.rules, &self.offers, model)
+            .into_iter()
+            .filter_map(|(admitted, weight)| {
+                let member = match admitted {
+                    Admitted::Channel(_, target) => Member::Leaf(target),
+                    Admitted::Nested(inner) => {
+                        let node = self.node(inner, model, above)?;
+                        let caller = Arc::clone(&self.access.get(inner)?.caller);
+                        // Numbered by its key, so that a key that two groups hold is asked once.
+                        Member::Group(Group { caller, node: inner }, node)
+                    }
+                };
+                Some((member, weight))
+            })
+            .unzip();
+        above.pop();
+        let shape = (members.len() > 1).then(|| self.shape(access.algorithm, weights));
+        (!members.is_empty()).then(|| Node { members: members.into(), shape })
+    }
+
+    fn shape(&self, algorithm: Algorithm, weights: Vec<u32>) -> Arc<Shape> {
+        let mut shapes = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
+        if shapes.len() >= CAPACITY {
+            shapes.retain(|_, shape| shape.strong_count() > 0);
+        }
+        let name = (algorithm, weights.into_boxed_slice());
+        if let Some(shape) = shapes.get(&name).and_then(Weak::upgrade) {
+            return shape;
+        }
+        let (balancer, schedule) = schedule::balancer(algorithm, &name.1);
+        let shape = Arc::new(Shape { balancer, schedule });
+        shapes.insert(name, Arc::downgrade(&shape));
+        shape
+    }
+}
+
+impl std::fmt::Debug for Routes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Routes")
+            .field("callers", &self.access.len())
+            .field("rule_lists", &self.trees.len())
+            .field("built", &self.built.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a member stands towards one request at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stand {
+    /// Benched for everybody: not part of the order.
+    Out,
+    /// Keeps its place in the order and is stepped over.
+    Done,
+    /// Can serve.
+    Usable,
+}
+
+impl Node {
+    fn rotates(&self) -> bool {
+        self.shape.as_ref().is_some_and(|shape| shape.schedule.rotates())
+            || self.members.iter().any(|member| matches!(member, Member::Group(_, node) if node.rotates()))
+    }
+
+    /// Calls `each` for every leaf in rule order, with the groups above it.
+    fn visit<'a>(&'a self, above: &mut Vec<&'a Group>, each: &mut dyn FnMut(&[&'a Group], &'a Arc<Target>)) {
+        for member in &self.members {
+            match member {
+                Member::Leaf(target) => each(above, target),
+                Member::Group(group, node) => {
+                    above.push(group);
+                    node.visit(above, each);
+                    above.pop();
+                }
+            }
+        }
+    }
+
+    /// The best stand of any member.
+    fn stand(&self, plan: &Plan, now: Instant) -> Stand {
+        self.members.iter().map(|member| member.stand(plan, now)).max().unwrap_or(Stand::Done)
+    }
+
+    /// The members that stand out, and those that can serve.
+    fn survey(&self, plan: &Plan, now: Instant) -> (Ordinals, Ordinals) {
+        let mut out = Ordinals::none(self.members.len());
+        let mut usable = Ordinals::none(self.members.len());
+        for (ordinal, member) in self.members.iter().enumerate() {
+            match member.stand(plan, now) {
+                Stand::Out => out.insert(ordinal),
+                Stand::Usable => usable.insert(ordinal),
+                Stand::Done => {}
+            }
+        }
+        (out, usable)
+    }
+
+    /// What the schedules say, without asking for the trial that a recovered channel needs.
+    fn next(&self, ticket: Ticket, plan: &Plan, now: Instant) -> Option<Step> {
+        let (out, usable) = self.survey(plan, now);
+        if usable.is_empty() {
+            return None;
+        }
+        let Some(shape) = &self.shape else {
+            return self.members.first()?.step(|| ticket, plan, now);
+        };
+        let key = Key::new(ticket, &out);
+        let picked = shape.balancer.select_with(key.as_bytes(), self.members.len(), |member, ready| {
+            ready && schedule::ordinal(member).is_some_and(|ordinal| usable.contains(ordinal))
+        });
+        let ordinal = schedule::ordinal(&picked?)?;
+        self.members.get(ordinal)?.step(|| shape.schedule.descend(&key, ordinal), plan, now)
+    }
+}
+
+impl Member {
+    fn stand(&self, plan: &Plan, now: Instant) -> Stand {
+        match self {
+            Self::Leaf(target) if plan.tried(target) => Stand::Done,
+            Self::Leaf(target) if target.health.benched_until(now).is_some() => Stand::Out,
+            Self::Leaf(_) => Stand::Usable,
+            Self::Group(group, _) if plan.refused(group.node) => Stand::Done,
+            Self::Group(_, node) => node.stand(plan, now),
+        }
+    }
+
+    fn step(&self, ticket: impl FnOnce() -> Ticket, plan: &Plan, now: Instant) -> Option<Step> {
+        match self {
+            Self::Leaf(target) => Some(Step::Try(Arc::clone(target))),
+            Self::Group(group, _) if !plan.entered(group.node) => Some(Step::Enter(group.clone())),
+            Self::Group(_, node) => node.next(ticket(), plan, now),
+        }
+    }
+}
+
+impl Tree {
+    /// What is left when nobody can serve: the benched leaf that recovers first.
+    fn last_resort(&self, plan: &Plan, now: Instant) -> Option<Step> {
+        let mut ill = std::collections::HashSet::<&ChannelName, RandomState>::default();
+        let mut first = None::<(Instant, Step)>;
+        self.root.visit(&mut Vec::new(), &mut |above, target| {
+            let Some(until) = target.health.benched_until(now) else { return };
+            if plan.tried(target) {
+                ill.insert(&target.channel.name);
+                return;
+            }
+            if above.iter().any(|group| plan.refused(group.node)) {
+                return;
+            }
+            if first.as_ref().is_none_or(|(soonest, _)| until < *soonest) {
+                let gate = above.iter().find(|group| !plan.entered(group.node));
+                let step = match gate {
+                    Some(group) => Step::Enter((*group).clone()),
+                    None => Step::Try(Arc::clone(target)),
+                };
+                first = Some((until, step));
+            }
+        });
+        first.filter(|_| ill.len() < ILL_CHANNELS).map(|(_, step)| step)
+    }
+}
+
+/// A tree as one caller uses it.
+pub struct CallerRoute {
+    tree: Arc<Tree>,
+    /// None where nothing rotates.
+    cursor: Option<Arc<Cursor>>,
+}
+
+impl Route for CallerRoute {
+    fn leaves(&self) -> usize {
+        self.tree.leaves
+    }
+
+    fn keepalive(&self) -> Option<Duration> {
+        self.tree.keepalive
+    }
+
+    fn ticket(&self) -> u64 {
+        let luck = fastrand::u64(..);
+        self.cursor.as_ref().map_or(luck, |cursor| Ticket::of_turn(cursor.next(), luck).0)
+    }
+
+    fn pick(&self, plan: &Plan, now: Instant) -> Step {
+        // Each turn of the loop that finds a channel on trial finds one fewer that can serve.
+        for _ in 0..=self.tree.leaves {
+            match self.tree.root.next(Ticket(plan.ticket), plan, now) {
+                Some(Step::Try(target)) if !target.health.admit(now) => {}
+                Some(step) => return step,
+                None => break,
+            }
+        }
+        self.tree.last_resort(plan, now).unwrap_or(Step::Exhausted)
+    }
+}
+
+/// What is to be said about one channel of a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The channel.
+    pub channel: ChannelName,
+    /// Under which name it has the model.
+    pub upstream_model: Arc<str>,
+    /// The nested keys above it, outermost first, by their log names.
+    pub groups: Vec<Arc<str>>,
+    /// How it stands.
+    pub standing: Standing,
+}
+
+/// How a channel stands towards one request, in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is next.
+    Chosen,
+    /// It is next although it is benched for this long: nobody else is left.
+    LastResort(Duration),
+    /// It follows when those before it fail.
+    Standby,
+    /// It was tried, or stands in another group already.
+    Tried,
+    /// It is benched for this long, or another request is trying it out.
+    Benched(Duration),
+    /// The gate of a group above it refused the request.
+    GateRefused,
+    /// None of its keys can be used now.
+    NoKey,
+}
+
+impl Standing {
+    /// The word for logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Chosen => "chosen",
+            Self::LastResort(_) => "last_resort",
+            Self::Standby => "standby",
+            Self::Tried => "tried",
+            Self::Benched(_) => "benched",
+            Self::GateRefused => "gate_refused",
+            Self::NoKey => "no_key",
+        }
+    }
+}
+
+impl CallerRoute {
+    /// A plan that looks at the route as the caller's next request would, without counting as one.
+    pub fn preview(self: &Arc<Self>) -> Plan {
+        let turn = self.cursor.as_ref().map(|cursor| cursor.peek());
+        let ticket = Ticket::of_turn(turn.unwrap_or(0), fastrand::u64(..)).0;
+        let route = Preview { route: Arc::clone(self), ticket };
+        Plan::new(Arc::new(route), layers::policy::Retries::Budget)
+    }
+
+    /// Every channel of the route in the order in which this request would try it, with the
+    /// reason why it would not. Changes nothing. Gates that were not asked yet count as open.
+    pub fn explain(&self, plan: &Plan, now: Instant) -> Vec<Candidate> {
+        let mut lines = Vec::new();
+        explain(&self.tree.root, Ticket(plan.ticket), plan, now, &mut Vec::new(), false, &mut lines);
+        // A channel that two groups hold is tried where it comes first.
+        let mut seen = std::collections::HashSet::<ChannelName, RandomState>::default();
+        for line in &mut lines {
+            if line.standing == Standing::Standby && !seen.insert(line.channel.clone()) {
+                line.standing = Standing::Tried;
+            }
+        }
+        // What has no key is passed over by the layer that leases one, not by the route.
+        if let Some(first) = lines.iter_mut().find(|line| line.standing == Standing::Standby) {
+            first.standing = Standing::Chosen;
+        } else if let Some(Step::Try(target)) = self.tree.last_resort(plan, now) {
+            let line = lines.iter_mut().find(|line| line.channel == target.channel.name);
+            if let Some((line, left)) = line.and_then(|line| match line.standing {
+                Standing::Benched(left) => Some((line, left)),
+                _ => None,
+            }) {
+                line.standing = Standing::LastResort(left);
+            }
+        }
+        lines
+    }
+}
+
+/// A route that always gives the same ticket.
+struct Preview {
+    route: Arc<CallerRoute>,
+    ticket: u64,
+}
+
+impl Route for Preview {
+    fn leaves(&self) -> usize {
+        self.route.leaves()
+    }
+
+    fn keepalive(&self) -> Option<Duration> {
+        self.route.keepalive()
+    }
+
+    fn ticket(&self) -> u64 {
+        self.ticket
+    }
+
+    fn pick(&self, plan: &Plan, now: Instant) -> Step {
+        self.route.pick(plan, now)
+    }
+}
+
+fn explain(
+    node: &Node,
+    ticket: Ticket,
+    plan: &Plan,
+    now: Instant,
+    above: &mut Vec<Arc<str>>,
+    refused: bool,
+    lines: &mut Vec<Candidate>,
+) {
+    let (out, _) = node.survey(plan, now);
+    let key = Key::new(ticket, &out);
+    let mut order = Vec::with_capacity(node.members.len());
+    match &node.shape {
+        Some(shape) => {
+            let mut scheduled =
+                pingora_load_balancing::selection::BackendSelection::iter(&shape.schedule, key.as_bytes());
+            while let Some(ordinal) = scheduled.next().and_then(schedule::ordinal) {
+                order.push((ordinal, shape.schedule.descend(&key, ordinal)));
+            }
+        }
+        None if out.is_empty() => order.push((0, ticket)),
+        None => {}
+    }
+    order.extend(
+        (0..node.members.len()).filter(|ordinal| out.contains(*ordinal)).map(|ordinal| (ordinal, ticket)),
+    );
+    for (ordinal, ticket) in order {
+        match node.members.get(ordinal) {
+            Some(Member::Leaf(target)) => lines.push(Candidate {
+                channel: target.channel.name.clone(),
+                upstream_model: Arc::clone(&target.upstream_model),
+                groups: above.clone(),
+                standing: standing(target, plan, now, refused),
+            }),
+            Some(Member::Group(group, inner)) => {
+                above.push(Arc::clone(&group.caller.alias));
+                explain(inner, ticket, plan, now, above, refused || plan.refused(group.node), lines);
+                above.pop();
+            }
+            None => {}
+        }
+    }
+}
+
+fn standing(target: &Target, plan: &Plan, now: Instant, refused: bool) -> Standing {
+    let keys = &target.channel.keys;
+    match target.health.benched_until(now) {
+        _ if plan.tried(target) => Standing::Tried,
+        _ if refused => Standing::GateRefused,
+        Some(until) => Standing::Benched(until.saturating_duration_since(now)),
+        None if keys.count() > 0 && !keys.has_spare(target, &TriedKeys::default()) => Standing::NoKey,
+        None => Standing::Standby,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,568 @@
+use std::collections::BTreeMap;
+
+use layers::policy::{Channel, Retries};
+use layers::ports::Health;
+use proptest::prelude::*;
+
+use super::*;
+use crate::routing::rules::RuleMatch;
+use crate::routing::testing::{caller, channel_named, target, target_with};
+use crate::state::Runtime;
+
+const BENCH: Duration = Duration::from_secs(300);
+
+/// A configuration with its memory: channels `A`, `B`, … that all have `m`.
+struct World {
+    runtime: Runtime,
+    channels: Vec<Arc<Channel>>,
+    routes: Routes,
+}
+
+fn rules(rules: &[(RuleMatch, u32)]) -> Arc<[Rule]> {
+    rules
+        .iter()
+        .map(|(matcher, weight)| Rule { matcher: matcher.clone(), weight: (*weight > 0).then_some(*weight) })
+        .collect()
+}
+
+fn only(channel: usize) -> RuleMatch {
+    RuleMatch::ChannelAll([channel].into())
+}
+
+impl World {
+    /// Caller i has the i-th rules and algorithm.
+    fn new(channels: usize, access: &[(Algorithm, Arc<[Rule]>)]) -> Self {
+        let runtime = Runtime::new(None);
+        let channels: Vec<_> =
+            (0..channels).map(|at| channel_named(&char::from(b'A' + at as u8).to_string())).collect();
+        let offers = Offers::new(
+            channels
+                .iter()
+                .enumerate()
+                .map(|(at, channel)| (at, target_with(channel, "m", runtime.health(&channel.name, "m")))),
+        );
+        let access = access
+            .iter()
+            .enumerate()
+            .map(|(at, (algorithm, rules))| Access {
+                caller: caller(at),
+                rules: Arc::clone(rules),
+                algorithm: *algorithm,
+            })
+            .collect();
+        let routes = Routes::new(offers, access);
+        Self { runtime, channels, routes }
+    }
+
+    fn flat(channels: usize, algorithm: Algorithm, weights: &[u32]) -> Self {
+        let list: Vec<_> =
+            (0..channels).map(|at| (only(at), weights.get(at).copied().unwrap_or(0))).collect();
+        Self::new(channels, &[(algorithm, rules(&list))])
+    }
+
+    fn plan(&self, caller_at: usize) -> Plan {
+        let route =
+            self.routes.route(&caller(caller_at), "m", self.runtime.cursors()).expect("the model is known");
+        Plan::new(route, Retries::Budget)
+    }
+
+    fn health(&self, channel: char) -> Arc<dyn Health> {
+        self.runtime.health(&ChannelName::from(&*channel.to_string()), "m")
+    }
+
+    fn bench(&self, channel: char, seconds: u64) {
+        self.health(channel).settle(true, Duration::from_secs(seconds), Instant::now());
+    }
+
+    /// The channel of the first pick of a new request; every gate opens.
+    fn first(&self) -> char {
+        let mut plan = self.plan(0);
+        next(&mut plan).expect("somebody serves")
+    }
+
+    /// All channels that a request meets when each of them fails without being benched.
+    fn walk(&self) -> String {
+        let mut plan = self.plan(0);
+        std::iter::from_fn(|| next(&mut plan)).collect()
+    }
+
+    fn shares(&self, requests: usize) -> BTreeMap<char, usize> {
+        let mut shares = BTreeMap::new();
+        (0..requests).for_each(|_| *shares.entry(self.first()).or_default() += 1);
+        shares
+    }
+}
+
+fn letter(target: &Target) -> char {
+    target.channel.name.as_str().chars().next().expect("a name")
+}
+
+/// Picks as failover does, with gates that open, and excludes what was picked.
+fn next(plan: &mut Plan) -> Option<char> {
+    loop {
+        match plan.route.clone().pick(plan, Instant::now()) {
+            Step::Try(target) => {
+                let name = letter(&target);
+                plan.exclude(target);
+                return Some(name);
+            }
+            Step::Enter(group) => plan.gate(group, true),
+            Step::Exhausted => return None,
+        }
+    }
+}
+
+#[test]
+fn fixed_priority_walks_the_rules_from_their_head() {
+    let world = World::flat(3, Algorithm::FixedPriority, &[]);
+
+    assert_eq!(world.walk(), "ABC");
+    assert_eq!(world.walk(), "ABC");
+}
+
+#[test]
+fn ten_requests_follow_the_weights() {
+    let world = World::flat(3, Algorithm::WeightedRoundRobin, &[5, 3, 2]);
+
+    let served: String = (0..10).map(|_| world.first()).collect();
+
+    assert_eq!(served, "ABCABACABA");
+}
+
+#[test]
+fn failover_asks_unweighted_channels_last() {
+    let world = World::flat(4, Algorithm::WeightedRoundRobin, &[0, 2, 1, 0]);
+
+    assert_eq!(world.walk(), "BCAD");
+    assert_eq!(world.walk(), "CBAD");
+}
+
+#[test]
+fn cursors_of_two_keys_do_not_disturb_each_other() {
+    let list = rules(&[(RuleMatch::All, 0)]);
+    let world = World::new(2, &[(Algorithm::RoundRobin, list.clone()), (Algorithm::RoundRobin, list)]);
+
+    assert_eq!(next(&mut world.plan(0)), Some('A'));
+    assert_eq!(next(&mut world.plan(1)), Some('A'));
+    assert_eq!(next(&mut world.plan(0)), Some('B'));
+    assert_eq!(next(&mut world.plan(0)), Some('A'));
+    assert_eq!(next(&mut world.plan(1)), Some('B'));
+}
+
+#[test]
+fn a_rotation_goes_on_after_a_reload() {
+    let before = World::flat(3, Algorithm::RoundRobin, &[]);
+    assert_eq!(before.first(), 'A');
+    let after = World::flat(3, Algorithm::RoundRobin, &[]);
+
+    let route = after.routes.route(&caller(0), "m", before.runtime.cursors()).expect("the model is known");
+
+    assert_eq!(next(&mut Plan::new(route, Retries::Budget)), Some('B'));
+}
+
+#[tokio::test(start_paused = true)]
+async fn shares_of_the_others_are_exact_while_one_is_benched() {
+    let world = World::flat(4, Algorithm::WeightedRoundRobin, &[5, 3, 2, 0]);
+    world.bench('A', 300);
+
+    let shares = world.shares(10_000);
+
+    assert_eq!(shares, BTreeMap::from([('B', 6_000), ('C', 4_000)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draw_shares_by_weight_while_one_is_benched() {
+    let world = World::flat(3, Algorithm::Lottery, &[5, 3, 2]);
+    world.bench('B', 300);
+
+    let shares = world.shares(10_000);
+
+    let due = [('A', 50_000.0 / 7.0), ('C', 20_000.0 / 7.0)];
+    let chi: f64 = due.iter().map(|(name, due)| (shares[name] as f64 - due).powi(2) / due).sum();
+    assert_eq!(shares.len(), 2);
+    assert!(chi < 10.9, "chi-square {chi} of {shares:?}"); // p = 0.001 at one degree of freedom
+}
+
+#[test]
+fn a_failing_channel_is_replaced_by_weight() {
+    let world = World::flat(3, Algorithm::WeightedRoundRobin, &[5, 3, 2]);
+    let mut served = BTreeMap::<char, usize>::new();
+
+    for _ in 0..1000 {
+        let mut plan = world.plan(0);
+        let first = next(&mut plan);
+        let took = if first == Some('A') { next(&mut plan) } else { first };
+        *served.entry(took.expect("somebody serves")).or_default() += 1;
+    }
+
+    assert_eq!(served, BTreeMap::from([('B', 600), ('C', 400)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixty_four_clients_share_exactly() {
+    let world = Arc::new(World::flat(3, Algorithm::WeightedRoundRobin, &[5, 3, 2]));
+    world.bench('C', 3000);
+
+    let clients = (0..64).map(|_| {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move { world.shares(250) })
+    });
+    let mut shares = BTreeMap::<char, usize>::new();
+    for client in clients.collect::<Vec<_>>() {
+        for (name, count) in client.await.expect("no panic") {
+            *shares.entry(name).or_default() += count;
+        }
+    }
+
+    assert_eq!(shares, BTreeMap::from([('A', 10_000), ('B', 6_000)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_was_benched_meanwhile_is_not_picked() {
+    let world = World::flat(3, Algorithm::FixedPriority, &[]);
+    let mut plan = world.plan(0);
+    assert_eq!(next(&mut plan), Some('A'));
+
+    world.bench('B', 300);
+
+    assert_eq!(next(&mut plan), Some('C'));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_are_benched_the_one_that_recovers_first_serves() {
+    let world = World::flat(3, Algorithm::FixedPriority, &[]);
+    world.bench('A', 300);
+    world.bench('B', 100);
+    world.bench('C', 200);
+
+    assert_eq!(world.first(), 'B');
+    // A second ill channel is met, a third is not.
+    assert_eq!(world.walk(), "BC");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_healthy_channel_may_be_followed_by_a_benched_one() {
+    let world = World::flat(2, Algorithm::FixedPriority, &[]);
+    world.bench('B', 300);
+    let mut plan = world.plan(0);
+    assert_eq!(next(&mut plan), Some('A'));
+
+    world.bench('A', 300);
+
+    assert_eq!(next(&mut plan), Some('B'));
+    assert_eq!(next(&mut plan), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_bench_one_request_goes_first_and_the_others_follow_its_success() {
+    let world = World::flat(2, Algorithm::FixedPriority, &[]);
+    world.bench('A', 300);
+    tokio::time::advance(BENCH).await;
+
+    assert_eq!(world.first(), 'A');
+    assert_eq!(world.first(), 'B');
+    assert_eq!(world.first(), 'B');
+
+    world.health('A').settle(false, BENCH, Instant::now());
+    assert_eq!(world.first(), 'A');
+    assert_eq!(world.first(), 'A');
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sole_channel_on_trial_still_serves_everybody() {
+    let world = World::flat(1, Algorithm::FixedPriority, &[]);
+    world.bench('A', 300);
+    assert_eq!(world.first(), 'A');
+    tokio::time::advance(BENCH).await;
+
+    assert_eq!(world.first(), 'A');
+    assert_eq!(world.first(), 'A');
+}
+
+/// Callers: 0 has the group of caller 1 before channel C; caller 1 draws over A and B.
+fn grouped(inner: Algorithm) -> World {
+    World::new(
+        3,
+        &[
+            (Algorithm::FixedPriority, rules(&[(RuleMatch::NestedAll(1), 0), (only(2), 0)])),
+            (inner, rules(&[(only(0), 0), (only(1), 0)])),
+        ],
+    )
+}
+
+#[test]
+fn a_group_is_asked_before_its_first_leaf_and_only_once() {
+    let world = grouped(Algorithm::FixedPriority);
+    let mut plan = world.plan(0);
+
+    let step = plan.route.clone().pick(&plan, Instant::now());
+
+    let Step::Enter(group) = step else { panic!("the gate was not asked") };
+    assert_eq!(&*group.caller.alias, "caller 1");
+    plan.gate(group, true);
+    for expected in ['A', 'B', 'C'] {
+        let Step::Try(target) = plan.route.clone().pick(&plan, Instant::now()) else { panic!("no leaf") };
+        assert_eq!(letter(&target), expected);
+        plan.exclude(target);
+    }
+}
+
+#[test]
+fn a_group_that_refuses_is_stepped_over() {
+    let world = grouped(Algorithm::FixedPriority);
+    let mut plan = world.plan(0);
+    let Step::Enter(group) = plan.route.clone().pick(&plan, Instant::now()) else { panic!("no gate") };
+
+    plan.gate(group, false);
+
+    assert_eq!(next(&mut plan), Some('C'));
+    assert_eq!(next(&mut plan), None);
+}
+
+#[test]
+fn a_rotation_inside_a_group_moves_on_with_each_request() {
+    let world = grouped(Algorithm::RoundRobin);
+
+    assert_eq!([world.walk(), world.walk(), world.walk()], ["ABC", "BAC", "ABC"]);
+}
+
+#[test]
+fn a_rotation_inside_a_weighted_rotation_is_exact() {
+    let world = World::new(
+        3,
+        &[
+            (Algorithm::WeightedRoundRobin, rules(&[(RuleMatch::NestedAll(1), 3), (only(2), 1)])),
+            (Algorithm::RoundRobin, rules(&[(only(0), 0), (only(1), 0)])),
+        ],
+    );
+
+    assert_eq!(world.shares(8_000), BTreeMap::from([('A', 3_000), ('B', 3_000), ('C', 2_000)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_is_passed_over_while_all_of_it_is_benched() {
+    let world = grouped(Algorithm::Random);
+    world.bench('A', 300);
+    assert_eq!(world.shares(50), BTreeMap::from([('B', 50)]));
+
+    world.bench('B', 300);
+    assert_eq!(world.shares(50), BTreeMap::from([('C', 50)]));
+
+    world.bench('C', 600);
+    assert!(matches!(world.plan(0).route.clone().pick(&world.plan(0), Instant::now()), Step::Enter(_)));
+    assert_eq!(world.first(), 'A');
+}
+
+#[test]
+fn a_channel_that_two_groups_hold_is_tried_once() {
+    let world = World::new(
+        2,
+        &[
+            (Algorithm::FixedPriority, rules(&[(RuleMatch::NestedAll(1), 0), (RuleMatch::NestedAll(2), 0)])),
+            (Algorithm::FixedPriority, rules(&[(only(0), 0)])),
+            (Algorithm::FixedPriority, rules(&[(only(0), 0), (only(1), 0)])),
+        ],
+    );
+
+    assert_eq!(world.walk(), "AB");
+    assert_eq!(world.plan(0).route.leaves(), 2);
+}
+
+#[test]
+fn groups_nest_to_any_depth_and_cycles_end() {
+    let mut access: Vec<_> =
+        (1..20).map(|inner| (Algorithm::FixedPriority, rules(&[(RuleMatch::NestedAll(inner), 0)]))).collect();
+    access.push((Algorithm::FixedPriority, rules(&[(RuleMatch::NestedAll(0), 0), (only(0), 0)])));
+    let world = World::new(1, &access);
+
+    assert_eq!(world.walk(), "A");
+}
+
+#[test]
+fn callers_with_equal_rules_share_their_trees() {
+    let list = rules(&[(RuleMatch::All, 0)]);
+    let access: Vec<_> = (0..1000).map(|_| (Algorithm::RoundRobin, list.clone())).collect();
+    let world = World::new(2, &access);
+
+    for at in 0..1000 {
+        assert!(world.routes.route(&caller(at), "m", world.runtime.cursors()).is_some());
+    }
+
+    assert_eq!(world.routes.trees.len(), 1);
+    assert_eq!(world.routes.built.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn unknown_models_are_no_route_and_cost_no_memory() {
+    let world = World::flat(1, Algorithm::FixedPriority, &[]);
+
+    for at in 0..1000 {
+        let model = format!("made up {at}");
+        assert!(world.routes.route(&caller(0), &model, world.runtime.cursors()).is_none());
+    }
+
+    assert_eq!(world.routes.built.load(Ordering::Relaxed), 0);
+    assert!(world.routes.route(&caller(77), "m", world.runtime.cursors()).is_none());
+}
+
+#[test]
+fn trees_beyond_the_capacity_are_built_again() {
+    let channel = channel_named("A");
+    let aliases: Vec<String> = (0..CAPACITY + 100).map(|at| format!("m{at}")).collect();
+    let offers = Offers::new(aliases.iter().map(|alias| (0, target(&channel, alias))));
+    let access =
+        Access { caller: caller(0), rules: rules(&[(RuleMatch::All, 0)]), algorithm: Algorithm::default() };
+    let routes = Routes::new(offers, vec![access]);
+    let cursors = Cursors::default();
+
+    for alias in aliases.iter().chain(&aliases[..10]) {
+        assert!(routes.route(&caller(0), alias, &cursors).is_some());
+    }
+
+    assert!(routes.trees[0].read().expect("no panic").len() <= CAPACITY);
+}
+
+#[test]
+fn a_hundred_channels_are_one_route() {
+    let world = World::flat(100, Algorithm::WeightedRoundRobin, &[1; 70]);
+    let mut plan = world.plan(0);
+    let mut met = 0;
+    while let Step::Try(target) = plan.route.clone().pick(&plan, Instant::now()) {
+        plan.exclude(target);
+        met += 1;
+    }
+
+    assert_eq!(met, 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn explain_says_why_each_channel_is_where_it_is() {
+    let world = World::new(
+        5,
+        &[
+            (
+                Algorithm::FixedPriority,
+                rules(&[
+                    (only(0), 0),
+                    (only(1), 0),
+                    (RuleMatch::NestedAll(1), 0),
+                    (only(3), 0),
+                    (only(4), 0),
+                ]),
+            ),
+            (Algorithm::FixedPriority, rules(&[(only(2), 0), (only(3), 0)])),
+        ],
+    );
+    let route = world.routes.route(&caller(0), "m", world.runtime.cursors()).expect("the model is known");
+    let mut plan = Plan::new(route.clone(), Retries::Budget);
+    assert_eq!(next(&mut plan), Some('A'));
+    world.bench('B', 300);
+
+    let words = |plan: &Plan| -> Vec<String> {
+        let lines = route.explain(plan, Instant::now());
+        lines.iter().map(|line| format!("{} {}", line.channel, line.standing.label())).collect()
+    };
+
+    assert_eq!(words(&plan), ["A tried", "C chosen", "D standby", "D tried", "E standby", "B benched"]);
+    let Step::Enter(group) = plan.route.clone().pick(&plan, Instant::now()) else { panic!("no gate") };
+    plan.gate(group, false);
+    assert_eq!(
+        words(&plan),
+        ["A tried", "C gate_refused", "D gate_refused", "D chosen", "E standby", "B benched"]
+    );
+    ['C', 'D', 'E'].iter().for_each(|channel| world.bench(*channel, 500));
+    assert!(words(&plan).contains(&"B last_resort".to_owned()));
+    assert_eq!(route.explain(&plan, Instant::now())[2].groups.len() + world.channels.len(), 5 + 1);
+}
+
+#[test]
+fn a_preview_does_not_count_as_a_request() {
+    let world = World::flat(2, Algorithm::RoundRobin, &[]);
+    let route = world.routes.route(&caller(0), "m", world.runtime.cursors()).expect("the model is known");
+
+    for _ in 0..3 {
+        let plan = route.preview();
+        assert_eq!(route.explain(&plan, Instant::now())[0].channel.as_str(), "A");
+    }
+
+    assert_eq!(world.first(), 'A');
+    assert_eq!(route.explain(&route.preview(), Instant::now())[0].channel.as_str(), "B");
+}
+
+const CHANNELS: usize = 6;
+
+/// Rule lists of five keys; key i nests only keys behind it.
+fn lists() -> impl Strategy<Value = Vec<(Algorithm, Arc<[Rule]>)>> {
+    let algorithm = prop::sample::select(vec![
+        Algorithm::FixedPriority,
+        Algorithm::RoundRobin,
+        Algorithm::WeightedRoundRobin,
+        Algorithm::Lottery,
+        Algorithm::Random,
+    ]);
+    let lists: Vec<_> = (0..5usize)
+        .map(|caller| {
+            let nested = if caller < 4 { 3 } else { 0 };
+            let rule = prop_oneof![
+                4 => (0..CHANNELS).prop_map(only),
+                nested => (caller + 1..5.max(caller + 2)).prop_map(RuleMatch::NestedAll),
+            ];
+            (algorithm.clone(), prop::collection::vec((rule, 0u32..4), 1..5))
+                .prop_map(|(algorithm, list)| (algorithm, rules(&list)))
+        })
+        .collect();
+    lists
+}
+
+fn reachable(lists: &[(Algorithm, Arc<[Rule]>)], caller: usize, into: &mut std::collections::BTreeSet<char>) {
+    for rule in lists[caller].1.iter() {
+        match &rule.matcher {
+            RuleMatch::NestedAll(inner) => reachable(lists, *inner, into),
+            RuleMatch::ChannelAll(channels) => {
+                into.extend(channels.iter().map(|at| char::from(b'A' + *at as u8)))
+            }
+            _ => unreachable!("not generated"),
+        }
+    }
+}
+
+proptest! {
+    /// Every healthy channel once, in any order, then at most two benched ones by recovery.
+    #[test]
+    fn a_walk_meets_every_healthy_channel_once_and_before_any_benched_one(
+        lists in lists(),
+        benched in prop::collection::vec(prop::option::of(1u64..1000), CHANNELS),
+        start in 0usize..5,
+    ) {
+        let paused = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        paused.expect("a runtime").block_on(async {
+            let world = World::new(CHANNELS, &lists);
+            let mut healthy = std::collections::BTreeSet::new();
+            reachable(&lists, 0, &mut healthy);
+            let mut ill = Vec::new();
+            for (at, seconds) in benched.iter().enumerate() {
+                let name = char::from(b'A' + at as u8);
+                let Some(seconds) = seconds else { continue };
+                world.bench(name, *seconds);
+                if healthy.remove(&name) {
+                    ill.push((*seconds, name));
+                }
+            }
+            ill.sort_unstable();
+            let leaves = healthy.len() + ill.len();
+            (0..start).for_each(|_| drop(world.plan(0)));
+
+            prop_assert_eq!(world.plan(0).route.leaves(), leaves);
+            let walk: Vec<char> = world.walk().chars().collect();
+
+            let (first, last) = walk.split_at(healthy.len().min(walk.len()));
+            let mut met: Vec<char> = first.to_vec();
+            met.sort_unstable();
+            prop_assert_eq!(met, healthy.into_iter().collect::<Vec<_>>());
+            let waits: Vec<u64> = last.iter().map(|name| benched[*name as usize - 'A' as usize].unwrap_or(0)).collect();
+            let due: Vec<u64> = ill.iter().take(ILL_CHANNELS).map(|(seconds, _)| *seconds).collect();
+            prop_assert_eq!(waits, due);
+            Ok(())
+        })?;
+    }
+}

@@ -1,0 +1,236 @@
+//! Turns the rule list of a client key into the members that may serve one model.
+//!
+//! Rules are kept as the configuration wrote them, with names already resolved to positions;
+//! members are looked up per (rule list, model) when a route is first asked for. So a
+//! configuration of a thousand keys and five hundred models costs its text and not their product.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use layers::policy::{Caller, Target};
+
+use super::schedule::Algorithm;
+
+/// One entry of a client key's `model` list.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Rule {
+    /// What it admits.
+    pub matcher: RuleMatch,
+    /// Its weight, if it has one; positive.
+    pub weight: Option<u32>,
+}
+
+/// What a rule admits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum RuleMatch {
+    /// `all`: every model of every channel.
+    All,
+    /// `name` or `<na/me>`: this model on every channel that has it.
+    Model(Arc<str>),
+    /// `channel/*`: every model of the channels at these positions; several for duplicate names.
+    ChannelAll(Arc<[usize]>),
+    /// `channel/name`: this model on the channels at these positions.
+    ChannelModel(Arc<[usize]>, Arc<str>),
+    /// `sk-…/*`: whatever the client key at this position may use.
+    NestedAll(usize),
+    /// `sk-…/name`: this model as the client key at this position may use it.
+    NestedModel(usize, Arc<str>),
+}
+
+/// What one client key may use, and in which order.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// The key's entry; its `ordinal` is its position among all of them.
+    pub caller: Arc<Caller>,
+    /// Its rules, in order.
+    pub rules: Arc<[Rule]>,
+    /// How members are ordered.
+    pub algorithm: Algorithm,
+}
+
+/// The position of a channel and what it has.
+type Offer = (usize, Arc<Target>);
+
+/// What the channels of one configuration offer.
+#[derive(Debug, Default)]
+pub struct Offers {
+    /// By alias, in the order of the channels.
+    by_alias: HashMap<Arc<str>, Vec<Offer>, RandomState>,
+    /// By channel, in the order of its models.
+    by_channel: HashMap<usize, Vec<Arc<str>>, RandomState>,
+}
+
+impl Offers {
+    /// Takes every (position of the channel, target), channels in order. Of two targets of one
+    /// channel with the same alias the later one counts.
+    pub fn new(targets: impl IntoIterator<Item = Offer>) -> Self {
+        let mut by_alias = HashMap::<_, Vec<Offer>, _>::default();
+        let mut by_channel = HashMap::<usize, Vec<Arc<str>>, _>::default();
+        for (channel, target) in targets {
+            by_channel.entry(channel).or_default().push(Arc::clone(&target.alias));
+            let offers = by_alias.entry(Arc::clone(&target.alias)).or_default();
+            match offers.binary_search_by_key(&channel, |(at, _)| *at) {
+                Ok(at) => offers[at].1 = target,
+                Err(at) => offers.insert(at, (channel, target)),
+            }
+        }
+        Self { by_alias, by_channel }
+    }
+
+    /// The name of this model as the configuration holds it; none when no channel has it.
+    pub fn known(&self, alias: &str) -> Option<&Arc<str>> {
+        self.by_alias.get_key_value(alias).map(|(alias, _)| alias)
+    }
+
+    /// Every alias that any channel has, in no order.
+    pub fn aliases(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.by_alias.keys()
+    }
+
+    /// The aliases of one channel, in its order.
+    pub fn of_channel(&self, channel: usize) -> impl Iterator<Item = &Arc<str>> {
+        self.by_channel.get(&channel).into_iter().flatten()
+    }
+
+    fn of(&self, alias: &str) -> &[Offer] {
+        self.by_alias.get(alias).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What a rule list comes to for one model.
+#[derive(Debug, Clone)]
+pub(crate) enum Admitted {
+    /// A channel.
+    Channel(usize, Arc<Target>),
+    /// Another client key, by position.
+    Nested(usize),
+}
+
+impl Admitted {
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Channel(a, _), Self::Channel(b, _)) | (Self::Nested(a), Self::Nested(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+/// The members for one model, in rule order, each once, with weights (0: none).
+///
+/// A member that several rules name stands where the first of them puts it, with the first weight
+/// that any of them gives: `all` beside `chan/*: 3` is a way to weigh one channel.
+pub(crate) fn members(rules: &[Rule], offers: &Offers, model: &str) -> Vec<(Admitted, u32)> {
+    let offered = offers.of(model);
+    let mut members = Vec::<(Admitted, u32)>::new();
+    let mut admit = |member: Admitted, weight: Option<u32>| {
+        let weight = weight.unwrap_or(0);
+        match members.iter_mut().find(|(known, _)| known.is_same(&member)) {
+            Some((_, known)) if *known == 0 => *known = weight,
+            Some(_) => {}
+            None => members.push((member, weight)),
+        }
+    };
+    for rule in rules {
+        let channels: &mut dyn Iterator<Item = &Offer> = match &rule.matcher {
+            RuleMatch::All => &mut offered.iter(),
+            RuleMatch::Model(name) if **name == *model => &mut offered.iter(),
+            RuleMatch::ChannelModel(_, name) if **name != *model => continue,
+            RuleMatch::ChannelAll(channels) | RuleMatch::ChannelModel(channels, _) => {
+                &mut offered.iter().filter(|(channel, _)| channels.contains(channel))
+            }
+            RuleMatch::NestedModel(_, name) if **name != *model => continue,
+            RuleMatch::NestedAll(caller) | RuleMatch::NestedModel(caller, _) => {
+                admit(Admitted::Nested(*caller), rule.weight);
+                continue;
+            }
+            RuleMatch::Model(_) => continue,
+        };
+        channels.for_each(|(channel, target)| {
+            admit(Admitted::Channel(*channel, Arc::clone(target)), rule.weight);
+        });
+    }
+    members
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::testing::{channel_named, target};
+
+    fn offers() -> Offers {
+        let [ok, org, far] = ["ok", "org", "far"].map(channel_named);
+        Offers::new([
+            (0, target(&ok, "gpt-a")),
+            (0, target(&ok, "org/gpt-x")),
+            (1, target(&org, "gpt-x")),
+            (1, target(&org, "gpt-a")),
+            (2, target(&far, "gpt-a")),
+        ])
+    }
+
+    fn names(rules: &[(RuleMatch, Option<u32>)], model: &str) -> Vec<(String, u32)> {
+        let rules: Vec<Rule> =
+            rules.iter().cloned().map(|(matcher, weight)| Rule { matcher, weight }).collect();
+        members(&rules, &offers(), model)
+            .into_iter()
+            .map(|(member, weight)| match member {
+                Admitted::Channel(_, target) => (target.channel.name.to_string(), weight),
+                Admitted::Nested(caller) => (format!("key {caller}"), weight),
+            })
+            .collect()
+    }
+
+    fn plain(rules: &[RuleMatch], model: &str) -> Vec<String> {
+        let rules: Vec<_> = rules.iter().map(|rule| (rule.clone(), None)).collect();
+        names(&rules, model).into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn all_admits_every_channel_with_the_model_in_channel_order() {
+        assert_eq!(plain(&[RuleMatch::All], "gpt-a"), ["ok", "org", "far"]);
+        assert_eq!(plain(&[RuleMatch::All], "org/gpt-x"), ["ok"]);
+        assert_eq!(plain(&[RuleMatch::All], "absent"), [""; 0]);
+    }
+
+    #[test]
+    fn a_name_admits_that_model_only() {
+        assert_eq!(plain(&[RuleMatch::Model("gpt-x".into())], "gpt-x"), ["org"]);
+        assert_eq!(plain(&[RuleMatch::Model("gpt-x".into())], "gpt-a"), [""; 0]);
+        assert_eq!(plain(&[RuleMatch::Model("org/gpt-x".into())], "org/gpt-x"), ["ok"]);
+    }
+
+    #[test]
+    fn a_channel_rule_admits_nothing_of_other_channels() {
+        assert_eq!(plain(&[RuleMatch::ChannelAll([1].into())], "gpt-a"), ["org"]);
+        assert_eq!(plain(&[RuleMatch::ChannelAll([1].into())], "org/gpt-x"), [""; 0]);
+        assert_eq!(plain(&[RuleMatch::ChannelModel([1].into(), "gpt-x".into())], "gpt-x"), ["org"]);
+        assert_eq!(plain(&[RuleMatch::ChannelModel([1].into(), "gpt-x".into())], "gpt-a"), [""; 0]);
+        assert_eq!(plain(&[RuleMatch::ChannelAll([0, 2].into())], "gpt-a"), ["ok", "far"]);
+    }
+
+    #[test]
+    fn overlapping_rules_admit_a_channel_once_and_keep_its_weight() {
+        let rules = [
+            (RuleMatch::ChannelAll([2].into()), None),
+            (RuleMatch::Model("gpt-a".into()), None),
+            (RuleMatch::ChannelAll([1].into()), Some(4)),
+            (RuleMatch::ChannelAll([1].into()), Some(9)),
+        ];
+
+        assert_eq!(names(&rules, "gpt-a"), [("far".into(), 0), ("ok".into(), 0), ("org".into(), 4)]);
+    }
+
+    #[test]
+    fn nested_keys_are_one_member_each() {
+        let rules = [
+            (RuleMatch::NestedModel(3, "other".into()), None),
+            (RuleMatch::NestedAll(1), Some(2)),
+            (RuleMatch::NestedModel(1, "gpt-a".into()), None),
+            (RuleMatch::All, None),
+        ];
+
+        assert_eq!(names(&rules, "gpt-a")[0], ("key 1".into(), 2));
+        assert_eq!(names(&rules, "gpt-a").len(), 4);
+    }
+}

@@ -1,0 +1,84 @@
+//! Builders that the tests of this module share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use layers::policy::{
+    Caller, Channel, ChannelName, Fingerprint, Link, Quirks, Retries, Role, Target, Timeouts,
+};
+use layers::ports::{Destination, Health, Keys, Meters, Provider, Verdict};
+use layers::stage::Call;
+
+use crate::state::Runtime;
+use crate::state::keys::KeySettings;
+
+pub(crate) struct Nowhere;
+
+impl Provider for Nowhere {
+    fn prepare(&self, _: &Call) -> Verdict<Destination> {
+        Verdict::Ready(Err(layers::Failure::Internal))
+    }
+}
+
+impl Meters for Nowhere {
+    fn attempt(&self, _: &'static str, _: Duration) {}
+}
+
+pub(crate) fn channel_with(name: &str, keys: Arc<dyn Keys>) -> Arc<Channel> {
+    Arc::new(Channel {
+        name: ChannelName::from(name),
+        dialect: dialect::Dialect::OpenAiChat,
+        provider: Arc::new(Nowhere),
+        keys,
+        link: Link::default(),
+        headers: http::HeaderMap::new(),
+        tools: true,
+        image: true,
+        quirks: Quirks::default(),
+        asks_usage: Default::default(),
+        passthrough_headers: Default::default(),
+    })
+}
+
+pub(crate) fn channel_named(name: &str) -> Arc<Channel> {
+    let runtime = Runtime::new(None);
+    channel_with(name, runtime.keys(&ChannelName::from(name), KeySettings::default(), Vec::new()))
+}
+
+pub(crate) fn target_with(channel: &Arc<Channel>, alias: &str, health: Arc<dyn Health>) -> Arc<Target> {
+    Arc::new(Target {
+        channel: Arc::clone(channel),
+        alias: alias.into(),
+        upstream_model: alias.into(),
+        upstream_model_json: format!("\"{alias}\"").into(),
+        timeouts: Timeouts {
+            idle: Duration::from_secs(100),
+            opening: Duration::from_secs(600),
+            total: Duration::from_secs(3600),
+        },
+        keepalive: None,
+        cooldown: Duration::from_secs(300),
+        overrides: None,
+        forced_stream: None,
+        key_quota: None,
+        health,
+        meters: Arc::new(Nowhere),
+    })
+}
+
+pub(crate) fn target(channel: &Arc<Channel>, alias: &str) -> Arc<Target> {
+    target_with(channel, alias, Runtime::new(None).health(&channel.name, alias))
+}
+
+pub(crate) fn caller(ordinal: usize) -> Arc<Caller> {
+    Arc::new(Caller {
+        alias: format!("caller {ordinal}").into(),
+        fingerprint: Fingerprint::new(&format!("{ordinal:016x}")),
+        role: Role::User,
+        retries: Retries::Budget,
+        moderation: false,
+        credits: None,
+        expose_route: false,
+        ordinal,
+    })
+}

@@ -1,0 +1,36 @@
+//! Writes instants as numbers, so that they fit into an atomic.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Nanoseconds that lie before the epoch: windows are rebuilt from a ledger that is older than the
+/// process. Two years, more than the longest window.
+const PAST: u64 = 2 * 366 * 86_400 * 1_000_000_000;
+
+/// Counts nanoseconds since some moment two years before it was made. Never 0.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    epoch: Instant,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Self { epoch: Instant::now() }
+    }
+
+    /// The number of this instant.
+    pub(crate) fn tick(self, at: Instant) -> u64 {
+        PAST + ticks(at.saturating_duration_since(self.epoch))
+    }
+
+    /// The instant of this number, as far as it is not before the epoch.
+    pub(crate) fn instant(self, tick: u64) -> Instant {
+        self.epoch + Duration::from_nanos(tick.saturating_sub(PAST))
+    }
+}
+
+/// A duration in ticks; what is longer than five hundred years is five hundred years.
+pub(crate) fn ticks(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).min(u64::MAX >> 2)
+}

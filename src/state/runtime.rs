@@ -1,0 +1,162 @@
+//! Owns everything that is remembered, and gives out handles by name.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldhash::fast::RandomState;
+use layers::policy::{ChannelName, Fingerprint};
+use layers::ports::{Health, Keys, Secret};
+
+use super::clock::Clock;
+use super::cooldowns::Cooldown;
+use super::cursors::Cursors;
+use super::keys::{History, Home, KeyPool, KeySettings};
+use super::windows::Windows;
+
+/// The memory of the process. One for its whole life; configurations come and go around it.
+pub struct Runtime {
+    clock: Clock,
+    history: Option<Arc<dyn History>>,
+    cooldowns: Mutex<Cooldowns>,
+    pools: Mutex<HashMap<ChannelName, Slot, RandomState>>,
+    asks_usage: Mutex<HashMap<ChannelName, Arc<AtomicBool>, RandomState>>,
+    windows: Arc<Windows>,
+    cursors: Arc<Cursors>,
+}
+
+type Cooldowns = HashMap<(ChannelName, Arc<str>), Arc<Cooldown>, RandomState>;
+
+/// What is kept of a channel's keys. Holds the latest pool, so that what it knows outlives the
+/// configuration that it was made for.
+struct Slot {
+    home: Arc<Home>,
+    latest: Arc<KeyPool>,
+}
+
+/// What a new configuration still has.
+pub struct Live<'a> {
+    /// Whether this channel exists.
+    pub channel: &'a dyn Fn(&ChannelName) -> bool,
+    /// Whether this channel has this alias.
+    pub target: &'a dyn Fn(&ChannelName, &str) -> bool,
+    /// Whether a client key with this fingerprint exists.
+    pub caller: &'a dyn Fn(&Fingerprint) -> bool,
+    /// Whether any channel has this alias.
+    pub model: &'a dyn Fn(&str) -> bool,
+}
+
+impl Runtime {
+    /// An empty memory. Without a history `smart_round_robin` keeps the configured order.
+    pub fn new(history: Option<Arc<dyn History>>) -> Self {
+        let clock = Clock::new();
+        Self {
+            clock,
+            history,
+            cooldowns: Mutex::default(),
+            pools: Mutex::default(),
+            asks_usage: Mutex::default(),
+            windows: Arc::new(Windows::new(clock)),
+            cursors: Arc::default(),
+        }
+    }
+
+    /// The health of this model on this channel.
+    pub fn health(&self, channel: &ChannelName, alias: &str) -> Arc<dyn Health> {
+        let name = (channel.clone(), Arc::from(alias));
+        Arc::clone(lock(&self.cooldowns).entry(name).or_insert_with(|| Arc::new(Cooldown::new(self.clock))))
+            as _
+    }
+
+    /// The keys of this channel, in the order of the configuration, with what is known of them.
+    ///
+    /// What an earlier configuration's keys learn from now on is told to this pool, so it is to be
+    /// asked for when nothing can keep the new configuration from being used any more.
+    pub fn keys(&self, channel: &ChannelName, settings: KeySettings, keys: Vec<Secret>) -> Arc<dyn Keys> {
+        let mut pools = lock(&self.pools);
+        let home = pools.get(channel).map(|slot| Arc::clone(&slot.home)).unwrap_or_default();
+        let latest = KeyPool::new(channel, settings, keys, self.clock, self.history.clone(), &home);
+        pools.insert(channel.clone(), Slot { home, latest: Arc::clone(&latest) });
+        latest
+    }
+
+    /// Whether streams of this channel may be asked for their usage: where the configuration says
+    /// so, until the upstream has refused it once.
+    pub fn asks_usage(&self, channel: &ChannelName, configured: bool) -> Arc<AtomicBool> {
+        if !configured {
+            lock(&self.asks_usage).remove(channel);
+            return Arc::default();
+        }
+        let fresh = || Arc::new(AtomicBool::new(true));
+        Arc::clone(lock(&self.asks_usage).entry(channel.clone()).or_insert_with(fresh))
+    }
+
+    /// The request windows.
+    pub fn windows(&self) -> &Arc<Windows> {
+        &self.windows
+    }
+
+    /// The cursors of rotations.
+    pub fn cursors(&self) -> &Arc<Cursors> {
+        &self.cursors
+    }
+
+    /// Forgets what is not alive any more, and what has lost its meaning with time. To be called
+    /// after each change of the configuration, and now and then.
+    pub fn prune(&self, live: &Live<'_>) {
+        lock(&self.cooldowns).retain(|(channel, alias), _| (live.target)(channel, alias));
+        let mut pools = lock(&self.pools);
+        pools.retain(|channel, _| (live.channel)(channel));
+        pools.values().for_each(|slot| slot.latest.sweep());
+        drop(pools);
+        lock(&self.asks_usage).retain(|channel, _| (live.channel)(channel));
+        self.windows.retain(live.caller);
+        self.cursors.retain(live.caller, live.model);
+    }
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime")
+            .field("cooldowns", &lock(&self.cooldowns).len())
+            .field("pools", &lock(&self.pools).len())
+            .field("windows", &self.windows.len())
+            .field("cursors", &self.cursors.len())
+            .finish()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_keeps_benches_and_pruning_forgets_what_is_gone() {
+        let runtime = Runtime::new(None);
+        let (a, b) = (ChannelName::from("a"), ChannelName::from("b"));
+        let now = Instant::now();
+        runtime.health(&a, "m").settle(true, Duration::from_secs(300), now);
+        runtime.health(&b, "m").settle(true, Duration::from_secs(300), now);
+        runtime.cursors().of(&Fingerprint::new("x"), &"m".into()).next();
+
+        runtime.prune(&Live {
+            channel: &|name| *name == a,
+            target: &|name, _| *name == a,
+            caller: &|_| false,
+            model: &|_| true,
+        });
+
+        assert!(runtime.health(&a, "m").benched_until(now).is_some());
+        assert!(runtime.health(&a, "other").benched_until(now).is_none());
+        assert!(runtime.health(&b, "m").benched_until(now).is_none());
+        assert!(runtime.cursors().is_empty());
+    }
+}

@@ -1,0 +1,573 @@
+//! Counts requests in sliding windows and says which limit a request would break.
+//!
+//! A window is a log of hits: exact, and its memory is bounded by its own limit, since refused
+//! requests are not counted. Limits above 10,000 count in sixty cells of the period instead,
+//! which is exact to a sixtieth of the period. The same `Tally` serves client keys, the whole
+//! gateway and, in [`super::keys`], provider keys.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use layers::failure::Exceeded;
+use layers::policy::{Fingerprint, Quota, Window};
+use layers::ports::{Limits, Verdict, Windows as WindowsPort};
+use tokio::time::Instant;
+
+use super::clock::{Clock, ticks};
+
+/// The largest limit that is counted hit by hit.
+const LONGEST_LOG: u64 = 10_000;
+/// Into how many cells the period of a larger one is cut.
+const CELLS: usize = 60;
+/// How many buckets are kept over all client keys and models.
+const CAPACITY: usize = 1 << 16;
+const SHARDS: usize = 64;
+/// A limit of at least this many per minute is no limit.
+const NO_LIMIT_PER_MINUTE: u128 = 999_999;
+
+/// Whether this window can be left out: 999999/min and above.
+pub fn is_no_limit(window: &Window) -> bool {
+    u128::from(window.count) * 60 * 1_000_000_000 >= NO_LIMIT_PER_MINUTE * window.period.as_nanos()
+}
+
+/// The hits of one bucket.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Tally {
+    /// Hits in order of time, for all windows that are counted hit by hit.
+    log: VecDeque<u64>,
+    /// One for each larger window, by its period.
+    rings: Vec<Ring>,
+}
+
+#[derive(Debug, Clone)]
+struct Ring {
+    period: u64,
+    cells: Box<[u64; CELLS]>,
+    total: u64,
+    /// The number of the newest cell: tick divided by the width of a cell.
+    newest: u64,
+}
+
+impl Ring {
+    fn new(period: u64) -> Self {
+        Self { period, cells: Box::new([0; CELLS]), total: 0, newest: 0 }
+    }
+
+    fn width(&self) -> u64 {
+        (self.period / CELLS as u64).max(1)
+    }
+
+    fn cell(&mut self, number: u64) -> &mut u64 {
+        &mut self.cells[(number % CELLS as u64) as usize]
+    }
+
+    /// Forgets the cells that have left the period.
+    fn advance(&mut self, now: u64) {
+        let number = now / self.width();
+        if number >= self.newest.saturating_add(CELLS as u64) {
+            self.cells.fill(0);
+            self.total = 0;
+            self.newest = number;
+        }
+        while self.newest < number {
+            self.newest += 1;
+            let left = std::mem::take(self.cell(self.newest));
+            self.total -= left;
+        }
+    }
+
+    fn hit(&mut self, at: u64) {
+        self.advance(at);
+        *self.cell(self.newest) += 1;
+        self.total += 1;
+    }
+
+    fn take_back(&mut self) {
+        for back in 0..CELLS as u64 {
+            let cell = self.cell(self.newest.saturating_sub(back));
+            if *cell > 0 {
+                *cell -= 1;
+                self.total -= 1;
+                return;
+            }
+        }
+    }
+
+    /// The tick at which fewer than `count` will be left.
+    fn room_at(&mut self, count: u64) -> u64 {
+        let oldest = self.newest.saturating_sub(CELLS as u64 - 1);
+        let mut left = self.total;
+        for number in oldest..=self.newest {
+            left -= *self.cell(number);
+            if left < count {
+                return (number + CELLS as u64).saturating_mul(self.width());
+            }
+        }
+        (self.newest + CELLS as u64).saturating_mul(self.width())
+    }
+}
+
+impl Tally {
+    /// When the request would be admitted, and by which window it is refused now; none when it
+    /// would be admitted now. Of several windows that refuse, the one that does so longest.
+    pub(crate) fn refusal(&mut self, quota: &Quota, now: u64) -> Option<(u64, Window)> {
+        let mut worst = None::<(u64, Window)>;
+        for window in &quota.windows {
+            if is_no_limit(window) {
+                continue;
+            }
+            let period = ticks(window.period);
+            let until = if window.count == 0 {
+                Some(now.saturating_add(period))
+            } else if window.count <= LONGEST_LOG {
+                // The hit that has to leave the window before another one fits.
+                let at = self.log.len().checked_sub(window.count as usize);
+                at.map(|at| self.log[at].saturating_add(period)).filter(|until| *until > now)
+            } else {
+                let ring = self.ring(period);
+                ring.advance(now);
+                (ring.total >= window.count).then(|| ring.room_at(window.count))
+            };
+            if let Some(until) = until.filter(|until| worst.is_none_or(|(worst, _)| *until > worst)) {
+                worst = Some((until, *window));
+            }
+        }
+        worst
+    }
+
+    /// Counts a hit in every window of `quota`.
+    pub(crate) fn hit(&mut self, quota: &Quota, now: u64) {
+        let (mut longest, mut most) = (0, 0);
+        for window in quota.windows.iter().filter(|window| !is_no_limit(window)) {
+            let period = ticks(window.period);
+            if window.count <= LONGEST_LOG {
+                longest = period.max(longest);
+                most = (window.count as usize).max(most);
+            } else {
+                self.ring(period).hit(now);
+            }
+        }
+        if most > 0 {
+            while self.log.front().is_some_and(|at| at.saturating_add(longest) <= now)
+                || self.log.len() >= most
+            {
+                self.log.pop_front();
+            }
+            self.log.push_back(now);
+        }
+    }
+
+    /// Takes the latest hit back.
+    pub(crate) fn take_back(&mut self, quota: &Quota) {
+        self.log.pop_back();
+        for window in quota.windows.iter().filter(|window| window.count > LONGEST_LOG && !is_no_limit(window))
+        {
+            self.ring(ticks(window.period)).take_back();
+        }
+    }
+
+    /// The tick at which nothing of it will count any more.
+    pub(crate) fn expires(&self, quota: &Quota) -> u64 {
+        let last_logged = self.log.back().copied().unwrap_or(0);
+        let last_in_cells =
+            self.rings.iter().map(|ring| (ring.newest + 1).saturating_mul(ring.width())).max().unwrap_or(0);
+        let longest = quota.windows.iter().map(|window| ticks(window.period)).max().unwrap_or(0);
+        last_logged.max(last_in_cells).saturating_add(longest)
+    }
+
+    fn ring(&mut self, period: u64) -> &mut Ring {
+        let at = self.rings.iter().position(|ring| ring.period == period).unwrap_or_else(|| {
+            self.rings.push(Ring::new(period));
+            self.rings.len() - 1
+        });
+        &mut self.rings[at]
+    }
+}
+
+/// A quota's tally with the moment when it may be forgotten.
+#[derive(Debug, Default)]
+struct Bucket {
+    tally: Tally,
+    expires: u64,
+}
+
+impl Bucket {
+    fn hit(&mut self, quota: &Quota, at: u64) {
+        self.tally.hit(quota, at);
+        self.expires = self.tally.expires(quota);
+    }
+}
+
+type Name = (Fingerprint, Option<Arc<str>>);
+type Shard = HashMap<Name, Bucket, RandomState>;
+
+/// The request windows of all client keys and of the gateway.
+#[derive(Debug)]
+pub struct Windows {
+    global: Mutex<Bucket>,
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+    clock: Clock,
+}
+
+impl Windows {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            global: Mutex::default(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::default(),
+            clock,
+        }
+    }
+
+    /// Counts the request in all of its windows, or says which one refuses it and counts it in
+    /// none.
+    pub fn check(&self, caller: &Fingerprint, limits: &Limits, now: Instant) -> Option<Exceeded> {
+        let now = self.clock.tick(now);
+        self.with(caller, limits, now, |parts| {
+            let refused = parts
+                .iter_mut()
+                .filter_map(|(bucket, quota)| bucket.tally.refusal(quota, now))
+                .max_by_key(|(until, _)| *until);
+            if let Some((until, window)) = refused {
+                let reset = Duration::from_nanos(until.saturating_sub(now));
+                return Some(Exceeded { limit: window.count, reset });
+            }
+            parts.iter_mut().for_each(|(bucket, quota)| bucket.hit(quota, now));
+            None
+        })
+    }
+
+    /// Takes back what the latest request counted.
+    pub fn take_back(&self, caller: &Fingerprint, limits: &Limits) {
+        self.with(caller, limits, 0, |parts| {
+            parts.iter_mut().for_each(|(bucket, quota)| bucket.tally.take_back(quota));
+        });
+    }
+
+    /// Counts requests of the time before the start, the oldest first, each given by its age.
+    pub fn restore(&self, caller: &Fingerprint, limits: &Limits, ages: impl IntoIterator<Item = Duration>) {
+        let now = self.clock.tick(Instant::now());
+        let mut hits: Vec<u64> = ages.into_iter().map(|age| now.saturating_sub(ticks(age))).collect();
+        hits.sort_unstable();
+        self.with(caller, limits, now, |parts| {
+            for (bucket, quota) in parts.iter_mut() {
+                hits.iter().for_each(|at| bucket.hit(quota, *at));
+            }
+        });
+    }
+
+    /// Forgets the windows of keys that are gone and those in which nothing counts any more.
+    pub fn retain(&self, caller: &dyn Fn(&Fingerprint) -> bool) {
+        let now = self.clock.tick(Instant::now());
+        for shard in &self.shards {
+            lock(shard).retain(|(fingerprint, _), bucket| bucket.expires > now && caller(fingerprint));
+        }
+    }
+
+    /// How many buckets there are.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Runs `work` on the buckets that the request counts in, all of them locked: the caller's
+    /// before the global one, everywhere.
+    fn with<T>(
+        &self,
+        caller: &Fingerprint,
+        limits: &Limits,
+        now: u64,
+        work: impl FnOnce(&mut [(&mut Bucket, &Quota)]) -> T,
+    ) -> T {
+        let own = limits.caller.as_ref().filter(|(quota, _)| counts(quota));
+        let global = limits.global.as_deref().filter(|quota| counts(quota));
+        let mut shard;
+        let mut whole;
+        let own = match own {
+            Some((quota, model)) => {
+                let name = (caller.clone(), model.clone());
+                shard = lock(&self.shards[self.hasher.hash_one(&name) as usize % SHARDS]);
+                make_room(&mut shard, &name, now);
+                Some((shard.entry(name).or_default(), &**quota))
+            }
+            None => None,
+        };
+        let global = match global {
+            Some(quota) => {
+                whole = lock(&self.global);
+                Some((&mut *whole, quota))
+            }
+            None => None,
+        };
+        match (own, global) {
+            (Some(own), Some(global)) => work(&mut [own, global]),
+            (Some(one), None) | (None, Some(one)) => work(&mut [one]),
+            (None, None) => work(&mut []),
+        }
+    }
+}
+
+impl WindowsPort for Windows {
+    fn admit(&self, caller: &Fingerprint, limits: &Limits) -> Verdict<Option<Exceeded>> {
+        Verdict::Ready(Ok(self.check(caller, limits, Instant::now())))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Tallies are consistent between any two statements, so a panic elsewhere spoils nothing.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether anything in it can refuse.
+fn counts(quota: &Quota) -> bool {
+    quota.windows.iter().any(|window| !is_no_limit(window))
+}
+
+/// Keeps a shard within its share of the capacity before a new bucket goes in: first what counts
+/// no more leaves, then the one that would soonest.
+fn make_room(shard: &mut Shard, name: &Name, now: u64) {
+    if shard.len() < CAPACITY / SHARDS || shard.contains_key(name) {
+        return;
+    }
+    shard.retain(|_, bucket| bucket.expires > now);
+    if shard.len() >= CAPACITY / SHARDS {
+        let soonest = shard.iter().min_by_key(|(_, bucket)| bucket.expires).map(|(name, _)| name.clone());
+        soonest.map(|name| shard.remove(&name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn quota(windows: &[(u64, u64)]) -> Arc<Quota> {
+        let windows = windows
+            .iter()
+            .map(|(count, seconds)| Window { count: *count, period: Duration::from_secs(*seconds) });
+        Arc::new(Quota { windows: windows.collect(), tokens_per_request: None })
+    }
+
+    fn own(windows: &[(u64, u64)], model: Option<&str>) -> Limits {
+        Limits { global: None, caller: Some((quota(windows), model.map(Arc::from))) }
+    }
+
+    fn windows() -> Windows {
+        Windows::new(Clock::new())
+    }
+
+    fn ask(windows: &Windows, caller: &str, limits: &Limits) -> Option<Exceeded> {
+        windows.check(&Fingerprint::new(caller), limits, Instant::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_request_over_the_limit_is_refused_with_its_reset() {
+        let (windows, limits) = (windows(), own(&[(2, 60)], None));
+        assert_eq!(ask(&windows, "a", &limits), None);
+        advance(Duration::from_secs(10)).await;
+        assert_eq!(ask(&windows, "a", &limits), None);
+
+        let refused = ask(&windows, "a", &limits);
+
+        assert_eq!(refused, Some(Exceeded { limit: 2, reset: Duration::from_secs(50) }));
+        assert_eq!(ask(&windows, "b", &limits), None);
+        advance(Duration::from_secs(50)).await;
+        assert_eq!(ask(&windows, "a", &limits), None);
+        assert!(ask(&windows, "a", &limits).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn models_share_a_bucket_only_where_the_limit_has_none() {
+        let windows = windows();
+        let (a, b, whole) = (own(&[(1, 60)], Some("a")), own(&[(1, 60)], Some("b")), own(&[(1, 60)], None));
+
+        assert_eq!(ask(&windows, "k", &a), None);
+        assert!(ask(&windows, "k", &a).is_some());
+        assert_eq!(ask(&windows, "k", &b), None);
+
+        assert_eq!(ask(&windows, "k", &whole), None);
+        assert!(ask(&windows, "k", &whole).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_request_counts_in_no_window() {
+        let windows = windows();
+        let limits = Limits { global: Some(quota(&[(3, 60)])), caller: Some((quota(&[(1, 60)]), None)) };
+        assert_eq!(ask(&windows, "a", &limits), None);
+
+        for _ in 0..10 {
+            assert_eq!(ask(&windows, "a", &limits).map(|exceeded| exceeded.limit), Some(1));
+        }
+
+        assert_eq!(ask(&windows, "b", &limits), None);
+        assert_eq!(ask(&windows, "c", &limits), None);
+        assert_eq!(ask(&windows, "d", &limits).map(|exceeded| exceeded.limit), Some(3));
+        assert_eq!(ask(&windows, "d", &own(&[(1, 60)], None)), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_windows_the_longest_refusal_is_told() {
+        let (windows, limits) = (windows(), own(&[(1, 60), (2, 86_400)], None));
+        assert_eq!(ask(&windows, "a", &limits), None);
+        assert_eq!(ask(&windows, "a", &limits).map(|exceeded| exceeded.reset), Some(Duration::from_secs(60)));
+        advance(Duration::from_secs(60)).await;
+        assert_eq!(ask(&windows, "a", &limits), None);
+
+        let refused = ask(&windows, "a", &limits);
+
+        assert_eq!(refused, Some(Exceeded { limit: 2, reset: Duration::from_secs(86_340) }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_of_zero_admits_nobody_and_999999_a_minute_everybody() {
+        let windows = windows();
+
+        assert!(ask(&windows, "a", &own(&[(0, 60)], None)).is_some());
+        assert_eq!(ask(&windows, "a", &own(&[(999_999, 60)], None)), None);
+        assert_eq!(ask(&windows, "a", &own(&[(999_999, 1)], None)), None);
+        assert_eq!(windows.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hit_that_is_taken_back_leaves_room() {
+        let windows = windows();
+        for limits in [own(&[(1, 60)], None), own(&[(20_000, 60), (1, 5)], Some("m"))] {
+            assert_eq!(ask(&windows, "a", &limits), None);
+            assert!(ask(&windows, "a", &limits).is_some());
+
+            windows.take_back(&Fingerprint::new("a"), &limits);
+
+            assert_eq!(ask(&windows, "a", &limits), None);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_limits_count_in_cells() {
+        let (windows, limits) = (windows(), own(&[(20_000, 60)], None));
+        for _ in 0..20_000 {
+            assert_eq!(ask(&windows, "a", &limits), None);
+        }
+
+        let refused = ask(&windows, "a", &limits).expect("the limit is reached");
+
+        assert!(refused.reset <= Duration::from_secs(60) && refused.reset > Duration::from_secs(58));
+        advance(refused.reset).await;
+        assert_eq!(ask(&windows, "a", &limits), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn restored_hits_count() {
+        let (windows, limits) = (windows(), own(&[(3, 86_400)], None));
+        let hours = [30, 20, 10].map(|hours| Duration::from_secs(hours * 3600));
+
+        windows.restore(&Fingerprint::new("a"), &limits, hours);
+
+        assert_eq!(ask(&windows, "a", &limits), None);
+        let refused = ask(&windows, "a", &limits).expect("two of the three still count");
+        assert_eq!(refused.reset, Duration::from_secs(4 * 3600));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_buckets_make_room_for_new_ones() {
+        let windows = windows();
+        for caller in 0..CAPACITY * 2 {
+            ask(&windows, &caller.to_string(), &own(&[(1, 60)], None));
+        }
+        assert!(windows.len() <= CAPACITY);
+
+        advance(Duration::from_secs(61)).await;
+        windows.retain(&|_| true);
+
+        assert!(windows.is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn sixty_four_clients_at_once_get_exactly_the_limit() {
+        let windows = Arc::new(windows());
+        let limits =
+            Limits { global: Some(quota(&[(1000, 3600)])), caller: Some((quota(&[(20, 3600)]), None)) };
+
+        let clients = (0..64).map(|client| {
+            let (windows, limits) = (Arc::clone(&windows), limits.clone());
+            tokio::spawn(async move {
+                (0..100).filter(|_| ask(&windows, &client.to_string(), &limits).is_none()).count()
+            })
+        });
+        let mut admitted = 0;
+        for client in clients.collect::<Vec<_>>() {
+            admitted += client.await.unwrap();
+        }
+
+        assert_eq!(admitted, 1000);
+    }
+
+    proptest! {
+        #[test]
+        fn cells_count_what_lies_in_the_last_sixty_of_them(
+            steps in prop::collection::vec((0u64..90, any::<bool>()), 1..200),
+            count in 1u64..30,
+        ) {
+            // A cell is ten ticks wide.
+            let (mut ring, mut now, mut hits) = (Ring::new(600), 5_000u64, Vec::<u64>::new());
+            for (step, back) in steps {
+                now += step;
+                if back && !hits.is_empty() {
+                    ring.advance(now);
+                    hits.retain(|at| at / 10 + 60 > now / 10);
+                    hits.pop();
+                    ring.take_back();
+                } else {
+                    ring.hit(now);
+                    hits.push(now);
+                }
+                let in_cells = |now: u64| hits.iter().filter(|at| **at / 10 + 60 > now / 10).count() as u64;
+
+                prop_assert_eq!(ring.total, in_cells(now));
+                if ring.total >= count {
+                    let room = ring.room_at(count);
+                    prop_assert!(in_cells(room) < count && in_cells(room - 1) >= count);
+                }
+            }
+        }
+
+        #[test]
+        fn no_period_ever_holds_more_than_its_limit(
+            steps in prop::collection::vec(0u64..40, 1..300),
+            small in 1u64..6, large in 6u64..20,
+        ) {
+            let quota = quota(&[(small, 30), (large, 200)]);
+            let mut tally = Tally::default();
+            let (mut now, mut admitted) = (ticks(Duration::from_secs(1000)), Vec::new());
+
+            for step in steps {
+                now += ticks(Duration::from_secs(step));
+                let within = |seconds: u64| {
+                    let from = now - ticks(Duration::from_secs(seconds));
+                    admitted.iter().filter(|at| **at > from).count() as u64
+                };
+                let room = within(30) < small && within(200) < large;
+                let refusal = tally.refusal(&quota, now);
+
+                prop_assert_eq!(refusal.is_none(), room);
+                if room {
+                    tally.hit(&quota, now);
+                    admitted.push(now);
+                } else if let Some((until, _)) = refusal {
+                    prop_assert!(until > now);
+                    prop_assert!(tally.refusal(&quota, until - 1).is_some());
+                    prop_assert!(tally.refusal(&quota, until).is_none());
+                }
+            }
+        }
+    }
+}
