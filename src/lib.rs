@@ -1,4 +1,25 @@
 //! The uni-api gateway: assembly of the layers into one program.
+//!
+//! In reading order: [`pipeline`] is the list of layers; [`config`] turns `api.yaml` into what
+//! runs; [`gate`] holds the current configuration; [`routing`] decides who is next and [`state`]
+//! remembers what must outlive a configuration; [`providers`] and [`upstream`] reach the upstreams;
+//! [`accounting`] and [`telemetry`] keep the books; [`server`] listens, [`admin`] answers
+//! everything that is not a model's business, [`edge`] and [`lifecycle`] frame it, and [`app`] is the
+//! life of the whole.
 
+pub mod accounting;
+pub mod admin;
+pub mod app;
+pub mod config;
+pub mod discovery;
+pub mod edge;
+pub mod gate;
+pub mod lifecycle;
+pub mod pipeline;
+pub mod providers;
+pub mod publisher;
 pub mod routing;
+pub mod server;
 pub mod state;
+pub mod telemetry;
+pub mod upstream;

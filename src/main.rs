@@ -1,3 +1,94 @@
-//! Entry point of the gateway.
+//! Entry point: reads the command line and the environment, once, and hands over.
 
-fn main() {}
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use uni_api::app::{Plan, Refused, demo};
+use uni_api::config::Environment;
+use uni_api::config::check::{Check, check};
+use uni_api::config::source::SourceError;
+use uni_api::telemetry::request_log::{Format, start};
+use uni_api::upstream::Fetcher;
+
+/// LLM API gateway: one api.yaml in front of every model provider.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration file; otherwise API_YAML_CONTENT, ./api.yaml or CONFIG_URL.
+    #[arg(long, value_name = "PATH", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Says everything that is wrong with the configuration, and serves nothing.
+    Check {
+        /// Warnings count as errors.
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Serves a built-in mock model on this machine, without any configuration.
+    Demo,
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let env = match Environment::from_vars(std::env::vars()) {
+        Ok(env) => Arc::new(env),
+        Err(problems) => {
+            eprint!("{}", Refused(problems));
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run(arguments, env)),
+        Err(error) => {
+            eprintln!("uni-api: the runtime cannot be started: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
+    if let Some(Command::Check { strict }) = arguments.command {
+        let what = Check { config: arguments.config.as_deref(), strict };
+        let (report, code) = check(what, &env, Path::new("."), &Fetcher::new(None)).await;
+        print!("{report}");
+        return u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from);
+    }
+    let format = Format::choose(env.var("LOG_FORMAT"), std::io::stderr().is_terminal());
+    // Kept to the end: dropped, it writes what is left.
+    let (log, _writing) = match start(format, std::io::stderr()) {
+        Ok(started) => started,
+        Err(error) => {
+            eprintln!("uni-api: the log cannot be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if let Err(error) = uni_api::telemetry::logging::init(env.var("RUST_LOG"), env.debug, &log) {
+        eprintln!("uni-api: the log cannot be started: {error}");
+        return ExitCode::FAILURE;
+    }
+    let served = match arguments.command {
+        Some(Command::Demo) => demo(&env, log.clone()).serve().await,
+        _ => match Plan::find(arguments.config.as_deref(), env, log.clone()).await {
+            Ok(plan) => plan.serve().await,
+            Err(error) => Err(error),
+        },
+    };
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("uni-api: {error:#}");
+            let nothing_to_serve = error.is::<SourceError>();
+            if nothing_to_serve { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}

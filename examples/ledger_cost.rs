@@ -1,0 +1,248 @@
+//! Measures what accounting adds to a request: `cargo run --release --example ledger_cost [ROWS] [PER_SECOND]`.
+//!
+//! Closes records the way the pipeline does, first one sink at a time and then all together, and
+//! tells the CPU time of the whole process per record (all threads, from the kernel's count), the
+//! making of the record itself taken off. With PER_SECOND records come at that pace, which is what
+//! batches and wake-ups cost outside a burst; without it they come as fast as they are stored.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dialect::Dialect;
+use dialect::ir::Usage;
+use http::HeaderMap;
+use layers::failure::Failure;
+use layers::ledger::{AttemptRecord, Entry};
+use layers::policy::{
+    Caller, Channel, ChannelName, Fingerprint, Link, Quirks, Retries, Role, Target, Timeouts,
+};
+use layers::ports::{
+    Destination, Health, InputTokens, KeyOutcome, Keys, KeysExhausted, Lease, Provider, Records, Verdict,
+};
+use layers::request_id::RequestId;
+use layers::stage::{Call, Operation, TriedKeys};
+use tokio::sync::watch;
+use uni_api::accounting::{self, Database, Price, Recorder, Settings, Store};
+use uni_api::lifecycle::Phase;
+use uni_api::telemetry::metrics::Metrics;
+use uni_api::telemetry::request_log::{self, Format};
+
+struct Nothing;
+
+impl Keys for Nothing {
+    fn lease(self: Arc<Self>, _: &Target, _: &TriedKeys, _: InputTokens) -> Result<Lease, KeysExhausted> {
+        Ok(Lease::keyless())
+    }
+    fn count(&self) -> usize {
+        0
+    }
+    fn has_spare(&self, _: &Target, _: &TriedKeys) -> bool {
+        false
+    }
+    fn settle(&self, _: u32, _: &str, _: KeyOutcome) {}
+    fn release(&self, _: u32, _: &str) {}
+}
+
+impl Health for Nothing {
+    fn settle(&self, _: bool, _: Duration, _: tokio::time::Instant) {}
+    fn benched_until(&self, _: tokio::time::Instant) -> Option<tokio::time::Instant> {
+        None
+    }
+}
+
+impl Provider for Nothing {
+    fn prepare(&self, _: &Call) -> Verdict<Destination> {
+        Verdict::Ready(Err(Failure::Internal))
+    }
+}
+
+struct Sample {
+    caller: Arc<Caller>,
+    model: Arc<str>,
+    target: Arc<Target>,
+}
+
+impl Sample {
+    fn new(metrics: &Metrics) -> Self {
+        let model: Arc<str> = "gpt-4o-mini".into();
+        let second = Duration::from_secs(1);
+        let channel = Arc::new(Channel {
+            name: ChannelName::from("openai-main"),
+            dialect: Dialect::OpenAiChat,
+            provider: Arc::new(Nothing),
+            keys: Arc::new(Nothing),
+            link: Link::default(),
+            headers: HeaderMap::new(),
+            tools: true,
+            image: true,
+            quirks: Quirks::default(),
+            passthrough_headers: Vec::new(),
+            asks_usage: Arc::default(),
+        });
+        let target = Arc::new(Target {
+            meters: metrics.meters("openai-main", &model),
+            channel,
+            alias: model.clone(),
+            upstream_model: model.clone(),
+            upstream_model_json: Bytes::from_static(b"\"gpt-4o-mini\""),
+            timeouts: Timeouts { idle: second, opening: second, total: second },
+            keepalive: None,
+            cooldown: Duration::ZERO,
+            overrides: None,
+            forced_stream: None,
+            key_quota: None,
+            health: Arc::new(Nothing),
+        });
+        let caller = Arc::new(Caller {
+            alias: "alice".into(),
+            fingerprint: Fingerprint::new("0123456789abcdef"),
+            role: Role::User,
+            retries: Retries::Budget,
+            moderation: false,
+            credits: None,
+            expose_route: false,
+            ordinal: 0,
+        });
+        Self { caller, model, target }
+    }
+
+    fn entry(&self) -> Entry {
+        let now = tokio::time::Instant::now();
+        let mut entry = Entry::new(RequestId::draw(), Operation::Chat, self.caller.clone(), now);
+        entry.model = self.model.clone();
+        entry.model_known = true;
+        entry.stream = true;
+        entry.client = Some([203, 0, 113, 9].into());
+        entry.target = Some(self.target.clone());
+        entry.accepted = Some(Duration::from_millis(251));
+        entry.waited = Duration::from_millis(250);
+        entry.elapsed = Duration::from_millis(1500);
+        entry.usage = Some(Usage { input_total: 1200, output_total: 300, ..Usage::default() });
+        entry.attempts.push(AttemptRecord {
+            channel: self.target.channel.name.clone(),
+            key: Some(Fingerprint::new("fedcba9876543210")),
+            outcome: "ok",
+            elapsed: Duration::from_millis(250),
+        });
+        entry
+    }
+}
+
+/// CPU nanoseconds of all threads, those that ended included only as far as ticks tell.
+fn cpu() -> f64 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("procfs is there");
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
+        .filter_map(|text| text.split(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+async fn measure(
+    name: &str,
+    rows: u64,
+    pace: Option<u64>,
+    floor: f64,
+    mut each: impl FnMut(),
+    done: impl Fn() -> bool,
+) -> f64 {
+    let before = cpu();
+    let start = Instant::now();
+    match pace {
+        None => {
+            for row in 0..rows {
+                each();
+                if row % 256 == 255 {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            }
+        }
+        Some(pace) => {
+            // Bursts each millisecond, so that the clock is not what is measured.
+            let mut ticks = tokio::time::interval(Duration::from_millis(1));
+            let mut sent = 0;
+            while sent < rows {
+                ticks.tick().await;
+                let due = (start.elapsed().as_secs_f64() * pace as f64) as u64;
+                while sent < due.min(rows) {
+                    each();
+                    sent += 1;
+                }
+            }
+        }
+    }
+    while !done() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let each = (cpu() - before) / rows as f64 / 1000.0;
+    println!("{name:<34} {each:7.2} µs a record, {:7.2} µs without its making", each - floor);
+    each
+}
+
+async fn ledger(folder: &Path, name: &str) -> (accounting::Writer, watch::Sender<Phase>, Database) {
+    let database = Database::Sqlite(folder.join(name));
+    let (phase, seen) = watch::channel(Phase::Serving);
+    let settings = Settings::new(database.clone(), Fingerprint::new);
+    let (writer, _task) = accounting::start(Settings { queue: 65_536, ..settings }, seen);
+    writer.opened().await;
+    (writer, phase, database)
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse().ok());
+    let rows: u64 = numbers.next().unwrap_or(50_000);
+    let pace: Option<u64> = numbers.next();
+    let folder = std::env::temp_dir().join(format!("ledger-cost-{}", std::process::id()));
+    let metrics = Metrics::new();
+    tokio::spawn(metrics.clone().upkeep());
+    let sample = Sample::new(&metrics);
+    let prices = || Arc::new(|_: &str| Price::flat(1_000_000, 2_000_000));
+
+    let floor =
+        measure("making a record", rows, pace, 0.0, || drop(std::hint::black_box(sample.entry())), || true)
+            .await;
+
+    let recorder = Recorder::new(prices(), metrics.clone());
+    let upkeep = || {
+        metrics.render();
+        true
+    };
+    measure("metrics, samples sorted in", rows, pace, floor, || recorder.close(sample.entry()), upkeep).await;
+
+    let (log, thread) = request_log::start(Format::Json, std::io::sink()).expect("a thread can start");
+    let recorder = Recorder::new(prices(), metrics.clone()).with_log(log.clone());
+    let logged = || {
+        thread.flush();
+        true
+    };
+    measure("metrics, JSON line", rows, pace, floor, || recorder.close(sample.entry()), logged).await;
+    println!("{:34} {} lines dropped", "", log.dropped());
+
+    let (writer, _phase, _) = ledger(&folder, "alone.db").await;
+    let alone = writer.clone();
+    let price = Price::flat(1_000_000, 2_000_000);
+    let stored = || alone.written() >= rows;
+    let send = || writer.record(Arc::new(accounting::Closed::new(sample.entry(), price)));
+    measure("ledger", rows, pace, floor, send, stored).await;
+
+    let (writer, _phase, database) = ledger(&folder, "all.db").await;
+    let all = writer.clone();
+    let recorder = Recorder::new(prices(), metrics.clone()).with_log(log).with_writer(writer);
+    measure(
+        "metrics, JSON line and ledger",
+        rows,
+        pace,
+        floor,
+        || recorder.close(sample.entry()),
+        || all.written() >= rows,
+    )
+    .await;
+
+    let store = Store::open(&database).await.expect("the ledger is there");
+    let hours = store.hours(0).await.expect("the ledger can be read");
+    let stored: i64 = hours.iter().map(|(_, sums)| sums.requests).sum();
+    assert_eq!(stored, rows as i64, "every record was stored");
+    let _ = std::fs::remove_dir_all(folder);
+}

@@ -1,0 +1,116 @@
+//! Closes records: the `Records` port of the pipeline.
+//!
+//! Called once per request when its answer has ended. Everything here is arithmetic, counters and
+//! two bounded queues; no lock is held and nothing is awaited.
+
+use std::sync::Arc;
+
+use layers::ledger::Entry;
+use layers::ports::Records;
+
+use super::closed::Closed;
+use super::price::Prices;
+use super::writer::Writer;
+use crate::state::balances::Accounts;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::request_log::RequestLog;
+
+/// Whoever keeps balances: told what each request really cost.
+pub trait Settle: Send + Sync {
+    /// Books the cost of a closed record and gives its reservation (`entry.reserved`) back.
+    fn settle(&self, closed: &Closed);
+}
+
+impl Settle for Accounts {
+    fn settle(&self, closed: &Closed) {
+        let entry = &closed.entry;
+        Accounts::settle(self, &entry.caller.fingerprint, entry.reserved, closed.cost);
+    }
+}
+
+/// Closes records.
+pub struct Recorder {
+    prices: Arc<dyn Prices>,
+    metrics: Metrics,
+    log: Option<RequestLog>,
+    writer: Option<Writer>,
+    balances: Option<Arc<dyn Settle>>,
+}
+
+impl Recorder {
+    /// Prices with `prices` and counts in `metrics`; nothing is logged or stored yet.
+    pub fn new(prices: Arc<dyn Prices>, metrics: Metrics) -> Self {
+        Self { prices, metrics, log: None, writer: None, balances: None }
+    }
+
+    /// Writes a line for each request.
+    #[must_use]
+    pub fn with_log(self, log: RequestLog) -> Self {
+        Self { log: Some(log), ..self }
+    }
+
+    /// Stores each request.
+    #[must_use]
+    pub fn with_writer(self, writer: Writer) -> Self {
+        Self { writer: Some(writer), ..self }
+    }
+
+    /// Settles the balance of each request's caller.
+    #[must_use]
+    pub fn with_balances(self, balances: Arc<dyn Settle>) -> Self {
+        Self { balances: Some(balances), ..self }
+    }
+}
+
+impl Records for Recorder {
+    fn close(&self, entry: Entry) {
+        let price = self.prices.price(&entry.model);
+        let closed = Arc::new(Closed::new(entry, price));
+        if let Some(balances) = &self.balances {
+            balances.settle(&closed);
+        }
+        self.metrics.close(&closed);
+        if let Some(log) = &self.log {
+            log.record(closed.clone());
+        }
+        if let Some(writer) = &self.writer {
+            writer.record(closed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::accounting::price::Price;
+    use crate::accounting::testing::entry;
+
+    #[derive(Default)]
+    struct Book(Mutex<Vec<(i128, i128)>>);
+
+    impl Settle for Book {
+        fn settle(&self, closed: &Closed) {
+            self.0.lock().unwrap().push((closed.entry.reserved, closed.cost));
+        }
+    }
+
+    #[test]
+    fn a_closed_record_is_priced_by_its_model_counted_and_settled() {
+        let book = Arc::new(Book::default());
+        let metrics = Metrics::new();
+        let prices = |model: &str| if model == "gpt-4o" { Price::flat(3, 7) } else { Price::default() };
+        let recorder = Recorder::new(Arc::new(prices), metrics.clone()).with_balances(book.clone());
+        let mut entry = entry("gpt-4o");
+        entry.reserved = 99;
+
+        recorder.close(entry);
+
+        assert_eq!(*book.0.lock().unwrap(), [(99, 10 * 3 + 5 * 7)]);
+        let text = metrics.render();
+        let line =
+            "uni_api_requests_total{operation=\"chat\",model=\"gpt-4o\",outcome=\"ok\",status=\"2xx\"} 1";
+        assert!(text.lines().any(|found| found == line), "{text}");
+    }
+}

@@ -1,0 +1,123 @@
+//! Health: the only answers that need no key.
+//!
+//! `/livez` says that the process answers, `/readyz` whether it should be sent requests, `/startupz`
+//! whether it has started; `/healthz` is the name that front ends of this API look for. Readiness
+//! depends on this process alone, never on an upstream or a database: their being down is no reason
+//! to take every replica out of service.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, StatusCode};
+use layers::{Reply, ReplyBody};
+use pin_project_lite::pin_project;
+use serde_json::json;
+use tokio::sync::watch;
+use tower::{Layer, Service};
+
+use crate::lifecycle::Phase;
+
+/// Mounts [`Health`].
+#[derive(Debug, Clone)]
+pub struct HealthLayer {
+    phase: watch::Receiver<Phase>,
+}
+
+/// The service of [`HealthLayer`]: answers health paths, passes everything else on.
+#[derive(Debug, Clone)]
+pub struct Health<S> {
+    inner: S,
+    phase: watch::Receiver<Phase>,
+}
+
+impl HealthLayer {
+    /// Reads readiness off the process's phase.
+    pub fn new(phase: watch::Receiver<Phase>) -> Self {
+        Self { phase }
+    }
+}
+
+impl<S> Layer<S> for HealthLayer {
+    type Service = Health<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Health { inner, phase: self.phase.clone() }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Health<S>
+where
+    S: Service<Request<B>, Response = Reply, Error = Infallible>,
+{
+    type Response = Reply;
+    type Error = Infallible;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let asks = matches!(*request.method(), Method::GET | Method::HEAD);
+        let way = match probe(request.uri().path(), *self.phase.borrow()).filter(|_| asks) {
+            Some(reply) => Way::Answered { reply: Some(reply) },
+            None => Way::Inner { inner: self.inner.call(request) },
+        };
+        ResponseFuture { way }
+    }
+}
+
+fn probe(path: &str, phase: Phase) -> Option<Reply> {
+    let healthy = match path {
+        "/livez" | "/healthz" => true,
+        "/startupz" => phase != Phase::Starting,
+        "/readyz" => phase == Phase::Serving,
+        _ => return None,
+    };
+    let body = json!({
+        "status": if healthy { "ok" } else { phase.label() },
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    let mut reply = Reply::new(ReplyBody::from(bytes::Bytes::from(body.to_string())));
+    if !healthy {
+        *reply.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Some(reply)
+}
+
+pin_project! {
+    /// An answer that is there, or the inner service's.
+    pub struct ResponseFuture<F> {
+        #[pin]
+        way: Way<F>,
+    }
+}
+
+pin_project! {
+    #[project = Projection]
+    enum Way<F> {
+        // Health. Taken when polled.
+        Answered { reply: Option<Reply> },
+        // Everything else.
+        Inner { #[pin] inner: F },
+    }
+}
+
+impl<F> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Reply, Infallible>>,
+{
+    type Output = Result<Reply, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().way.project() {
+            Projection::Answered { reply } => {
+                Poll::Ready(Ok(reply.take().expect("a future is not polled after it is done")))
+            }
+            Projection::Inner { inner } => inner.poll(cx),
+        }
+    }
+}

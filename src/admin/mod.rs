@@ -1,0 +1,158 @@
+//! Everything that is not an operation: the model list, metrics, and what administrators ask.
+//!
+//! A second, shorter stack behind the same `auth` and `rescue`: the gateway's window, then the
+//! role, then the handler. Handlers return [`Failure`]s like layers do, so errors have one shape
+//! and one place.
+
+pub mod health;
+mod models;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, request::Parts};
+use http_body::Body;
+use http_body_util::BodyExt;
+use layers::Failure;
+use layers::policy::{Caller, Role};
+use layers::ports::{Catalog, Limits, Windows};
+use layers::stage::Admitted;
+use layers::{Reply, ReplyBody};
+use tokio::sync::watch;
+use tower::ServiceExt;
+
+use crate::lifecycle::{Phase, reached};
+use crate::telemetry::metrics::Metrics;
+
+/// Answers everything beside the pipeline.
+#[derive(Clone)]
+pub struct Admin {
+    router: Router,
+    windows: Arc<dyn Windows>,
+}
+
+impl Admin {
+    /// The routes, with the state that their handlers read.
+    pub fn new(metrics: Metrics, windows: Arc<dyn Windows>) -> Self {
+        let router = Router::new()
+            .route("/v1/models", get(models::list))
+            .route("/metrics", get(move |admin: Administrator| async move { scrape(&admin, &metrics) }))
+            .fallback(|request: axum::extract::Request| async move {
+                Refused(Failure::UnknownEndpoint(request.uri().path().to_owned()))
+            })
+            .method_not_allowed_fallback(|| async { Refused(Failure::MethodNotAllowed) });
+        Self { router, windows }
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// Whatever the handler, the role or the gateway's window refuses with.
+    pub async fn answer<B>(self, admitted: Admitted<B>) -> Result<Reply, Failure>
+    where
+        B: Body<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+    {
+        let Admitted { catalog, caller, received: _, request } = admitted;
+        let limits = Limits { caller: None, ..catalog.limits(&caller, "") };
+        if let Some(exceeded) = self.windows.admit(&caller.fingerprint, &limits).resolve().await? {
+            return Err(Failure::RateLimited(exceeded));
+        }
+        let (mut head, body) = request.into_parts();
+        head.extensions.insert(Asking { catalog, caller });
+        let request = axum::extract::Request::from_parts(head, axum::body::Body::new(body));
+        let mut response = match self.router.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        if let Some(Refusal(failure)) = response.extensions_mut().remove::<Refusal>() {
+            return Err(failure);
+        }
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(|_broken| Failure::Internal)?.to_bytes();
+        Ok(Reply::from_parts(head, ReplyBody::from(body)))
+    }
+}
+
+/// Who asks, in which configuration.
+#[derive(Clone)]
+pub(crate) struct Asking {
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) caller: Arc<Caller>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Asking {
+    type Rejection = Refused;
+
+    async fn from_request_parts(head: &mut Parts, _state: &S) -> Result<Self, Refused> {
+        head.extensions.get::<Self>().cloned().ok_or(Refused(Failure::Internal))
+    }
+}
+
+/// Somebody whose key has the role `admin`.
+pub(crate) struct Administrator;
+
+impl<S: Sync> FromRequestParts<S> for Administrator {
+    type Rejection = Refused;
+
+    async fn from_request_parts(head: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let asking = Asking::from_request_parts(head, state).await?;
+        match asking.caller.role {
+            Role::Admin => Ok(Self),
+            Role::Steward | Role::User => Err(Refused(Failure::PermissionDenied("Permission denied"))),
+        }
+    }
+}
+
+/// A handler's failure on its way to `rescue`.
+pub(crate) struct Refused(pub(crate) Failure);
+
+#[derive(Clone)]
+struct Refusal(Failure);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let mut response = Response::default();
+        response.extensions_mut().insert(Refusal(self.0));
+        response
+    }
+}
+
+fn scrape(_admin: &Administrator, metrics: &Metrics) -> Response {
+    text(metrics)
+}
+
+fn text(metrics: &Metrics) -> Response {
+    let kind = (CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
+    ([kind], metrics.render()).into_response()
+}
+
+/// Serves `/metrics` alone, on an address of its own. Tells the address, or none when it could not
+/// be bound: that is logged and no reason not to serve.
+pub async fn metrics_listener(
+    address: SocketAddr,
+    metrics: Metrics,
+    mut phase: watch::Receiver<Phase>,
+) -> Option<SocketAddr> {
+    let listener = match tokio::net::TcpListener::bind(address).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::warn!(%address, %error, "Metrics cannot be served there; set METRICS_ADDR.");
+            return None;
+        }
+    };
+    let bound = listener.local_addr().ok()?;
+    let router = Router::new().route("/metrics", get(move || async move { text(&metrics) }));
+    tokio::spawn(async move {
+        // Scraped until the end: how the process drains is worth seeing.
+        let stop = async move { reached(&mut phase, Phase::Ended).await };
+        let serving = axum::serve(listener, router).with_graceful_shutdown(stop);
+        let _ = serving.await;
+    });
+    Some(bound)
+}

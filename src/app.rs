@@ -1,0 +1,319 @@
+//! The life of a serving process: configuration, state, listeners, and an end that loses nothing.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use layers::admission::Capacity;
+use layers::plan::Group;
+use layers::policy::Fingerprint;
+use layers::ports::{Balances, Gates, Records, Verdict};
+use layers::stage::Exchange;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::accounting::{self, Recorder, Writer};
+use crate::admin::{self, Admin};
+use crate::config::source::{LastGood, Source, Text};
+use crate::config::{Environment, Loaded, Origin, environment, load};
+use crate::gate::Gate;
+use crate::lifecycle::Phase;
+use crate::pipeline::Means;
+use crate::publisher::{Publisher, fingerprint, tell};
+use crate::server::{self, Serving, Trusted};
+use crate::state::Runtime;
+use crate::telemetry::metrics::{self, Metrics};
+use crate::telemetry::request_log::RequestLog;
+use crate::upstream::Fetcher;
+
+/// How long readiness waits for model lists.
+const FIRST_ROUND: Duration = Duration::from_secs(10);
+/// Requests at once. Each costs some tens of kilobytes, so memory is gone before this is.
+const MOST_REQUESTS: usize = 50_000;
+
+/// What to serve.
+pub struct Plan {
+    /// Where the configuration comes from.
+    pub source: Source,
+    /// Its first text.
+    pub text: Text,
+    /// The process's environment.
+    pub env: Arc<Environment>,
+    /// Where the log goes.
+    pub log: RequestLog,
+    /// Told to a person when it is known where the process listens: the demo's lines to try.
+    pub announce: Option<fn(SocketAddr) -> std::io::Result<()>>,
+}
+
+impl Plan {
+    /// Finds and reads the configuration.
+    ///
+    /// # Errors
+    /// One sentence that says what to do.
+    pub async fn find(flag: Option<&Path>, env: Arc<Environment>, log: RequestLog) -> anyhow::Result<Self> {
+        let folder = PathBuf::from(".");
+        let source = Source::find(flag, &env, &folder)?;
+        let copy = match &source {
+            Source::Url(url) => LastGood::beside(&env.database, url, &folder),
+            _ => LastGood::beside(&env.database, "", &folder),
+        };
+        let text = source.read_first(&Fetcher::new(None), &copy).await?;
+        if let Some(reason) = &text.stale {
+            tracing::warn!(reason, "The configuration's URL cannot be reached; its last good copy serves.");
+        }
+        Ok(Self { source, text, env, log, announce: None })
+    }
+
+    /// Serves until the process is told to stop.
+    ///
+    /// # Errors
+    /// A configuration that cannot be served, with all its problems; an address that cannot be
+    /// bound.
+    pub async fn serve(self) -> anyhow::Result<()> {
+        let Self { source, text, env, log, announce } = self;
+        tell(&env.warnings);
+        let loaded = load(&text.text, text.origin.clone(), &env).map_err(Refused)?;
+        tell(&loaded.warnings);
+
+        let (steer, phase) = watch::channel(Phase::Starting);
+        let metrics = metrics::install();
+        let runtime = Arc::new(Runtime::new(None));
+        let publisher = publisher(loaded, &env, &runtime, &metrics, &source);
+        publisher.keep(&text.text);
+        metrics.reloaded(Some(&fingerprint(&text.text)));
+        let gate = publisher.gate();
+
+        let ledger = ledger(&env, &gate, &metrics, phase.clone())?;
+        let records = recorder(&gate, &metrics, &log, ledger.as_ref().map(|(writer, _)| writer.clone()));
+        let capacity = Capacity::new(MOST_REQUESTS, buffer_budget());
+        metrics.observe_capacity(&capacity);
+        let dropped = log.clone();
+        metrics.observe_total(&metrics::LOG_DROPPED, move || dropped.dropped());
+        let means = Means {
+            directory: gate.clone(),
+            capacity,
+            most_body: usize::try_from(env.max_body_bytes).unwrap_or(usize::MAX),
+            records,
+            windows: runtime.windows().clone(),
+            balances: Arc::new(Open),
+            gates: Arc::new(Open),
+            admin: Admin::new(metrics.clone(), runtime.windows().clone()),
+        };
+
+        let listener = bind(&env.host, env.port).await?;
+        let scraping = match env.metrics_addr {
+            Some(address) => admin::metrics_listener(address, metrics.clone(), phase.clone()).await,
+            None => None,
+        };
+        let (callers, channels, models) = gate.current().size();
+        tracing::info!(
+            address = %listener.local_addr()?,
+            metrics = scraping.map(|address| address.to_string()),
+            configuration = source.describe(),
+            callers,
+            channels,
+            models,
+            "Serving."
+        );
+        if let Some(announce) = announce {
+            announce(listener.local_addr()?)?;
+        }
+        let upkeep = tokio::spawn(metrics.clone().upkeep());
+        let steering = tokio::spawn(steer_phases(steer.clone(), env.clone()));
+        let following = tokio::spawn(follow(publisher, source, text, steer.clone(), phase.clone()));
+        let serving = Serving {
+            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            client_stall: env.client_stall,
+            trusted: Trusted::new(env.trusted_proxies.clone()),
+        };
+        server::serve(listener, means, serving, phase).await?;
+
+        steer.send_replace(Phase::Ended);
+        steering.abort();
+        upkeep.abort();
+        let _ = following.await;
+        if let Some((writer, writing)) = ledger {
+            writer.finish();
+            let _ = writing.await;
+        }
+        tracing::info!("Stopped.");
+        Ok(())
+    }
+}
+
+/// A configuration that cannot be served.
+#[derive(Debug)]
+pub struct Refused(pub Vec<crate::config::Problem>);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "the configuration cannot be served:")?;
+        self.0.iter().try_for_each(|problem| writeln!(f, "{problem}"))
+    }
+}
+
+impl std::error::Error for Refused {}
+
+fn publisher(
+    loaded: Loaded,
+    env: &Arc<Environment>,
+    runtime: &Arc<Runtime>,
+    metrics: &Metrics,
+    source: &Source,
+) -> Publisher {
+    let mut publisher = Publisher::new(loaded, env.clone(), runtime.clone(), metrics.clone());
+    publisher.keep_copies(source, Path::new("."));
+    publisher
+}
+
+/// Waits for the first model lists, declares readiness, and follows the configuration.
+async fn follow(
+    mut publisher: Publisher,
+    source: Source,
+    text: Text,
+    steer: watch::Sender<Phase>,
+    phase: watch::Receiver<Phase>,
+) {
+    let _ = tokio::time::timeout(FIRST_ROUND, publisher.first_round()).await;
+    steer.send_if_modified(|phase| {
+        let starting = *phase == Phase::Starting;
+        if starting {
+            *phase = Phase::Serving;
+        }
+        starting
+    });
+    publisher.run(source, text, Arc::new(Fetcher::new(None)), phase).await;
+}
+
+/// On SIGTERM or SIGINT: first readiness fails, then the listener closes, then a grace for what is
+/// under way. A second signal skips what is left of it.
+async fn steer_phases(steer: watch::Sender<Phase>, env: Arc<Environment>) {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("Signals cannot be received; the process can only be killed.");
+        return;
+    };
+    let mut told = async || tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} };
+    told().await;
+    tracing::info!(delay = ?env.drain_delay, grace = ?env.drain_seconds, "Told to stop.");
+    for (next, pause) in [
+        (Phase::Draining, env.drain_delay),
+        (Phase::Closing, env.drain_seconds),
+        (Phase::Ending, Duration::MAX),
+    ] {
+        steer.send_replace(next);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = told() => {}
+        }
+    }
+}
+
+type Ledger = (Writer, tokio::task::JoinHandle<()>);
+
+fn ledger(
+    env: &Environment,
+    gate: &Arc<Gate>,
+    metrics: &Metrics,
+    phase: watch::Receiver<Phase>,
+) -> anyhow::Result<Option<Ledger>> {
+    let Some(database) = accounting::Database::of(&env.database)? else { return Ok(None) };
+    let mut settings =
+        accounting::Settings::new(database, |key| crate::config::settings::Secret::from(key).fingerprint());
+    settings.retention_days = env.retention_days;
+    if env.stats_plain_keys {
+        let gate = gate.clone();
+        settings.plain_keys =
+            Some(Arc::new(move |fingerprint: &Fingerprint| gate.current().plain_key(fingerprint)));
+    }
+    let (writer, task) = accounting::start(settings, phase);
+    metrics.observe_ledger(&writer);
+    Ok(Some((writer, task)))
+}
+
+fn recorder(
+    gate: &Arc<Gate>,
+    metrics: &Metrics,
+    log: &RequestLog,
+    writer: Option<Writer>,
+) -> Arc<dyn Records> {
+    let recorder = Recorder::new(gate.clone(), metrics.clone()).with_log(log.clone());
+    Arc::new(match writer {
+        Some(writer) => recorder.with_writer(writer),
+        None => recorder,
+    })
+}
+
+async fn bind(host: &str, port: u16) -> anyhow::Result<TcpListener> {
+    let address = (host, port);
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{host}:{port} cannot be listened on: set HOST and PORT"))
+}
+
+/// A quarter of the memory that this process may use, at least 256 MiB.
+fn buffer_budget() -> usize {
+    const LEAST: usize = 256 << 20;
+    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let of_group = limits
+        .iter()
+        .filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<usize>().ok())
+        .min();
+    let of_machine = || {
+        let facts = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let line = facts.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().trim_end_matches("kB").trim().parse::<usize>().ok().map(|kib| kib << 10)
+    };
+    let machine = of_machine().unwrap_or(LEAST * 4);
+    (of_group.unwrap_or(machine).min(machine) / 4).max(LEAST)
+}
+
+/// Balances and group gates that let everybody in.
+struct Open;
+
+impl Balances for Open {
+    fn reserve(&self, _exchange: &Exchange) -> Verdict<()> {
+        Verdict::Ready(Ok(()))
+    }
+}
+
+impl Gates for Open {
+    fn enter(&self, _group: &Group, _exchange: &Exchange) -> Verdict<()> {
+        Verdict::Ready(Ok(()))
+    }
+}
+
+/// The demo's key. It opens a mock on this machine only, so it need not be a secret.
+const DEMO_KEY: &str = "sk-demo";
+
+/// The demo: its configuration, its place, and what it tells.
+pub fn demo(env: &Environment, log: RequestLog) -> Plan {
+    let mut env = env.clone();
+    env.host = "127.0.0.1".to_owned();
+    env.database = environment::Database::Off;
+    let text = format!(
+        "providers:\n  - provider: mock\n    engine: mock\n    model: [demo]\napi_keys:\n  - api: {DEMO_KEY}\n"
+    );
+    let source = Source::Inline(text.clone());
+    let text = Text { text, origin: Origin::Inline, stale: None };
+    Plan { source, text, env: Arc::new(env), log, announce: Some(announce_demo) }
+}
+
+/// Prints what the demo is and a line to try.
+fn announce_demo(address: SocketAddr) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "uni-api demo: one channel with a built-in mock model, on this machine only.")?;
+    writeln!(out, "Nothing here reaches a model provider. Try it:\n")?;
+    writeln!(out, "  curl http://{address}/v1/chat/completions -H 'Authorization: Bearer {DEMO_KEY}' \\")?;
+    writeln!(out, "    -H 'Content-Type: application/json' \\")?;
+    writeln!(
+        out,
+        "    -d '{{\"model\": \"demo\", \"stream\": true, \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'\n"
+    )?;
+    writeln!(out, "For real use copy api.yaml.example to api.yaml and start `uni-api`.")?;
+    out.flush()
+}

@@ -1,0 +1,596 @@
+//! Reads the entries of `api_keys`.
+//!
+//! Keys are read in two passes, since a rule may name a key that stands further down.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use layers::policy::{Credits, Quota, Retries, Role};
+
+use super::amount::{USD, scaled};
+use super::channel::{Channels, limit, limit_table};
+use super::problem::{Path, Report, mask, nearest, shown};
+use super::schema::{CALLER, CALLER_PREFERENCES, Item, Section};
+use super::settings::{Algorithm, CallerLimit, CallerSettings, ChannelRef, Rule, RuleMatch, Secret};
+use super::tree::{Node, Value};
+
+const ALGORITHMS: [&str; 6] =
+    ["fixed_priority", "round_robin", "weighted_round_robin", "lottery", "random", "smart_round_robin"];
+
+/// What rules are read against.
+struct Names<'a> {
+    channels: &'a Channels,
+    /// By written name, and by unique name where no written one is the same.
+    by_name: HashMap<&'a str, ChannelRef>,
+    /// Every alias that some channel has written down.
+    aliases: HashSet<&'a str>,
+    /// Aliases by channel ordinal.
+    aliases_of: Vec<HashSet<&'a str>>,
+    /// Whether some channel finds its models later.
+    discovers: bool,
+    /// Client keys to their position.
+    callers: HashMap<&'a str, usize>,
+    disabled_callers: &'a HashSet<String>,
+    texts: HashMap<String, Arc<str>>,
+}
+
+struct Entry<'a> {
+    section: Section<'a>,
+    key: String,
+    id: u32,
+}
+
+/// Reads all client keys, in order.
+pub(super) fn read(list: Item<'_>, channels: &Channels, report: &mut Report) -> Vec<CallerSettings> {
+    let items = list.items();
+    let mut entries: Vec<Entry<'_>> = Vec::with_capacity(items.len());
+    let mut seen: HashSet<String> = HashSet::new();
+    let mut disabled = HashSet::new();
+    let mut disabled_admin = false;
+    let mut first = None;
+    for item in &items {
+        let Some(section) = Section::open(*item, &CALLER, report) else {
+            continue;
+        };
+        let Some((id, key)) = client_key(&section, report) else {
+            continue;
+        };
+        if !seen.insert(key.clone()) {
+            report.warn(
+                id,
+                section.path,
+                "a key that an earlier entry has",
+                "each key once; this entry is ignored",
+            );
+            continue;
+        }
+        first.get_or_insert_with(|| key.clone());
+        if !section.flag("enabled", true, report) {
+            let role = section.get("role").and_then(|item| item.plain());
+            disabled_admin |= role.is_some_and(|role| role.eq_ignore_ascii_case("admin"));
+            disabled.insert(key);
+            continue;
+        }
+        entries.push(Entry { section, key, id });
+    }
+
+    let mut names = Names::new(channels, &entries, &disabled);
+    let mut quotas = HashMap::new();
+    let alone = seen.len() == 1;
+    let mut callers = Vec::with_capacity(entries.len());
+    let mut limits = HashMap::new();
+    for entry in &entries {
+        callers.push(caller(entry, alone, &mut names, &mut quotas, &mut limits, report));
+    }
+    let none_is_admin = !disabled_admin && callers.iter().all(|caller| caller.role != Role::Admin);
+    if let Some(entry) = entries.first()
+        && none_is_admin
+    {
+        // Turning the first key off must not hand its rights to the second.
+        if first.as_ref() == Some(&entry.key) {
+            callers[0].role = Role::Steward;
+        }
+        let accepted = "role: admin at one of several keys; without it the first may use /v1/stats, /v1/token_usage \
+                        and /v1/generate-api-key, and nobody the rest";
+        report.warn(entry.section.id, entry.section.path, "several keys and none of them admin", accepted);
+    }
+    cycles(&callers, &entries, report);
+    callers
+}
+
+fn client_key(section: &Section<'_>, report: &mut Report) -> Option<(u32, String)> {
+    let Some(item) = section.get("api") else {
+        report.error(
+            section.id,
+            section.path,
+            "a client key without `api`",
+            "api: the key that clients send",
+        );
+        return None;
+    };
+    let items = item.items();
+    if items.len() > 1 {
+        item.refuse("one key; further keys are further entries", report);
+        return None;
+    }
+    let key = items.first().and_then(|item| item.secret(report));
+    if key.is_none() {
+        report.error(item.node.id, item.path, "nothing", "the key that clients send");
+    }
+    Some((item.node.id, key?))
+}
+
+fn caller(
+    entry: &Entry<'_>,
+    alone: bool,
+    names: &mut Names<'_>,
+    quotas: &mut HashMap<String, Arc<Quota>>,
+    limits: &mut HashMap<Vec<(String, String)>, CallerLimit>,
+    report: &mut Report,
+) -> CallerSettings {
+    let section = &entry.section;
+    let empty = Node { id: section.id, value: Value::Null };
+    let nothing = Item { node: &empty, path: section.path };
+    let preferences =
+        Section::open(section.get("preferences").unwrap_or(nothing), &CALLER_PREFERENCES, report)
+            .or_else(|| Section::open(nothing, &CALLER_PREFERENCES, report))
+            .expect("null is an empty map");
+    let key = Secret::from(entry.key.as_str());
+    let written = section.text("role", report);
+    let is_admin = alone || written.as_deref().is_some_and(|role| role.eq_ignore_ascii_case("admin"));
+    if let Some(role) = written.as_deref().filter(|role| !is_admin && role.to_lowercase().contains("admin"))
+        && let Some(item) = section.get("role")
+    {
+        item.warn(
+            format!("{:?}", shown(role)),
+            "exactly admin for an administrator; this one is a user",
+            report,
+        );
+    }
+    let algorithm = algorithm(&preferences, report);
+    let rules = rules(section, names, report);
+    let weighted = matches!(algorithm, Algorithm::WeightedRoundRobin | Algorithm::Lottery);
+    if !weighted
+        && rules.iter().any(|rule| rule.weight.is_some())
+        && let Some(item) = section.get("model")
+    {
+        item.warn(
+            "weights",
+            "weights under weighted_round_robin or lottery; elsewhere they do nothing",
+            report,
+        );
+    }
+    CallerSettings {
+        alias: written.as_deref().map_or_else(|| key.fingerprint().as_str().into(), Into::into),
+        key,
+        role: if is_admin { Role::Admin } else { Role::User },
+        rules,
+        algorithm,
+        retries: retries(&preferences, report),
+        rate_limit: rate_limit(&preferences, quotas, limits, report),
+        moderation: preferences.flag("ENABLE_MODERATION", false, report),
+        credits: credits(&preferences, report),
+        expose_route: preferences.flag("expose_route", false, report) || is_admin,
+    }
+}
+
+// === impl Names ===
+
+impl<'a> Names<'a> {
+    fn new(channels: &'a Channels, entries: &'a [Entry<'_>], disabled_callers: &'a HashSet<String>) -> Self {
+        let mut ordinals: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (ordinal, channel) in channels.read.iter().enumerate() {
+            ordinals.entry(&channel.written_name).or_default().push(ordinal);
+        }
+        for (ordinal, channel) in channels.read.iter().enumerate() {
+            ordinals.entry(channel.name.as_str()).or_insert_with(|| vec![ordinal]);
+        }
+        let by_name = ordinals
+            .into_iter()
+            .map(|(name, ordinals)| (name, ChannelRef { name: name.into(), ordinals: ordinals.into() }))
+            .collect();
+        let aliases_of: Vec<HashSet<&str>> = channels
+            .read
+            .iter()
+            .map(|channel| channel.models.iter().map(|model| &*model.alias).collect())
+            .collect();
+        Self {
+            channels,
+            by_name,
+            aliases: aliases_of.iter().flatten().copied().collect(),
+            aliases_of,
+            discovers: channels.read.iter().any(|channel| channel.discover),
+            callers: entries.iter().enumerate().map(|(at, entry)| (entry.key.as_str(), at)).collect(),
+            disabled_callers,
+            texts: HashMap::new(),
+        }
+    }
+
+    fn text(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.texts.get(text) {
+            return known.clone();
+        }
+        let shared: Arc<str> = text.into();
+        self.texts.insert(text.to_owned(), shared.clone());
+        shared
+    }
+
+    /// Reads one rule; none when it can match nothing and names a key that must not be kept.
+    fn rule(&mut self, text: &str, id: u32, path: Path<'_>, report: &mut Report) -> Option<RuleMatch> {
+        if text == "all" || text == "*" {
+            return Some(RuleMatch::All);
+        }
+        if let Some(name) = text.strip_prefix('<').and_then(|text| text.strip_suffix('>')) {
+            self.expect_alias(name, id, path, report);
+            return Some(RuleMatch::Literal(self.text(name)));
+        }
+        let Some((prefix, rest)) = text.split_once('/') else {
+            if self.callers.contains_key(text) || text.starts_with("sk-") {
+                report.warn(
+                    id,
+                    path,
+                    "a client key by itself, which matches nothing",
+                    "the key followed by /* or /model",
+                );
+                return None;
+            }
+            self.expect_alias(text, id, path, report);
+            return Some(RuleMatch::Model(self.text(text)));
+        };
+        if rest.is_empty() {
+            report.warn(
+                id,
+                path,
+                format!("{:?}, which matches nothing", shown(text)),
+                "channel/* or channel/model",
+            );
+        } else if rest != "*" && rest.ends_with('*') {
+            let found = format!("{:?}, which matches only a model of that very name", shown(text));
+            report.warn(id, path, found, "channel/* for all models, or whole model names");
+        }
+        if !self.by_name.contains_key(prefix)
+            && let Some(&caller) = self.callers.get(prefix)
+        {
+            return Some(match rest {
+                "*" => RuleMatch::NestedAll(caller),
+                model => RuleMatch::NestedModel(caller, self.text(model)),
+            });
+        }
+        if self.disabled_callers.contains(prefix) {
+            return None;
+        }
+        let channel = match self.by_name.get(prefix) {
+            Some(channel) => channel.clone(),
+            None => {
+                if prefix.starts_with("sk-") {
+                    let found = format!("{:?}, which no entry has", mask(prefix));
+                    report.warn(id, path, found, "the api of an entry under api_keys; the rule is ignored");
+                    return None;
+                }
+                self.absent(prefix, rest, id, path, report);
+                ChannelRef { name: self.text(prefix), ordinals: Arc::default() }
+            }
+        };
+        if rest == "*" {
+            return Some(RuleMatch::ChannelAll(channel));
+        }
+        let known = channel.ordinals.is_empty()
+            || channel
+                .ordinals
+                .iter()
+                .any(|&at| self.channels.read[at].discover || self.aliases_of[at].contains(rest));
+        if !known && !rest.is_empty() && !rest.ends_with('*') {
+            let found = format!("model {:?}, which channel {} does not have", shown(rest), shown(prefix));
+            report.warn(
+                id,
+                path,
+                found,
+                "a model of the channel under the name that clients use; matches nothing",
+            );
+            let aliases = channel.ordinals.iter().flat_map(|&at| self.aliases_of[at].iter().copied());
+            if let Some(near) = nearest(rest, aliases) {
+                report.hint(format!("did you mean {}/{}?", shown(prefix), shown(near)));
+            }
+        }
+        Some(RuleMatch::ChannelModel(channel, self.text(rest)))
+    }
+
+    fn absent(&self, prefix: &str, rest: &str, id: u32, path: Path<'_>, report: &mut Report) {
+        if self.channels.disabled.contains(prefix) {
+            return;
+        }
+        let found = format!("channel {:?}, which does not exist", shown(prefix));
+        report.warn(id, path, found, "the name of a provider; this rule matches nothing");
+        let whole = format!("{prefix}/{rest}");
+        if self.aliases.contains(&*whole) {
+            report.hint(format!("write <{}> for the model of that name", shown(&whole)));
+        } else if let Some(near) = nearest(prefix, self.by_name.keys().copied()) {
+            report.hint(format!("did you mean {}?", shown(near)));
+        }
+    }
+
+    fn expect_alias(&self, name: &str, id: u32, path: Path<'_>, report: &mut Report) {
+        if self.discovers || self.aliases.contains(name) {
+            return;
+        }
+        let found = format!("model {:?}, which no channel has", shown(name));
+        report.warn(
+            id,
+            path,
+            found,
+            "all, a model, channel/*, channel/model or <model/with/slash>; matches nothing",
+        );
+        if let Some(near) = nearest(name, self.aliases.iter().copied()) {
+            report.hint(format!("did you mean {}?", shown(near)));
+        } else if self.by_name.contains_key(name) {
+            report.hint(format!("write {}/* for all models of that channel", shown(name)));
+        }
+    }
+}
+
+fn rules(section: &Section<'_>, names: &mut Names<'_>, report: &mut Report) -> Vec<Rule> {
+    let all = || vec![Rule { matcher: RuleMatch::All, weight: None }];
+    let Some(item) = section.get("model") else {
+        return all();
+    };
+    if !matches!(item.node.value, Value::List(_)) {
+        item.warn(item.node.describe(), "a list; taken as a list of one", report);
+    }
+    let items = item.items();
+    if items.is_empty() {
+        return all();
+    }
+    let given = given_weights(section, report);
+    let mut rules = Vec::with_capacity(items.len());
+    for item in &items {
+        let Some(pairs) = item.pairs() else {
+            if let Some(text) = item.text(report)
+                && let Some(matcher) = names.rule(&text, item.node.id, item.path, report)
+            {
+                rules.push(Rule { matcher, weight: given.get(&text).copied() });
+            }
+            continue;
+        };
+        for (pair, value) in pairs {
+            let text = pair.key.trim();
+            let weight = match weight(value, report) {
+                Ok(weight) => weight,
+                Err(()) => continue,
+            };
+            if let Some(matcher) = names.rule(text, pair.key_id, value.path, report) {
+                rules.push(Rule { matcher, weight });
+            }
+        }
+    }
+    rules
+}
+
+/// `weights` beside `model`: the derived table of other versions, which says the same.
+fn given_weights(section: &Section<'_>, report: &mut Report) -> HashMap<String, u32> {
+    let mut given = HashMap::new();
+    let Some(item) = section.get("weights") else {
+        return given;
+    };
+    let Some(pairs) = item.pairs() else {
+        item.refuse("a map of rules to weights", report);
+        return given;
+    };
+    for (pair, item) in pairs {
+        if let Ok(Some(weight)) = weight(item, report) {
+            given.insert(pair.key.clone(), weight);
+        }
+    }
+    given
+}
+
+/// None without a weight; an error when the entry is dropped.
+fn weight(item: Item<'_>, report: &mut Report) -> Result<Option<u32>, ()> {
+    if item.node.is_null() {
+        return Ok(None);
+    }
+    let Some(number) = item.number().filter(|number| number.fract() == 0.0 && *number <= f64::from(u32::MAX))
+    else {
+        item.refuse("a weight: a positive whole number", report);
+        return Err(());
+    };
+    if number <= 0.0 {
+        item.warn(item.node.describe(), "a weight: a positive whole number; this rule is dropped", report);
+        return Err(());
+    }
+    Ok(Some(number as u32))
+}
+
+fn algorithm(preferences: &Section<'_>, report: &mut Report) -> Algorithm {
+    let Some((item, text)) =
+        preferences.get("SCHEDULING_ALGORITHM").and_then(|item| Some((item, item.text(report)?)))
+    else {
+        return Algorithm::default();
+    };
+    match text.to_ascii_lowercase().as_str() {
+        "fixed_priority" => Algorithm::FixedPriority,
+        "round_robin" => Algorithm::RoundRobin,
+        "weighted_round_robin" => Algorithm::WeightedRoundRobin,
+        "lottery" => Algorithm::Lottery,
+        "random" => Algorithm::Random,
+        "smart_round_robin" => Algorithm::SmartRoundRobin,
+        other => {
+            let accepted = format!("one of {}; taken as round_robin", ALGORITHMS.join(", "));
+            item.warn(item.node.describe(), &accepted, report);
+            if let Some(known) = nearest(other, ALGORITHMS) {
+                report.hint(format!("did you mean {known}?"));
+            }
+            Algorithm::RoundRobin
+        }
+    }
+}
+
+fn retries(preferences: &Section<'_>, report: &mut Report) -> Retries {
+    let Some(item) = preferences.get("AUTO_RETRY") else {
+        return Retries::Budget;
+    };
+    let number = match &item.node.value {
+        Value::Bool(true) => return Retries::Budget,
+        Value::Bool(false) => return Retries::Never,
+        _ => item.number(),
+    };
+    match number {
+        Some(0.0) => Retries::Never,
+        Some(number) if number > 0.0 => Retries::AtMost(number.min(1000.0).ceil() as u32),
+        Some(_) => {
+            item.warn(item.node.describe(), "true, false or a number of retries; taken as true", report);
+            Retries::Budget
+        }
+        None => match item.flag(report) {
+            Some(false) => Retries::Never,
+            _ => Retries::Budget,
+        },
+    }
+}
+
+fn rate_limit(
+    preferences: &Section<'_>,
+    quotas: &mut HashMap<String, Arc<Quota>>,
+    limits: &mut HashMap<Vec<(String, String)>, CallerLimit>,
+    report: &mut Report,
+) -> CallerLimit {
+    let Some(item) = preferences.get("rate_limit") else {
+        return CallerLimit::None;
+    };
+    if let Some(pairs) = item.pairs() {
+        // Keys with the same table share one.
+        let written: Vec<(String, String)> =
+            pairs.map(|(pair, item)| (pair.key.clone(), item.plain().unwrap_or_default())).collect();
+        if let Some(limit) = limits.get(&written) {
+            return limit.clone();
+        }
+        let table = limit_table(item, quotas, report);
+        let limit = if table.values().all(|quota| quota.windows.is_empty()) {
+            CallerLimit::None
+        } else {
+            CallerLimit::PerModel(Arc::new(table))
+        };
+        limits.insert(written, limit.clone());
+        return limit;
+    }
+    let Some(quota) = limit(item, quotas, report) else {
+        return CallerLimit::None;
+    };
+    if quota.tokens_per_request.is_some() {
+        item.warn("tpr", "tpr under api_key_rate_limit of a provider; it has no effect here", report);
+    }
+    if quota.windows.is_empty() { CallerLimit::None } else { CallerLimit::Single(quota) }
+}
+
+fn credits(preferences: &Section<'_>, report: &mut Report) -> Option<Credits> {
+    let since = preferences.get("created_at").and_then(|item| {
+        let since = moment(&item);
+        if since.is_none() {
+            item.refuse("a date and time such as 2024-01-01T00:00:00+08:00", report);
+        }
+        since
+    });
+    let Some(item) = preferences.get("credits") else {
+        if let Some(item) = preferences.get("created_at") {
+            item.warn("created_at without credits", "credits beside it; it has no effect alone", report);
+        }
+        return None;
+    };
+    let amount = item.plain().and_then(|text| scaled(&text, USD));
+    if amount.is_none() {
+        item.refuse("an amount in USD such as 10 or 0.5; 0 blocks the key, -1 is no limit", report);
+    }
+    amount.filter(|amount| *amount >= 0).map(|amount| Credits { amount, since })
+}
+
+/// Unix seconds from a timestamp, a date and time without a zone (UTC), a date, or a number.
+fn moment(item: &Item<'_>) -> Option<i64> {
+    if let Value::Int(number) = item.node.value {
+        return Timestamp::from_second(i64::try_from(number).ok()?).ok().map(Timestamp::as_second);
+    }
+    let text = item.plain()?;
+    if let Ok(moment) = text.parse::<Timestamp>() {
+        return Some(moment.as_second());
+    }
+    // A blank before the offset is legal YAML and common.
+    if let Some((at, sign)) = text.char_indices().rev().find(|(_, c)| matches!(c, '+' | '-' | 'Z'))
+        && at > 10
+    {
+        let (time, offset) = text.split_at(at);
+        let offset = if sign == 'Z' { "Z" } else { offset };
+        if let Ok(moment) = format!("{}{offset}", time.trim_end()).parse::<Timestamp>() {
+            return Some(moment.as_second());
+        }
+    }
+    let civil: DateTime = text.parse().ok()?;
+    civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp().as_second())
+}
+
+/// Reports every group of keys that lead to one another.
+fn cycles(callers: &[CallerSettings], entries: &[Entry<'_>], report: &mut Report) {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        New,
+        Open,
+        Done,
+    }
+    let inner: Vec<Vec<usize>> = callers
+        .iter()
+        .map(|caller| {
+            let mut inner: Vec<usize> = caller
+                .rules
+                .iter()
+                .filter_map(|rule| match rule.matcher {
+                    RuleMatch::NestedAll(at) | RuleMatch::NestedModel(at, _) => Some(at),
+                    _ => None,
+                })
+                .collect();
+            inner.sort_unstable();
+            inner.dedup();
+            inner
+        })
+        .collect();
+    let mut marks = vec![Mark::New; callers.len()];
+    for start in 0..callers.len() {
+        if marks[start] != Mark::New {
+            continue;
+        }
+        // An explicit stack: a long chain of keys must not exhaust the thread's.
+        let mut trail: Vec<(usize, usize)> = vec![(start, 0)];
+        marks[start] = Mark::Open;
+        while let Some((at, next)) = trail.last_mut() {
+            let at = *at;
+            let Some(&child) = inner[at].get(*next) else {
+                marks[at] = Mark::Done;
+                trail.pop();
+                continue;
+            };
+            *next += 1;
+            match marks[child] {
+                Mark::Done => {}
+                Mark::New => {
+                    marks[child] = Mark::Open;
+                    trail.push((child, 0));
+                }
+                Mark::Open => {
+                    let from =
+                        trail.iter().position(|(at, _)| *at == child).expect("an open key is on the trail");
+                    let name =
+                        |at: usize| format!("{} ({})", shown(&callers[at].alias), entries[at].section.path);
+                    let mut ring: Vec<String> = trail[from..].iter().map(|(at, _)| name(*at)).collect();
+                    ring.push(name(child));
+                    let entry = &entries[child];
+                    let found = format!("keys that lead back to themselves: {}", ring.join(" -> "));
+                    report.error(
+                        entry.id,
+                        entry.section.path.key("model"),
+                        found,
+                        "keys as channels without a circle",
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,713 @@
+//! Reads one entry of `providers`.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use layers::policy::{ChannelName, Quota};
+
+use super::engine::{self, Named};
+use super::lookup::Patterns;
+use super::overrides;
+use super::problem::{Report, nearest, shown};
+use super::quota;
+use super::schema::{Item, PROVIDER, PROVIDER_PREFERENCES, Section};
+use super::settings::{
+    CONNECT, ChannelSettings, ChannelTables, Engine, Globals, KeyAlgorithm, Secret, names_a_model,
+};
+use super::timeouts;
+use super::tree::Value;
+
+/// Deviations that `quirks` may add or remove.
+pub const QUIRKS: &[&str] = &["stream_options"];
+
+/// Request headers that never go to an upstream: they carry the client's own credentials, or
+/// belong to one connection.
+const NEVER_PASSED: &[&str] = &[
+    "authorization",
+    "proxy-authorization",
+    "x-api-key",
+    "x-goog-api-key",
+    "api-key",
+    "cookie",
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "upgrade",
+];
+
+/// Remembers what channels share while they are read one after the other.
+pub(super) struct Channels {
+    pub(super) globals: Arc<Globals>,
+    pub(super) read: Vec<ChannelSettings>,
+    /// Written names of channels that are turned off.
+    pub(super) disabled: HashSet<String>,
+    taken: HashSet<String>,
+    quotas: HashMap<String, Arc<Quota>>,
+}
+
+impl Channels {
+    pub(super) fn new(globals: Arc<Globals>) -> Self {
+        Self {
+            globals,
+            read: Vec::new(),
+            disabled: HashSet::new(),
+            taken: HashSet::new(),
+            quotas: HashMap::new(),
+        }
+    }
+
+    /// Reads the entry and keeps it, unless it is turned off or has no name.
+    pub(super) fn add(&mut self, item: Item<'_>, report: &mut Report) {
+        let Some(section) = Section::open(item, &PROVIDER, report) else {
+            return;
+        };
+        let Some(name) = section.text("provider", report) else {
+            report.error(
+                section.id,
+                section.path,
+                "a provider without a name",
+                "provider: a name of your choice",
+            );
+            return;
+        };
+        if !section.flag("enabled", true, report) {
+            self.disabled.insert(name);
+            return;
+        }
+        if let Some(channel) = self.channel(&section, &name, report) {
+            self.read.push(channel);
+        }
+    }
+
+    fn channel(&mut self, section: &Section<'_>, name: &str, report: &mut Report) -> Option<ChannelSettings> {
+        let unique = self.unique(section, name, report);
+        let empty = super::tree::Node { id: section.id, value: Value::Null };
+        let preferences = section.get("preferences").unwrap_or(Item { node: &empty, path: section.path });
+        let preferences = Section::open(preferences, &PROVIDER_PREFERENCES, report);
+        let preferences = preferences.unwrap_or(Section::open(
+            Item { node: &empty, path: section.path },
+            &PROVIDER_PREFERENCES,
+            report,
+        )?);
+
+        let mut project_ids = section.texts("project_id", report);
+        let keys = keys(section, &mut project_ids, report);
+        let private_key = section.get("private_key").and_then(|item| item.secret(report)).map(|text| {
+            // Inside single quotes or a block the escaped line ends of the JSON key file stay as they are.
+            Secret::from(text.replace("\\n", "\n").as_str())
+        });
+        let secret = |key: &str, report: &mut Report| {
+            section.get(key).and_then(|item| item.secret(report)).map(|text| Secret::from(text.as_str()))
+        };
+        let aws_access_key = secret("aws_access_key", report);
+        let aws_secret_key = secret("aws_secret_key", report);
+        let aws_session_token = secret("aws_session_token", report);
+        let cf_account_id = section.text("cf_account_id", report);
+        let client_email = section.text("client_email", report);
+
+        let base_url = base_url(section, report);
+        let facts = Facts {
+            project: !project_ids.is_empty() || private_key.is_some(),
+            express: private_key.is_none() && client_email.is_none() && !keys.is_empty(),
+            cloudflare: cf_account_id.is_some(),
+            aws: aws_access_key.is_some() || aws_secret_key.is_some(),
+        };
+        let (engine, engine_is_explicit) = engine_of(section, base_url.as_ref(), &facts, report)?;
+        self.credentials(section, engine, &keys, &facts, base_url.is_some(), report);
+
+        let model_section = section.get("model");
+        let models = models(model_section, report);
+        let discover = section.flag("discover", models.is_empty(), report);
+        if models.is_empty() && !discover {
+            report.warn(
+                section.id,
+                section.path,
+                "no models and discover: false",
+                "a model list; nothing reaches this channel",
+            );
+        }
+
+        let (overrides, remove) = overrides::read(preferences.get("post_body_parameter_overrides"), report);
+        let tables = Arc::new(ChannelTables {
+            globals: self.globals.clone(),
+            timeouts: timeouts::timeouts(preferences.get("model_timeout"), report),
+            keepalive: timeouts::keepalive(preferences.get("keepalive_interval"), report),
+            policy: timeouts::policy(preferences.get("timeout_policy"), report),
+            aliases: models.iter().map(|(alias, _)| alias.clone()).collect(),
+            overrides,
+            remove,
+        });
+        let mut channel = ChannelSettings {
+            name: ChannelName::from(&*unique),
+            written_name: name.into(),
+            base_url: base_url.map(|(text, _)| text),
+            engine,
+            engine_is_explicit,
+            keys,
+            models: Vec::new(),
+            discover,
+            key_quotas: self.key_quotas(&preferences, report),
+            key_cooldown: preferences.seconds("api_key_cooldown_period", report),
+            key_algorithm: key_algorithm(&preferences, report),
+            cooldown: preferences.seconds("cooldown_period", report).unwrap_or(self.globals.cooldown),
+            proxy: proxy(&preferences, report).or_else(|| self.globals.proxy.clone()),
+            headers: headers(&preferences, report),
+            passthrough_headers: passthrough(&preferences, report),
+            tools: section.flag("tools", true, report),
+            image: section.flag("image", true, report),
+            quirks: quirks(&preferences, report),
+            http2: preferences.flag("http2", false, report),
+            connect_timeout: tables
+                .policy
+                .default
+                .connect
+                .or(self.globals.policy.default.connect)
+                .unwrap_or(CONNECT),
+            exclude_endpoints: [section, &preferences]
+                .into_iter()
+                .flat_map(|section| section.texts("exclude_endpoints", report))
+                .map(|path| format!("/{}", path.trim_matches('/')).into())
+                .collect(),
+            max_request_body_bytes: preferences
+                .size("max_request_body_bytes", report)
+                .or_else(|| section.size("max_request_body_bytes", report)),
+            project_ids,
+            private_key,
+            client_email,
+            token_uri: section.text("token_uri", report),
+            regions: section
+                .texts("region", report)
+                .iter()
+                .flat_map(|text| text.split(','))
+                .map(|region| region.trim().to_owned())
+                .filter(|region| !region.is_empty())
+                .collect(),
+            cf_account_id,
+            aws_access_key,
+            aws_secret_key,
+            aws_session_token,
+            api_version: preferences
+                .text("api_version", report)
+                .or_else(|| section.text("api_version", report)),
+            tables,
+        };
+        let resolved = channel.with_models(&models);
+        channel.models = resolved;
+        check_overrides(&channel, &models, &preferences, report);
+        check_keepalive(&channel, &preferences, report);
+        Some(channel)
+    }
+
+    fn unique(&mut self, section: &Section<'_>, name: &str, report: &mut Report) -> String {
+        let (id, path) =
+            section.get("provider").map_or((section.id, section.path), |item| (item.node.id, section.path));
+        let path = path.key("provider");
+        if name.contains('/') {
+            report.warn(
+                id,
+                path,
+                format!("{:?}, a name with a slash", shown(name)),
+                "a name without /; rules cannot name this one",
+            );
+        }
+        if name.starts_with("sk-") {
+            report.warn(
+                id,
+                path,
+                "a name that begins like a client key",
+                "a name that does not begin with sk-",
+            );
+        }
+        let mut unique = name.to_owned();
+        let mut ordinal = 1;
+        while !self.taken.insert(unique.clone()) {
+            ordinal += 1;
+            unique = format!("{name}~{ordinal}");
+        }
+        if ordinal > 1 {
+            let found = format!("{:?}, a name that an earlier provider has", shown(name));
+            let accepted =
+                format!("a name of its own; this one is called {} and rules match both", shown(&unique));
+            report.warn(id, path, found, &accepted);
+        }
+        unique
+    }
+
+    fn key_quotas(&mut self, preferences: &Section<'_>, report: &mut Report) -> Patterns<Arc<Quota>> {
+        let Some(item) = preferences.get("api_key_rate_limit") else {
+            return Patterns::default();
+        };
+        limit_table(item, &mut self.quotas, report)
+    }
+
+    fn credentials(
+        &self,
+        section: &Section<'_>,
+        engine: Engine,
+        keys: &[Secret],
+        facts: &Facts,
+        has_url: bool,
+        report: &mut Report,
+    ) {
+        let missing = match engine {
+            Engine::Vertex | Engine::VertexGemini | Engine::VertexClaude if keys.is_empty() => {
+                let complete = ["project_id", "private_key", "client_email"]
+                    .iter()
+                    .all(|key| section.get(key).is_some());
+                (!complete).then_some("project_id, private_key and client_email of a service account, or api")
+            }
+            Engine::Bedrock if keys.is_empty() => {
+                let complete =
+                    ["aws_access_key", "aws_secret_key"].iter().all(|key| section.get(key).is_some());
+                (!complete).then_some("aws_access_key and aws_secret_key, or api")
+            }
+            Engine::Cloudflare if !facts.cloudflare && !has_url => Some("cf_account_id"),
+            _ => None,
+        };
+        if let Some(missing) = missing {
+            report.warn(section.id, section.path, "no credentials", missing);
+        }
+        let by_key = !matches!(
+            engine,
+            Engine::Vertex | Engine::VertexGemini | Engine::VertexClaude | Engine::Bedrock | Engine::Mock
+        );
+        // A key that is refused for what it is has been reported already.
+        let blank = |item: &Item<'_>| item.plain().is_none_or(|text| text.trim().is_empty());
+        let absent = section.get("api").is_none_or(|item| item.items().iter().all(blank));
+        if by_key && keys.is_empty() && absent {
+            let accepted = "api: the provider's key, or several; a server that asks for none takes any text";
+            report.error(section.id, section.path.key("api"), "a channel without a key", accepted);
+        }
+    }
+}
+
+/// Limits by pattern, from a text for all or from a map.
+pub(super) fn limit_table(
+    item: Item<'_>,
+    known: &mut HashMap<String, Arc<Quota>>,
+    report: &mut Report,
+) -> Patterns<Arc<Quota>> {
+    let Some(pairs) = item.pairs() else {
+        return limit(item, known, report).map(Patterns::only_default).unwrap_or_default();
+    };
+    let mut list = Vec::new();
+    for (pair, item) in pairs {
+        if !item.node.is_null()
+            && let Some(quota) = limit(item, known, report)
+        {
+            list.push((pair.key.clone(), quota));
+        }
+    }
+    Patterns::new(list)
+}
+
+/// One limit text; equal texts share one value.
+pub(super) fn limit(
+    item: Item<'_>,
+    known: &mut HashMap<String, Arc<Quota>>,
+    report: &mut Report,
+) -> Option<Arc<Quota>> {
+    let text = match &item.node.value {
+        // `[15/min, 10/day]` says the same as `15/min,10/day`.
+        Value::List(_) => item.texts(report).join(","),
+        _ => match item.plain() {
+            Some(text) => text,
+            None => {
+                item.refuse(quota::GRAMMAR, report);
+                return None;
+            }
+        },
+    };
+    if let Some(quota) = known.get(&text) {
+        return Some(quota.clone());
+    }
+    match quota::parse(&text) {
+        Ok(quota) => {
+            let quota = Arc::new(quota);
+            known.insert(text, quota.clone());
+            Some(quota)
+        }
+        Err(fault) => {
+            report.error(
+                item.node.id,
+                item.path,
+                format!("{:?}: {}", shown(&text), shown(&fault)),
+                quota::GRAMMAR,
+            );
+            None
+        }
+    }
+}
+
+/// `proxy`, kept even when it is no URL that can be used.
+pub(super) fn proxy(preferences: &Section<'_>, report: &mut Report) -> Option<Secret> {
+    let item = preferences.get("proxy")?;
+    let text = item.secret(report)?;
+    let usable = text
+        .split_once("://")
+        .is_some_and(|(scheme, _)| matches!(scheme, "socks5" | "socks5h" | "http" | "https"))
+        && text.parse::<Uri>().is_ok_and(|url| url.host().is_some());
+    if !usable {
+        let accepted =
+            "socks5://, socks5h://, http:// or https:// with host and port; requests through this one fail";
+        item.warn(format!("{:?}", shown(&text)), accepted, report);
+    }
+    Some(Secret::from(text.as_str()))
+}
+
+/// What a provider's keys beside `base_url` tell about its engine.
+struct Facts {
+    project: bool,
+    express: bool,
+    cloudflare: bool,
+    aws: bool,
+}
+
+fn engine_of(
+    section: &Section<'_>,
+    base_url: Option<&(String, Uri)>,
+    facts: &Facts,
+    report: &mut Report,
+) -> Option<(Engine, bool)> {
+    if let Some(item) = section.get("engine")
+        && let Some(text) = item.text(report)
+    {
+        match engine::named(&text) {
+            Named::Engine(engine) => {
+                return needs_url(section, engine, base_url, report).map(|engine| (engine, true));
+            }
+            Named::Old(engine) => {
+                item.warn(item.node.describe(), &format!("{}; taken as that", engine.name()), report);
+                return needs_url(section, engine, base_url, report).map(|engine| (engine, true));
+            }
+            Named::Operation => item.warn(
+                item.node.describe(),
+                "a wire format; which operation it is comes with each request, so base_url decides",
+                report,
+            ),
+            Named::Unknown => {
+                item.refuse(&format!("one of {}", engine::NAMES), report);
+                if let Some(known) = nearest(&text, engine::NAMES.split(", ")) {
+                    report.hint(format!("did you mean {known}?"));
+                }
+                return None;
+            }
+        }
+    }
+    let detected = base_url.and_then(|(_, url)| engine::detect(url));
+    let engine = match detected {
+        // A key beside an address that tells nothing: an upstream reached by a private way.
+        None if facts.project => Engine::Vertex,
+        None if facts.cloudflare => Engine::Cloudflare,
+        None if facts.aws => Engine::Bedrock,
+        None => Engine::OpenAi,
+        Some(engine) => engine,
+    };
+    let engine = if engine == Engine::Vertex && facts.express { Engine::VertexExpress } else { engine };
+    needs_url(section, engine, base_url, report).map(|engine| (engine, false))
+}
+
+fn needs_url(
+    section: &Section<'_>,
+    engine: Engine,
+    base_url: Option<&(String, Uri)>,
+    report: &mut Report,
+) -> Option<Engine> {
+    let derived = matches!(
+        engine,
+        Engine::Vertex
+            | Engine::VertexGemini
+            | Engine::VertexClaude
+            | Engine::VertexExpress
+            | Engine::Cloudflare
+            | Engine::Bedrock
+            | Engine::Mock
+    );
+    if base_url.is_none() && !derived {
+        // A base URL that cannot be read has its own problem.
+        if section.get("base_url").is_none() {
+            let accepted = "base_url: the upstream's full address, or project_id, cf_account_id or AWS keys";
+            report.error(section.id, section.path, "a provider without base_url", accepted);
+        }
+        return None;
+    }
+    Some(engine)
+}
+
+fn base_url(section: &Section<'_>, report: &mut Report) -> Option<(String, Uri)> {
+    let item = section.get("base_url")?;
+    let text = item.text(report)?;
+    let url = text.parse::<Uri>().ok().filter(|url| {
+        matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
+    });
+    if url.is_none() {
+        item.refuse("an address that begins with https:// or http://", report);
+    }
+    Some((text, url?))
+}
+
+/// The distinct keys. A project that stands parallel to a repeated key goes with it.
+fn keys(section: &Section<'_>, projects: &mut Vec<String>, report: &mut Report) -> Vec<Secret> {
+    let Some(item) = section.get("api") else {
+        return Vec::new();
+    };
+    let mut seen = HashSet::new();
+    let mut keys = Vec::new();
+    let items = item.items();
+    let parallel = projects.len() == items.len();
+    let mut repeated = Vec::new();
+    for (ordinal, item) in items.iter().enumerate() {
+        let Some(key) = item.secret(report) else {
+            continue;
+        };
+        if !key.bytes().all(|b| (0x21..0x7f).contains(&b)) {
+            let found = "a key with spaces, line ends or letters beyond ASCII";
+            report.error(item.node.id, item.path, found, "a key that an HTTP header can carry");
+            continue;
+        }
+        if seen.insert(key.clone()) {
+            keys.push(Secret::from(key.as_str()));
+        } else {
+            repeated.push(ordinal);
+            item.warn("a key that stands above already", "each key once; this one is ignored", report);
+        }
+    }
+    if parallel {
+        for ordinal in repeated.into_iter().rev() {
+            projects.remove(ordinal);
+        }
+    }
+    keys
+}
+
+/// (alias, upstream) in written order; of two equal aliases the later decides, in the place of the
+/// earlier.
+fn models(item: Option<Item<'_>>, report: &mut Report) -> Vec<(Arc<str>, Arc<str>)> {
+    let Some(item) = item else {
+        return Vec::new();
+    };
+    if !matches!(item.node.value, Value::List(_)) {
+        item.warn(item.node.describe(), "a list; taken as a list of one", report);
+    }
+    let mut list: Vec<(Arc<str>, Arc<str>)> = Vec::new();
+    let mut places: HashMap<Arc<str>, usize> = HashMap::new();
+    let mut add = |alias: &str, upstream: &str, item: Item<'_>, report: &mut Report| {
+        let alias: Arc<str> = alias.into();
+        let upstream: Arc<str> = if *alias == *upstream { alias.clone() } else { upstream.into() };
+        match places.get(&alias) {
+            Some(&at) if list[at].1 == upstream => {}
+            Some(&at) => {
+                let found = format!("{:?}, a name that an earlier model has", shown(&alias));
+                item.warn(found, "each name once per channel; the later one is used", report);
+                list[at].1 = upstream;
+            }
+            None => {
+                places.insert(alias.clone(), list.len());
+                list.push((alias, upstream));
+            }
+        }
+    };
+    for item in item.items() {
+        match item.pairs() {
+            Some(pairs) => {
+                for (pair, item) in pairs {
+                    let upstream = pair.key.trim();
+                    if upstream.is_empty() {
+                        continue;
+                    }
+                    if item.node.is_null() {
+                        add(upstream, upstream, item, report);
+                    }
+                    for item in item.items() {
+                        if let Some(alias) = item.text(report) {
+                            add(&alias, upstream, item, report);
+                        }
+                    }
+                }
+            }
+            None => {
+                if let Some(name) = item.text(report) {
+                    add(&name, &name, item, report);
+                }
+            }
+        }
+    }
+    list
+}
+
+fn key_algorithm(preferences: &Section<'_>, report: &mut Report) -> KeyAlgorithm {
+    let Some((item, text)) =
+        preferences.get("api_key_schedule_algorithm").and_then(|item| Some((item, item.text(report)?)))
+    else {
+        return KeyAlgorithm::default();
+    };
+    match text.to_ascii_lowercase().as_str() {
+        "round_robin" => KeyAlgorithm::RoundRobin,
+        "random" => KeyAlgorithm::Random,
+        "fixed_priority" => KeyAlgorithm::FixedPriority,
+        "smart_round_robin" => KeyAlgorithm::SmartRoundRobin,
+        other => {
+            let names = ["round_robin", "random", "fixed_priority", "smart_round_robin"];
+            let accepted = format!("one of {}; taken as round_robin", names.join(", "));
+            item.warn(item.node.describe(), &accepted, report);
+            if let Some(known) = nearest(other, names) {
+                report.hint(format!("did you mean {known}?"));
+            }
+            KeyAlgorithm::RoundRobin
+        }
+    }
+}
+
+fn headers(preferences: &Section<'_>, report: &mut Report) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let Some(item) = preferences.get("headers") else {
+        return headers;
+    };
+    let Some(pairs) = item.pairs() else {
+        item.refuse("a map of header names to values", report);
+        return headers;
+    };
+    for (pair, item) in pairs {
+        let Some(text) = item.plain() else {
+            if !item.node.is_null() {
+                item.refuse("a text", report);
+            }
+            continue;
+        };
+        let name = HeaderName::from_bytes(pair.key.trim().as_bytes());
+        let value = HeaderValue::from_str(&text);
+        match (name, value) {
+            (Ok(name), Ok(mut value)) => {
+                value.set_sensitive(true);
+                headers.insert(name, value);
+            }
+            (Err(_), _) => {
+                report.error(pair.key_id, item.path, "a name that no header can have", "a header name")
+            }
+            (_, Err(_)) => report.error(
+                item.node.id,
+                item.path,
+                "a value that no header can carry",
+                "ASCII text in one line",
+            ),
+        }
+    }
+    headers
+}
+
+fn passthrough(preferences: &Section<'_>, report: &mut Report) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    let Some(list) = preferences.get("passthrough_request_headers") else {
+        return names;
+    };
+    for item in list.items() {
+        let Some(text) = item.text(report) else {
+            continue;
+        };
+        let Ok(name) = HeaderName::from_bytes(text.as_bytes()) else {
+            item.refuse("a header name", report);
+            continue;
+        };
+        if NEVER_PASSED.contains(&name.as_str()) {
+            item.warn(
+                format!("{:?}", name.as_str()),
+                "headers that neither hold the client's credentials nor belong to its connection; this one is not passed",
+                report,
+            );
+        } else if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// Names that are added, or removed with a minus; or a map of names to flags.
+fn quirks(preferences: &Section<'_>, report: &mut Report) -> Vec<(Box<str>, bool)> {
+    let mut list = Vec::new();
+    let Some(item) = preferences.get("quirks") else {
+        return list;
+    };
+    let mut add = |name: &str, on: bool, item: Item<'_>, report: &mut Report| {
+        if QUIRKS.contains(&name) {
+            list.push((name.into(), on));
+        } else {
+            let accepted = format!("one of {}; this one is ignored", QUIRKS.join(", "));
+            item.warn(format!("{:?}", shown(name)), &accepted, report);
+        }
+    };
+    match item.pairs() {
+        Some(pairs) => {
+            for (pair, item) in pairs {
+                if let Some(on) = item.flag(report) {
+                    add(&pair.key, on, item, report);
+                }
+            }
+        }
+        None => {
+            for item in item.items() {
+                if let Some(text) = item.text(report) {
+                    match text.strip_prefix('-') {
+                        Some(name) => add(name.trim(), false, item, report),
+                        None => add(&text, true, item, report),
+                    }
+                }
+            }
+        }
+    }
+    list
+}
+
+fn check_overrides(
+    channel: &ChannelSettings,
+    models: &[(Arc<str>, Arc<str>)],
+    preferences: &Section<'_>,
+    report: &mut Report,
+) {
+    let Some(item) = preferences.get("post_body_parameter_overrides") else {
+        return;
+    };
+    let names: HashSet<&str> = models.iter().flat_map(|(alias, upstream)| [&**alias, &**upstream]).collect();
+    let Some(pairs) = item.pairs() else {
+        return;
+    };
+    for (pair, item) in pairs {
+        let is_model = names.contains(&*pair.key);
+        if is_model && !item.node.is_null() && item.pairs().is_none() {
+            item.warn(item.node.describe(), "a map of body fields for this model; ignored", report);
+        } else if !is_model && !channel.discover && names_a_model(&pair.key) {
+            let found = "the name of a model that this channel does not have";
+            report.warn(
+                pair.key_id,
+                item.path,
+                found,
+                "an alias or upstream model of the channel; it has no effect",
+            );
+            if let Some(known) = nearest(&pair.key, names.iter().copied()) {
+                report.hint(format!("did you mean {}?", shown(known)));
+            }
+        }
+    }
+}
+
+fn check_keepalive(channel: &ChannelSettings, preferences: &Section<'_>, report: &mut Report) {
+    let Some(item) = preferences.get("keepalive_interval") else {
+        return;
+    };
+    let none = Patterns::default();
+    let dropped = channel.models.iter().find(|model| {
+        let named = super::lookup::layered(&channel.tables.keepalive, &none, &model.alias, &model.upstream);
+        named.is_some_and(|every| !every.is_zero() && *every < super::settings::KEEPALIVE_OFF)
+            && model.keepalive.is_none()
+    });
+    if let Some(model) = dropped {
+        let accepted = format!(
+            "an interval below the model's timeout of {} s; ignored for it",
+            model.timeouts.idle.as_secs_f64()
+        );
+        item.warn(format!("an interval for {:?} that is not", shown(&model.alias)), &accepted, report);
+    }
+}

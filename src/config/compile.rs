@@ -1,0 +1,236 @@
+//! From checked settings to what runs: interned names, providers, targets, routes.
+//!
+//! Nothing here can fail: what could not be served was refused when the text was loaded. State
+//! that outlives a configuration is fetched from the [`Runtime`] by name, so compiling the same
+//! channel again finds its cooldowns and keys as they were.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bytes::Bytes;
+use dialect::Dialect;
+use layers::policy::{Caller, Channel, ChannelName, Link, Target};
+use layers::ports::{Provider, Secret as KeySecret};
+
+use super::settings::{
+    Algorithm, CallerSettings, ChannelSettings, Engine, KeyAlgorithm, ModelSettings, Rule, RuleMatch,
+    Settings,
+};
+use super::snapshot::{Entry, Snapshot};
+use crate::providers;
+use crate::routing::{self, Access, Offers, Routes};
+use crate::state::Runtime;
+use crate::state::keys::{self, KeySettings};
+use crate::telemetry::metrics::Metrics;
+
+/// Model lists that upstreams told, by channel.
+pub type Discovered = HashMap<ChannelName, Arc<[Arc<str>]>>;
+
+/// Compiles settings, with the models that were discovered so far.
+pub fn compile(
+    settings: Arc<Settings>,
+    discovered: &Discovered,
+    runtime: &Runtime,
+    metrics: &Metrics,
+) -> Snapshot {
+    let mut pending = false;
+    let mut targets = Vec::new();
+    for (ordinal, settings) in settings.channels.iter().enumerate() {
+        let found = settings.discover.then(|| discovered.get(&settings.name));
+        pending |= matches!(found, Some(None));
+        let models = models(settings, found.flatten().map(AsRef::as_ref).unwrap_or_default());
+        let mut channels = Channels::new(settings, runtime);
+        for model in models {
+            let channel = channels.of(model.engine);
+            targets.push((ordinal, Arc::new(target(channel, model, runtime, metrics))));
+        }
+    }
+    let callers: Vec<Arc<Caller>> = settings
+        .callers
+        .iter()
+        .enumerate()
+        .map(|(ordinal, settings)| Arc::new(caller(ordinal, settings)))
+        .collect();
+    let access = settings
+        .callers
+        .iter()
+        .zip(&callers)
+        .map(|(settings, caller)| Access {
+            caller: caller.clone(),
+            rules: settings.rules.iter().map(rule).collect(),
+            algorithm: algorithm(settings.algorithm),
+        })
+        .collect();
+    let by_digest =
+        settings.callers.iter().enumerate().map(|(ordinal, caller)| (caller.key.digest(), ordinal)).collect();
+    let fingerprints = callers.iter().map(|caller| caller.fingerprint.clone()).collect();
+    let channels = settings
+        .channels
+        .iter()
+        .enumerate()
+        .map(|(ordinal, channel)| (channel.name.clone(), ordinal))
+        .collect();
+    let entries = settings
+        .callers
+        .iter()
+        .zip(callers)
+        .map(|(settings, caller)| Entry {
+            caller,
+            limit: settings.rate_limit.clone(),
+            limits: std::sync::RwLock::default(),
+        })
+        .collect();
+    let forwarded =
+        settings.channels.iter().flat_map(|channel| &channel.passthrough_headers).cloned().collect();
+    Snapshot {
+        callers: entries,
+        forwarded,
+        by_digest,
+        fingerprints,
+        channels,
+        routes: Routes::new(Offers::new(targets), access),
+        cursors: runtime.cursors().clone(),
+        pending,
+        settings,
+    }
+}
+
+/// The written models of a channel, and the discovered ones that none of them stands for.
+fn models(settings: &ChannelSettings, discovered: &[Arc<str>]) -> Vec<ModelSettings> {
+    let mut list: Vec<(Arc<str>, Arc<str>)> =
+        settings.models.iter().map(|model| (model.alias.clone(), model.upstream.clone())).collect();
+    if discovered.is_empty() {
+        return settings.models.clone();
+    }
+    for name in discovered {
+        // A renamed model is reached by its alias; its own name stays hidden.
+        if !settings.models.iter().any(|model| model.alias == *name || model.upstream == *name) {
+            list.push((name.clone(), name.clone()));
+        }
+    }
+    settings.with_models(&list)
+}
+
+/// The runtime channels of one configured channel: one for each engine that its models have.
+struct Channels<'a> {
+    settings: &'a ChannelSettings,
+    keys: Arc<dyn layers::ports::Keys>,
+    asks_usage: Arc<AtomicBool>,
+    by_engine: Vec<(Engine, Arc<Channel>)>,
+}
+
+impl<'a> Channels<'a> {
+    fn new(settings: &'a ChannelSettings, runtime: &Runtime) -> Self {
+        let pool = KeySettings {
+            algorithm: key_algorithm(settings.key_algorithm),
+            cooldown: settings.key_cooldown,
+            windows_per_model: settings.key_quotas.is_by_name(),
+        };
+        let secrets =
+            settings.keys.iter().map(|key| KeySecret::new(key.expose(), key.fingerprint())).collect();
+        let asks = providers::quirks(settings).stream_options;
+        Self {
+            settings,
+            keys: runtime.keys(&settings.name, pool, secrets),
+            asks_usage: runtime.asks_usage(&settings.name, asks),
+            by_engine: Vec::new(),
+        }
+    }
+
+    fn of(&mut self, engine: Engine) -> Arc<Channel> {
+        if let Some((_, channel)) = self.by_engine.iter().find(|(known, _)| *known == engine) {
+            return channel.clone();
+        }
+        let (dialect, provider) = providers::pair(self.settings, engine);
+        let channel = Arc::new(self.build(dialect, provider, engine));
+        self.by_engine.push((engine, channel.clone()));
+        channel
+    }
+
+    fn build(&self, dialect: Dialect, provider: Arc<dyn Provider>, engine: Engine) -> Channel {
+        let settings = self.settings;
+        Channel {
+            name: settings.name.clone(),
+            dialect,
+            provider,
+            keys: self.keys.clone(),
+            link: Link {
+                proxy: settings.proxy.as_ref().map(|proxy| proxy.shared()),
+                http2: settings.http2,
+                mock: engine == Engine::Mock,
+            },
+            headers: settings.headers.clone(),
+            passthrough_headers: settings.passthrough_headers.clone(),
+            tools: settings.tools,
+            image: settings.image,
+            quirks: providers::quirks(settings),
+            asks_usage: self.asks_usage.clone(),
+        }
+    }
+}
+
+fn target(channel: Arc<Channel>, model: ModelSettings, runtime: &Runtime, metrics: &Metrics) -> Target {
+    let json = serde_json::to_string(&*model.upstream).expect("a string can be written as JSON");
+    Target {
+        health: runtime.health(&channel.name, &model.alias),
+        meters: metrics.meters(channel.name.as_str(), &model.alias),
+        upstream_model_json: Bytes::from(json),
+        upstream_model: model.upstream,
+        alias: model.alias,
+        timeouts: model.timeouts,
+        keepalive: model.keepalive,
+        cooldown: model.cooldown,
+        overrides: model.overrides,
+        forced_stream: model.forced_stream,
+        key_quota: model.key_quota,
+        channel,
+    }
+}
+
+fn caller(ordinal: usize, settings: &CallerSettings) -> Caller {
+    Caller {
+        alias: settings.alias.clone(),
+        fingerprint: settings.key.fingerprint(),
+        role: settings.role,
+        retries: settings.retries,
+        moderation: settings.moderation,
+        credits: settings.credits,
+        expose_route: settings.expose_route,
+        ordinal,
+    }
+}
+
+fn rule(rule: &Rule) -> routing::Rule {
+    let matcher = match &rule.matcher {
+        RuleMatch::All => routing::RuleMatch::All,
+        RuleMatch::Model(model) | RuleMatch::Literal(model) => routing::RuleMatch::Model(model.clone()),
+        RuleMatch::ChannelAll(channel) => routing::RuleMatch::ChannelAll(channel.ordinals.clone()),
+        RuleMatch::ChannelModel(channel, model) => {
+            routing::RuleMatch::ChannelModel(channel.ordinals.clone(), model.clone())
+        }
+        RuleMatch::NestedAll(caller) => routing::RuleMatch::NestedAll(*caller),
+        RuleMatch::NestedModel(caller, model) => routing::RuleMatch::NestedModel(*caller, model.clone()),
+    };
+    routing::Rule { matcher, weight: rule.weight }
+}
+
+fn algorithm(algorithm: Algorithm) -> routing::Algorithm {
+    match algorithm {
+        Algorithm::FixedPriority => routing::Algorithm::FixedPriority,
+        Algorithm::RoundRobin => routing::Algorithm::RoundRobin,
+        Algorithm::WeightedRoundRobin => routing::Algorithm::WeightedRoundRobin,
+        Algorithm::Lottery => routing::Algorithm::Lottery,
+        Algorithm::Random => routing::Algorithm::Random,
+        Algorithm::SmartRoundRobin => routing::Algorithm::SmartRoundRobin,
+    }
+}
+
+fn key_algorithm(algorithm: KeyAlgorithm) -> keys::KeyAlgorithm {
+    match algorithm {
+        KeyAlgorithm::RoundRobin => keys::KeyAlgorithm::RoundRobin,
+        KeyAlgorithm::Random => keys::KeyAlgorithm::Random,
+        KeyAlgorithm::FixedPriority => keys::KeyAlgorithm::FixedPriority,
+        KeyAlgorithm::SmartRoundRobin => keys::KeyAlgorithm::SmartRoundRobin,
+    }
+}

@@ -1,0 +1,777 @@
+//! The checked configuration: plain values in which nothing is left to interpret.
+//!
+//! [`load`](super::load::load) makes them from text; a snapshot adds what lives longer than a
+//! configuration (key pools, cooldowns, connections). Names that patterns match, limits, prices
+//! and overrides are resolved per channel model here, and never per pair of client key and model:
+//! a thousand keys over five hundred aliases must stay cheap to load.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName};
+use layers::policy::{
+    ChannelName, Credits, Fingerprint, OverrideStep, Overrides, Quota, Retries, Role, Timeouts, Triggers,
+};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::lookup::{Patterns, Prefixes, layered};
+use crate::accounting::Price;
+
+/// How long the opening of an answer is waited for when `model_timeout` is shorter.
+const OPENING: Duration = Duration::from_secs(600);
+/// How long a whole request may take.
+const TOTAL: Duration = Duration::from_secs(3600);
+/// How long connecting may take.
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
+/// A keepalive interval from here on is the written form of "off".
+pub(super) const KEEPALIVE_OFF: Duration = Duration::from_secs(99_999);
+/// How long a failed (channel, model) rests when nothing is configured.
+pub(super) const COOLDOWN: Duration = Duration::from_secs(300);
+
+/// Everything that an `api.yaml` decides.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The enabled `providers`, in written order.
+    pub channels: Vec<ChannelSettings>,
+    /// The enabled `api_keys`, in written order.
+    pub callers: Vec<CallerSettings>,
+    /// The top-level `preferences`.
+    pub globals: Arc<Globals>,
+}
+
+/// The top-level `preferences`, with the environment's defaults filled in.
+#[derive(Debug, Clone)]
+pub struct Globals {
+    /// `rate_limit` over all requests of the process; none means no limit.
+    pub rate_limit: Option<Arc<Quota>>,
+    /// `error_triggers`.
+    pub triggers: Triggers,
+    /// `model_price` by prefix of the request model.
+    pub prices: Prefixes<Price>,
+    /// `proxy` for channels that name none.
+    pub proxy: Option<Secret>,
+    /// `cooldown_period` for channels that name none; zero means never.
+    pub cooldown: Duration,
+    /// `model_timeout`.
+    pub timeouts: Patterns<Duration>,
+    /// `keepalive_interval`; zero means off.
+    pub keepalive: Patterns<Duration>,
+    /// `timeout_policy`.
+    pub policy: TimeoutPolicy,
+    /// The environment's `TIMEOUT`, when no table has an answer.
+    pub timeout: Duration,
+}
+
+/// A text that must not be shown: a key, a private key, a proxy URL with its password.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Secret(Arc<str>);
+
+/// An enabled `providers` entry.
+#[derive(Clone)]
+pub struct ChannelSettings {
+    /// Its unique name: as written, or `name~2` for the second of that name.
+    pub name: ChannelName,
+    /// The name as written, which rules use and which several channels may share.
+    pub written_name: Arc<str>,
+    /// `base_url` as written; none when the engine derives it (Vertex, Cloudflare, Bedrock, mock).
+    pub base_url: Option<String>,
+    /// The wire format, before the model's name refines it; see [`ModelSettings::engine`].
+    pub engine: Engine,
+    /// Whether `engine` was written; then model names refine `vertex` only.
+    pub engine_is_explicit: bool,
+    /// `api`: the provider keys, in order, without repeats. Empty for service accounts, Bedrock
+    /// credentials, and upstreams that ask for none.
+    pub keys: Vec<Secret>,
+    /// The models that are written down.
+    pub models: Vec<ModelSettings>,
+    /// Whether the upstream is asked for its models: nothing is written down, or `discover: true`.
+    pub discover: bool,
+    /// `api_key_rate_limit` by pattern over the upstream model; see [`ModelSettings::key_quota`].
+    pub key_quotas: Patterns<Arc<Quota>>,
+    /// `api_key_cooldown_period`; none when not configured, zero when turned off.
+    pub key_cooldown: Option<Duration>,
+    /// `api_key_schedule_algorithm`.
+    pub key_algorithm: KeyAlgorithm,
+    /// `cooldown_period`, the global one when absent; zero means never.
+    pub cooldown: Duration,
+    /// `proxy`, the global one when absent. Kept as written even when it is no usable URL: then
+    /// connecting fails, where ignoring it would go around the proxy.
+    pub proxy: Option<Secret>,
+    /// `headers`, marked sensitive so that they are never printed.
+    pub headers: HeaderMap,
+    /// `passthrough_request_headers`, without those that carry the client's own credentials.
+    pub passthrough_headers: Vec<HeaderName>,
+    /// `tools`: false removes them from requests.
+    pub tools: bool,
+    /// `image`: false removes image parts from requests.
+    pub image: bool,
+    /// `quirks`: names added (true) to or removed (false) from those of the host table.
+    pub quirks: Vec<(Box<str>, bool)>,
+    /// `http2`.
+    pub http2: bool,
+    /// How long connecting may take: `timeout_policy.default.connect`.
+    pub connect_timeout: Duration,
+    /// `exclude_endpoints`: exact request paths with a leading and without a trailing slash.
+    pub exclude_endpoints: Vec<Box<str>>,
+    /// `max_request_body_bytes`.
+    pub max_request_body_bytes: Option<u64>,
+    /// `project_id`; a list runs parallel to `keys`.
+    pub project_ids: Vec<String>,
+    /// `private_key` of a Google service account, PEM.
+    pub private_key: Option<Secret>,
+    /// `client_email` of a Google service account.
+    pub client_email: Option<String>,
+    /// `token_uri`: where service accounts get tokens, if not from Google's endpoint.
+    pub token_uri: Option<String>,
+    /// `region`, possibly several; empty when not configured.
+    pub regions: Vec<String>,
+    /// `cf_account_id`.
+    pub cf_account_id: Option<String>,
+    /// `aws_access_key`.
+    pub aws_access_key: Option<Secret>,
+    /// `aws_secret_key`.
+    pub aws_secret_key: Option<Secret>,
+    /// `aws_session_token`.
+    pub aws_session_token: Option<Secret>,
+    /// `api_version` for Azure, when `base_url` names none.
+    pub api_version: Option<String>,
+    /// What resolves models that are found later.
+    pub(super) tables: Arc<ChannelTables>,
+}
+
+/// The parts of a channel that models are resolved against.
+#[derive(Debug, Clone)]
+pub(super) struct ChannelTables {
+    pub(super) globals: Arc<Globals>,
+    pub(super) timeouts: Patterns<Duration>,
+    pub(super) keepalive: Patterns<Duration>,
+    pub(super) policy: TimeoutPolicy,
+    /// The aliases that are written down.
+    pub(super) aliases: HashSet<Arc<str>>,
+    /// `post_body_parameter_overrides`, entry by entry in written order.
+    pub(super) overrides: Vec<(Box<str>, OverrideEntry)>,
+    /// `__remove__` beside the entries.
+    pub(super) remove: Vec<layers::policy::Removal>,
+}
+
+/// One entry of `post_body_parameter_overrides`: a field of the body, or a model's own overrides.
+#[derive(Debug, Clone)]
+pub(super) struct OverrideEntry {
+    pub(super) value: Value,
+    /// The entry read as a model's overrides, when it is a map.
+    pub(super) step: Option<(OverrideStep, Option<bool>)>,
+}
+
+/// One model of a channel under one alias.
+#[derive(Debug, Clone)]
+pub struct ModelSettings {
+    /// The name that clients use.
+    pub alias: Arc<str>,
+    /// The name that the upstream uses.
+    pub upstream: Arc<str>,
+    /// The wire format of this model.
+    pub engine: Engine,
+    /// What is merged into request bodies.
+    pub overrides: Option<Arc<Overrides>>,
+    /// `stream` inside the overrides.
+    pub forced_stream: Option<bool>,
+    /// Time limits of an attempt, as far as they do not depend on the request.
+    pub timeouts: Timeouts,
+    /// Rules of `timeout_policy` that depend on the request; [`ModelSettings::timeouts_for`] asks
+    /// them. None for almost every configuration.
+    pub request_timeouts: Option<Arc<RequestTimeouts>>,
+    /// Keepalive interval; none when off or not below the timeout.
+    pub keepalive: Option<Duration>,
+    /// `api_key_rate_limit` of this upstream model; none means no limit.
+    pub key_quota: Option<Arc<Quota>>,
+    /// How long a failure benches (channel, model); zero means never.
+    pub cooldown: Duration,
+    /// What its tokens cost.
+    pub price: Price,
+}
+
+/// The wire format and place of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Engine {
+    /// OpenAI chat completions, and whatever speaks like it: `gpt`, `openai`.
+    OpenAi,
+    /// OpenAI Responses as the only upstream endpoint: `responses`.
+    Responses,
+    /// Anthropic Messages: `claude`, `anthropic`.
+    Anthropic,
+    /// Google AI Studio: `gemini`.
+    Gemini,
+    /// Vertex AI before the model's name decides; no [`ModelSettings`] has it.
+    Vertex,
+    /// Gemini on Vertex AI: `vertex-gemini`.
+    VertexGemini,
+    /// Claude on Vertex AI: `vertex-claude`.
+    VertexClaude,
+    /// Vertex AI with API keys: `vertex-express`.
+    VertexExpress,
+    /// Azure OpenAI and Azure AI Foundry: `azure`.
+    Azure,
+    /// Databricks serving endpoints: `azure-databricks`, `databricks`.
+    Databricks,
+    /// Amazon Bedrock: `aws`, `bedrock`.
+    Bedrock,
+    /// Cloudflare Workers AI: `cloudflare`.
+    Cloudflare,
+    /// Cohere: `cohere`.
+    Cohere,
+    /// OpenRouter: `openrouter`.
+    OpenRouter,
+    /// Doubao translation on Volcengine Ark: `doubao`.
+    Doubao,
+    /// The upstream inside this program: `mock`.
+    Mock,
+}
+
+/// In which order a channel's keys are used: `api_key_schedule_algorithm`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyAlgorithm {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// A fresh draw per request.
+    Random,
+    /// Always the first usable one.
+    FixedPriority,
+    /// By success rate over the last 72 hours.
+    SmartRoundRobin,
+}
+
+/// In which order a client key's channels are tried: `SCHEDULING_ALGORITHM`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Algorithm {
+    /// Always from the head of the rules.
+    #[default]
+    FixedPriority,
+    /// The head moves on by one per request.
+    RoundRobin,
+    /// Smooth rotation by weight.
+    WeightedRoundRobin,
+    /// A draw by weight per request.
+    Lottery,
+    /// A fresh shuffle per request.
+    Random,
+    /// Written for keys; among channels it rotates.
+    SmartRoundRobin,
+}
+
+/// An enabled `api_keys` entry.
+#[derive(Debug, Clone)]
+pub struct CallerSettings {
+    /// `api`, compared exactly.
+    pub key: Secret,
+    /// What logs call it: `role` as written, or the key's fingerprint.
+    pub alias: Arc<str>,
+    /// What it may do.
+    pub role: Role,
+    /// `model`, in order; never empty.
+    pub rules: Vec<Rule>,
+    /// `SCHEDULING_ALGORITHM`.
+    pub algorithm: Algorithm,
+    /// `AUTO_RETRY`.
+    pub retries: Retries,
+    /// `rate_limit`.
+    pub rate_limit: CallerLimit,
+    /// `ENABLE_MODERATION`.
+    pub moderation: bool,
+    /// `credits` and `created_at`; none means no balance is kept.
+    pub credits: Option<Credits>,
+    /// `expose_route`, or the key is admin.
+    pub expose_route: bool,
+}
+
+/// `rate_limit` of a client key.
+#[derive(Debug, Clone)]
+pub enum CallerLimit {
+    /// No limit.
+    None,
+    /// One window over all models.
+    Single(Arc<Quota>),
+    /// One window per model; the pattern chooses the limit. An unlimited quota is in the table
+    /// where a pattern lifts the `default`.
+    PerModel(Arc<Patterns<Arc<Quota>>>),
+}
+
+/// One entry of a client key's `model` list.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// What it admits.
+    pub matcher: RuleMatch,
+    /// Its weight, if it has one; positive.
+    pub weight: Option<u32>,
+}
+
+/// What a rule admits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuleMatch {
+    /// `all`: every model of every channel.
+    All,
+    /// `name`: this model on every channel that has it.
+    Model(Arc<str>),
+    /// `<a/b>`: the same for a name that holds a slash.
+    Literal(Arc<str>),
+    /// `channel/*`: every model of the channel.
+    ChannelAll(ChannelRef),
+    /// `channel/name`: this model on the channel.
+    ChannelModel(ChannelRef, Arc<str>),
+    /// `sk-…/*`: whatever the client key at this position of [`Settings::callers`] may use.
+    NestedAll(usize),
+    /// `sk-…/name`: this model as that client key may use it.
+    NestedModel(usize, Arc<str>),
+}
+
+/// The channels that a name in a rule means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelRef {
+    /// The name as written.
+    pub name: Arc<str>,
+    /// Positions in [`Settings::channels`]; several for duplicate names, none for an absent one.
+    pub ordinals: Arc<[usize]>,
+}
+
+/// `timeout_policy` of a channel or of the whole configuration.
+#[derive(Debug, Clone, Default)]
+pub struct TimeoutPolicy {
+    /// `default`.
+    pub default: TimeLimits,
+    /// `rules`, in order.
+    pub rules: Vec<TimeoutRule>,
+}
+
+/// The limits that a `timeout_policy` entry names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TimeLimits {
+    /// Until connected; has effect in `default` only.
+    pub connect: Option<Duration>,
+    /// Until the opening of the answer.
+    pub first_byte: Option<Duration>,
+    /// Without a byte.
+    pub idle: Option<Duration>,
+    /// The whole request.
+    pub total: Option<Duration>,
+}
+
+/// One of `timeout_policy.rules`.
+#[derive(Debug, Clone, Default)]
+pub struct TimeoutRule {
+    /// Conditions on the channel and the model: (key, accepted lower-case patterns).
+    pub fixed: Vec<(FixedMatch, Vec<Box<str>>)>,
+    /// Conditions on the request.
+    pub request: Vec<(RequestMatch, Vec<Box<str>>)>,
+    /// What it sets.
+    pub limits: TimeLimits,
+}
+
+/// What a timeout rule may ask about a channel model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FixedMatch {
+    /// The engine's name.
+    Engine,
+    /// The channel's written name.
+    Provider,
+    /// Either model name.
+    Model,
+    /// The alias.
+    RequestModel,
+    /// The upstream's name.
+    UpstreamModel,
+}
+
+/// What a timeout rule may ask about a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestMatch {
+    /// Its path.
+    Endpoint,
+    /// Whether it streams.
+    Stream,
+    /// `compaction`, or nothing.
+    RequestType,
+    /// Its method.
+    Method,
+    /// The client key's alias.
+    Role,
+}
+
+/// The facts about a request that timeout rules ask for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RequestFacts<'a> {
+    /// Path, such as `/v1/chat/completions`.
+    pub endpoint: &'a str,
+    /// Method, such as `POST`.
+    pub method: &'a str,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+    /// Special kind of the request; empty when there is none.
+    pub request_type: &'a str,
+    /// Alias of the client key.
+    pub role: &'a str,
+}
+
+/// The timeout rules that a channel model meets, for those whose other conditions ask the request.
+#[derive(Debug, Clone)]
+pub struct RequestTimeouts {
+    model_timeout: Duration,
+    base: TimeLimits,
+    /// The rules of the configuration and those of the channel, which are merged over them.
+    rules: [Vec<TimeoutRule>; 2],
+}
+
+// === impl Settings ===
+
+impl Settings {
+    /// Positions of the channels with this written name, or else of the one with this unique name.
+    pub fn channels_named(&self, name: &str) -> Vec<usize> {
+        let written = |channel: &ChannelSettings| &*channel.written_name == name;
+        let found: Vec<usize> = self
+            .channels
+            .iter()
+            .enumerate()
+            .filter(|(_, channel)| written(channel))
+            .map(|(at, _)| at)
+            .collect();
+        if found.is_empty() {
+            self.channels.iter().position(|channel| channel.name.as_str() == name).into_iter().collect()
+        } else {
+            found
+        }
+    }
+}
+
+// === impl Globals ===
+
+impl Globals {
+    /// What a token of this request model costs.
+    pub fn price(&self, alias: &str) -> Price {
+        self.prices.get(alias).copied().unwrap_or_default()
+    }
+}
+
+// === impl Secret ===
+
+impl Secret {
+    /// The text itself, for the place that sends or compares it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The text behind a shared pointer.
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
+    }
+
+    /// What a presented key is compared by: its salted SHA-256.
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::new().chain_update(b"uni-api key").chain_update(self.0.as_bytes()).finalize().into()
+    }
+
+    /// What stands for it in logs and state: the first 16 hex digits of that.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let digest = self.digest();
+        let mut digits = String::with_capacity(16);
+        for byte in &digest[..8] {
+            digits.push(char::from_digit(u32::from(byte >> 4), 16).expect("a nibble is a hex digit"));
+            digits.push(char::from_digit(u32::from(byte & 15), 16).expect("a nibble is a hex digit"));
+        }
+        Fingerprint::new(&digits)
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({})", self.fingerprint().as_str())
+    }
+}
+
+// === impl ChannelSettings ===
+
+impl fmt::Debug for ChannelSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A base URL may hold a token in its query.
+        f.debug_struct("ChannelSettings")
+            .field("name", &self.name)
+            .field("engine", &self.engine)
+            .field("keys", &self.keys)
+            .field("models", &self.models)
+            .field("discover", &self.discover)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ChannelSettings {
+    /// Resolves one model as if it were written down: for models found by discovery.
+    pub fn model(&self, alias: &str, upstream: &str) -> ModelSettings {
+        self.resolve(alias, upstream, |name| {
+            name == alias || self.models.iter().any(|model| &*model.alias == name || &*model.upstream == name)
+        })
+    }
+
+    /// Resolves a whole list of (alias, upstream model), so that overrides named like any of them
+    /// are kept from the others.
+    pub fn with_models(&self, list: &[(Arc<str>, Arc<str>)]) -> Vec<ModelSettings> {
+        let names: HashSet<&str> =
+            list.iter().flat_map(|(alias, upstream)| [&**alias, &**upstream]).collect();
+        list.iter()
+            .map(|(alias, upstream)| self.resolve(alias, upstream, |name| names.contains(name)))
+            .collect()
+    }
+
+    fn resolve(&self, alias: &str, upstream: &str, is_model: impl Fn(&str) -> bool) -> ModelSettings {
+        let tables = &*self.tables;
+        let globals = &*tables.globals;
+        let engine = self.engine.refined(upstream, self.engine_is_explicit);
+        let idle =
+            layered(&tables.timeouts, &globals.timeouts, alias, upstream).copied().unwrap_or(globals.timeout);
+        let request_timeouts = RequestTimeouts {
+            model_timeout: idle,
+            base: globals.policy.default.overlaid(tables.policy.default),
+            rules: [&globals.policy, &tables.policy]
+                .map(|policy| policy.met_by(engine, &self.written_name, alias, upstream)),
+        };
+        let timeouts = request_timeouts.for_request(None);
+        let keepalive = layered(&tables.keepalive, &globals.keepalive, alias, upstream)
+            .copied()
+            .filter(|every| !every.is_zero() && *every < timeouts.idle);
+        let (overrides, forced_stream) = tables.overrides_for(alias, upstream, is_model);
+        ModelSettings {
+            alias: alias.into(),
+            upstream: upstream.into(),
+            engine,
+            overrides,
+            forced_stream,
+            timeouts,
+            request_timeouts: request_timeouts.asks_the_request().then(|| Arc::new(request_timeouts)),
+            keepalive,
+            key_quota: self.key_quotas.get(upstream).filter(|quota| !quota.is_unlimited()).cloned(),
+            cooldown: self.cooldown,
+            price: globals.price(alias),
+        }
+    }
+}
+
+// === impl ChannelTables ===
+
+impl ChannelTables {
+    /// Channel-wide entries first, then those of the upstream model, then those of the alias.
+    ///
+    /// An entry that names an alias is for that alias alone; one that names an upstream model,
+    /// and no alias, is for every alias of it.
+    fn overrides_for(
+        &self,
+        alias: &str,
+        upstream: &str,
+        is_model: impl Fn(&str) -> bool,
+    ) -> (Option<Arc<Overrides>>, Option<bool>) {
+        if self.overrides.is_empty() && self.remove.is_empty() {
+            return (None, None);
+        }
+        let mut forced = None;
+        let mut wide = Map::new();
+        for (name, entry) in &self.overrides {
+            if names_a_model(name) || is_model(name) || &**name == upstream {
+                continue;
+            }
+            if &**name == "stream" {
+                forced = as_flag(&entry.value).or(forced);
+            } else {
+                wide.insert(name.to_string(), entry.value.clone());
+            }
+        }
+        let mut steps = Vec::new();
+        if !wide.is_empty() || !self.remove.is_empty() {
+            steps.push(OverrideStep { merge: wide, remove: self.remove.clone() });
+        }
+        let entry =
+            |name: &str| self.overrides.iter().find(|(key, _)| &**key == name).map(|(_, entry)| entry);
+        let upstream_is_alias = alias != upstream && self.is_alias(upstream);
+        let of_upstream = (alias != upstream && !upstream_is_alias).then(|| entry(upstream)).flatten();
+        for (step, stream) in
+            [of_upstream, entry(alias)].into_iter().flatten().filter_map(|entry| entry.step.as_ref())
+        {
+            forced = stream.or(forced);
+            if !step.merge.is_empty() || !step.remove.is_empty() {
+                steps.push(step.clone());
+            }
+        }
+        let overrides = (!steps.is_empty()).then(|| Arc::new(Overrides { steps }));
+        (overrides, forced)
+    }
+
+    fn is_alias(&self, name: &str) -> bool {
+        self.aliases.contains(name)
+    }
+}
+
+/// Whether an override entry of this name is meant for a model even if the channel has none of it.
+pub(super) fn names_a_model(name: &str) -> bool {
+    name.contains(['-', '.', '/', ':', '@', ' '])
+}
+
+/// A JSON value read as a flag.
+pub(super) fn as_flag(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(flag) => Some(*flag),
+        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
+        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
+// === impl ModelSettings ===
+
+impl ModelSettings {
+    /// Time limits of an attempt at this request.
+    pub fn timeouts_for(&self, facts: &RequestFacts<'_>) -> Timeouts {
+        match &self.request_timeouts {
+            Some(rules) => rules.for_request(Some(facts)),
+            None => self.timeouts,
+        }
+    }
+}
+
+// === impl TimeoutPolicy ===
+
+impl TimeoutPolicy {
+    /// The rules whose conditions on the channel model hold.
+    fn met_by(&self, engine: Engine, provider: &str, alias: &str, upstream: &str) -> Vec<TimeoutRule> {
+        let holds = |(key, patterns): &(FixedMatch, Vec<Box<str>>)| match key {
+            FixedMatch::Engine => any_matches(patterns, engine.name()),
+            FixedMatch::Provider => any_matches(patterns, provider),
+            FixedMatch::Model => any_matches(patterns, alias) || any_matches(patterns, upstream),
+            FixedMatch::RequestModel => any_matches(patterns, alias),
+            FixedMatch::UpstreamModel => any_matches(patterns, upstream),
+        };
+        self.rules.iter().filter(|rule| rule.fixed.iter().all(holds)).cloned().collect()
+    }
+}
+
+/// Whether one of the lower-case patterns is the text, or its beginning with a trailing `*`.
+fn any_matches(patterns: &[Box<str>], text: &str) -> bool {
+    let text = text.to_lowercase();
+    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+        Some(prefix) => text.starts_with(prefix),
+        None => **pattern == *text,
+    })
+}
+
+// === impl RequestTimeouts ===
+
+impl RequestTimeouts {
+    fn asks_the_request(&self) -> bool {
+        self.rules.iter().flatten().any(|rule| !rule.request.is_empty())
+    }
+
+    /// Merges the strongest rule of each level over the defaults; without facts only rules that
+    /// ask none count.
+    fn for_request(&self, facts: Option<&RequestFacts<'_>>) -> Timeouts {
+        let mut limits = self.base;
+        for rules in &self.rules {
+            let mut strongest: Option<&TimeoutRule> = None;
+            for rule in rules.iter().filter(|rule| rule.holds(facts)) {
+                // The earlier of two equally strong rules wins.
+                if strongest.is_none_or(|best| rule.strength() > best.strength()) {
+                    strongest = Some(rule);
+                }
+            }
+            if let Some(rule) = strongest {
+                limits = limits.overlaid(rule.limits);
+            }
+        }
+        limits.applied(self.model_timeout)
+    }
+}
+
+// === impl TimeoutRule ===
+
+impl TimeoutRule {
+    fn strength(&self) -> usize {
+        self.fixed.len() + self.request.len()
+    }
+
+    fn holds(&self, facts: Option<&RequestFacts<'_>>) -> bool {
+        let Some(facts) = facts else {
+            return self.request.is_empty();
+        };
+        self.request.iter().all(|(key, patterns)| match key {
+            RequestMatch::Endpoint => any_matches(patterns, facts.endpoint),
+            RequestMatch::Stream => any_matches(patterns, if facts.stream { "true" } else { "false" }),
+            RequestMatch::RequestType => any_matches(patterns, facts.request_type),
+            RequestMatch::Method => any_matches(patterns, facts.method),
+            RequestMatch::Role => any_matches(patterns, facts.role),
+        })
+    }
+}
+
+// === impl TimeLimits ===
+
+impl TimeLimits {
+    fn overlaid(self, over: Self) -> Self {
+        Self {
+            connect: over.connect.or(self.connect),
+            first_byte: over.first_byte.or(self.first_byte),
+            idle: over.idle.or(self.idle),
+            total: over.total.or(self.total),
+        }
+    }
+
+    /// Fills the gaps from `model_timeout` and the fixed bounds.
+    fn applied(self, model_timeout: Duration) -> Timeouts {
+        // A longer `first_byte` alone also lengthens the wait for the first byte itself.
+        let idle = self.idle.unwrap_or_else(|| model_timeout.max(self.first_byte.unwrap_or_default()));
+        Timeouts {
+            idle,
+            opening: self.first_byte.unwrap_or_else(|| idle.max(OPENING)),
+            total: self.total.unwrap_or(TOTAL),
+        }
+    }
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// Its name in `engine:`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenAi => "gpt",
+            Self::Responses => "responses",
+            Self::Anthropic => "claude",
+            Self::Gemini => "gemini",
+            Self::Vertex => "vertex",
+            Self::VertexGemini => "vertex-gemini",
+            Self::VertexClaude => "vertex-claude",
+            Self::VertexExpress => "vertex-express",
+            Self::Azure => "azure",
+            Self::Databricks => "azure-databricks",
+            Self::Bedrock => "aws",
+            Self::Cloudflare => "cloudflare",
+            Self::Cohere => "cohere",
+            Self::OpenRouter => "openrouter",
+            Self::Doubao => "doubao",
+            Self::Mock => "mock",
+        }
+    }
+
+    /// The format of one upstream model on a channel of this engine.
+    pub fn refined(self, upstream: &str, is_explicit: bool) -> Self {
+        let name = upstream.to_lowercase();
+        match self {
+            Self::Vertex if name.contains("claude") => Self::VertexClaude,
+            Self::Vertex => Self::VertexGemini,
+            // The Ark endpoint speaks Responses except for its translation models.
+            Self::Doubao if !is_explicit && !name.contains("translation") => Self::Responses,
+            engine => engine,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What runs: one compiled configuration, immutable, shared by the requests that began under it.
+//!
+//! Implements [`Catalog`], which is all that the layers see of it. Patterns were matched when it
+//! was compiled; what depends on pairs of client key and model (routes, limits by model) is built
+//! when it is first asked for and kept, so that a thousand keys over five hundred models cost
+//! nothing until they are used.
+
+use std::any::Any;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use foldhash::fast::RandomState;
+use http::HeaderName;
+use layers::Failure;
+use layers::policy::{Caller, ChannelName, Fingerprint, Quota, Triggers};
+use layers::ports::{Catalog, Limits, Route};
+use layers::stage::Operation;
+
+use super::settings::{CallerLimit, Globals, RuleMatch, Secret, Settings};
+use crate::accounting::Price;
+use crate::routing::Routes;
+use crate::state::cursors::Cursors;
+
+/// The bucket that all models share which no channel has, so that inventing names neither evades
+/// a limit nor grows a table.
+const UNKNOWN_MODEL: &str = "";
+
+/// A compiled configuration.
+pub struct Snapshot {
+    pub(super) settings: Arc<Settings>,
+    pub(super) callers: Box<[Entry]>,
+    pub(super) by_digest: HashMap<KeyDigest, usize, RandomState>,
+    pub(super) fingerprints: HashSet<Fingerprint, RandomState>,
+    pub(super) channels: HashMap<ChannelName, usize, RandomState>,
+    pub(super) routes: Routes,
+    /// Headers of clients that some channel passes on.
+    pub(super) forwarded: Box<[HeaderName]>,
+    pub(super) cursors: Arc<Cursors>,
+    /// Channels whose model lists are still being fetched.
+    pub(super) pending: bool,
+}
+
+/// A client key with what was compiled of it.
+pub(super) struct Entry {
+    pub(super) caller: Arc<Caller>,
+    pub(super) limit: CallerLimit,
+    /// Limits by model that were asked for.
+    pub(super) limits: RwLock<HashMap<Arc<str>, Option<Arc<Quota>>, RandomState>>,
+}
+
+/// What a presented key is looked up by: its salted SHA-256. Keys are never compared themselves,
+/// so how long a look-up takes says nothing about them.
+pub(super) type KeyDigest = [u8; 32];
+
+impl Snapshot {
+    /// The caller whose key this is.
+    pub fn caller(&self, key: &str) -> Option<Arc<Caller>> {
+        let ordinal = *self.by_digest.get(&Secret::from(key).digest())?;
+        Some(self.callers[ordinal].caller.clone())
+    }
+
+    /// The models that this caller can route, in the order of its rules, each once.
+    pub fn models(&self, caller: &Caller) -> Vec<Arc<str>> {
+        let mut models = Vec::new();
+        let mut seen = HashSet::new();
+        for alias in self.mentioned(caller.ordinal, 0) {
+            if self.routes.admits(caller, &alias) && seen.insert(alias.clone()) {
+                models.push(alias);
+            }
+        }
+        models
+    }
+
+    /// Aliases that the rules of a caller lead to, in order; with repeats.
+    fn mentioned(&self, ordinal: usize, depth: usize) -> Vec<Arc<str>> {
+        let Some(caller) = self.settings.callers.get(ordinal).filter(|_| depth <= self.callers.len()) else {
+            return Vec::new();
+        };
+        let of_channel =
+            |ordinal: usize| self.routes.offers().of_channel(ordinal).cloned().collect::<Vec<Arc<str>>>();
+        caller
+            .rules
+            .iter()
+            .flat_map(|rule| match &rule.matcher {
+                RuleMatch::All => (0..self.settings.channels.len()).flat_map(of_channel).collect(),
+                RuleMatch::ChannelAll(channel) => {
+                    channel.ordinals.iter().copied().flat_map(of_channel).collect()
+                }
+                RuleMatch::Model(model) | RuleMatch::Literal(model) | RuleMatch::ChannelModel(_, model) => {
+                    vec![model.clone()]
+                }
+                RuleMatch::NestedAll(inner) => self.mentioned(*inner, depth + 1),
+                RuleMatch::NestedModel(_, model) => vec![model.clone()],
+            })
+            .collect()
+    }
+
+    /// What was typed, checked.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Global preferences.
+    pub fn globals(&self) -> &Globals {
+        &self.settings.globals
+    }
+
+    /// What a token of this model costs.
+    pub fn price(&self, model: &str) -> Price {
+        self.settings.globals.price(model)
+    }
+
+    /// Whether a client key with this fingerprint is configured.
+    pub fn has_caller(&self, fingerprint: &Fingerprint) -> bool {
+        self.fingerprints.contains(fingerprint)
+    }
+
+    /// The key behind a fingerprint, for front ends that are shown keys in clear.
+    pub fn plain_key(&self, fingerprint: &Fingerprint) -> Option<Arc<str>> {
+        let ordinal = self.callers.iter().position(|entry| entry.caller.fingerprint == *fingerprint)?;
+        Some(self.settings.callers[ordinal].key.shared())
+    }
+
+    /// Whether there is a channel of this name.
+    pub fn has_channel(&self, name: &ChannelName) -> bool {
+        self.channels.contains_key(name)
+    }
+
+    /// Whether this channel has a model of this alias.
+    pub fn has_target(&self, name: &ChannelName, alias: &str) -> bool {
+        self.channels
+            .get(name)
+            .is_some_and(|&ordinal| self.routes.offers().of_channel(ordinal).any(|known| **known == *alias))
+    }
+
+    /// Whether any channel has a model of this alias.
+    pub fn has_model(&self, alias: &str) -> bool {
+        self.routes.offers().known(alias).is_some()
+    }
+
+    /// How many callers and channels there are, and how many models they offer.
+    pub fn size(&self) -> (usize, usize, usize) {
+        (self.callers.len(), self.settings.channels.len(), self.routes.offers().aliases().count())
+    }
+}
+
+impl Entry {
+    /// The quota and the bucket of one model.
+    fn limit_of(&self, model: Option<&Arc<str>>) -> Option<(Arc<Quota>, Option<Arc<str>>)> {
+        match &self.limit {
+            CallerLimit::None => None,
+            CallerLimit::Single(quota) => Some((quota.clone(), None)),
+            CallerLimit::PerModel(patterns) => {
+                let bucket = model.cloned().unwrap_or_else(|| UNKNOWN_MODEL.into());
+                let known = self.limits.read().unwrap_or_else(PoisonError::into_inner).get(&bucket).cloned();
+                let quota = known.unwrap_or_else(|| {
+                    let quota = patterns.get(&bucket).filter(|quota| !quota.is_unlimited()).cloned();
+                    let mut limits = self.limits.write().unwrap_or_else(PoisonError::into_inner);
+                    limits.insert(bucket.clone(), quota.clone());
+                    quota
+                });
+                quota.map(|quota| (quota, Some(bucket)))
+            }
+        }
+    }
+}
+
+impl Catalog for Snapshot {
+    fn route(&self, caller: &Caller, model: &str, operation: Operation) -> Result<Arc<dyn Route>, Failure> {
+        let _ = operation;
+        match self.routes.route(caller, model, &self.cursors) {
+            Some(route) => Ok(route),
+            None if self.pending => Err(Failure::ModelsPending { model: model.to_owned() }),
+            None => Err(Failure::ModelNotFound { model: model.to_owned() }),
+        }
+    }
+
+    fn limits(&self, caller: &Caller, model: &str) -> Limits {
+        Limits {
+            global: self.settings.globals.rate_limit.clone(),
+            caller: self.callers[caller.ordinal].limit_of(self.routes.offers().known(model)),
+        }
+    }
+
+    fn triggers(&self) -> &Triggers {
+        &self.settings.globals.triggers
+    }
+
+    fn known_model(&self, model: &str) -> Option<Arc<str>> {
+        self.routes.offers().known(model).cloned()
+    }
+
+    fn forwards(&self, header: &HeaderName) -> bool {
+        self.forwarded.contains(header)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

@@ -1,0 +1,470 @@
+//! Reads YAML into a tree whose nodes can be found again in the text.
+//!
+//! Every node gets its ordinal in reading order. The parser does not tell the position of a good
+//! value, but it does stamp one on an error; so a position is found by reading the text again and
+//! failing on purpose at that ordinal. Only problems pay for it, and it is exact, through anchors
+//! and flow style alike. Ordinals also survive `<<`, which is applied here because the parser
+//! leaves it as an ordinary key.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::problem::{Path, Problem, Report, Severity, shown};
+
+/// A configuration larger than this is a mistake.
+const MAX_TEXT: usize = 16 << 20;
+/// Aliases can multiply a small text; this many nodes are enough for any configuration.
+const MAX_NODES: u32 = 2_000_000;
+
+/// A YAML node.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    /// Its ordinal in reading order.
+    pub(super) id: u32,
+    pub(super) value: Value,
+}
+
+/// What a node holds.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<Pair>),
+}
+
+/// An entry of a map.
+#[derive(Debug, Clone)]
+pub(super) struct Pair {
+    /// Numbers and the like as text.
+    pub(super) key: String,
+    pub(super) key_id: u32,
+    pub(super) value: Node,
+}
+
+/// Reads the text; the one problem is a syntax error.
+pub(super) fn parse(text: &str) -> Result<Node, Box<Problem>> {
+    if text.len() > MAX_TEXT {
+        let found = format!("{} bytes of text", text.len());
+        return Err(Box::new(Problem::error("", found, "a configuration of at most 16 MiB")));
+    }
+    let seen = Cell::new(0);
+    read(text, &seen, None).map_err(|error| Box::new(syntax(text, &error)))
+}
+
+/// Line and column, both from 1, of the node or key with this ordinal.
+pub(super) fn locate(text: &str, id: u32) -> Option<(usize, usize)> {
+    let seen = Cell::new(0);
+    let error = read(text, &seen, Some(id)).err()?;
+    // An error before the ordinal was reached is about something else.
+    if seen.get() != id + 1 {
+        return None;
+    }
+    error.location().map(|at| (at.line(), at.column()))
+}
+
+/// Applies `<<` everywhere and reports keys that occur twice in one map.
+pub(super) fn settle(node: &mut Node, path: Path<'_>, report: &mut Report) {
+    match &mut node.value {
+        Value::List(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                settle(item, path.index(index), report);
+            }
+        }
+        Value::Map(pairs) => {
+            for pair in pairs.iter_mut() {
+                settle(&mut pair.value, path.key(&pair.key), report);
+            }
+            let mut seen = HashSet::with_capacity(pairs.len());
+            for pair in pairs.iter() {
+                if !seen.insert(&*pair.key) {
+                    let at = path.key(&pair.key);
+                    report.error(pair.key_id, at, "a key that occurs twice", "each key once per map");
+                }
+            }
+            if let Some(at) = pairs.iter().position(|pair| pair.key == "<<") {
+                let merge = pairs.remove(at);
+                let sources = match merge.value.value {
+                    Value::List(items) => items,
+                    _ => vec![merge.value],
+                };
+                let mut present: HashSet<String> = pairs.iter().map(|pair| pair.key.clone()).collect();
+                for source in sources {
+                    match source.value {
+                        Value::Map(inherited) => {
+                            pairs.extend(
+                                inherited.into_iter().filter(|pair| present.insert(pair.key.clone())),
+                            );
+                        }
+                        Value::Null => {}
+                        _ => report.error(
+                            source.id,
+                            path.key("<<"),
+                            "no map",
+                            "a map, usually *name of an anchor",
+                        ),
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+impl Node {
+    /// A node as a problem shows it.
+    pub(super) fn describe(&self) -> String {
+        match &self.value {
+            Value::Null => "nothing".to_owned(),
+            Value::Bool(flag) => flag.to_string(),
+            Value::Int(number) => number.to_string(),
+            Value::Float(number) => number.to_string(),
+            Value::Text(text) => format!("{:?}", shown(text)),
+            Value::List(items) => format!("a list of {}", items.len()),
+            Value::Map(pairs) => format!("a map of {}", pairs.len()),
+        }
+    }
+
+    pub(super) fn is_null(&self) -> bool {
+        matches!(self.value, Value::Null)
+    }
+
+    /// The node as JSON, for request bodies.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(flag) => (*flag).into(),
+            Value::Int(number) => serde_json::Number::from_i128(*number)
+                .map_or(serde_json::Value::Null, serde_json::Value::Number),
+            Value::Float(number) => serde_json::Number::from_f64(*number)
+                .map_or(serde_json::Value::Null, serde_json::Value::Number),
+            Value::Text(text) => text.as_str().into(),
+            Value::List(items) => items.iter().map(Self::to_json).collect(),
+            Value::Map(pairs) => pairs
+                .iter()
+                .map(|pair| (pair.key.clone(), pair.value.to_json()))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+        }
+    }
+}
+
+fn read(text: &str, seen: &Cell<u32>, fail_at: Option<u32>) -> Result<Node, serde_yaml::Error> {
+    // The first document decides; what follows a `---` would be lost without a word.
+    let mut documents = serde_yaml::Deserializer::from_str(text);
+    let Some(first) = documents.next() else {
+        return Ok(Node { id: 0, value: Value::Null });
+    };
+    let node = Reading { seen, fail_at }.deserialize(first)?;
+    match documents.next() {
+        Some(_) => Err(de::Error::custom("a second document after `---`")),
+        None => Ok(node),
+    }
+}
+
+/// Reads one node and counts it.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    seen: &'a Cell<u32>,
+    fail_at: Option<u32>,
+}
+
+/// Receives the value of the node with this ordinal.
+struct Receiver<'a> {
+    reading: Reading<'a>,
+    id: u32,
+}
+
+/// Reads a map's key and counts it like a node.
+struct KeyReading<'a>(Reading<'a>);
+
+impl<'a> Reading<'a> {
+    fn count<E: de::Error>(self) -> Result<Receiver<'a>, E> {
+        let id = self.seen.get();
+        if id >= MAX_NODES {
+            return Err(E::custom("more values than a configuration can have"));
+        }
+        self.seen.set(id + 1);
+        Ok(Receiver { reading: self, id })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Reading<'_> {
+    type Value = Node;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        let receiver = self.count()?;
+        let id = receiver.id;
+        deserializer.deserialize_any(receiver).map(|value| Node { id, value })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for KeyReading<'_> {
+    type Value = (String, u32);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(String, u32), D::Error> {
+        let receiver = self.0.count()?;
+        let id = receiver.id;
+        let key = match deserializer.deserialize_any(receiver)? {
+            Value::Text(text) => text,
+            Value::Null => "null".to_owned(),
+            Value::Bool(flag) => flag.to_string(),
+            Value::Int(number) => number.to_string(),
+            Value::Float(number) => number.to_string(),
+            Value::List(_) | Value::Map(_) => return Err(de::Error::custom("a key that is a list or a map")),
+        };
+        Ok((key, id))
+    }
+}
+
+impl Receiver<'_> {
+    fn take<E: de::Error>(&self, value: Value) -> Result<Value, E> {
+        if self.reading.fail_at == Some(self.id) { Err(E::custom("located")) } else { Ok(value) }
+    }
+}
+
+impl<'de> Visitor<'de> for Receiver<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a plain YAML value")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
+        self.take(Value::Null)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Value, E> {
+        self.take(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
+        self.take(Value::Bool(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
+        self.take(Value::Int(value.into()))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
+        self.take(Value::Int(value.into()))
+    }
+
+    fn visit_i128<E: de::Error>(self, value: i128) -> Result<Value, E> {
+        self.take(Value::Int(value))
+    }
+
+    fn visit_u128<E: de::Error>(self, value: u128) -> Result<Value, E> {
+        self.take(i128::try_from(value).map_or_else(|_| Value::Text(value.to_string()), Value::Int))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+        self.take(Value::Float(value))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
+        self.take(Value::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        self.take(Value::Null)?;
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element_seed(self.reading)? {
+            items.push(item);
+        }
+        Ok(Value::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        self.take(Value::Null)?;
+        let mut pairs = Vec::new();
+        while let Some((key, key_id)) = map.next_key_seed(KeyReading(self.reading))? {
+            let value = map.next_value_seed(self.reading)?;
+            pairs.push(Pair { key, key_id, value });
+        }
+        Ok(Value::Map(pairs))
+    }
+
+    fn visit_enum<A: de::EnumAccess<'de>>(self, _: A) -> Result<Value, A::Error> {
+        Err(de::Error::custom("a `!` tag; put quotes around a text that begins with `!`"))
+    }
+}
+
+/// The parser's complaint with its position, and advice for the usual slips.
+fn syntax(text: &str, error: &serde_yaml::Error) -> Problem {
+    let location = error.location();
+    let mut message = error.to_string();
+    if let Some(at) = message.find(" at line ") {
+        let end = message[at + 9..].find([',', ' ']).map_or(message.len(), |end| at + 9 + end);
+        // " at line 3 column 5" reads twice beside the position of the problem itself.
+        let end = match message[end..].strip_prefix(" column ") {
+            Some(rest) => message.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len(),
+            None => end,
+        };
+        message.replace_range(at..end, "");
+    }
+    let mut problem = Problem::new(Severity::Error, "", message, "valid YAML");
+    let Some(location) = location else {
+        return problem;
+    };
+    problem.line = Some(location.line());
+    problem.column = Some(location.column());
+    let line = text.lines().nth(location.line().saturating_sub(1)).unwrap_or_default();
+    problem.hint = advice(line, location.column());
+    problem
+}
+
+fn advice(line: &str, column: usize) -> Option<String> {
+    let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
+    if indent.contains('\t') {
+        return Some("indent with spaces; YAML takes no tabs".to_owned());
+    }
+    let at = line.chars().nth(column.saturating_sub(1));
+    let value = value_part(line);
+    if at == Some('\t') {
+        return Some("use spaces; YAML takes no tabs".to_owned());
+    }
+    match value.chars().next() {
+        Some('*') => {
+            Some("quote it: \"*\" (or write the word all); an unquoted * begins a YAML alias".to_owned())
+        }
+        Some('@') => Some("quote it: '@cf/…'; an unquoted @ cannot begin a value".to_owned()),
+        Some(c @ ('`' | '%' | '&' | '!' | '|' | '>' | '[' | '{')) => {
+            Some(format!("quote it; an unquoted {c} has a meaning of its own at the beginning of a value"))
+        }
+        _ if value.contains(": ") => Some("quote the value; it holds a colon followed by a space".to_owned()),
+        _ => None,
+    }
+}
+
+/// What follows the dashes and the key of a line.
+fn value_part(line: &str) -> &str {
+    let mut rest = line.trim_start();
+    while let Some(item) = rest.strip_prefix("- ") {
+        rest = item.trim_start();
+    }
+    if rest.starts_with(['*', '@', '`', '%', '\'', '"']) {
+        return rest;
+    }
+    rest.split_once(": ").map_or(rest, |(_, value)| value.trim_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled(text: &str) -> (Node, Vec<Problem>) {
+        let mut node = parse(text).unwrap();
+        let mut report = Report::default();
+        settle(&mut node, Path::ROOT, &mut report);
+        (node, report.into_problems(text))
+    }
+
+    fn at<'a>(node: &'a Node, path: &[&str]) -> &'a Node {
+        path.iter().fold(node, |node, step| match &node.value {
+            Value::Map(pairs) => &pairs.iter().find(|pair| pair.key == *step).unwrap().value,
+            Value::List(items) => &items[step.parse::<usize>().unwrap()],
+            _ => panic!("no child {step}"),
+        })
+    }
+
+    #[test]
+    fn every_kind_of_node_is_located_exactly() {
+        let text = "# comment\na: 1\nb:\n  - x\n  - {c: [1, two]}\n  -   deep: \"q\"\nd: |\n  block\n";
+        let (tree, _) = settled(text);
+
+        let place = |path: &[&str]| locate(text, at(&tree, path).id);
+        assert_eq!(place(&["a"]), Some((2, 4)));
+        assert_eq!(place(&["b"]), Some((4, 3)));
+        assert_eq!(place(&["b", "0"]), Some((4, 5)));
+        assert_eq!(place(&["b", "1", "c", "1"]), Some((5, 13)));
+        assert_eq!(place(&["b", "2", "deep"]), Some((6, 13)));
+        assert_eq!(place(&["d"]), Some((7, 4)));
+        let Value::Map(pairs) = &tree.value else { panic!("a map") };
+        assert_eq!(locate(text, pairs[2].key_id), Some((7, 1)));
+        assert_eq!(locate(text, 10_000), None);
+    }
+
+    #[test]
+    fn a_merged_value_is_located_at_its_anchor() {
+        let text = "base: &base\n  x: 1\n  y: 2\nuse:\n  <<: *base\n  y: 3\n";
+        let (tree, problems) = settled(text);
+
+        assert_eq!(problems, []);
+        assert_eq!(locate(text, at(&tree, &["use", "x"]).id), Some((2, 6)));
+        assert!(matches!(at(&tree, &["use", "y"]).value, Value::Int(3)));
+        let Value::Map(pairs) = &at(&tree, &["use"]).value else { panic!("a map") };
+        assert_eq!(pairs.len(), 2);
+    }
+
+    #[test]
+    fn a_list_of_merges_lets_the_first_win() {
+        let (tree, problems) = settled("a: &a {x: 1}\nb: &b {x: 2, y: 2}\nc:\n  <<: [*a, *b]\n");
+
+        assert_eq!(problems, []);
+        assert!(matches!(at(&tree, &["c", "x"]).value, Value::Int(1)));
+        assert!(matches!(at(&tree, &["c", "y"]).value, Value::Int(2)));
+    }
+
+    #[test]
+    fn a_key_that_occurs_twice_is_an_error_with_its_place() {
+        let (_, problems) = settled("a: 1\nb:\n  c: 1\n  c: 2\n");
+
+        assert_eq!(
+            (problems[0].path.as_str(), problems[0].line, problems[0].column),
+            ("b.c", Some(4), Some(3))
+        );
+    }
+
+    #[test]
+    fn slips_of_syntax_come_with_advice() {
+        let advice = |text: &str| parse(text).unwrap_err();
+
+        let star = advice("api_keys:\n  - api: k\n    model:\n      - *\n");
+        assert!(star.hint.unwrap().contains("quote it"), "{:?}", star.found);
+        assert_eq!(star.line, Some(4));
+        assert!(advice("model:\n  - @cf/meta: x\n").hint.unwrap().contains("quote it"));
+        assert!(advice("model:\n\t- x\n").hint.unwrap().contains("tabs"));
+        assert!(advice("a: b\nc: *x/y\n").hint.unwrap().contains("quote it"));
+        assert!(advice("a: 1\n---\nb: 2\n").found.contains("second document"));
+        assert!(advice("a: [1\n").found.matches("at line").count() <= 1);
+    }
+
+    #[test]
+    fn an_alias_bomb_is_refused() {
+        let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+        for n in 1..9 {
+            text.push_str(&format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", ")));
+        }
+
+        assert!(parse(&text).is_err());
+    }
+
+    #[test]
+    fn a_deeply_nested_text_is_refused() {
+        assert!(parse(&"[".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn words_and_numbers_keep_their_meaning() {
+        let (tree, _) = settled("[yes, True, 017, 1_000, 2024-01-01, '5', 18446744073709551616, null, ~]");
+        let Value::List(items) = &tree.value else { panic!("a list") };
+
+        assert!(matches!(&items[0].value, Value::Text(text) if text == "yes"));
+        assert!(matches!(items[1].value, Value::Bool(true)));
+        assert!(matches!(&items[2].value, Value::Text(text) if text == "017"));
+        assert!(matches!(&items[4].value, Value::Text(text) if text == "2024-01-01"));
+        assert!(matches!(&items[5].value, Value::Text(text) if text == "5"));
+        assert!(items[7].is_null() && items[8].is_null());
+    }
+}

@@ -1,0 +1,68 @@
+//! The door: holds the current configuration and finds callers in it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use layers::Failure;
+use layers::policy::Caller;
+use layers::ports::{Admission, Directory};
+
+use crate::config::Snapshot;
+
+/// Headers that may carry a key by itself.
+const KEY_HEADERS: [&str; 3] = ["x-api-key", "x-goog-api-key", "api-key"];
+
+/// The current configuration. Written by the publisher, read once per request.
+pub struct Gate {
+    current: ArcSwap<Snapshot>,
+}
+
+impl Gate {
+    /// Opens with a first configuration.
+    pub fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self { current: ArcSwap::new(snapshot) }
+    }
+
+    /// What requests that come now will see.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// From now on requests see this.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.current.store(snapshot);
+    }
+}
+
+impl Directory for Gate {
+    fn admit(&self, head: &Parts) -> Result<Admission, Failure> {
+        let catalog = self.current();
+        match caller(&catalog, head) {
+            Some(caller) => Ok(Admission { catalog, caller }),
+            None => Err(Failure::Unauthenticated),
+        }
+    }
+}
+
+/// The first credential that is known: clients of different dialects put theirs in different
+/// places, and some send a placeholder in one of them.
+fn caller(snapshot: &Snapshot, head: &Parts) -> Option<Arc<Caller>> {
+    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = header(AUTHORIZATION.as_str()).and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
+    bearer
+        .into_iter()
+        .chain(KEY_HEADERS.into_iter().filter_map(header))
+        .find_map(|key| snapshot.caller(key))
+        .or_else(|| query_key(head.uri.query()?).and_then(|key| snapshot.caller(&key)))
+}
+
+/// `?key=`, as Gemini clients send it.
+fn query_key(query: &str) -> Option<String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("key="))?;
+    Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
+}

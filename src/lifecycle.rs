@@ -1,0 +1,37 @@
+//! The phases of the process, and who may still be served in each.
+
+use tokio::sync::watch;
+
+/// Where the process stands. Background tasks and connections watch it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The configuration is being read; nothing is served.
+    Starting,
+    /// Everything is served.
+    Serving,
+    /// Told to stop: not ready any more, but requests that still come are served, because a load
+    /// balancer needs a moment to learn of it.
+    Draining,
+    /// The listener is closed; what is under way may end.
+    Closing,
+    /// The grace is over: streams end with an error.
+    Ending,
+    /// No request is left: the ledger stores what it has.
+    Ended,
+}
+
+impl Phase {
+    /// The word for health answers.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Serving => "ok",
+            Self::Draining | Self::Closing | Self::Ending | Self::Ended => "draining",
+        }
+    }
+}
+
+/// Waits until the phase is at least `phase`; at once when nobody steers it any more.
+pub async fn reached(watch: &mut watch::Receiver<Phase>, phase: Phase) {
+    let _ = watch.wait_for(|now| *now >= phase).await;
+}

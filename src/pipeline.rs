@@ -1,0 +1,142 @@
+//! The pipeline: every layer, outermost first, with the reason for its place.
+//!
+//! Three stacks, each the inner service of the one before. They exist once per worker thread;
+//! there is no stack per channel or per configuration. What differs between channels is policy,
+//! which travels with the request, so a reload rebuilds no service.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body::Body;
+use layers::Gateway;
+use layers::account::AccountLayer;
+use layers::admission::{AdmissionLayer, Capacity};
+use layers::auth::AuthLayer;
+use layers::convert::ConvertLayer;
+use layers::cooldown::CooldownLayer;
+use layers::dispatch::DispatchLayer;
+use layers::error_trigger::ErrorTriggerLayer;
+use layers::failover::FailoverLayer;
+use layers::ingress::IngressLayer;
+use layers::keepalive::KeepaliveLayer;
+use layers::lease::LeaseLayer;
+use layers::observe::ObserveLayer;
+use layers::overrides::OverridesLayer;
+use layers::ports::{Balances, Directory, Gates, Records, Windows};
+use layers::rate_limit::RateLimitLayer;
+use layers::request_id::RequestIdLayer;
+use layers::rescue::{Curfew, RescueLayer};
+use layers::resolve::ResolveLayer;
+use layers::stage::{Attempt, Exchange};
+use layers::timeout::TimeoutLayer;
+use tokio::sync::watch;
+use tower::{Service, ServiceBuilder};
+
+use crate::admin::Admin;
+use crate::admin::health::HealthLayer;
+use crate::edge::{BrowserLayer, EdgeBody, Fork, panic_layer};
+use crate::lifecycle::{Phase, reached};
+use crate::upstream::Upstream;
+
+/// What the stacks need of the world: state and its users, shared by all workers.
+#[derive(Clone)]
+pub struct Means {
+    /// Callers and the current configuration.
+    pub directory: Arc<dyn Directory>,
+    /// Concurrent requests and buffered bytes.
+    pub capacity: Arc<Capacity>,
+    /// Largest accepted body, in bytes.
+    pub most_body: usize,
+    /// Where closed records go.
+    pub records: Arc<dyn Records>,
+    /// Request windows.
+    pub windows: Arc<dyn Windows>,
+    /// Balances.
+    pub balances: Arc<dyn Balances>,
+    /// What nested keys ask before they serve.
+    pub gates: Arc<dyn Gates>,
+    /// Everything beside the pipeline: model list, health, metrics.
+    pub admin: Admin,
+}
+
+/// One HTTP request, from the listener to the answer.
+pub fn edge<B>(
+    means: &Means,
+    upstream: Upstream,
+    phase: watch::Receiver<Phase>,
+) -> impl Service<http::Request<B>, Response = http::Response<EdgeBody>, Error = Infallible, Future: Send>
++ Clone
++ Send
++ 'static
+where
+    B: Body<Data = Bytes, Error: Into<tower::BoxError> + Send> + Send + Unpin + 'static,
+{
+    let exchanges = request(means, attempt(upstream));
+    let ending = phase.clone();
+    let curfew: Curfew = Arc::new(move || {
+        let mut ending = ending.clone();
+        Box::pin(async move { reached(&mut ending, Phase::Ending).await })
+    });
+    ServiceBuilder::new()
+        // Whatever panics below costs one request, not the connection's others.
+        .layer(panic_layer())
+        // Outside everything that answers, so that every answer carries the id.
+        .layer(RequestIdLayer)
+        // Outside auth: browsers send preflights without a key, and read refusals only with these
+        // headers.
+        .layer(BrowserLayer::default())
+        // The only answers that need no key and are never refused.
+        .layer(HealthLayer::new(phase))
+        // The only place where failures become bytes, so outside everything that fails.
+        .layer(RescueLayer::new(curfew))
+        // Before auth, because checking keys is work too.
+        .layer(AdmissionLayer::new(means.capacity.clone()))
+        // Before the body is read: strangers cannot make us buffer.
+        .layer(AuthLayer::new(means.directory.clone()))
+        .service(Fork::new(
+            ServiceBuilder::new()
+                // The body, whole and bounded, and the fields that decide where it goes.
+                .layer(IngressLayer::new(means.capacity.clone(), means.most_body))
+                .service(exchanges),
+            means.admin.clone(),
+        ))
+}
+
+/// One client request, whatever the number of channels it takes.
+fn request<A>(means: &Means, attempts: A) -> impl Gateway<Exchange> + use<A>
+where
+    A: Gateway<Attempt>,
+{
+    ServiceBuilder::new()
+        // Outermost: refusals are recorded like answers.
+        .layer(AccountLayer::new(means.records.clone()))
+        // Before anything that costs something upstream.
+        .layer(RateLimitLayer::new(means.windows.clone(), means.balances.clone()))
+        // From here on it is known who may serve.
+        .layer(ResolveLayer)
+        // Outside failover: keeps the client warm while channels change.
+        .layer(KeepaliveLayer)
+        .layer(FailoverLayer::new(means.gates.clone()))
+        .service(attempts)
+}
+
+/// One try on one channel.
+fn attempt(upstream: Upstream) -> impl Gateway<Attempt> {
+    ServiceBuilder::new()
+        // Outermost: notes the verdict of all the others.
+        .layer(ObserveLayer)
+        // Outside lease: one exhausted key does not bench a channel.
+        .layer(CooldownLayer)
+        .layer(LeaseLayer)
+        // Outside error_trigger: what must begin in time is an accepted answer.
+        .layer(TimeoutLayer)
+        // Outside convert, whose sightings it reads.
+        .layer(ErrorTriggerLayer)
+        .layer(ConvertLayer)
+        // Inside convert: overrides speak the upstream's vocabulary.
+        .layer(OverridesLayer)
+        // Innermost: signatures cover the final bytes.
+        .layer(DispatchLayer)
+        .service(upstream)
+}

@@ -1,0 +1,92 @@
+//! Where requests go and how they are signed, one file per kind of upstream.
+//!
+//! A *dialect* is how bytes are shaped, a *provider* is where they go: the configuration's
+//! `engine` chooses the pair once, when it is compiled. Everything that does not depend on the
+//! request (URLs above all) is computed there too; on the request path a provider clones a URL and
+//! writes one header.
+
+mod anthropic;
+pub mod mock;
+mod openai;
+mod unserved;
+
+pub(crate) use openai::root as openai_root;
+
+use std::sync::Arc;
+
+use dialect::Dialect;
+use http::{HeaderValue, Uri};
+use layers::policy::Quirks;
+use layers::ports::{Provider, Secret};
+
+use crate::config::{ChannelSettings, Engine};
+
+/// The dialect and the provider of a channel's models that have this engine.
+pub fn pair(channel: &ChannelSettings, engine: Engine) -> (Dialect, Arc<dyn Provider>) {
+    match engine {
+        Engine::OpenAi | Engine::OpenRouter => match openai::OpenAi::new(channel, engine) {
+            Some(provider) => (Dialect::OpenAiChat, Arc::new(provider)),
+            None => (Dialect::OpenAiChat, unserved::unserved(channel, "its base_url is no URL")),
+        },
+        Engine::Anthropic => match anthropic::Anthropic::new(channel) {
+            Some(provider) => (Dialect::Anthropic, Arc::new(provider)),
+            None => (Dialect::Anthropic, unserved::unserved(channel, "its base_url is no URL")),
+        },
+        Engine::Mock => (Dialect::OpenAiChat, Arc::new(mock::Mock)),
+        engine => {
+            let reason = format!("engine {} is not served by this version", engine.name());
+            (Dialect::OpenAiChat, unserved::unserved(channel, &reason))
+        }
+    }
+}
+
+/// Whether channels of this engine are served.
+pub fn serves(engine: Engine) -> bool {
+    matches!(engine, Engine::OpenAi | Engine::OpenRouter | Engine::Anthropic | Engine::Mock)
+}
+
+/// The deviations that are known of a host, changed by the channel's `quirks`.
+pub fn quirks(channel: &ChannelSettings) -> Quirks {
+    let host = channel.base_url.as_deref().and_then(|url| url.parse::<Uri>().ok());
+    let host = host.as_ref().and_then(Uri::host).unwrap_or_default();
+    let mut quirks = Quirks { stream_options: UNDERSTANDS_STREAM_OPTIONS.contains(&host) };
+    for (name, on) in &channel.quirks {
+        if &**name == "stream_options" {
+            quirks.stream_options = *on;
+        }
+    }
+    quirks
+}
+
+/// Hosts that understand `stream_options.include_usage`, by their documentation.
+const UNDERSTANDS_STREAM_OPTIONS: [&str; 6] = [
+    "api.openai.com",
+    "openrouter.ai",
+    "api.deepseek.com",
+    "api.groq.com",
+    "api.together.xyz",
+    "api.fireworks.ai",
+];
+
+/// `Bearer <key>`, not to be printed. None for a key that cannot stand in a header.
+fn bearer(secret: &Secret) -> Option<HeaderValue> {
+    sensitive(&[b"Bearer ", secret.expose().as_bytes()].concat())
+}
+
+/// A header value that is not to be printed.
+fn sensitive(value: &[u8]) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_bytes(value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// A URL with another path, its query kept: gateways put tokens and versions there.
+pub(crate) fn with_path(base: &Uri, path: &str) -> Option<Uri> {
+    let mut parts = base.clone().into_parts();
+    let target = match base.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    parts.path_and_query = Some(target.parse().ok()?);
+    Uri::from_parts(parts).ok()
+}

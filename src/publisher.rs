@@ -1,0 +1,161 @@
+//! Turns what changes (the configuration's text, discovered models) into what is served.
+//!
+//! The only writer of the [`Gate`]. A text that is broken changes nothing: the last good
+//! configuration serves on, a log line and a gauge say so. What is learnt at run time is in the
+//! [`Runtime`], keyed by name, and is pruned after each change.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::config::source::{Fetch, LastGood, Source, Text};
+use crate::config::{Discovered, Environment, Loaded, Origin, Problem, Settings, Snapshot, compile, load};
+use crate::discovery::{Discovery, Found};
+use crate::gate::Gate;
+use crate::lifecycle::{Phase, reached};
+use crate::state::{Live, Runtime};
+use crate::telemetry::metrics::Metrics;
+
+/// Everything that a configuration is compiled with.
+pub struct Publisher {
+    env: Arc<Environment>,
+    runtime: Arc<Runtime>,
+    metrics: Metrics,
+    settings: Arc<Settings>,
+    discovered: Discovered,
+    discovery: Discovery,
+    found: mpsc::Receiver<Found>,
+    gate: Arc<Gate>,
+    /// Where the last text from a URL that could be served is kept.
+    copy: Option<LastGood>,
+}
+
+impl Publisher {
+    /// Compiles and publishes a first configuration.
+    pub fn new(loaded: Loaded, env: Arc<Environment>, runtime: Arc<Runtime>, metrics: Metrics) -> Self {
+        let (sender, found) = mpsc::channel(64);
+        let mut discovery = Discovery::new(sender);
+        let settings = Arc::new(loaded.settings);
+        discovery.follow(&settings);
+        let discovered = Discovered::new();
+        let snapshot = Arc::new(compile(settings.clone(), &discovered, &runtime, &metrics));
+        let gate = Arc::new(Gate::new(snapshot));
+        Self { env, runtime, metrics, settings, discovered, discovery, found, gate, copy: None }
+    }
+
+    /// The gate that is written to.
+    pub fn gate(&self) -> Arc<Gate> {
+        self.gate.clone()
+    }
+
+    /// Keeps texts from `source` that could be served, if it is a URL.
+    pub fn keep_copies(&mut self, source: &Source, folder: &Path) {
+        if let Source::Url(url) = source {
+            self.copy = Some(LastGood::beside(&self.env.database, url, folder));
+        }
+    }
+
+    /// Keeps this text as one that could be served.
+    pub fn keep(&self, text: &str) {
+        if let Some(copy) = &self.copy
+            && let Err(error) = copy.store(text)
+        {
+            tracing::warn!(%error, "The configuration could not be kept for a start without its URL.");
+        }
+    }
+
+    /// Waits until every channel that is asked for its models has answered.
+    pub async fn first_round(&mut self) {
+        while self.discovered.len() < self.discovery.len() {
+            let Some(found) = self.found.recv().await else { return };
+            self.learn(found);
+        }
+    }
+
+    /// Follows `source` until the process ends.
+    pub async fn run(
+        mut self,
+        source: Source,
+        text: Text,
+        fetch: Arc<dyn Fetch>,
+        mut phase: watch::Receiver<Phase>,
+    ) {
+        let (sender, mut texts) = mpsc::channel(1);
+        let origin = text.origin.clone();
+        let mut stop = phase.clone();
+        let watching = tokio::spawn(async move {
+            let stop = async move { reached(&mut stop, Phase::Closing).await };
+            crate::config::watch::watch(source, &text.text, fetch, sender, stop).await;
+        });
+        loop {
+            tokio::select! {
+                Some(text) = texts.recv() => self.change(&text, &origin),
+                Some(found) = self.found.recv() => self.learn(found),
+                () = reached(&mut phase, Phase::Closing) => break,
+            }
+        }
+        let _ = watching.await;
+    }
+
+    /// A new text came.
+    fn change(&mut self, text: &str, origin: &Origin) {
+        match load(text, origin.clone(), &self.env) {
+            Ok(loaded) => {
+                tell(&loaded.warnings);
+                self.keep(text);
+                self.settings = Arc::new(loaded.settings);
+                for channel in self.discovery.follow(&self.settings) {
+                    self.discovered.remove(&channel);
+                }
+                self.publish();
+                let (callers, channels, models) = self.gate.current().size();
+                tracing::info!(callers, channels, models, "Configuration loaded.");
+                self.metrics.reloaded(Some(&fingerprint(text)));
+            }
+            Err(problems) => {
+                tell(&problems);
+                tracing::error!("Configuration cannot be used; the last good one serves on.");
+                self.metrics.reloaded(None);
+            }
+        }
+    }
+
+    fn learn(&mut self, found: Found) {
+        self.discovered.insert(found.channel, found.models);
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let snapshot =
+            Arc::new(compile(self.settings.clone(), &self.discovered, &self.runtime, &self.metrics));
+        self.gate.publish(snapshot.clone());
+        prune(&self.runtime, &snapshot);
+    }
+}
+
+/// Forgets what the configuration no longer has.
+fn prune(runtime: &Runtime, snapshot: &Snapshot) {
+    runtime.prune(&Live {
+        channel: &|name| snapshot.has_channel(name),
+        target: &|name, alias| snapshot.has_target(name, alias),
+        caller: &|fingerprint| snapshot.has_caller(fingerprint),
+        model: &|alias| snapshot.has_model(alias),
+    });
+}
+
+/// What stands for a configuration's text in a metric.
+pub fn fingerprint(text: &str) -> String {
+    crate::config::settings::Secret::from(text).fingerprint().as_str().to_owned()
+}
+
+/// Logs problems of a configuration, one line each.
+pub fn tell(problems: &[Problem]) {
+    for problem in problems {
+        if problem.is_error() {
+            tracing::error!(%problem, "Configuration problem.");
+        } else {
+            tracing::warn!(%problem, "Configuration problem.");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Sends the program's own events (`tracing`) to the log.
+//!
+//! Events are formed where they happen, which is rare, and written by the same thread as the
+//! request lines, so that a blocked terminal or pipe stops nobody and lines never interleave.
+
+use std::io::{self, Write};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::request_log::{Format, RequestLog};
+
+/// What is logged when nothing is said.
+const USUAL: &str = "info,sqlx=warn";
+
+/// What is logged with `DEBUG`: our own details, not every step of the libraries.
+const DEBUG: &str = "debug,hyper=info,hyper_util=info,h2=info,rustls=info,sqlx=info,tower=info";
+
+/// Starts logging. `wish` is `RUST_LOG`, which wins over `debug` (`DEBUG`); a wish that cannot be
+/// read is told and ignored. Fails when something else receives the events already.
+pub fn init(
+    wish: Option<&str>,
+    debug: bool,
+    log: &RequestLog,
+) -> Result<(), tracing_subscriber::util::TryInitError> {
+    let usual = if debug { DEBUG } else { USUAL };
+    let (filter, problem) = match wish.map(str::trim).filter(|wish| !wish.is_empty()).map(EnvFilter::try_new)
+    {
+        None => (EnvFilter::new(usual), None),
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(error)) => (EnvFilter::new(usual), Some(error)),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines(log.clone()));
+    match log.format() {
+        Format::Json => builder.json().flatten_event(true).finish().try_init()?,
+        Format::Text { colour } => builder.with_ansi(colour).with_target(false).finish().try_init()?,
+    }
+    if let Some(error) = problem {
+        tracing::warn!(%error, "RUST_LOG cannot be read and is ignored.");
+    }
+    Ok(())
+}
+
+/// Makes a writer for each event.
+struct Lines(RequestLog);
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line { text: Vec::new(), log: self.0.clone() }
+    }
+}
+
+/// Collects one event and hands it over when dropped.
+struct Line {
+    text: Vec<u8>,
+    log: RequestLog,
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if !self.text.is_empty() {
+            self.log.line(std::mem::take(&mut self.text));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::telemetry::request_log;
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn events_become_json_lines_of_the_log_with_their_fields_on_top() {
+        let page = Page::default();
+        let (log, thread) = request_log::start(Format::Json, page.clone()).unwrap();
+        let subscriber =
+            tracing_subscriber::fmt().json().flatten_event(true).with_writer(Lines(log)).finish();
+
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(channel = "main", "Channel benched.")
+        });
+        drop(thread);
+
+        let line: serde_json::Value = serde_json::from_slice(&page.0.lock().unwrap()).unwrap();
+        assert_eq!((&line["level"], &line["channel"]), (&"INFO".into(), &"main".into()));
+        assert_eq!(line["message"], "Channel benched.");
+    }
+}

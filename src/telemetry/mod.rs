@@ -1,0 +1,5 @@
+//! What the gateway tells about itself: metrics, one line per request, and its own log.
+
+pub mod logging;
+pub mod metrics;
+pub mod request_log;

@@ -1,0 +1,175 @@
+//! Sends one request over a pooled connection.
+//!
+//! Pools are kept per kind of link (proxy, HTTP/2) and found by it, so channels that share a link
+//! share connections, and a reload loses none. Each worker thread has its own: a connection stays
+//! on the thread whose requests it serves, and no lock is shared.
+
+use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use layers::body::UpstreamBody;
+use layers::failure::TransportKind;
+use layers::policy::Link;
+use layers::ports::Outgoing;
+use tower::Service;
+
+use super::body::{Parts, readable};
+use super::connector::{Answered, Connector};
+use super::spread::Spread;
+use crate::providers::mock;
+
+/// How long an idle connection is kept: shorter than common servers keep theirs.
+const IDLE: Duration = Duration::from_secs(20);
+/// Idle connections kept per upstream host.
+const MOST_IDLE: usize = 512;
+/// Kinds of links whose pools are kept; configurations have a handful.
+const MOST_LINKS: usize = 1024;
+
+/// A pool of connections of one kind.
+pub(super) type Pool = Client<Connector, Parts>;
+
+/// The innermost service: takes an outgoing request, gives the upstream's answer. Clones share
+/// their pools; every layer above clones it, so it is one pointer.
+#[derive(Clone)]
+pub struct Upstream(Arc<Pools>);
+
+struct Pools {
+    /// Direct HTTP/1.1, which nearly everything is.
+    direct: Pool,
+    others: Mutex<HashMap<Link, Kind>>,
+}
+
+/// How requests of a link are sent.
+#[derive(Clone)]
+enum Kind {
+    Http1(Arc<Pool>),
+    Http2(Arc<Spread>),
+    Mock,
+}
+
+impl Upstream {
+    /// A client without connections.
+    pub fn new() -> Self {
+        Self(Arc::new(Pools { direct: pool(None), others: Mutex::default() }))
+    }
+}
+
+impl Pools {
+    /// How requests of a link are sent; none for the usual one.
+    fn kind(&self, link: &Link) -> Option<Kind> {
+        if *link == Link::default() {
+            return None;
+        }
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if others.len() >= MOST_LINKS && !others.contains_key(link) {
+            // Only a configuration that was changed a thousand times gets here. Requests that are
+            // under way keep their pool; new ones open new connections.
+            others.clear();
+        }
+        let kind = others
+            .entry(link.clone())
+            .or_insert_with(|| {
+                let proxy = link.proxy.as_deref();
+                if link.mock {
+                    Kind::Mock
+                } else if link.http2 {
+                    Kind::Http2(Arc::new(Spread::new(proxy)))
+                } else {
+                    Kind::Http1(Arc::new(pool(proxy)))
+                }
+            })
+            .clone();
+        Some(kind)
+    }
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn pool(proxy: Option<&str>) -> Pool {
+    builder().build(Connector::new(proxy, false))
+}
+
+/// What all pools have in common.
+pub(super) fn builder() -> hyper_util::client::legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(MOST_IDLE);
+    builder
+}
+
+impl Service<Outgoing> for Upstream {
+    type Response = Response<UpstreamBody>;
+    type Error = TransportKind;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, TransportKind>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), TransportKind>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, outgoing: Outgoing) -> Self::Future {
+        let Outgoing { request, link } = outgoing;
+        let Some(kind) = self.0.kind(&link) else { return send(&self.0.direct, request) };
+        match kind {
+            Kind::Http1(pool) => send(&pool, request),
+            Kind::Http2(spread) => Box::pin(async move { spread.send(request.map(Parts::from)).await }),
+            Kind::Mock => Box::pin(std::future::ready(Ok(mock::answer(request)))),
+        }
+    }
+}
+
+fn send(pool: &Pool, request: Request<Vec<Bytes>>) -> <Upstream as Service<Outgoing>>::Future {
+    let answering = pool.request(request.map(Parts::from));
+    Box::pin(async move {
+        let response = answering.await.map_err(|error| transport_kind(&error))?;
+        note_answer(&response);
+        Ok(readable(response).await)
+    })
+}
+
+/// The connection has answered: from now on an error on it may be one of an idle connection.
+pub(super) fn note_answer<B>(response: &Response<B>) {
+    if let Some(answered) = response.extensions().get::<Answered>() {
+        answered.note();
+    }
+}
+
+/// What an error of the client means.
+pub(super) fn transport_kind(error: &Error) -> TransportKind {
+    if error.is_connect() {
+        return if timed_out(error) { TransportKind::ConnectTimeout } else { TransportKind::Connect };
+    }
+    let mut extensions = http::Extensions::new();
+    if let Some(connected) = error.connect_info() {
+        connected.get_extras(&mut extensions);
+    }
+    match extensions.get::<Answered>() {
+        Some(answered) if answered.is_noted() => TransportKind::Stale,
+        _ => TransportKind::Broken,
+    }
+}
+
+fn timed_out(error: &Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
