@@ -1,0 +1,351 @@
+//! Upstreams break in every way; the client gets a clear error in its own dialect and never a lie.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::*;
+
+/// The answer of a gateway whose only channel does this, and does well afterwards.
+async fn alone(script: Script, request: &serde_json::Value) -> (Answer, Gateway, Upstream) {
+    let well = Arc::new(AtomicBool::new(false));
+    let recovered = well.clone();
+    let script =
+        move |seen: &Seen| if recovered.load(Ordering::SeqCst) { saying("ok")(seen) } else { script.clone() };
+    let upstream = Upstream::start(script).await;
+    let config = config([channel("a", &upstream)])
+        .with("/preferences/model_timeout", json!(1))
+        .with("/preferences/cooldown_period", json!(0));
+    let gateway = Gateway::start(config).await;
+    let answer = gateway.chat(request).await;
+    well.store(true, Ordering::SeqCst);
+    (answer, gateway, upstream)
+}
+
+#[tokio::test]
+async fn an_upstream_that_refuses_connections_gives_503() {
+    let gateway = Gateway::start(config([channel_at("a", &refused_port().await)])).await;
+
+    for request in [hello(), hello_stream()] {
+        let answer = gateway.chat(&request).await.expect(503);
+
+        let error = answer.error();
+        assert_eq!(error["code"], "upstream_unreachable");
+        assert!(error["message"].as_str().unwrap().contains("Unable to connect to service"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_resets_gives_502() {
+    for request in [hello(), hello_stream()] {
+        let (answer, gateway, _upstream) = alone(Script::reset(), &request).await;
+
+        assert_eq!(answer.expect(502).error()["code"], "upstream_unreachable");
+        gateway.chat(&request).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_closes_without_an_answer_gives_502() {
+    let (answer, gateway, _upstream) = alone(Script::close(), &hello()).await;
+
+    answer.expect(502).error();
+    gateway.chat(&hello()).await.expect(200);
+}
+
+/// Promises: `time-error`.
+#[tokio::test]
+async fn an_upstream_that_hangs_gives_504_that_names_the_seconds() {
+    for request in [hello(), hello_stream()] {
+        let (answer, _gateway, upstream) = alone(Script::hang(), &request).await;
+
+        let error = answer.expect(504).error();
+        assert_eq!(error["code"], "upstream_timeout");
+        assert!(error["message"].as_str().unwrap().contains("Request timed out after 1 seconds"), "{error}");
+        upstream.wait_for_cancelled(1).await;
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_answers_html_with_200_gives_502() {
+    for request in [hello(), hello_stream()] {
+        let html = Script::body(200, "text/html", "<html><body>Just a moment…</body></html>");
+        let (answer, _gateway, _upstream) = alone(html, &request).await;
+
+        let error = answer.expect(502).error();
+        assert!(!error["message"].as_str().unwrap().contains("<html"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_object_inside_a_200_is_an_error() {
+    for request in [hello(), hello_stream()] {
+        let error = json!({ "error": { "message": "server melted", "type": "server_error", "code": 500 } });
+        let (answer, _gateway, _upstream) = alone(Script::json(&error), &request).await;
+
+        assert!(answer.status >= 500, "{} {}", answer.status, answer.text());
+        let told = answer.error();
+        assert!(told["message"].as_str().unwrap().contains("server melted"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_event_that_opens_a_stream_is_an_error() {
+    let error =
+        json!({ "error": { "message": "quota exceeded for today", "type": "rate_limit", "code": 429 } });
+    let (answer, _gateway, _upstream) =
+        alone(Script::events([role_event(), event(&error)]), &hello_stream()).await;
+
+    assert_eq!(answer.expect(429).error()["type"], "rate_limit_error");
+}
+
+#[tokio::test]
+async fn an_upstreams_own_error_event_is_told_once() {
+    let error = json!({ "error": { "message": "overloaded midway", "type": "server_error", "code": 503 } });
+    let script =
+        Script::events([role_event(), text_event("begun"), event(&error)]).paced(Duration::from_millis(50));
+    for script in [script.clone(), script.clone().then(DONE), script.then_close()] {
+        let (answer, gateway, _upstream) = alone(script, &hello_stream()).await;
+
+        assert_eq!(answer.streamed(), "begun");
+        let errors: Vec<_> =
+            answer.event_values().into_iter().filter(|event| event["error"].is_object()).collect();
+        assert_eq!(errors.len(), 1, "{}", answer.text());
+        assert!(errors[0]["error"]["message"].as_str().unwrap().contains("overloaded midway"), "{errors:?}");
+        gateway
+            .wait_for_line("the failure in the log", |line| line.contains("\"outcome\":\"upstream_"))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_recorded_stream_with_an_error_in_its_middle_is_told_as_an_error() {
+    let case = Recorded::case("groq/stream-midstream-error");
+    let body = String::from_utf8(case.body.clone()).unwrap();
+    let pieces = body.split_inclusive("\n\n").map(str::to_owned);
+    let (answer, _gateway, _upstream) =
+        alone(Script::events(pieces).paced(Duration::from_millis(30)), &case.request_for("m")).await;
+
+    let told = if answer.status == 200 { answer.text() } else { answer.error().to_string() };
+    assert!(told.contains("\"error\"") || answer.status >= 400, "{} {told}", answer.status);
+    assert!(!answer.is_done(), "{told}");
+}
+
+#[tokio::test]
+async fn an_error_object_with_nothing_in_it_is_not_an_error() {
+    let answer = said("fine").with("/error", json!({ "message": "", "type": "", "param": "", "code": null }));
+    let (answer, _gateway, _upstream) = alone(Script::json(&answer), &hello()).await;
+
+    assert_eq!(answer.expect(200).content(), "fine");
+}
+
+#[tokio::test]
+async fn an_upstream_that_sends_garbage_for_events_gives_502() {
+    for garbage in
+        ["\0\u{1}garbage without any frame", "data: {not json}\n\n", "data: 7\n\ndata: []\n\n", "\n\n\n\n"]
+    {
+        let (answer, gateway, _upstream) = alone(Script::events([garbage]), &hello_stream()).await;
+
+        assert_eq!(answer.status, 502, "{garbage:?}: {}", answer.text());
+        answer.error();
+        gateway.chat(&hello_stream()).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_sends_garbage_for_json_gives_502() {
+    for garbage in ["", "garbage", "{\"choices\":[", "[]", "7"] {
+        let script = Script::body(200, "application/json", garbage);
+        let (answer, gateway, _upstream) = alone(script, &hello()).await;
+
+        assert_eq!(answer.status, 502, "{garbage:?}: {}", answer.text());
+        answer.error();
+        gateway.chat(&hello()).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_stops_in_the_middle_of_an_event_ends_with_an_error_event_and_no_end_marker() {
+    let torn = text_event("never shown");
+    let script = Script::events([role_event(), text_event("shown"), torn[..torn.len() / 2].to_owned()]);
+    for script in [script.clone().then_close(), script.clone().then_reset(), script] {
+        let (answer, gateway, _upstream) = alone(script, &hello_stream()).await;
+
+        let answer = answer.expect(200);
+        assert_eq!(answer.streamed(), "shown");
+        assert!(answer.text().starts_with(&format!("{}{}", role_event(), text_event("shown"))));
+        assert!(!answer.is_done(), "{}", answer.text());
+        assert!(!answer.text().contains("never"), "a torn event is dropped: {}", answer.text());
+        let error = answer.error_event();
+        assert!(error["code"].as_str().unwrap().starts_with("upstream_"), "{error}");
+        gateway.chat(&hello_stream()).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_between_events_without_end_marker_is_not_given_one() {
+    let script = Script::events([role_event(), text_event("half")]).then_close();
+    let (answer, _gateway, _upstream) = alone(script, &hello_stream()).await;
+
+    assert_eq!(answer.streamed(), "half");
+    assert!(!answer.is_done());
+    answer.error_event();
+}
+
+#[tokio::test]
+async fn a_json_answer_that_stops_in_the_middle_is_not_passed_on() {
+    let whole = said("x").to_string();
+    let length = whole.len().to_string();
+    let script =
+        Script::body(200, "application/json", &whole[..whole.len() / 2]).header("content-length", &length);
+    let (answer, gateway, _upstream) = alone(script.then_close(), &hello()).await;
+
+    answer.expect(502).error();
+    gateway.chat(&hello()).await.expect(200);
+}
+
+#[tokio::test]
+async fn an_answer_of_one_byte_at_a_time_is_an_answer() {
+    for request in [hello(), hello_stream()] {
+        let upstream = Upstream::start(|seen| saying("slowly but surely")(seen).split(&[1])).await;
+        let gateway = Gateway::start(config([channel("a", &upstream)])).await;
+
+        let answer = gateway.chat(&request).await.expect(200);
+
+        let expected = if request["stream"] == true {
+            stream_of(&["slowly but surely"]).concat()
+        } else {
+            said("slowly but surely").to_string()
+        };
+        assert_eq!(answer.text(), expected);
+    }
+}
+
+#[tokio::test]
+async fn an_event_larger_than_the_window_of_the_tap_passes_whole() {
+    let large = "x".repeat(300 << 10);
+    for split in [1000, 64 << 10, 1 << 20] {
+        let events = stream_of(&["before", &large, "after"]);
+        let (answer, _gateway, _upstream) =
+            alone(Script::events(events.clone()).split(&[split]), &hello_stream()).await;
+
+        assert!(answer.expect(200).text() == events.concat(), "split {split}");
+    }
+}
+
+#[tokio::test]
+async fn an_opening_without_content_is_held_only_up_to_a_bound() {
+    let machinery = ": nothing yet\n\n".repeat(1000);
+    let chunks = vec![machinery.clone(); 220];
+    let upstream = Upstream::always(Script::events(chunks).then_hang()).await;
+    let gateway = Gateway::start(config([channel("a", &upstream)])).await;
+    let before = gateway.resident_mib();
+
+    let mut flow = gateway.client().open(&Ask::chat(&hello_stream())).await;
+    assert_eq!(flow.status, 200);
+    let mut received = 0;
+    while received < 3_000_000 {
+        received += flow.next().await.unwrap().len();
+    }
+
+    assert!(gateway.resident_mib() < before + 30, "{} MiB after {before}", gateway.resident_mib());
+}
+
+#[tokio::test]
+async fn an_answer_with_nothing_in_it_is_a_failure() {
+    for request in [hello(), hello_stream()] {
+        let upstream = Upstream::start(|seen| {
+            if seen.streams() { Script::events(stream_of(&[])) } else { Script::json(&said("")) }
+        })
+        .await;
+        let gateway = Gateway::start(config([channel("a", &upstream)])).await;
+
+        let error = gateway.chat(&request).await.expect(502).error();
+
+        assert!(error["message"].as_str().unwrap().contains("empty response"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_tool_calls_or_a_refusal_only_is_not_empty() {
+    for message in [
+        json!({ "role": "assistant", "content": null, "tool_calls": [
+            { "id": "c", "type": "function", "function": { "name": "f", "arguments": "{}" } } ] }),
+        json!({ "role": "assistant", "content": null, "refusal": "no" }),
+        json!({ "role": "assistant", "content": null, "reasoning_content": "hm" }),
+        json!({ "role": "assistant", "content": null, "audio": { "id": "a", "data": "AAAA", "transcript": "" } }),
+    ] {
+        let whole = said("").with("/choices/0/message", message.clone());
+        let (answer, _gateway, _upstream) = alone(Script::json(&whole), &hello()).await;
+        assert_eq!(answer.status, 200, "{message}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_a_limit_cut_before_its_first_word_is_an_answer() {
+    for name in ["openai/cut-short", "openai/stream-cut-short"] {
+        let case = Recorded::case(name);
+        let (answer, _gateway, _upstream) = alone(case.script(), &case.request_for("m")).await;
+
+        assert_eq!(answer.expect(200).text(), String::from_utf8_lossy(&case.body), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_a_stop_sequence_cut_before_its_first_word_is_an_answer() {
+    for name in ["anthropic/stop-sequence", "anthropic/stream-stop-sequence-2"] {
+        let case = Recorded::case(name);
+        let upstream = Upstream::always(case.script()).await;
+        let gateway = Gateway::start(config([anthropic_channel("a", &upstream)])).await;
+
+        let answer =
+            gateway.chat(&hello().with("/stream", json!(case.stream)).with("/stop", json!(["x"]))).await;
+
+        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+        assert!(answer.text().contains("\"finish_reason\":\"stop\""), "{name}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_talks_too_long_before_its_headers_is_left() {
+    let script = Script::json(&said("late")).after(Duration::from_secs(10));
+    let began = Instant::now();
+    let (answer, _gateway, _upstream) = alone(script, &hello()).await;
+
+    answer.expect(504);
+    assert!(began.elapsed() < Duration::from_secs(6));
+}
+
+#[tokio::test]
+async fn headers_of_absurd_size_from_upstream_are_a_failure_not_a_crash() {
+    let script = Script::json(&said("x")).header("x-large", &"x".repeat(1 << 20));
+    let (answer, gateway, _upstream) = alone(script, &hello()).await;
+
+    assert!(matches!(answer.status, 200 | 502), "{} {}", answer.status, answer.text());
+    gateway.chat(&hello()).await.expect(200);
+}
+
+#[tokio::test]
+async fn an_upstreams_own_key_error_names_neither_the_key_nor_a_401() {
+    let echo = json!({ "error": { "message": "Incorrect API key provided: key-of-a.", "type": "invalid_request_error",
+        "param": null, "code": "invalid_api_key" } });
+    let (answer, _gateway, _upstream) = alone(Script::status(401, &echo), &hello()).await;
+
+    assert_eq!(answer.clone().expect(502).error()["code"], "upstream_rejected");
+    assert!(!answer.everything().contains("key-of-a"), "{}", answer.everything());
+}
+
+/// Promises: `time-switch`, `time-error`.
+#[tokio::test]
+async fn a_stream_that_stalls_after_its_beginning_ends_with_an_error_event() {
+    let script = Script::events([role_event(), text_event("so far")]).then_hang();
+    let (answer, _gateway, upstream) = alone(script, &hello_stream()).await;
+
+    assert_eq!(answer.streamed(), "so far");
+    assert!(!answer.is_done());
+    let error = answer.error_event();
+    assert!(error["message"].as_str().unwrap().contains("timed out after 1 seconds"), "{error}");
+    upstream.wait_for_cancelled(1).await;
+}

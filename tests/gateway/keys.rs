@@ -1,0 +1,136 @@
+//! Several provider keys in one channel: taken in turn, left alone when they fail.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::*;
+
+fn three_keys(upstream: &Upstream) -> Value {
+    channel("a", upstream).with("/api", json!(["k1", "k2", "k3"]))
+}
+
+/// Promises: `cfg-api-list`, `keys-rotation`.
+#[tokio::test]
+async fn keys_are_used_in_turn_without_any_setting() {
+    let upstream = healthy("ok").await;
+    let gateway = Gateway::start(config([three_keys(&upstream)])).await;
+
+    for _ in 0..6 {
+        gateway.chat(&hello()).await.expect(200);
+    }
+
+    assert_eq!(upstream.keys(), ["k1", "k2", "k3", "k1", "k2", "k3"]);
+}
+
+/// Promises: `cfg-api-string`.
+#[tokio::test]
+async fn a_single_key_may_be_a_string_a_number_or_a_list() {
+    for (written, sent) in [(json!("k"), "k"), (json!(12345), "12345"), (json!(["k"]), "k")] {
+        let upstream = healthy("ok").await;
+        let gateway = Gateway::start(config([channel("a", &upstream).with("/api", written)])).await;
+
+        gateway.chat(&hello()).await.expect(200);
+
+        assert_eq!(upstream.only().header("authorization").unwrap(), format!("Bearer {sent}"));
+    }
+}
+
+#[tokio::test]
+async fn a_rejected_key_is_followed_by_the_next_key_and_then_by_the_next_channel() {
+    for status in [401, 402, 403, 429] {
+        let a = Upstream::always(Script::error(status, "no")).await;
+        let b = healthy("b").await;
+        let gateway = Gateway::start(config([three_keys(&a), channel("b", &b)])).await;
+
+        let answer = gateway.chat(&hello()).await.expect(200);
+
+        assert_eq!((answer.channel(), answer.header("x-uni-api-attempts")), ("b", Some("4")), "{status}");
+        assert_eq!(a.keys(), ["k1", "k2", "k3"], "{status}");
+        gateway.chat(&hello()).await.expect(200);
+        assert_eq!(a.count(), 3, "{status}: with all keys used up the channel is left alone");
+    }
+}
+
+#[tokio::test]
+async fn only_the_key_that_was_rejected_is_left_alone() {
+    let upstream = Upstream::start(|seen| match seen.key().as_str() {
+        "k2" => Script::error(429, "slow down").header("retry-after", "30"),
+        _ => Script::json(&said("ok")),
+    })
+    .await;
+    let gateway = Gateway::start(config([three_keys(&upstream)])).await;
+
+    for _ in 0..5 {
+        gateway.chat(&hello()).await.expect(200);
+    }
+
+    assert_eq!(upstream.keys(), ["k1", "k2", "k3", "k1", "k3", "k1"]);
+}
+
+#[tokio::test]
+async fn a_key_comes_back_when_the_upstream_said_it_would() {
+    let upstream = Upstream::start(|seen| match (seen.key().as_str(), seen.ordinal) {
+        ("k1", 0) => Script::error(429, "slow down").header("retry-after-ms", "600"),
+        _ => Script::json(&said("ok")),
+    })
+    .await;
+    let gateway = Gateway::start(config([channel("a", &upstream).with("/api", json!(["k1", "k2"]))])).await;
+
+    gateway.chat(&hello()).await.expect(200);
+    gateway.chat(&hello()).await.expect(200);
+    assert_eq!(upstream.keys(), ["k1", "k2", "k2"]);
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    gateway.chat(&hello()).await.expect(200);
+
+    assert_eq!(upstream.keys().last().unwrap(), "k1");
+}
+
+#[tokio::test]
+async fn a_server_error_is_not_the_keys_fault() {
+    let a = Upstream::in_turn(vec![Script::error(500, "x"), Script::json(&said("a"))]).await;
+    let b = healthy("b").await;
+    let config = config([three_keys(&a), channel("b", &b)]).with("/preferences/cooldown_period", json!(0));
+    let gateway = Gateway::start(config).await;
+
+    assert_eq!(gateway.chat(&hello()).await.expect(200).channel(), "b");
+    for _ in 0..3 {
+        assert_eq!(gateway.chat(&hello()).await.expect(200).channel(), "a");
+    }
+
+    assert_eq!(a.keys(), ["k1", "k2", "k3", "k1"]);
+}
+
+#[tokio::test]
+async fn every_channel_gets_its_turn_however_many_keys_the_first_one_has() {
+    let a = Upstream::always(Script::error(401, "no")).await;
+    let b = healthy("b").await;
+    let keys: Vec<String> = (0..100).map(|n| format!("key-{n}")).collect();
+    let gateway =
+        Gateway::start(config([channel("a", &a).with("/api", json!(keys)), channel("b", &b)])).await;
+
+    let answer = gateway.chat(&hello()).await.expect(200);
+
+    assert_eq!(answer.channel(), "b");
+    assert!(a.count() <= 11, "{} attempts", a.count());
+    let mut distinct = a.keys();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!(distinct.len(), a.count(), "a key was asked twice");
+}
+
+#[tokio::test]
+async fn when_every_key_is_at_its_limit_the_client_gets_429_with_retry_after() {
+    let upstream = healthy("ok").await;
+    let limited = three_keys(&upstream).with("/preferences/api_key_rate_limit", json!("1/min"));
+    let gateway = Gateway::start(config([limited])).await;
+
+    for _ in 0..3 {
+        gateway.chat(&hello()).await.expect(200);
+    }
+    let answer = gateway.chat(&hello()).await.expect(429);
+
+    assert_eq!(upstream.count(), 3);
+    let after: u64 = answer.header("retry-after").expect("a Retry-After").parse().unwrap();
+    assert!((1..=60).contains(&after), "{after}");
+}

@@ -1,0 +1,32 @@
+//! The built binary, as its users meet it: a process with an `api.yaml`, real sockets on both sides,
+//! upstreams that answer what real ones were recorded to answer or break in all the ways that
+//! real ones break.
+//!
+//! One module per concern, one test per sentence. Every test starts its own gateway, so all of
+//! them run at once. `docs/parity.md` refers to tests as `module::test`.
+
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
+
+mod harness;
+
+mod bad_input;
+mod bad_upstream;
+mod bad_yaml;
+mod byte_identity;
+mod converted;
+mod demo;
+mod failover;
+mod forwarding;
+mod keepalive;
+mod keys;
+mod leaks;
+mod ledger;
+mod overrides;
+mod reload;
+mod routing;
+mod sdk;
+mod shutdown;
+mod sources;
+mod surface;
+mod timeouts;
+mod triggers;
