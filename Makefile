@@ -1,0 +1,64 @@
+# `make` lists what there is to do. Each target installs, or names in one line, what it lacks.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+.SHELLFLAGS := -ec
+
+# rustup puts cargo here, and not every shell looks there.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+BUILD_NEEDS := cc:gcc cc:libc6-dev cmake:cmake
+TEST_NEEDS  := python3:python3 py/ensurepip:python3-venv node:nodejs npm:npm /usr/lib/postgresql/*/bin/postgres:postgresql
+BENCH_NEEDS := python3:python3 nginx:nginx-light taskset:util-linux
+SCRIPTS     := $(wildcard .ci/run .ci/need tests/sdk/install.sh)
+
+.PHONY: help deps deps-build deps-test deps-bench run test check bench bench-micro clean
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+deps: deps-build deps-test deps-bench ## Install what build, tests and benchmarks need (Debian, Ubuntu)
+
+deps-build:
+	@.ci/need $(BUILD_NEEDS)
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust, https://rustup.rs" >&2; exit 1; }
+
+deps-test: deps-build
+	@.ci/need $(TEST_NEEDS)
+	@test ! -x tests/sdk/install.sh || tests/sdk/install.sh
+
+deps-bench: deps-build
+	@.ci/need $(BENCH_NEEDS)
+
+run: deps-build ## Serve ./api.yaml, or a demo when there is none
+	@echo "Building; the first time takes some minutes."
+	@cargo build --bin uni-api
+	@if [ -s api.yaml ] || [ -n "$$CONFIG_URL$$API_YAML_CONTENT" ]; then exec cargo run --quiet; \
+	else exec cargo run --quiet -- demo; fi
+
+test: deps-test ## Run every test: Rust, documentation examples, SDKs, PostgreSQL
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		cargo test --workspace --doc && cargo nextest run --workspace --no-fail-fast; \
+	else cargo test --workspace --no-fail-fast; fi
+
+check: deps-build ## Format, lints, documentation, licences, example configuration, scripts
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --offline check bans licenses sources; \
+	else echo "NOT CHECKED: licences and banned crates (cargo install cargo-deny)" >&2; fi
+	cargo run --quiet -- check --strict --config api.yaml.example
+	@for script in $(SCRIPTS); do sh -n $$script; done
+	@! command -v python3 >/dev/null || for script in benches/run/*.py tests/sdk/python/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' $$script; done
+
+bench: deps-bench ## Compare the whole process with a bare hyper proxy and nginx (ROUNDS=3)
+	cargo build --release --bin uni-api
+	cargo build --release --manifest-path benches/run/Cargo.toml
+	@python3 benches/run/run.py --rounds $(or $(ROUNDS),3)
+
+bench-micro: deps-build ## Time the hot parts alone
+	cargo bench --workspace
+
+clean: ## Remove what was built and installed here
+	cargo clean
+	rm -rf benches/run/target tests/sdk/python/.venv tests/sdk/node/node_modules
