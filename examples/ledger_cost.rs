@@ -15,9 +15,7 @@ use dialect::ir::Usage;
 use http::HeaderMap;
 use layers::failure::Failure;
 use layers::ledger::{AttemptRecord, Entry};
-use layers::policy::{
-    Caller, Channel, ChannelName, Fingerprint, Link, Quirks, Retries, Role, Target, Timeouts,
-};
+use layers::policy::{Caller, Channel, ChannelName, Fingerprint, Link, Retries, Role, Target, Timeouts};
 use layers::ports::{
     Destination, Health, InputTokens, KeyOutcome, Keys, KeysExhausted, Lease, Provider, Records, Verdict,
 };
@@ -77,7 +75,6 @@ impl Sample {
             headers: HeaderMap::new(),
             tools: true,
             image: true,
-            quirks: Quirks::default(),
             passthrough_headers: Vec::new(),
             asks_usage: Arc::default(),
         });

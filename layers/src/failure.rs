@@ -11,7 +11,6 @@ use bytes::Bytes;
 use dialect::Dialect;
 use dialect::ir::{Error as WireError, ErrorKind};
 use http::StatusCode;
-use tracing::Level;
 
 use crate::policy::ChannelName;
 
@@ -401,25 +400,6 @@ impl Failure {
             Self::Unsupported { .. } => "unsupported",
             Self::KeysExhausted { .. } => "keys_exhausted",
             Self::Internal => "internal",
-        }
-    }
-
-    /// How loudly it is logged.
-    pub fn level(&self) -> Level {
-        match self {
-            Self::Internal => Level::ERROR,
-            Self::Upstream(_)
-            | Self::Transport { .. }
-            | Self::Timeout { .. }
-            | Self::Empty { .. }
-            | Self::Triggered { .. }
-            | Self::Garbled { .. }
-            | Self::Truncated { .. }
-            | Self::KeysExhausted { .. }
-            | Self::NoChannel
-            | Self::Overloaded
-            | Self::ModerationUnavailable(_) => Level::WARN,
-            _ => Level::INFO,
         }
     }
 

@@ -158,8 +158,6 @@ pub struct Channel {
     pub tools: bool,
     /// Whether it takes images; otherwise they are removed.
     pub image: bool,
-    /// What this upstream needs that its dialect does not.
-    pub quirks: Quirks,
     /// Whether streams may be asked for usage that the client did not ask for: true where the
     /// quirks say so, until the upstream refuses it once.
     pub asks_usage: Arc<AtomicBool>,

@@ -20,7 +20,7 @@ use crate::failure::{Exceeded, Failure};
 use crate::ledger::Entry;
 use crate::plan::{Group, Plan, Step};
 use crate::policy::{Caller, Fingerprint, Link, Quota, Target, Triggers};
-use crate::stage::{Call, Exchange, Operation, TriedKeys};
+use crate::stage::{Call, Exchange, TriedKeys};
 
 /// A future that is boxed because its port is an object.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -61,7 +61,7 @@ pub struct Admission {
 /// One configuration, as a request sees it.
 pub trait Catalog: Send + Sync {
     /// Who may serve this model to this caller: used by `resolve`.
-    fn route(&self, caller: &Caller, model: &str, operation: Operation) -> Result<Arc<dyn Route>, Failure>;
+    fn route(&self, caller: &Caller, model: &str) -> Result<Arc<dyn Route>, Failure>;
     /// The request windows of this caller for this model: used by `rate_limit`.
     fn limits(&self, caller: &Caller, model: &str) -> Limits;
     /// `error_triggers`: used by `error_trigger`.

@@ -50,7 +50,7 @@ where
     }
 
     fn call(&mut self, exchange: Exchange) -> Self::Future {
-        match exchange.catalog.route(&exchange.caller, &exchange.peek.model, exchange.operation) {
+        match exchange.catalog.route(&exchange.caller, &exchange.peek.model) {
             Ok(route) => {
                 let plan = Plan::new(route, exchange.caller.retries);
                 Shortcut::inner(self.inner.call(Routed { exchange: Arc::new(exchange), plan }))

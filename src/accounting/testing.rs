@@ -8,9 +8,7 @@ use dialect::Dialect;
 use dialect::ir::Usage;
 use http::{HeaderMap, StatusCode};
 use layers::ledger::{AttemptRecord, Entry};
-use layers::policy::{
-    Caller, Channel, ChannelName, Fingerprint, Link, Quirks, Retries, Role, Target, Timeouts,
-};
+use layers::policy::{Caller, Channel, ChannelName, Fingerprint, Link, Retries, Role, Target, Timeouts};
 use layers::ports::{
     Destination, Health, InputTokens, KeyOutcome, Keys, KeysExhausted, Lease, Meters, Provider, Verdict,
 };
@@ -77,7 +75,6 @@ pub(crate) fn target(channel: &str, model: &str) -> Arc<Target> {
             headers: HeaderMap::new(),
             tools: true,
             image: true,
-            quirks: Quirks::default(),
             passthrough_headers: Vec::new(),
             asks_usage: Arc::default(),
         }),

@@ -164,7 +164,6 @@ impl<'a> Channels<'a> {
             passthrough_headers: settings.passthrough_headers.clone(),
             tools: settings.tools,
             image: settings.image,
-            quirks: providers::quirks(settings),
             asks_usage: self.asks_usage.clone(),
         }
     }

@@ -14,7 +14,6 @@ use http::HeaderName;
 use layers::Failure;
 use layers::policy::{Caller, ChannelName, Fingerprint, Quota, Triggers};
 use layers::ports::{Catalog, Limits, Route};
-use layers::stage::Operation;
 
 use super::settings::{CallerLimit, Globals, RuleMatch, Secret, Settings};
 use crate::accounting::Price;
@@ -166,8 +165,7 @@ impl Entry {
 }
 
 impl Catalog for Snapshot {
-    fn route(&self, caller: &Caller, model: &str, operation: Operation) -> Result<Arc<dyn Route>, Failure> {
-        let _ = operation;
+    fn route(&self, caller: &Caller, model: &str) -> Result<Arc<dyn Route>, Failure> {
         match self.routes.route(caller, model, &self.cursors) {
             Some(route) => Ok(route),
             None if self.pending => Err(Failure::ModelsPending { model: model.to_owned() }),

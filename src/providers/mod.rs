@@ -40,11 +40,6 @@ pub fn pair(channel: &ChannelSettings, engine: Engine) -> (Dialect, Arc<dyn Prov
     }
 }
 
-/// Whether channels of this engine are served.
-pub fn serves(engine: Engine) -> bool {
-    matches!(engine, Engine::OpenAi | Engine::OpenRouter | Engine::Anthropic | Engine::Mock)
-}
-
 /// The deviations that are known of a host, changed by the channel's `quirks`.
 pub fn quirks(channel: &ChannelSettings) -> Quirks {
     let host = channel.base_url.as_deref().and_then(|url| url.parse::<Uri>().ok());

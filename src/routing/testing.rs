@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use layers::policy::{
-    Caller, Channel, ChannelName, Fingerprint, Link, Quirks, Retries, Role, Target, Timeouts,
-};
+use layers::policy::{Caller, Channel, ChannelName, Fingerprint, Link, Retries, Role, Target, Timeouts};
 use layers::ports::{Destination, Health, Keys, Meters, Provider, Verdict};
 use layers::stage::Call;
 
@@ -34,7 +32,6 @@ pub(crate) fn channel_with(name: &str, keys: Arc<dyn Keys>) -> Arc<Channel> {
         headers: http::HeaderMap::new(),
         tools: true,
         image: true,
-        quirks: Quirks::default(),
         asks_usage: Default::default(),
         passthrough_headers: Default::default(),
     })
