@@ -42,6 +42,54 @@ pub(crate) fn string_length(value: &[u8]) -> Option<usize> {
     }
 }
 
+/// Reads an object that holds nothing but counts, and objects of counts one level deeper.
+///
+/// `take` is told the key of the inner object (empty at the top), the key of the count, and the
+/// count. `None` when something else is in it, or when `take` does not know a count: a parser has
+/// to look then. What follows the object is not looked at.
+pub(crate) fn counts(json: &[u8], mut take: impl FnMut(&[u8], &[u8], u64) -> Option<()>) -> Option<()> {
+    let mut rest = json.strip_prefix(b"{")?;
+    let mut within: Option<&[u8]> = None;
+    loop {
+        let key = rest.trim_ascii_start().strip_prefix(b"\"")?;
+        let end = memchr(b'"', key)?;
+        let (key, after) = key.split_at(end);
+        let value = after[1..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+        match *value.first()? {
+            b'{' if within.is_none() => {
+                within = Some(key);
+                rest = value[1..].trim_ascii_start();
+                if !rest.starts_with(b"}") {
+                    continue;
+                }
+            }
+            b'0'..=b'9' => {
+                let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                // Nineteen digits always fit.
+                if digits > 19 {
+                    return None;
+                }
+                let count =
+                    value[..digits].iter().fold(0, |count, digit| count * 10 + u64::from(digit - b'0'));
+                take(within.unwrap_or_default(), key, count)?;
+                rest = value[digits..].trim_ascii_start();
+            }
+            _ => return None,
+        }
+        if within.is_some()
+            && let Some(outer) = rest.strip_prefix(b"}")
+        {
+            within = None;
+            rest = outer.trim_ascii_start();
+        }
+        match rest.split_first()? {
+            (b',', more) => rest = more,
+            (b'}', _) if within.is_none() => return Some(()),
+            _ => return None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +105,51 @@ mod tests {
             ("null", None),
         ] {
             assert_eq!(string_length(value.as_bytes()), length, "{value}");
+        }
+    }
+
+    #[test]
+    fn counts_are_read_two_levels_deep_and_nothing_else_is() {
+        let read = |json: &str| {
+            let mut seen = Vec::new();
+            counts(json.as_bytes(), |outer, key, count| {
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                seen.push((text(outer), text(key), count));
+                (key != b"unknown").then_some(())
+            })
+            .map(|()| seen)
+        };
+        let entry = |outer: &str, key: &str, count| (outer.to_owned(), key.to_owned(), count);
+
+        assert_eq!(
+            read(r#"{"a": 12 , "d" : {"b":0,"c":34}, "e":{},"f":1} and more"#),
+            Some(vec![entry("", "a", 12), entry("d", "b", 0), entry("d", "c", 34), entry("", "f", 1)])
+        );
+        for other in [
+            "",
+            "{",
+            "{}",
+            "[]",
+            "null",
+            r#"{"a""#,
+            r#"{"a":"#,
+            r#"{"a":1"#,
+            r#"{"a":1,"#,
+            r#"{"a":1,}"#,
+            r#"{"a":-1}"#,
+            r#"{"a":1.5}"#,
+            r#"{"a":1e3}"#,
+            r#"{"a":null}"#,
+            r#"{"a":"1"}"#,
+            r#"{"a":[1]}"#,
+            r#"{"a":{"b":{"c":1}}}"#,
+            r#"{"a":{"b":1}"#,
+            r#"{"a":123456789012345678901}"#,
+            r#"{"unknown":1}"#,
+            r#"{"a" 1}"#,
+            r#"{a:1}"#,
+        ] {
+            assert_eq!(read(other), None, "{other}");
         }
     }
 

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::error_body;
 use crate::ir::{Error, Usage};
+use crate::json_scan::counts;
 use crate::lenient::{Count, List, Obj, Str, TextOr};
 
 #[derive(Debug, Default, Deserialize)]
@@ -290,64 +291,44 @@ struct OutputDetails {
     rejected_prediction_tokens: Count,
 }
 
-/// The usage object as OpenAI documents it, with nothing else in it: the usual one.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DocumentedUsage {
-    prompt_tokens: u64,
-    completion_tokens: u64,
-    total_tokens: u64,
-    #[serde(default)]
-    prompt_tokens_details: DocumentedInput,
-    #[serde(default)]
-    completion_tokens_details: DocumentedOutput,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct DocumentedInput {
-    cached_tokens: u64,
-    audio_tokens: u64,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct DocumentedOutput {
-    reasoning_tokens: u64,
-    audio_tokens: u64,
-    accepted_prediction_tokens: u64,
-    rejected_prediction_tokens: u64,
-}
-
 impl WireUsage {
-    /// The usage at the beginning of `json`, which more may follow. The documented form is tried
-    /// first: reading it takes a third of what tolerance takes.
+    /// The usage at the beginning of `json`, which more may follow. The form that OpenAI documents
+    /// is tried first: reading it takes a fraction of what tolerance takes.
     pub(crate) fn at(json: &[u8]) -> Option<Usage> {
-        fn first<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
-            serde_json::Deserializer::from_slice(json).into_iter().next()?.ok()
+        if let Some(documented) = Self::documented(json) {
+            return Some(documented.normal());
         }
-        let Some(documented) = first::<DocumentedUsage>(json) else {
-            return Some(first::<Self>(json)?.normal());
-        };
-        let (input, output) = (documented.prompt_tokens_details, documented.completion_tokens_details);
-        let wire = Self {
-            prompt_tokens: Count(documented.prompt_tokens),
-            completion_tokens: Count(documented.completion_tokens),
-            total_tokens: Count(documented.total_tokens),
-            prompt_tokens_details: Obj(Some(InputDetails {
-                cached_tokens: Count(input.cached_tokens),
-                audio_tokens: Count(input.audio_tokens),
-                ..InputDetails::default()
-            })),
-            completion_tokens_details: Obj(Some(OutputDetails {
-                reasoning_tokens: Count(output.reasoning_tokens),
-                audio_tokens: Count(output.audio_tokens),
-                accepted_prediction_tokens: Count(output.accepted_prediction_tokens),
-                rejected_prediction_tokens: Count(output.rejected_prediction_tokens),
-            })),
-            ..Self::default()
-        };
-        Some(wire.normal())
+        let usage: Self = serde_json::Deserializer::from_slice(json).into_iter().next()?.ok()?;
+        Some(usage.normal())
+    }
+
+    /// The usage in the documented form, with nothing else in it.
+    fn documented(json: &[u8]) -> Option<Self> {
+        let mut usage = Self::default();
+        let (mut input, mut output) = (InputDetails::default(), OutputDetails::default());
+        counts(json, |details, key, count| {
+            let place = match (details, key) {
+                (b"", b"prompt_tokens") => &mut usage.prompt_tokens,
+                (b"", b"completion_tokens") => &mut usage.completion_tokens,
+                (b"", b"total_tokens") => &mut usage.total_tokens,
+                (b"prompt_tokens_details", b"cached_tokens") => &mut input.cached_tokens,
+                (b"prompt_tokens_details", b"audio_tokens") => &mut input.audio_tokens,
+                (b"completion_tokens_details", b"reasoning_tokens") => &mut output.reasoning_tokens,
+                (b"completion_tokens_details", b"audio_tokens") => &mut output.audio_tokens,
+                (b"completion_tokens_details", b"accepted_prediction_tokens") => {
+                    &mut output.accepted_prediction_tokens
+                }
+                (b"completion_tokens_details", b"rejected_prediction_tokens") => {
+                    &mut output.rejected_prediction_tokens
+                }
+                _ => return None,
+            };
+            *place = Count(count);
+            Some(())
+        })?;
+        usage.prompt_tokens_details = Obj(Some(input));
+        usage.completion_tokens_details = Obj(Some(output));
+        Some(usage)
     }
 
     /// The counts in normal form.
