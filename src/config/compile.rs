@@ -17,7 +17,7 @@ use super::settings::{
     Algorithm, CallerSettings, ChannelSettings, Engine, KeyAlgorithm, ModelSettings, Rule, RuleMatch,
     Settings,
 };
-use super::snapshot::{Entry, Snapshot};
+use super::snapshot::{Entry, KeyTable, Snapshot};
 use crate::providers;
 use crate::routing::{self, Access, Offers, Routes};
 use crate::state::Runtime;
@@ -62,8 +62,7 @@ pub fn compile(
             algorithm: algorithm(settings.algorithm),
         })
         .collect();
-    let by_digest =
-        settings.callers.iter().enumerate().map(|(ordinal, caller)| (caller.key.digest(), ordinal)).collect();
+    let by_key = KeyTable::new(settings.callers.iter().map(|caller| &caller.key));
     let fingerprints = callers.iter().map(|caller| caller.fingerprint.clone()).collect();
     let channels = settings
         .channels
@@ -86,7 +85,7 @@ pub fn compile(
     Snapshot {
         callers: entries,
         forwarded,
-        by_digest,
+        by_key,
         fingerprints,
         channels,
         routes: Routes::new(Offers::new(targets), access),

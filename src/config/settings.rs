@@ -466,14 +466,16 @@ impl Secret {
         self.0.clone()
     }
 
-    /// What a presented key is compared by: its salted SHA-256.
-    pub fn digest(&self) -> [u8; 32] {
-        Sha256::new().chain_update(b"uni-api key").chain_update(self.0.as_bytes()).finalize().into()
+    /// Whether it is this text, found out in a time that only the lengths decide.
+    pub fn is(&self, text: &str) -> bool {
+        let differences =
+            self.0.bytes().zip(text.bytes()).fold(0, |all, (ours, theirs)| all | (ours ^ theirs));
+        self.0.len() == text.len() && std::hint::black_box(differences) == 0
     }
 
-    /// What stands for it in logs and state: the first 16 hex digits of that.
+    /// What stands for it in logs and state: the first 16 hex digits of its salted SHA-256.
     pub fn fingerprint(&self) -> Fingerprint {
-        let digest = self.digest();
+        let digest = Sha256::new().chain_update(b"uni-api key").chain_update(self.0.as_bytes()).finalize();
         let mut digits = String::with_capacity(16);
         for byte in &digest[..8] {
             digits.push(char::from_digit(u32::from(byte >> 4), 16).expect("a nibble is a hex digit"));
