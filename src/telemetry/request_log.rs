@@ -15,10 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
-use serde::Serialize;
 
 use crate::accounting::Closed;
 
@@ -98,6 +97,7 @@ fn start_with(
         output,
         format,
         buffer: Vec::with_capacity(CHUNK),
+        json: JsonLines::default(),
         dropped: log.dropped.clone(),
         told: 0,
         quiet_until: None,
@@ -176,6 +176,7 @@ struct Printer<W> {
     output: W,
     format: Format,
     buffer: Vec<u8>,
+    json: JsonLines,
     dropped: Arc<AtomicU64>,
     told: u64,
     quiet_until: Option<Instant>,
@@ -211,7 +212,7 @@ impl<W: Write> Printer<W> {
                     let _ = writeln!(self.buffer, "{line}");
                 }
                 Format::Json => {
-                    json_line(&mut self.buffer, &closed);
+                    self.json.write(&mut self.buffer, &closed);
                 }
             },
             Message::Line(line) => self.buffer.extend_from_slice(&line),
@@ -348,75 +349,103 @@ fn dollars(picodollars: i128) -> f64 {
 
 // === JSON ===
 
-/// Writes a line. The names of its fields are part of the program's interface: they never change.
-///
-/// Written by hand, because names need no escaping and are most of a line: it is the largest single
-/// cost beside the request itself.
-fn json_line(line: &mut Vec<u8>, closed: &Closed) {
-    let entry = &closed.entry;
-    let usage = entry.usage.as_ref();
-    let time = Timestamp::try_from(entry.arrived + entry.elapsed).unwrap_or_default();
-    let _ = write!(line, "{{\"timestamp\":\"{}\"", time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"));
-    name(line, ",\"level\":\"INFO\",\"message\":\"request\",\"request_id\":");
-    value(line, entry.id.as_str());
-    for (field, word) in
-        [(",\"operation\":\"", entry.operation.label()), ("\",\"outcome\":\"", entry.outcome())]
-    {
-        name(line, field);
-        name(line, word);
+/// Writes lines as JSON. By hand, because names need no escaping and numbers no formatting traits:
+/// this is the largest single cost beside the request itself.
+#[derive(Default)]
+struct JsonLines {
+    /// The last second that was written out, and its text.
+    second: Option<(i64, String)>,
+}
+
+impl JsonLines {
+    /// Writes a line. The names of its fields are part of the program's interface: they never change.
+    fn write(&mut self, line: &mut Vec<u8>, closed: &Closed) {
+        let entry = &closed.entry;
+        let usage = entry.usage.as_ref();
+        name(line, "{\"timestamp\":\"");
+        self.time(line, entry.arrived + entry.elapsed);
+        name(line, "\",\"level\":\"INFO\",\"message\":\"request\",\"request_id\":");
+        text(line, entry.id.as_str());
+        name(line, ",\"operation\":\"");
+        name(line, entry.operation.label());
+        name(line, "\",\"outcome\":\"");
+        name(line, entry.outcome());
+        name(line, "\",\"model\":");
+        text(line, closed.model());
+        name(line, ",\"channel\":");
+        or_null(line, closed.channel(), text);
+        name(line, ",\"caller\":");
+        text(line, &entry.caller.alias);
+        name(line, ",\"key_id\":\"");
+        name(line, entry.caller.fingerprint.as_str());
+        name(line, "\",\"client_ip\":");
+        or_null(line, entry.client, |line, client| {
+            let _ = write!(line, "\"{client}\"");
+        });
+        name(line, ",\"status\":");
+        number(line, entry.status.as_u16());
+        for (field, truth) in [
+            (",\"stream\":", entry.stream),
+            (",\"abandoned\":", entry.abandoned),
+            (",\"estimated\":", closed.estimated),
+        ] {
+            name(line, field);
+            name(line, if truth { "true" } else { "false" });
+        }
+        name(line, ",\"request_bytes\":");
+        number(line, entry.body_bytes);
+        name(line, ",\"answer_bytes\":");
+        number(line, entry.answer_bytes);
+        for (field, time) in [
+            (",\"duration_seconds\":", Some(entry.elapsed)),
+            (",\"first_response_seconds\":", entry.accepted),
+            (",\"overhead_seconds\":", Some(closed.overhead())),
+        ] {
+            name(line, field);
+            or_null(line, time, seconds);
+        }
+        for (field, tokens) in [
+            (",\"input_tokens\":", usage.map(|usage| usage.input_total)),
+            (",\"output_tokens\":", usage.map(|usage| usage.output_total)),
+            (",\"cached_tokens\":", usage.map(|usage| usage.cached_read)),
+            (",\"reasoning_tokens\":", usage.map(|usage| usage.reasoning)),
+        ] {
+            name(line, field);
+            or_null(line, tokens, number);
+        }
+        name(line, ",\"cost_usd\":");
+        fraction(line, u128::try_from(closed.cost).unwrap_or(0), 12);
+        name(line, ",\"attempts\":[");
+        for (n, attempt) in entry.attempts.iter().enumerate() {
+            name(line, if n == 0 { "{\"channel\":" } else { ",{\"channel\":" });
+            text(line, attempt.channel.as_str());
+            name(line, ",\"key_id\":");
+            or_null(line, attempt.key.as_ref(), |line, key| text(line, key.as_str()));
+            name(line, ",\"outcome\":\"");
+            name(line, attempt.outcome);
+            name(line, "\",\"seconds\":");
+            seconds(line, attempt.elapsed);
+            name(line, "}");
+        }
+        name(line, "]}\n");
     }
-    name(line, "\",\"model\":");
-    value(line, closed.model());
-    name(line, ",\"channel\":");
-    value(line, &closed.channel());
-    name(line, ",\"caller\":");
-    value(line, &*entry.caller.alias);
-    name(line, ",\"key_id\":\"");
-    name(line, entry.caller.fingerprint.as_str());
-    name(line, "\",\"client_ip\":");
-    value(line, &entry.client);
-    let _ = write!(
-        line,
-        ",\"status\":{},\"stream\":{},\"abandoned\":{},\"estimated\":{},\"request_bytes\":{},\"answer_bytes\":{}",
-        entry.status.as_u16(),
-        entry.stream,
-        entry.abandoned,
-        closed.estimated,
-        entry.body_bytes,
-        entry.answer_bytes
-    );
-    for (field, seconds) in [
-        (",\"duration_seconds\":", Some(entry.elapsed)),
-        (",\"first_response_seconds\":", entry.accepted),
-        (",\"overhead_seconds\":", Some(closed.overhead())),
-    ] {
-        name(line, field);
-        value(line, &seconds.map(micros));
+
+    /// A time as RFC 3339 has it, in UTC and to the microsecond. Its second is that of the line
+    /// before, mostly.
+    fn time(&mut self, line: &mut Vec<u8>, time: SystemTime) {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let second = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        if self.second.as_ref().is_none_or(|(written, _)| *written != second) {
+            let stamp = Timestamp::from_second(second).unwrap_or_default();
+            self.second = Some((second, stamp.strftime("%Y-%m-%dT%H:%M:%S").to_string()));
+        }
+        name(line, self.second.as_ref().map_or("", |(_, text)| text));
+        // A one in front keeps the zeros behind it.
+        let from = line.len();
+        number(line, 1_000_000 + since.subsec_micros());
+        line[from] = b'.';
+        name(line, "Z");
     }
-    for (field, tokens) in [
-        (",\"input_tokens\":", usage.map(|usage| usage.input_total)),
-        (",\"output_tokens\":", usage.map(|usage| usage.output_total)),
-        (",\"cached_tokens\":", usage.map(|usage| usage.cached_read)),
-        (",\"reasoning_tokens\":", usage.map(|usage| usage.reasoning)),
-    ] {
-        name(line, field);
-        value(line, &tokens);
-    }
-    name(line, ",\"cost_usd\":");
-    value(line, &dollars(closed.cost));
-    name(line, ",\"attempts\":[");
-    for (n, attempt) in entry.attempts.iter().enumerate() {
-        name(line, if n == 0 { "{\"channel\":" } else { ",{\"channel\":" });
-        value(line, attempt.channel.as_str());
-        name(line, ",\"key_id\":");
-        value(line, &attempt.key.as_ref().map(|key| key.as_str()));
-        name(line, ",\"outcome\":\"");
-        name(line, attempt.outcome);
-        name(line, "\",\"seconds\":");
-        value(line, &micros(attempt.elapsed));
-        name(line, "}");
-    }
-    name(line, "]}\n");
 }
 
 /// Text of ours, which needs no escaping.
@@ -424,14 +453,51 @@ fn name(line: &mut Vec<u8>, text: &str) {
     line.extend_from_slice(text.as_bytes());
 }
 
-/// Text of others, and numbers.
-fn value<T: Serialize + ?Sized>(line: &mut Vec<u8>, value: &T) {
-    serde_json::to_writer(line, value).expect("a text or a number can be written as JSON");
+/// Text of others.
+fn text(line: &mut Vec<u8>, text: &str) {
+    let plain =
+        text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\'));
+    if plain {
+        line.push(b'"');
+        name(line, text);
+        line.push(b'"');
+    } else {
+        serde_json::to_writer(line, text).expect("a text can be written as JSON");
+    }
 }
 
-/// Seconds, exact to the microsecond, so that lines hold no noise.
-fn micros(duration: Duration) -> f64 {
-    duration.as_micros() as f64 / 1e6
+fn number(line: &mut Vec<u8>, number: impl itoa::Integer) {
+    name(line, itoa::Buffer::new().format(number));
+}
+
+fn or_null<T>(line: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {
+    match value {
+        Some(value) => write(line, value),
+        None => name(line, "null"),
+    }
+}
+
+/// Seconds, exact to the microsecond.
+fn seconds(line: &mut Vec<u8>, duration: Duration) {
+    fraction(line, duration.as_micros(), 6);
+}
+
+/// A decimal number of this many places, without needless zeros.
+fn fraction(line: &mut Vec<u8>, units: u128, places: u32) {
+    let one = 10_u64.pow(places);
+    // Whole numbers beyond this do not occur, and saturate.
+    let units = u64::try_from(units).unwrap_or(u64::MAX);
+    number(line, units / one);
+    let rest = units % one;
+    if rest > 0 {
+        // A one in front keeps the zeros behind it.
+        let from = line.len();
+        number(line, one + rest);
+        line[from] = b'.';
+        while line.ends_with(b"0") {
+            line.pop();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -521,7 +587,7 @@ mod tests {
         let closed = closed(|_| {});
 
         let mut line = Vec::new();
-        json_line(&mut line, &closed);
+        JsonLines::default().write(&mut line, &closed);
 
         let expected = concat!(
             r#"{"timestamp":"2026-01-01T00:00:00.500000Z","level":"INFO","message":"request","request_id":"req-1","#,
@@ -541,7 +607,7 @@ mod tests {
         let closed = closed(|entry| entry.model = "a\"b\\c\nd".into());
 
         let mut line = Vec::new();
-        json_line(&mut line, &closed);
+        JsonLines::default().write(&mut line, &closed);
 
         let read: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(read["model"], "a\"b\\c\nd");
