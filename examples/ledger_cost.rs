@@ -107,8 +107,8 @@ impl Sample {
 
     fn entry(&self) -> Entry {
         let now = tokio::time::Instant::now();
-        let mut entry = Entry::new(RequestId::draw(), Operation::Chat, self.caller.clone(), now);
-        entry.model = self.model.clone();
+        let mut entry =
+            Entry::new(RequestId::draw(), Operation::Chat, self.caller.clone(), self.model.clone(), now);
         entry.model_known = true;
         entry.stream = true;
         entry.client = Some([203, 0, 113, 9].into());

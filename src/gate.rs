@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts;
 use layers::Failure;
 use layers::policy::Caller;
@@ -12,7 +12,11 @@ use layers::ports::{Admission, Directory};
 use crate::config::Snapshot;
 
 /// Headers that may carry a key by itself.
-const KEY_HEADERS: [&str; 3] = ["x-api-key", "x-goog-api-key", "api-key"];
+static KEY_HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("api-key"),
+];
 
 /// The current configuration. Written by the publisher, read once per request.
 pub struct Gate {
@@ -49,14 +53,14 @@ impl Directory for Gate {
 /// The first credential that is known: clients of different dialects put theirs in different
 /// places, and some send a placeholder in one of them.
 fn caller(snapshot: &Snapshot, head: &Parts) -> Option<Arc<Caller>> {
-    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let bearer = header(AUTHORIZATION.as_str()).and_then(|value| {
+    let header = |name: &HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = header(&AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
     bearer
         .into_iter()
-        .chain(KEY_HEADERS.into_iter().filter_map(header))
+        .chain(KEY_HEADERS.iter().filter_map(header))
         .find_map(|key| snapshot.caller(key))
         .or_else(|| query_key(head.uri.query()?).and_then(|key| snapshot.caller(&key)))
 }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use http::header::CONNECTION;
+use http::header::{CONNECTION, HeaderName};
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -76,9 +76,11 @@ impl Trusted {
         if !self.includes(peer) {
             return peer;
         }
-        let word = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let forwarded = word("x-forwarded-for").and_then(|list| list.split(',').next());
-        [forwarded, word("x-real-ip")]
+        static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+        static REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+        let word = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        let forwarded = word(&FORWARDED_FOR).and_then(|list| list.split(',').next());
+        [forwarded, word(&REAL_IP)]
             .into_iter()
             .flatten()
             .find_map(|address| address.trim().parse().ok())

@@ -62,37 +62,39 @@ where
 
     fn call(&mut self, call: Call) -> Self::Future {
         let spare = self.inner.clone();
-        let inner = std::mem::replace(&mut self.inner, spare);
-        Box::pin(run(inner, call))
-    }
-}
-
-async fn run<S>(mut inner: S, call: Call) -> Result<Reply, Failure>
-where
-    S: Service<Call, Response = Response<Idle>, Error = Failure>,
-{
-    let Call { attempt, secret, stream, payload: _ } = call;
-    let mut ask_usage = request::may_ask_usage(&attempt, stream);
-    loop {
-        let request::Upward { payload, correspondence } = request::build(&attempt, stream, ask_usage).await?;
-        let call = Call { attempt: attempt.clone(), secret: secret.clone(), payload, stream };
-        let answer = inner.ready().await?.call(call).await?;
-        let reading = answer::Reading {
-            attempt: &attempt,
-            secret: secret.as_ref(),
-            stream,
-            hide_usage: ask_usage,
-            correspondence,
-        };
-        match reading.read(answer).await {
-            // The upstream does not know the option that we added: never again on this channel,
-            // and the same key is asked without it.
-            Err(Failure::Upstream(rejection)) if ask_usage && request::blames_usage(&rejection) => {
-                attempt.target.channel.asks_usage.store(false, Ordering::Relaxed);
-                ask_usage = false;
+        let mut inner = std::mem::replace(&mut self.inner, spare);
+        // A block, because the arguments of an `async fn` are stored twice in its future, and this
+        // one exists for every open stream.
+        Box::pin(async move {
+            let mut ask_usage = request::may_ask_usage(&call.attempt, call.stream);
+            loop {
+                let request::Upward { payload, correspondence } =
+                    request::build(&call.attempt, call.stream, ask_usage).await?;
+                let upward = Call {
+                    attempt: call.attempt.clone(),
+                    secret: call.secret.clone(),
+                    payload,
+                    stream: call.stream,
+                };
+                let (head, body) = inner.ready().await?.call(upward).await?.into_parts();
+                let reading = answer::Reading {
+                    attempt: &call.attempt,
+                    secret: call.secret.as_ref(),
+                    stream: call.stream,
+                    hide_usage: ask_usage,
+                    correspondence,
+                };
+                match reading.read(&head, body).await {
+                    // The upstream does not know the option that we added: never again on this
+                    // channel, and the same key is asked without it.
+                    Err(Failure::Upstream(rejection)) if ask_usage && request::blames_usage(&rejection) => {
+                        call.attempt.target.channel.asks_usage.store(false, Ordering::Relaxed);
+                        ask_usage = false;
+                    }
+                    result => return result,
+                }
             }
-            result => return result,
-        }
+        })
     }
 }
 

@@ -11,7 +11,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Request, Response};
 use tokio::time::Instant;
@@ -22,9 +22,6 @@ use crate::body::idle::Idle;
 use crate::failure::{Failure, TransportKind};
 use crate::ports::{Destination, Outgoing};
 use crate::stage::{Call, Payload};
-
-/// Bodies up to this are joined: copying them costs less than one more buffer on the wire.
-const JOINED: usize = 32 << 10;
 
 /// Mounts [`Dispatch`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,62 +59,47 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, call: Call) -> Self::Future {
-        let inner = self.inner.clone();
-        Box::pin(send(inner, call))
-    }
-}
-
-async fn send<S>(mut inner: S, mut call: Call) -> Result<Response<Idle>, Failure>
-where
-    S: Service<Outgoing, Response = Response<UpstreamBody>, Error = TransportKind>,
-{
-    settle_payload(&mut call);
-    let mut repeated = false;
-    loop {
-        let destination = call.attempt.target.channel.provider.prepare(&call).resolve().await?;
-        let outgoing = outgoing(&call, destination);
-        let began = Instant::now();
-        let limit = call.attempt.target.timeouts.idle;
-        let answered = tokio::time::timeout(limit, inner.call(outgoing)).await;
-        call.attempt.exchange.ledger.entry().waited += began.elapsed();
-        let channel = || call.attempt.target.channel.name.clone();
-        match answered {
-            Ok(Ok(response)) => {
-                let end = call.attempt.exchange.received + call.attempt.target.timeouts.total;
-                return Ok(response.map(|body| Idle::new(body, limit, end)));
+    fn call(&mut self, mut call: Call) -> Self::Future {
+        let mut inner = self.inner.clone();
+        Box::pin(async move {
+            settle_payload(&mut call);
+            let mut repeated = false;
+            loop {
+                let destination = call.attempt.target.channel.provider.prepare(&call).resolve().await?;
+                let outgoing = outgoing(&call, destination);
+                let began = Instant::now();
+                let limit = call.attempt.target.timeouts.idle;
+                let answered = tokio::time::timeout_at(began + limit, inner.call(outgoing)).await;
+                call.attempt.exchange.ledger.entry().waited += began.elapsed();
+                let channel = || call.attempt.target.channel.name.clone();
+                match answered {
+                    Ok(Ok(response)) => {
+                        let end = call.attempt.exchange.received + call.attempt.target.timeouts.total;
+                        return Ok(response.map(|body| Idle::new(body, limit, end)));
+                    }
+                    Ok(Err(TransportKind::Stale)) if !repeated => repeated = true,
+                    Ok(Err(kind)) => return Err(Failure::Transport { channel: channel(), kind }),
+                    Err(_elapsed) => return Err(Failure::Timeout { channel: channel(), limit }),
+                }
             }
-            Ok(Err(TransportKind::Stale)) if !repeated => repeated = true,
-            Ok(Err(kind)) => return Err(Failure::Transport { channel: channel(), kind }),
-            Err(_elapsed) => return Err(Failure::Timeout { channel: channel(), limit }),
-        }
+        })
     }
 }
 
-/// Writes out what is still a value, and joins what is small.
+/// Brings the body into its final bytes.
 fn settle_payload(call: &mut Call) {
-    let parts = match &call.payload {
-        Payload::Json(map) => {
-            let written = serde_json::to_vec(map).expect("a JSON value can be written");
-            vec![Bytes::from(written)]
-        }
-        Payload::Bytes(parts) if parts.len() > 1 && call.payload.len().is_some_and(|len| len <= JOINED) => {
-            let mut joined = BytesMut::with_capacity(call.payload.len().unwrap_or_default());
-            parts.iter().for_each(|part| joined.extend_from_slice(part));
-            vec![joined.freeze()]
-        }
+    let body = match &call.payload {
+        Payload::Untouched => call.attempt.exchange.body.clone(),
+        Payload::Json(map) => Bytes::from(serde_json::to_vec(map).expect("a JSON value can be written")),
         Payload::Bytes(_) => return,
     };
-    call.payload = Payload::Bytes(parts);
+    call.payload = Payload::Bytes(vec![body]);
 }
 
 fn outgoing(call: &Call, destination: Destination) -> Outgoing {
     let channel = &call.attempt.target.channel;
-    let parts = match &call.payload {
-        Payload::Bytes(parts) => parts.clone(),
-        Payload::Json(_) => unreachable!("the payload was settled before"),
-    };
-    let mut request = Request::new(parts);
+    let Payload::Bytes(body) = &call.payload else { unreachable!("the payload was settled before") };
+    let mut request = Request::new(body.clone());
     *request.method_mut() = Method::POST;
     *request.uri_mut() = destination.uri;
     let headers = request.headers_mut();

@@ -6,10 +6,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use dialect::Dialect;
 use http::{HeaderMap, StatusCode};
+use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
@@ -17,7 +18,7 @@ use crate::body::opening::{self, Opening};
 use crate::failure::Failure;
 use crate::judge::{Refusal, hidden, judge};
 use crate::policy::Target;
-use crate::ports::Secret;
+use crate::ports::{BoxFuture, Secret};
 use crate::reply::{Piece, Reply};
 use crate::stage::{Call, Exchange};
 
@@ -46,11 +47,10 @@ impl<S> Layer<S> for ErrorTriggerLayer {
 impl<S> Service<Call> for ErrorTrigger<S>
 where
     S: Service<Call, Response = Reply, Error = Failure>,
-    S::Future: Send + 'static,
 {
     type Response = Reply;
     type Error = Failure;
-    type Future = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+    type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)
@@ -62,8 +62,50 @@ where
             target: call.attempt.target.clone(),
             secret: call.secret.clone(),
         };
-        let answering = self.inner.call(call);
-        Box::pin(async move { inspection.inspect(answering.await?).await })
+        let state = State::Answering { answering: self.inner.call(call) };
+        ResponseFuture { state, inspection: Some(inspection) }
+    }
+}
+
+pin_project! {
+    /// Judges the answer: a whole one at once, a stream by its opening, which is awaited.
+    pub struct ResponseFuture<F> {
+        #[pin]
+        state: State<F>,
+        inspection: Option<Inspection>,
+    }
+}
+
+pin_project! {
+    #[project = Projection]
+    enum State<F> {
+        Answering { #[pin] answering: F },
+        Opening { opening: BoxFuture<Result<Reply, Failure>> },
+    }
+}
+
+impl<F> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Reply, Failure>>,
+{
+    type Output = Result<Reply, Failure>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                Projection::Answering { answering } => {
+                    let reply = ready!(answering.poll(cx))?;
+                    let inspection = this.inspection.take().expect("a future is not polled after it is done");
+                    if let Some(piece) = reply.body().as_whole() {
+                        let judged = inspection.inspect_whole(piece, reply.headers());
+                        return Poll::Ready(judged.map(|()| reply));
+                    }
+                    this.state.set(State::Opening { opening: Box::pin(inspection.open(reply)) });
+                }
+                Projection::Opening { opening } => return opening.as_mut().poll(cx),
+            }
+        }
     }
 }
 
@@ -75,24 +117,17 @@ struct Inspection {
 }
 
 impl Inspection {
-    async fn inspect(&self, reply: Reply) -> Result<Reply, Failure> {
+    /// Waits for the opening of a stream.
+    async fn open(self, reply: Reply) -> Result<Reply, Failure> {
         let (head, body) = reply.into_parts();
-        let body = match body.as_whole() {
-            Some(piece) => {
-                self.inspect_whole(piece, &head.headers)?;
-                body
-            }
-            None => {
-                let began = Instant::now();
-                let opening = Box::pin(opening::read(body, self.exchange.catalog.triggers())).await;
-                self.exchange.ledger.entry().waited += began.elapsed();
-                match opening? {
-                    Opening::Accepted(body) => (*body).with_voice(self.exchange.dialect),
-                    Opening::Empty => return Err(self.empty()),
-                    Opening::Triggered => return Err(self.triggered()),
-                    Opening::Error(piece) => return Err(self.in_band(&piece, &head.headers)),
-                }
-            }
+        let began = Instant::now();
+        let opening = opening::read(body, self.exchange.catalog.triggers()).await;
+        self.exchange.ledger.entry().waited += began.elapsed();
+        let body = match opening? {
+            Opening::Accepted(body) => body.with_voice(self.exchange.dialect),
+            Opening::Empty => return Err(self.empty()),
+            Opening::Triggered => return Err(self.triggered()),
+            Opening::Error(piece) => return Err(self.in_band(&piece, &head.headers)),
         };
         Ok(Reply::from_parts(head, body))
     }

@@ -88,7 +88,7 @@ where
     let mut verdict = Failure::NoChannel;
     let mut ordinal = 0;
     while let Some(target) = next(&mut plan, gates.as_ref(), &exchange, &mut verdict).await {
-        if is_late(&exchange, &target) && ordinal > 0 {
+        if ordinal > 0 && is_late(&exchange, &target) {
             break;
         }
         let mut tried = TriedKeys::default();

@@ -10,22 +10,25 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
+use pin_project_lite::pin_project;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use crate::admission::{Capacity, Held};
 use crate::failure::Failure;
-use crate::heavy::heavy;
+use crate::heavy::{INLINE, heavy};
 use crate::ledger::{Entry, Ledger};
-use crate::ports::Catalog;
+use crate::policy::Caller;
+use crate::ports::{BoxFuture, Catalog};
 use crate::reply::Reply;
 use crate::request_id::RequestId;
 use crate::stage::{Admitted, Exchange, Operation, Peek, Peer};
@@ -75,14 +78,12 @@ impl<S> Layer<S> for IngressLayer {
 
 impl<S, B> Service<Admitted<B>> for Ingress<S>
 where
-    S: Service<Exchange, Response = Reply, Error = Failure> + Clone + Send + 'static,
-    S::Future: Send,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Send,
+    S: Service<Exchange, Response = Reply, Error = Failure> + Clone,
+    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
 {
     type Response = Reply;
     type Error = Failure;
-    type Future = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>>;
+    type Future = ResponseFuture<S, S::Future, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)
@@ -90,61 +91,160 @@ where
 
     fn call(&mut self, admitted: Admitted<B>) -> Self::Future {
         let spare = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, spare);
-        let (held, most) = (self.capacity.hold(), self.most);
-        Box::pin(async move {
-            let exchange = read(admitted, held, most).await?;
-            inner.call(exchange).await
-        })
+        let inner = std::mem::replace(&mut self.inner, spare);
+        let state = State::Arriving { arrival: Some((admitted, self.capacity.hold(), self.most)) };
+        ResponseFuture { state, inner }
     }
 }
 
-async fn read<B>(admitted: Admitted<B>, mut held: Held, most: usize) -> Result<Exchange, Failure>
-where
-    B: Body<Data = Bytes> + Send + Unpin,
-    B::Error: Send,
-{
-    let Admitted { catalog, caller, received, request } = admitted;
-    let (head, body) = request.into_parts();
-    let operation = Operation::of_path(head.uri.path())
-        .ok_or_else(|| Failure::UnknownEndpoint(head.uri.path().to_owned()))?;
-    if head.method != http::Method::POST {
-        return Err(Failure::MethodNotAllowed);
+pin_project! {
+    /// Reads the body, then holds the inner service's answer. Most bodies are there with their
+    /// head, and then it needs neither a box nor a timer.
+    pub struct ResponseFuture<S, F, B> {
+        #[pin]
+        state: State<F, B>,
+        inner: S,
     }
-    let body = collect(body, &mut held, most).await?;
-    let fields = {
-        let body = body.clone();
-        heavy(body.len(), move || peek(&body)).await??
-    };
+}
 
-    let id = head.extensions.get::<RequestId>().cloned().unwrap_or_else(RequestId::draw);
-    let known = catalog.known_model(&fields.model);
-    let mut entry = Entry::new(id.clone(), operation, caller.clone(), received);
-    entry.client = head.extensions.get::<Peer>().map(|peer: &Peer| -> IpAddr { peer.0 });
-    entry.model_known = known.is_some();
-    let model = known.unwrap_or_else(|| fields.model.into());
-    entry.model = model.clone();
-    entry.stream = fields.stream;
-    entry.body_bytes = body.len();
-    Ok(Exchange {
-        caller,
-        operation,
-        dialect: operation.dialect(),
-        headers: kept_headers(&head.headers, catalog.as_ref()),
-        peek: Peek {
-            model,
-            model_span: fields.model_span,
-            stream: fields.stream,
-            stream_options: fields.stream_options,
-        },
-        body,
-        catalog,
-        ledger: Ledger::open(entry),
-        received,
-        id,
-        held,
-        neutral: std::sync::OnceLock::new(),
-    })
+pin_project! {
+    #[project = Projection]
+    enum State<F, B> {
+        // Not looked at yet. Taken when polled.
+        Arriving { arrival: Option<(Admitted<B>, Held, usize)> },
+        // The rest of the body is awaited, or parsed elsewhere.
+        Reading { reading: BoxFuture<Result<Exchange, Failure>> },
+        Serving { #[pin] answering: F },
+    }
+}
+
+impl<S, B> Future for ResponseFuture<S, S::Future, B>
+where
+    S: Service<Exchange, Response = Reply, Error = Failure>,
+    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+{
+    type Output = Result<Reply, Failure>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let exchange = match this.state.as_mut().project() {
+                Projection::Arriving { arrival } => {
+                    let (admitted, held, most) = arrival.take().expect("polled once in this state");
+                    let mut arrival = Arrival::new(admitted, held, most)?;
+                    if !arrival.take_what_is_there(cx)? || arrival.parts.len() > INLINE {
+                        this.state.set(State::Reading { reading: Box::pin(arrival.rest()) });
+                        continue;
+                    }
+                    let body = std::mem::take(&mut arrival.parts).join();
+                    let fields = peek(&body)?;
+                    arrival.open(body, fields)
+                }
+                Projection::Reading { reading } => ready!(reading.as_mut().poll(cx))?,
+                Projection::Serving { answering } => return answering.poll(cx),
+            };
+            let answering = this.inner.call(exchange);
+            this.state.set(State::Serving { answering });
+        }
+    }
+}
+
+/// A request whose body is being read.
+struct Arrival<B> {
+    catalog: Arc<dyn Catalog>,
+    caller: Arc<Caller>,
+    received: Instant,
+    head: http::request::Parts,
+    operation: Operation,
+    body: B,
+    parts: Parts,
+    held: Held,
+    most: usize,
+}
+
+impl<B> Arrival<B>
+where
+    B: Body<Data = Bytes, Error: Send> + Send + Unpin,
+{
+    /// Refuses what need not be read to be refused.
+    fn new(admitted: Admitted<B>, held: Held, most: usize) -> Result<Self, Failure> {
+        let Admitted { catalog, caller, received, request } = admitted;
+        let (head, body) = request.into_parts();
+        let operation = Operation::of_path(head.uri.path())
+            .ok_or_else(|| Failure::UnknownEndpoint(head.uri.path().to_owned()))?;
+        if head.method != http::Method::POST {
+            return Err(Failure::MethodNotAllowed);
+        }
+        let announced = body.size_hint().lower();
+        if announced > most as u64 {
+            return Err(Failure::BodyTooLarge { limit: most });
+        }
+        let parts = Parts { announced, ..Parts::default() };
+        Ok(Self { catalog, caller, received, head, operation, body, parts, held, most })
+    }
+
+    /// Takes what has come; true when that is all of it.
+    fn take_what_is_there(&mut self, cx: &mut Context<'_>) -> Result<bool, Failure> {
+        while let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            if !self.parts.take(frame, &mut self.held, self.most)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Waits for the rest of it.
+    async fn rest(mut self) -> Result<Exchange, Failure> {
+        let reading = async {
+            loop {
+                let frame = tokio::time::timeout(SILENCE, self.body.frame()).await;
+                let frame = frame.map_err(|_elapsed| Failure::BodyTimeout)?;
+                if !self.parts.take(frame, &mut self.held, self.most)? {
+                    return Ok(());
+                }
+            }
+        };
+        tokio::time::timeout(WHOLE, reading).await.map_err(|_elapsed| Failure::BodyTimeout)??;
+        let body = std::mem::take(&mut self.parts).join();
+        let fields = {
+            let body = body.clone();
+            heavy(body.len(), move || peek(&body)).await??
+        };
+        Ok(self.open(body, fields))
+    }
+
+    /// The request as the pipeline takes it, with a record of its own.
+    fn open(self, body: Bytes, fields: Fields) -> Exchange {
+        let Self { catalog, caller, received, head, operation, held, .. } = self;
+        let id = head.extensions.get::<RequestId>().cloned().unwrap_or_else(RequestId::draw);
+        let known = catalog.known_model(&fields.model);
+        let model_known = known.is_some();
+        let model = known.unwrap_or_else(|| fields.model.into());
+        let mut entry = Entry::new(id.clone(), operation, caller.clone(), model.clone(), received);
+        entry.client = head.extensions.get::<Peer>().map(|peer: &Peer| -> IpAddr { peer.0 });
+        entry.model_known = model_known;
+        entry.stream = fields.stream;
+        entry.body_bytes = body.len();
+        Exchange {
+            caller,
+            operation,
+            dialect: operation.dialect(),
+            headers: kept_headers(&head.headers, catalog.as_ref()),
+            peek: Peek {
+                model,
+                model_span: fields.model_span,
+                stream: fields.stream,
+                stream_options: fields.stream_options,
+            },
+            body,
+            catalog,
+            ledger: Ledger::open(entry),
+            received,
+            id,
+            held,
+            neutral: std::sync::OnceLock::new(),
+        }
+    }
 }
 
 /// The client's headers that some upstream may be sent: those of a dialect, and those that the
@@ -163,45 +263,8 @@ fn kept_headers(headers: &HeaderMap, catalog: &dyn Catalog) -> HeaderMap {
     kept
 }
 
-/// The whole body, without a copy when it came in one piece.
-async fn collect<B>(mut body: B, held: &mut Held, most: usize) -> Result<Bytes, Failure>
-where
-    B: Body<Data = Bytes> + Send + Unpin,
-    B::Error: Send,
-{
-    let announced = body.size_hint().lower();
-    if announced > most as u64 {
-        return Err(Failure::BodyTooLarge { limit: most });
-    }
-    let mut parts = Parts { first: Bytes::new(), more: BytesMut::new(), announced };
-    // Most bodies are there with their head: no timer is needed to find that out.
-    let at_once = std::future::poll_fn(|cx| {
-        loop {
-            match Pin::new(&mut body).poll_frame(cx) {
-                Poll::Ready(frame) => match parts.take(frame, held, most) {
-                    Ok(true) => {}
-                    Ok(false) => return Poll::Ready(Ok(true)),
-                    Err(failure) => return Poll::Ready(Err(failure)),
-                },
-                Poll::Pending => return Poll::Ready(Ok(false)),
-            }
-        }
-    });
-    if !at_once.await? {
-        let rest = Box::pin(async {
-            loop {
-                let frame = tokio::time::timeout(SILENCE, body.frame()).await;
-                if !parts.take(frame.map_err(|_elapsed| Failure::BodyTimeout)?, held, most)? {
-                    return Ok(());
-                }
-            }
-        });
-        tokio::time::timeout(WHOLE, rest).await.map_err(|_elapsed| Failure::BodyTimeout)??;
-    }
-    Ok(parts.join())
-}
-
 /// What has come of a body.
+#[derive(Default)]
 struct Parts {
     first: Bytes,
     more: BytesMut,
@@ -210,6 +273,10 @@ struct Parts {
 }
 
 impl Parts {
+    fn len(&self) -> usize {
+        self.first.len() + self.more.len()
+    }
+
     /// Takes a frame; false at the end.
     fn take<E>(
         &mut self,
@@ -219,7 +286,7 @@ impl Parts {
     ) -> Result<bool, Failure> {
         let Some(frame) = frame else { return Ok(false) };
         let Ok(data) = frame.map_err(|_broken| Failure::ClientGone)?.into_data() else { return Ok(true) };
-        if self.first.len() + self.more.len() + data.len() > most {
+        if self.len() + data.len() > most {
             return Err(Failure::BodyTooLarge { limit: most });
         }
         held.grow(data.len())?;

@@ -78,7 +78,7 @@ async fn warm(
         Ok(Ok(reply)) if reply.body().is_whole() => Ok(reply),
         Ok(Ok(reply)) => {
             let (head, body) = reply.into_parts();
-            let warm = Warm::new(State::Relaying(Box::new(body)), interval, interval, dialect);
+            let warm = Warm::new(State::Relaying(body), interval, interval, dialect);
             Ok(Reply::from_parts(head, ReplyBody::stream(warm).with_voice(dialect)))
         }
         Ok(Err(failure)) => Err(failure),
@@ -112,7 +112,7 @@ struct Warm {
 
 enum State {
     Waiting(BoxFuture<Result<Reply, Failure>>),
-    Relaying(Box<ReplyBody>),
+    Relaying(ReplyBody),
     Done,
 }
 
@@ -125,7 +125,7 @@ impl Warm {
         loop {
             match &mut self.state {
                 State::Waiting(answering) => match std::task::ready!(answering.as_mut().poll(cx)) {
-                    Ok(reply) => self.state = State::Relaying(Box::new(reply.into_body())),
+                    Ok(reply) => self.state = State::Relaying(reply.into_body()),
                     Err(failure) => {
                         self.state = State::Done;
                         return Poll::Ready(Some(Err(failure)));

@@ -68,7 +68,7 @@ where
         let tried = attempt.tried.clone();
         let call = Call {
             secret: lease.secret().cloned(),
-            payload: Payload::Bytes(vec![attempt.exchange.body.clone()]),
+            payload: Payload::Untouched,
             stream: target.forced_stream.unwrap_or(attempt.exchange.peek.stream),
             attempt,
         };

@@ -99,13 +99,19 @@ pub struct AttemptRecord {
 
 impl Entry {
     /// A record of a request that has just been read.
-    pub fn new(id: RequestId, operation: Operation, caller: Arc<Caller>, received: Instant) -> Self {
+    pub fn new(
+        id: RequestId,
+        operation: Operation,
+        caller: Arc<Caller>,
+        model: Arc<str>,
+        received: Instant,
+    ) -> Self {
         Self {
             id,
             operation,
             caller,
             client: None,
-            model: "".into(),
+            model,
             model_known: false,
             stream: false,
             arrived: SystemTime::now(),
@@ -129,7 +135,14 @@ impl Entry {
 
     /// Moves what was recorded out of the shared record, which is done with.
     pub(crate) fn take(&mut self) -> Self {
-        let rest = Self::new(self.id.clone(), self.operation, self.caller.clone(), self.received);
+        let rest = Self {
+            id: self.id.clone(),
+            caller: self.caller.clone(),
+            model: self.model.clone(),
+            attempts: Vec::new(),
+            target: None,
+            ..*self
+        };
         std::mem::replace(self, rest)
     }
 

@@ -32,7 +32,8 @@ struct Note {
     ledger: Ledger,
     target: Arc<Target>,
     started: Instant,
-    outcome: Option<&'static str>,
+    /// How it ended, and when.
+    end: Option<(&'static str, Instant)>,
 }
 
 // === impl ObserveLayer ===
@@ -99,19 +100,20 @@ impl Note {
             outcome: "client_gone",
             elapsed: std::time::Duration::ZERO,
         });
-        Self { ledger, target: attempt.target.clone(), started: Instant::now(), outcome: None }
+        Self { ledger, target: attempt.target.clone(), started: Instant::now(), end: None }
     }
 
     fn end(&mut self, result: &Result<Reply, Failure>) {
+        let now = Instant::now();
         match result {
             Ok(_) => {
-                self.outcome = Some("ok");
+                self.end = Some(("ok", now));
                 let mut entry = self.ledger.entry();
-                entry.accepted = Some(entry.received.elapsed());
+                entry.accepted = Some(now.duration_since(entry.received));
                 entry.target = Some(self.target.clone());
             }
             Err(failure) => {
-                self.outcome = Some(failure.label());
+                self.end = Some((failure.label(), now));
                 tracing::debug!(
                     channel = %self.target.channel.name,
                     model = %self.target.upstream_model,
@@ -125,8 +127,8 @@ impl Note {
 
 impl Drop for Note {
     fn drop(&mut self) {
-        let elapsed = self.started.elapsed();
-        let outcome = self.outcome.unwrap_or("client_gone");
+        let (outcome, ended) = self.end.unwrap_or_else(|| ("client_gone", Instant::now()));
+        let elapsed = ended.duration_since(self.started);
         if let Some(attempt) = self.ledger.entry().attempts.last_mut() {
             attempt.outcome = outcome;
             attempt.elapsed = elapsed;

@@ -2,10 +2,9 @@
 //!
 //! [`ReplyBody`] is a concrete type rather than a chain of generic wrappers: layers change an
 //! answer by filling one of its few slots (the opening that is replayed, the watch that closes the
-//! ledger, the permit of admission), so a whole JSON answer needs no allocation of its own and a
-//! stream needs one. It yields [`Piece`]s: bytes together with what they were seen to hold, so
-//! that nobody parses twice. Towards the listener it is an ordinary `http_body::Body` that drops
-//! the sightings.
+//! ledger, the permit of admission), so an answer needs one allocation and a stream two. It yields
+//! [`Piece`]s: bytes together with what they were seen to hold, so that nobody parses twice. Towards
+//! the listener it is an ordinary `http_body::Body` that drops the sightings.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -44,9 +43,12 @@ pub trait Pieces: Send {
     fn accepted(self: Pin<&mut Self>) {}
 }
 
-/// The body of a [`Reply`].
+/// The body of a [`Reply`]. One pointer, because an answer is moved through every layer.
 #[derive(Default)]
-pub struct ReplyBody {
+pub struct ReplyBody(Box<Slots>);
+
+#[derive(Default)]
+struct Slots {
     /// The opening, replayed in front of the rest.
     opening: VecDeque<Piece>,
     rest: Rest,
@@ -75,22 +77,26 @@ pub struct CutOff(&'static str);
 impl ReplyBody {
     /// A body that is there as a whole.
     pub fn whole(bytes: Bytes, sighting: Sighting) -> Self {
-        Self { rest: Rest::Whole(Piece { bytes, sighting, torn: false }), ..Self::default() }
+        Self::of(Rest::Whole(Piece { bytes, sighting, torn: false }))
     }
 
     /// A body that comes in pieces.
     pub fn stream(pieces: impl Pieces + 'static) -> Self {
-        Self { rest: Rest::Stream(Box::pin(pieces)), ..Self::default() }
+        Self::of(Rest::Stream(Box::pin(pieces)))
+    }
+
+    fn of(rest: Rest) -> Self {
+        Self(Box::new(Slots { rest, ..Slots::default() }))
     }
 
     /// Whether it is there as a whole.
     pub fn is_whole(&self) -> bool {
-        !matches!(self.rest, Rest::Stream(_))
+        !matches!(self.0.rest, Rest::Stream(_))
     }
 
     /// The one piece of a body that is there as a whole.
     pub fn as_whole(&self) -> Option<&Piece> {
-        match &self.rest {
+        match &self.0.rest {
             Rest::Whole(piece) => Some(piece),
             Rest::Done | Rest::Stream(_) => None,
         }
@@ -99,9 +105,9 @@ impl ReplyBody {
     /// Puts back the pieces that were read to judge the opening, which is hereby accepted.
     #[must_use]
     pub fn with_opening(mut self, opening: VecDeque<Piece>) -> Self {
-        debug_assert!(self.opening.is_empty(), "an opening is read once");
-        self.opening = opening;
-        if let Rest::Stream(pieces) = &mut self.rest {
+        debug_assert!(self.0.opening.is_empty(), "an opening is read once");
+        self.0.opening = opening;
+        if let Rest::Stream(pieces) = &mut self.0.rest {
             pieces.as_mut().accepted();
         }
         self
@@ -110,59 +116,60 @@ impl ReplyBody {
     /// Tells errors within the body as an event of this dialect.
     #[must_use]
     pub fn with_voice(mut self, voice: Dialect) -> Self {
-        self.voice = Some(voice);
+        self.0.voice = Some(voice);
         self
     }
 
     /// Lets the ledger watch.
     #[must_use]
     pub fn with_watch(mut self, watch: Watch) -> Self {
-        self.watch = Some(watch);
+        self.0.watch = Some(watch);
         self
     }
 
     /// Carries something that is given back when the body is done or dropped.
     #[must_use]
     pub fn with_permit(mut self, permit: Box<dyn Any + Send>) -> Self {
-        self.permit = Some(permit);
+        self.0.permit = Some(permit);
         self
     }
 
     /// Ends the body with [`Failure::ShuttingDown`] when `curfew` is over.
     #[must_use]
     pub fn with_curfew(mut self, curfew: BoxFuture<()>) -> Self {
-        self.curfew = Some(curfew);
+        self.0.curfew = Some(curfew);
         self
     }
 
     /// The next piece, seen by the watch.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Failure>>> {
-        let next = match self.opening.pop_front() {
+        let slots = &mut *self.0;
+        let next = match slots.opening.pop_front() {
             Some(piece) => Some(Ok(piece)),
-            None => match &mut self.rest {
+            None => match &mut slots.rest {
                 Rest::Done => None,
                 Rest::Whole(piece) => {
                     let piece = std::mem::take(piece);
-                    self.rest = Rest::Done;
+                    slots.rest = Rest::Done;
                     Some(Ok(piece))
                 }
                 Rest::Stream(pieces) => {
                     let next = match pieces.as_mut().poll_piece(cx) {
                         Poll::Ready(next) => next,
                         Poll::Pending => {
-                            let curfew = self.curfew.as_mut().map(|curfew| curfew.as_mut().poll(cx));
+                            let curfew = slots.curfew.as_mut().map(|curfew| curfew.as_mut().poll(cx));
                             ready!(curfew.unwrap_or(Poll::Pending));
                             Some(Err(Failure::ShuttingDown))
                         }
                     };
                     if !matches!(next, Some(Ok(_))) {
-                        self.rest = Rest::Done;
+                        slots.rest = Rest::Done;
                     }
                     next
                 }
             },
         };
-        if let Some(watch) = &mut self.watch {
+        if let Some(watch) = &mut slots.watch {
             watch.see(next.as_ref());
         }
         Poll::Ready(next)
@@ -199,7 +206,7 @@ impl Body for ReplyBody {
                 None => None,
                 Some(Ok(piece)) if piece.bytes.is_empty() => continue,
                 Some(Ok(piece)) => Some(Ok(Frame::data(piece.bytes))),
-                Some(Err(failure)) => Some(match self.voice {
+                Some(Err(failure)) => Some(match self.0.voice {
                     Some(voice) => Ok(Frame::data(voice.stream_error(&failure.to_wire()))),
                     None => Err(CutOff(failure.label())),
                 }),
@@ -208,12 +215,12 @@ impl Body for ReplyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.opening.is_empty() && matches!(self.rest, Rest::Done)
+        self.0.opening.is_empty() && matches!(self.0.rest, Rest::Done)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let opening: u64 = self.opening.iter().map(|piece| piece.bytes.len() as u64).sum();
-        match &self.rest {
+        let opening: u64 = self.0.opening.iter().map(|piece| piece.bytes.len() as u64).sum();
+        match &self.0.rest {
             Rest::Done => SizeHint::with_exact(opening),
             Rest::Whole(piece) => SizeHint::with_exact(opening + piece.bytes.len() as u64),
             Rest::Stream(_) => SizeHint::default(),

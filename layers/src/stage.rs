@@ -201,23 +201,10 @@ pub struct Call {
 /// A request body on its way to an upstream; which form it has is what it costs.
 #[derive(Debug, Clone)]
 pub enum Payload {
-    /// Bytes in order, never parsed: the client's body, whole or spliced.
+    /// What the client sent, as it stands in the exchange.
+    Untouched,
+    /// Bytes in order, never parsed: the client's body spliced, or one written anew.
     Bytes(Vec<Bytes>),
     /// A value that is merged into and written out.
-    Json(serde_json::Map<String, serde_json::Value>),
-}
-
-impl Payload {
-    /// Length in bytes, where it is known without writing.
-    pub fn len(&self) -> Option<usize> {
-        match self {
-            Self::Bytes(parts) => Some(parts.iter().map(Bytes::len).sum()),
-            Self::Json(_) => None,
-        }
-    }
-
-    /// Whether it has no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len() == Some(0)
-    }
+    Json(Box<serde_json::Map<String, serde_json::Value>>),
 }

@@ -55,11 +55,11 @@ where
     }
 
     fn call(&mut self, call: Call) -> Self::Future {
-        let target = &call.attempt.target;
-        let left = target.timeouts.total.saturating_sub(call.attempt.exchange.received.elapsed());
+        let (target, now) = (&call.attempt.target, Instant::now());
+        let left = target.timeouts.total.saturating_sub(now.duration_since(call.attempt.exchange.received));
         let limit = target.timeouts.opening.min(left);
         let channel = target.channel.name.clone();
-        ResponseFuture { inner: self.inner.call(call), end: Instant::now() + limit, limit, channel }
+        ResponseFuture { inner: self.inner.call(call), end: now + limit, limit, channel }
     }
 }
 

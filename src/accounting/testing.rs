@@ -108,8 +108,8 @@ pub(crate) fn attempt(channel: &str, outcome: &'static str) -> AttemptRecord {
 
 /// A streamed request that channel `served` answered with 10 input and 5 output tokens.
 pub(crate) fn entry(model: &str) -> Entry {
-    let mut entry = Entry::new(RequestId::draw(), Operation::Chat, caller("alice"), Instant::now());
-    entry.model = model.into();
+    let mut entry =
+        Entry::new(RequestId::draw(), Operation::Chat, caller("alice"), model.into(), Instant::now());
     entry.model_known = true;
     entry.stream = true;
     entry.client = Some([203, 0, 113, 9].into());

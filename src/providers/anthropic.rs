@@ -1,12 +1,12 @@
 //! Anthropic's Messages API, at Anthropic or behind anybody's URL that ends in `/messages`.
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderName, HeaderValue, Uri};
 use layers::Failure;
 use layers::ports::{Destination, Provider, Verdict};
 use layers::stage::Call;
 
-use super::{bearer, sensitive, with_path};
+use super::{bearer, roomy, sensitive, with_path};
 use crate::config::ChannelSettings;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -34,14 +34,14 @@ impl Anthropic {
 
 impl Provider for Anthropic {
     fn prepare(&self, call: &Call) -> Verdict<Destination> {
-        let mut headers = HeaderMap::new();
+        let mut headers = roomy();
         headers.insert(VERSION, HeaderValue::from_static("2023-06-01"));
         if let Some(secret) = &call.secret {
             // OAuth tokens are bearers, keys are not.
             let signed = if secret.expose().starts_with("sk-ant-oat") {
                 bearer(secret).map(|value| (AUTHORIZATION, value))
             } else {
-                sensitive(secret.expose().as_bytes()).map(|value| (X_API_KEY, value))
+                sensitive(secret.expose().into()).map(|value| (X_API_KEY, value))
             };
             let Some((name, value)) = signed else {
                 return Verdict::Ready(Err(Failure::Unsupported {

@@ -14,8 +14,9 @@ pub(crate) use openai::root as openai_root;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dialect::Dialect;
-use http::{HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 use layers::policy::Quirks;
 use layers::ports::{Provider, Secret};
 
@@ -63,14 +64,19 @@ const UNDERSTANDS_STREAM_OPTIONS: [&str; 6] = [
     "api.fireworks.ai",
 ];
 
+/// An empty map that has room for what a request usually gets: growing moves all that is in it.
+fn roomy() -> HeaderMap {
+    HeaderMap::with_capacity(12)
+}
+
 /// `Bearer <key>`, not to be printed. None for a key that cannot stand in a header.
 fn bearer(secret: &Secret) -> Option<HeaderValue> {
-    sensitive(&[b"Bearer ", secret.expose().as_bytes()].concat())
+    sensitive([b"Bearer ", secret.expose().as_bytes()].concat())
 }
 
 /// A header value that is not to be printed.
-fn sensitive(value: &[u8]) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_bytes(value).ok()?;
+fn sensitive(value: Vec<u8>) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from(value)).ok()?;
     value.set_sensitive(true);
     Some(value)
 }

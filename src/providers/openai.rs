@@ -6,7 +6,7 @@ use layers::Failure;
 use layers::ports::{Destination, Provider, Verdict};
 use layers::stage::{Call, Operation};
 
-use super::{bearer, with_path};
+use super::{bearer, roomy, with_path};
 use crate::config::{ChannelSettings, Engine};
 
 /// Endings that a `base_url` may have; what stands before one of them is the base path.
@@ -73,7 +73,8 @@ impl Provider for OpenAi {
             Operation::Chat => &self.chat,
             Operation::Moderation => &self.moderations,
         };
-        let mut headers = self.headers.clone();
+        let mut headers = roomy();
+        headers.extend(self.headers.clone());
         if let Some(secret) = &call.secret {
             let Some(value) = bearer(secret) else {
                 return Verdict::Ready(Err(Failure::Unsupported {

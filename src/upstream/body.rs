@@ -44,16 +44,23 @@ impl Body for Parts {
     }
 }
 
-/// Makes an answer readable: plain bytes, whatever its encoding, errors reduced to what matters.
-pub(super) async fn readable(response: Response<Incoming>) -> Response<UpstreamBody> {
-    let encoded = response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
-    if !encoded {
-        return response.map(|body| body.map_err(|_broken| Broken::Connection).boxed_unsync());
-    }
-    Box::pin(decoded(response)).await
+/// Whether an answer has to be decoded to be read.
+pub(super) fn is_encoded<B>(response: &Response<B>) -> bool {
+    response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity")
 }
 
-async fn decoded(response: Response<Incoming>) -> Response<UpstreamBody> {
+/// An answer that is not encoded, errors reduced to what matters.
+pub(super) fn plain(response: Response<Incoming>) -> Response<UpstreamBody> {
+    response.map(|body| body.map_err(|_broken| Broken::Connection).boxed_unsync())
+}
+
+/// An answer of plain bytes, whatever its encoding.
+pub(super) async fn readable(response: Response<Incoming>) -> Response<UpstreamBody> {
+    if is_encoded(&response) { Box::pin(decoded(response)).await } else { plain(response) }
+}
+
+/// An encoded answer as plain bytes.
+pub(super) async fn decoded(response: Response<Incoming>) -> Response<UpstreamBody> {
     // `identity` was asked for, but not every upstream listens. The decoder is a middleware; here
     // its service is the one answer that is already there.
     let mut answer = Some(response);

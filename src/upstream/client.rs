@@ -8,20 +8,20 @@ use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper_util::client::legacy::{Client, Error};
+use hyper_util::client::legacy::{Client, Error, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use layers::body::UpstreamBody;
 use layers::failure::TransportKind;
 use layers::policy::Link;
-use layers::ports::Outgoing;
+use layers::ports::{BoxFuture, Outgoing};
 use tower::Service;
 
-use super::body::{Parts, readable};
+use super::body::{Parts, decoded, is_encoded, plain};
 use super::connector::{Answered, Connector};
 use super::spread::Spread;
 use crate::providers::mock;
@@ -115,7 +115,7 @@ pub(super) fn builder() -> hyper_util::client::legacy::Builder {
 impl Service<Outgoing> for Upstream {
     type Response = Response<UpstreamBody>;
     type Error = TransportKind;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, TransportKind>> + Send>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), TransportKind>> {
         Poll::Ready(Ok(()))
@@ -126,19 +126,43 @@ impl Service<Outgoing> for Upstream {
         let Some(kind) = self.0.kind(&link) else { return send(&self.0.direct, request) };
         match kind {
             Kind::Http1(pool) => send(&pool, request),
-            Kind::Http2(spread) => Box::pin(async move { spread.send(request.map(Parts::from)).await }),
-            Kind::Mock => Box::pin(std::future::ready(Ok(mock::answer(request)))),
+            Kind::Http2(spread) => {
+                Answering::Other(Box::pin(async move { spread.send(request.map(Parts::from)).await }))
+            }
+            Kind::Mock => Answering::Other(Box::pin(std::future::ready(Ok(mock::answer(request))))),
         }
     }
 }
 
-fn send(pool: &Pool, request: Request<Vec<Bytes>>) -> <Upstream as Service<Outgoing>>::Future {
-    let answering = pool.request(request.map(Parts::from));
-    Box::pin(async move {
-        let response = answering.await.map_err(|error| transport_kind(&error))?;
-        note_answer(&response);
-        Ok(readable(response).await)
-    })
+fn send(pool: &Pool, request: Request<Vec<Bytes>>) -> Answering {
+    Answering::Http1(pool.request(request.map(Parts::from)))
+}
+
+/// An answer that is awaited. The usual way costs no box beside the client's own.
+pub enum Answering {
+    /// HTTP/1.1, as it comes from the pool.
+    Http1(ResponseFuture),
+    /// The others; and answers that have to be decoded first.
+    Other(BoxFuture<Result<Response<UpstreamBody>, TransportKind>>),
+}
+
+impl Future for Answering {
+    type Output = Result<Response<UpstreamBody>, TransportKind>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Self::Http1(answering) = &mut *self {
+            let response = ready!(Pin::new(answering).poll(cx)).map_err(|error| transport_kind(&error))?;
+            note_answer(&response);
+            if !is_encoded(&response) {
+                return Poll::Ready(Ok(plain(response)));
+            }
+            *self = Self::Other(Box::pin(async { Ok(decoded(response).await) }));
+        }
+        match &mut *self {
+            Self::Other(answering) => answering.as_mut().poll(cx),
+            Self::Http1(_) => unreachable!("it was answered above"),
+        }
+    }
 }
 
 /// The connection has answered: from now on an error on it may be one of an idle connection.

@@ -218,7 +218,11 @@ impl Line {
 
 impl Connection for Line {
     fn connected(&self) -> Connected {
-        self.io.connected().extra(self.answered.clone())
+        // What the socket tells of itself is not asked for; only the protocol matters. Whatever is
+        // put in here is cloned into each answer.
+        let told = self.io.connected();
+        let line = Connected::new().extra(self.answered.clone());
+        if told.is_negotiated_h2() { line.negotiated_h2() } else { line }
     }
 }
 

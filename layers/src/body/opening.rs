@@ -22,7 +22,7 @@ const LONGEST: usize = 2 << 20;
 /// What an opening turned out to be.
 pub enum Opening {
     /// It says something.
-    Accepted(Box<ReplyBody>),
+    Accepted(ReplyBody),
     /// It ended and said nothing.
     Empty,
     /// It holds a trigger.
@@ -42,11 +42,7 @@ pub async fn read(mut body: ReplyBody, triggers: &Triggers) -> Result<Opening, F
     let mut said = false;
     loop {
         let Some(piece) = body.next_piece().await else {
-            return Ok(if said {
-                Opening::Accepted(Box::new(body.with_opening(held)))
-            } else {
-                Opening::Empty
-            });
+            return Ok(if said { Opening::Accepted(body.with_opening(held)) } else { Opening::Empty });
         };
         let piece = match piece {
             Ok(piece) => piece,
@@ -54,7 +50,7 @@ pub async fn read(mut body: ReplyBody, triggers: &Triggers) -> Result<Opening, F
             // it, and learns of the break behind it.
             Err(failure) if said => {
                 let rest = ReplyBody::stream(Breaking(Some(failure)));
-                return Ok(Opening::Accepted(Box::new(rest.with_opening(held))));
+                return Ok(Opening::Accepted(rest.with_opening(held)));
             }
             Err(failure) => return Err(failure),
         };
@@ -73,7 +69,7 @@ pub async fn read(mut body: ReplyBody, triggers: &Triggers) -> Result<Opening, F
         }
         let waiting = !finished && !done && triggers.may_complete(&text);
         if (said && !waiting) || bytes > LONGEST {
-            return Ok(Opening::Accepted(Box::new(body.with_opening(held))));
+            return Ok(Opening::Accepted(body.with_opening(held)));
         }
         if done && !said {
             return Ok(Opening::Empty);

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use dialect::{Correspondence, Dialect, Sighting, StreamStyle, ir};
 use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, StatusCode, response};
 use tokio::time::Instant;
 
 use crate::body::convert::Convert;
@@ -45,17 +45,22 @@ impl Reading<'_> {
     ///
     /// # Errors
     /// What the upstream refused with, or what is wrong with its answer.
-    pub(super) async fn read(self, answer: Response<Idle>) -> Result<Reply, Failure> {
-        let (head, body) = answer.into_parts();
+    pub(super) async fn read(&self, head: &response::Parts, mut body: Idle) -> Result<Reply, Failure> {
         if !head.status.is_success() {
             return Err(Box::pin(self.refused(head.status, &head.headers, body)).await);
         }
-        let kind = Kind::of(&head.headers, self.stream);
         let client_stream = self.attempt.exchange.peek.stream;
-        let mut reply = match (kind, client_stream) {
+        let mut reply = match (Kind::of(&head.headers, self.stream), client_stream) {
             (Kind::Events, true) => self.relay(body, head.status),
             (Kind::Events, false) => Box::pin(self.fold(body)).await?,
-            (Kind::Whole, _) => self.whole(body, client_stream).await?,
+            (Kind::Whole, _) => {
+                let collected = self.collect(&mut body).await?;
+                if client_stream || self.correspondence.is_some() {
+                    Box::pin(self.convert(collected, client_stream)).await?
+                } else {
+                    self.pass(collected, body)?
+                }
+            }
         };
         pass_headers(&head.headers, reply.headers_mut());
         Ok(reply)
@@ -79,7 +84,7 @@ impl Reading<'_> {
     }
 
     /// Events for a client that wants events.
-    fn relay(self, body: Idle, status: StatusCode) -> Reply {
+    fn relay(&self, body: Idle, status: StatusCode) -> Reply {
         let want_text = self.want_text();
         let channel = &self.attempt.target.channel;
         let asked = Asked { channel: channel.clone(), secret: self.secret.cloned() };
@@ -100,7 +105,7 @@ impl Reading<'_> {
     }
 
     /// Events for a client that wants a whole answer.
-    async fn fold(self, mut body: Idle) -> Result<Reply, Failure> {
+    async fn fold(&self, mut body: Idle) -> Result<Reply, Failure> {
         let collected = self.collect(&mut body).await?;
         let (dialect, correspondence) = (self.upstream(), self.correspondence.clone().unwrap_or_default());
         let channel = self.attempt.target.channel.name.clone();
@@ -120,25 +125,12 @@ impl Reading<'_> {
         self.client_whole(answer.map_err(|error| self.wrong(error, channel))?)
     }
 
-    /// A whole answer.
-    async fn whole(self, mut body: Idle, client_stream: bool) -> Result<Reply, Failure> {
-        let collected = self.collect(&mut body).await?;
-        let converts = self.correspondence.is_some() || client_stream;
-        if !collected.whole {
-            if converts {
-                return Err(self.garbled("the answer is longer than 32 MiB"));
-            }
-            let name = self.attempt.target.channel.name.clone();
-            return Ok(json_reply(ReplyBody::stream(Raw::new(collected.bytes, body, name))));
-        }
-        if !converts {
-            return self.pass(collected.bytes);
-        }
-        Box::pin(self.convert(collected.bytes, client_stream)).await
-    }
-
     /// A whole answer of another dialect, or for a client that wants events.
-    async fn convert(self, bytes: Bytes, client_stream: bool) -> Result<Reply, Failure> {
+    async fn convert(&self, collected: Collected, client_stream: bool) -> Result<Reply, Failure> {
+        let Collected { bytes, whole } = collected;
+        if !whole {
+            return Err(self.garbled("the answer is longer than 32 MiB"));
+        }
         let (dialect, correspondence) = (self.upstream(), self.correspondence.clone().unwrap_or_default());
         let channel = self.attempt.target.channel.name.clone();
         let length = bytes.len();
@@ -147,8 +139,13 @@ impl Reading<'_> {
         if client_stream { self.unfold(&answer) } else { self.client_whole(answer) }
     }
 
-    /// A whole answer of the client's own dialect: its bytes.
-    fn pass(self, bytes: Bytes) -> Result<Reply, Failure> {
+    /// A whole answer of the client's own dialect: its bytes, and what is left of a very long one.
+    fn pass(&self, collected: Collected, rest: Idle) -> Result<Reply, Failure> {
+        let Collected { bytes, whole } = collected;
+        if !whole {
+            let name = self.attempt.target.channel.name.clone();
+            return Ok(json_reply(ReplyBody::stream(Raw::new(bytes, rest, name))));
+        }
         let sighting = match self.attempt.exchange.operation {
             Operation::Chat => self.upstream().whole(&bytes, self.want_text()),
             Operation::Moderation => {

@@ -13,6 +13,9 @@ use crate::stage::{Attempt, Payload};
 /// Asks an OpenAI-format upstream for the usage of a stream, as the first member of the body.
 const ASK_USAGE: &[u8] = br#"{"stream_options":{"include_usage":true},"#;
 
+/// Bodies up to this are joined: copying them costs less than more buffers on the wire.
+const JOINED: usize = 32 << 10;
+
 /// What goes up, and what must be remembered of it for the way down.
 pub(super) struct Upward {
     pub(super) payload: Payload,
@@ -53,7 +56,7 @@ pub(super) async fn build(attempt: &Attempt, stream: bool, ask_usage: bool) -> R
     let payload = if untouched {
         Payload::Bytes(splice(attempt, ask_usage))
     } else {
-        Payload::Json(Box::pin(change(attempt, stream, ask_usage)).await?)
+        Payload::Json(Box::pin(change(attempt, stream, ask_usage)).await?.into())
     };
     Ok(Upward { payload, correspondence: None })
 }
@@ -64,21 +67,25 @@ fn splice(attempt: &Attempt, ask_usage: bool) -> Vec<Bytes> {
     let body = &exchange.body;
     let span = exchange.peek.model_span.clone();
     let renamed = body[span.clone()] != *target.upstream_model_json;
-    let mut parts = Vec::with_capacity(4);
-    let mut start = 0;
-    if ask_usage {
-        parts.push(Bytes::from_static(ASK_USAGE));
+    if !renamed && !ask_usage {
+        return vec![body.clone()];
+    }
+    let (ask, start) = if ask_usage {
         // Ingress has seen that it is an object: its brace is the first thing in it.
-        start = memchr::memchr(b'{', body).map_or(0, |brace| brace + 1);
-    }
-    if renamed {
-        parts.push(body.slice(start..span.start));
-        parts.push(target.upstream_model_json.clone());
-        parts.push(body.slice(span.end..));
+        (ASK_USAGE, memchr::memchr(b'{', body).map_or(0, |brace| brace + 1))
     } else {
-        parts.push(body.slice(start..));
+        (&[][..], 0)
+    };
+    if body.len() <= JOINED {
+        let parts = [ask, &body[start..span.start], &target.upstream_model_json, &body[span.end..]];
+        return vec![Bytes::from(parts.concat())];
     }
-    parts
+    vec![
+        Bytes::from_static(ask),
+        body.slice(start..span.start),
+        target.upstream_model_json.clone(),
+        body.slice(span.end..),
+    ]
 }
 
 /// The client's body as a value, with the model's name and whatever the channel does not take
