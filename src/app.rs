@@ -8,16 +8,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use layers::admission::Capacity;
-use layers::plan::Group;
 use layers::policy::Fingerprint;
-use layers::ports::{Balances, Gates, Records, Verdict};
-use layers::stage::Exchange;
+use layers::ports::Records;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::accounting::{self, Recorder, Writer};
 use crate::admin::{self, Admin};
+use crate::allowance::Allowance;
 use crate::config::source::{LastGood, Source, Text};
 use crate::config::{Environment, Loaded, Origin, environment, load};
 use crate::gate::Gate;
@@ -26,6 +25,7 @@ use crate::pipeline::Means;
 use crate::publisher::{Publisher, fingerprint, tell};
 use crate::server::{self, Serving, Trusted};
 use crate::state::Runtime;
+use crate::state::balances::Accounts;
 use crate::telemetry::metrics::{self, Metrics};
 use crate::telemetry::request_log::RequestLog;
 use crate::upstream::Fetcher;
@@ -88,19 +88,21 @@ impl Plan {
         let gate = publisher.gate();
 
         let ledger = ledger(&env, &gate, &metrics, phase.clone())?;
-        let records = recorder(&gate, &metrics, &log, ledger.as_ref().map(|(writer, _)| writer.clone()));
+        let writer = ledger.as_ref().map(|(writer, _)| writer.clone());
+        let records = recorder(&gate, &metrics, &log, runtime.accounts(), writer);
         let capacity = Capacity::new(MOST_REQUESTS, buffer_budget());
         metrics.observe_capacity(&capacity);
         let dropped = log.clone();
         metrics.observe_total(&metrics::LOG_DROPPED, move || dropped.dropped());
+        let allowance = Arc::new(Allowance::new(&runtime));
         let means = Means {
             directory: gate.clone(),
             capacity,
             most_body: usize::try_from(env.max_body_bytes).unwrap_or(usize::MAX),
             records,
             windows: runtime.windows().clone(),
-            balances: Arc::new(Open),
-            gates: Arc::new(Open),
+            balances: allowance.clone(),
+            gates: allowance,
             admin: Admin::new(metrics.clone(), runtime.windows().clone()),
         };
 
@@ -239,9 +241,11 @@ fn recorder(
     gate: &Arc<Gate>,
     metrics: &Metrics,
     log: &RequestLog,
+    accounts: &Arc<Accounts>,
     writer: Option<Writer>,
 ) -> Arc<dyn Records> {
-    let recorder = Recorder::new(gate.clone(), metrics.clone()).with_log(log.clone());
+    let recorder =
+        Recorder::new(gate.clone(), metrics.clone()).with_log(log.clone()).with_balances(accounts.clone());
     Arc::new(match writer {
         Some(writer) => recorder.with_writer(writer),
         None => recorder,
@@ -270,21 +274,6 @@ fn buffer_budget() -> usize {
     };
     let machine = of_machine().unwrap_or(LEAST * 4);
     (of_group.unwrap_or(machine).min(machine) / 4).max(LEAST)
-}
-
-/// Balances and group gates that let everybody in.
-struct Open;
-
-impl Balances for Open {
-    fn reserve(&self, _exchange: &Exchange) -> Verdict<()> {
-        Verdict::Ready(Ok(()))
-    }
-}
-
-impl Gates for Open {
-    fn enter(&self, _group: &Group, _exchange: &Exchange) -> Verdict<()> {
-        Verdict::Ready(Ok(()))
-    }
 }
 
 /// The demo's key. It opens a mock on this machine only, so it need not be a secret.

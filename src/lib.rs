@@ -2,13 +2,14 @@
 //!
 //! In reading order: [`pipeline`] is the list of layers; [`config`] turns `api.yaml` into what
 //! runs; [`gate`] holds the current configuration; [`routing`] decides who is next and [`state`]
-//! remembers what must outlive a configuration; [`providers`] and [`upstream`] reach the upstreams;
+//! remembers what must outlive a configuration; [`allowance`] says what a key may still have; [`providers`] and [`upstream`] reach the upstreams;
 //! [`accounting`] and [`telemetry`] keep the books; [`server`] listens, [`admin`] answers
 //! everything that is not a model's business, [`edge`] and [`lifecycle`] frame it, and [`app`] is the
 //! life of the whole.
 
 pub mod accounting;
 pub mod admin;
+pub mod allowance;
 pub mod app;
 pub mod config;
 pub mod discovery;

@@ -8,28 +8,59 @@ use serde_json::Value;
 
 use crate::ports::InputTokens;
 
+/// What a request body says about how much it will take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Size {
+    /// Text that goes in.
+    pub input: InputTokens,
+    /// The most output tokens that the client wants, if it says so.
+    pub most_output: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Fields {
+    #[serde(default)]
+    system: Value,
+    #[serde(default)]
+    messages: Value,
+    #[serde(default)]
+    contents: Value,
+    #[serde(default)]
+    prompt: Value,
+    #[serde(default)]
+    input: Value,
+    #[serde(default)]
+    instructions: Value,
+    #[serde(default)]
+    max_tokens: Value,
+    #[serde(default)]
+    max_completion_tokens: Value,
+    #[serde(default)]
+    max_output_tokens: Value,
+}
+
 /// The input estimate of a request body: text of messages, of `prompt` and of `input`, whatever
 /// the dialect; pictures and sound count nothing. A body that cannot be read counts nothing.
 pub fn input_tokens(body: &[u8]) -> InputTokens {
-    #[derive(Deserialize)]
-    struct Texts {
-        #[serde(default)]
-        system: Value,
-        #[serde(default)]
-        messages: Value,
-        #[serde(default)]
-        contents: Value,
-        #[serde(default)]
-        prompt: Value,
-        #[serde(default)]
-        input: Value,
-        #[serde(default)]
-        instructions: Value,
+    size(body).input
+}
+
+/// The input estimate, and the limit that the client sets to the output.
+pub fn size(body: &[u8]) -> Size {
+    let Ok(fields) = serde_json::from_slice::<Fields>(body) else { return Size::default() };
+    let texts = [
+        &fields.system,
+        &fields.messages,
+        &fields.contents,
+        &fields.prompt,
+        &fields.input,
+        &fields.instructions,
+    ];
+    let limits = [&fields.max_completion_tokens, &fields.max_output_tokens, &fields.max_tokens];
+    Size {
+        input: InputTokens(texts.into_iter().map(characters).sum::<u64>() / 4),
+        most_output: limits.into_iter().find_map(Value::as_u64),
     }
-    let Ok(texts) = serde_json::from_slice::<Texts>(body) else { return InputTokens::default() };
-    let parts =
-        [&texts.system, &texts.messages, &texts.contents, &texts.prompt, &texts.input, &texts.instructions];
-    InputTokens(parts.into_iter().map(characters).sum::<u64>() / 4)
 }
 
 /// Characters of text in a message, a list of them, or a part of one.
@@ -59,7 +90,17 @@ mod tests {
     }
 
     #[test]
+    fn the_newer_name_of_the_output_limit_comes_first() {
+        let limit = |body: &str| size(body.as_bytes()).most_output;
+
+        assert_eq!(limit(r#"{"max_tokens":5}"#), Some(5));
+        assert_eq!(limit(r#"{"max_tokens":5,"max_completion_tokens":7}"#), Some(7));
+        assert_eq!(limit(r#"{"max_tokens":null}"#), None);
+        assert_eq!(limit(r#"{"max_tokens":-1}"#), None);
+    }
+
+    #[test]
     fn what_cannot_be_read_counts_nothing() {
-        assert_eq!(input_tokens(b"{"), InputTokens(0));
+        assert_eq!(size(b"{"), Size::default());
     }
 }

@@ -424,6 +424,7 @@ impl Failure {
         match self {
             Self::Upstream(rejection) => rejection.retry_after = soonest,
             Self::KeysExhausted { retry_after, .. } => *retry_after = soonest,
+            Self::RateLimited(exceeded) => exceeded.reset = soonest.unwrap_or(exceeded.reset),
             _ => {}
         }
     }
@@ -444,6 +445,8 @@ impl Failure {
                 Blame::Length => 8,
                 Blame::Request => 9,
             },
+            // Of a group that was passed over; the caller's own limits end a request at once.
+            Self::RateLimited(_) | Self::BalanceExhausted => 5,
             Self::KeysExhausted { .. } => 5,
             Self::Unsupported { .. } => 7,
             Self::TooLong { .. } => 8,

@@ -4,7 +4,7 @@ use crate::failure::Failure;
 
 /// Bodies above this are worked on by the blocking pool: parsing a megabyte takes about a third
 /// of a millisecond, for which every other connection of the worker would wait.
-pub(crate) const INLINE: usize = 1 << 20;
+pub const INLINE: usize = 1 << 20;
 
 /// Runs `work`, which reads or writes about `bytes` bytes of JSON.
 ///

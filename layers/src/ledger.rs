@@ -82,6 +82,8 @@ pub struct Entry {
     pub elapsed: Duration,
     /// What was reserved on the caller's balance, in picodollars.
     pub reserved: i128,
+    /// The input estimate in tokens, where one was made.
+    pub input_estimate: Option<u64>,
 }
 
 /// One try.
@@ -130,6 +132,7 @@ impl Entry {
             answer_bytes: 0,
             elapsed: Duration::ZERO,
             reserved: 0,
+            input_estimate: None,
         }
     }
 
@@ -139,6 +142,7 @@ impl Entry {
             id: self.id.clone(),
             caller: self.caller.clone(),
             model: self.model.clone(),
+            groups: Vec::new(),
             attempts: Vec::new(),
             target: None,
             ..*self

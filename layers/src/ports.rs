@@ -105,6 +105,8 @@ pub trait Gates: Send + Sync {
 pub trait Windows: Send + Sync {
     /// Counts the request in all of its windows, or refuses it and counts it in none.
     fn admit(&self, caller: &Fingerprint, limits: &Limits) -> Verdict<Option<Exceeded>>;
+    /// Takes back what an admitted request counted, because it was refused for another reason.
+    fn take_back(&self, _caller: &Fingerprint, _limits: &Limits) {}
 }
 
 /// Balances: used by `rate_limit`.

@@ -2,8 +2,8 @@
 //!
 //! Before `moderation` and `resolve`, so that a refused request costs nothing upstream, and inside
 //! `account`, so that refusals are counted. Reads the caller's limits for the model that was asked
-//! for; returns [`Failure::RateLimited`] or [`Failure::BalanceExhausted`]. Embedded state decides
-//! at once; shared state is awaited.
+//! for; returns [`Failure::RateLimited`] or [`Failure::BalanceExhausted`]. What the balance refuses
+//! counts in no window. Embedded state decides at once; shared state is awaited.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -69,9 +69,13 @@ where
             Verdict::Ready(counted) => counted.and_then(refuse),
             Verdict::Wait(counting) => {
                 let (mut inner, balances) = (self.take_ready(), self.balances.clone());
+                let windows = self.windows.clone();
                 return Shortcut::waiting(async move {
                     counting.await.and_then(refuse)?;
-                    balances.reserve(&exchange).resolve().await?;
+                    if let Err(failure) = balances.reserve(&exchange).resolve().await {
+                        windows.take_back(&exchange.caller.fingerprint, &limits);
+                        return Err(failure);
+                    }
                     inner.call(exchange).await
                 });
             }
@@ -81,11 +85,17 @@ where
         }
         match self.balances.reserve(&exchange) {
             Verdict::Ready(Ok(())) => Shortcut::inner(self.inner.call(exchange)),
-            Verdict::Ready(Err(failure)) => Shortcut::failed(failure),
+            Verdict::Ready(Err(failure)) => {
+                self.windows.take_back(&exchange.caller.fingerprint, &limits);
+                Shortcut::failed(failure)
+            }
             Verdict::Wait(reserving) => {
-                let mut inner = self.take_ready();
+                let (mut inner, windows) = (self.take_ready(), self.windows.clone());
                 Shortcut::waiting(async move {
-                    reserving.await?;
+                    if let Err(failure) = reserving.await {
+                        windows.take_back(&exchange.caller.fingerprint, &limits);
+                        return Err(failure);
+                    }
                     inner.call(exchange).await
                 })
             }

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use dialect::ir::Usage;
 use layers::ledger::Entry;
 use layers::stage::Operation;
 
@@ -29,14 +30,24 @@ pub struct Closed {
 impl Closed {
     /// Puts the cost on a record.
     ///
-    /// Usage that never came is charged as the body's length and the delivered text, four bytes a
-    /// token each. Nothing is charged when no attempt was accepted, nor for moderation, whose
-    /// answers hold no usage by design.
+    /// Usage that never came is charged as the input estimate (without one, the body's length) and
+    /// the delivered text, four bytes a token. So is the output of an answer that did not come to
+    /// its end and told only what it had counted in the beginning. Nothing is charged when no
+    /// attempt was accepted, nor for moderation, whose answers hold no usage by design.
     pub fn new(entry: Entry, price: Price) -> Self {
+        let delivered = entry.delivered / 4;
+        let cut_short = entry.abandoned || entry.failure.is_some();
         let (cost, estimated) = match &entry.usage {
+            _ if entry.accepted.is_none() => (0, false),
+            Some(usage) if cut_short && usage.output_total < delivered => {
+                (price.cost(&Usage { output_total: delivered, ..*usage }), true)
+            }
             Some(usage) => (price.cost(usage), false),
-            None if entry.accepted.is_none() || entry.operation == Operation::Moderation => (0, false),
-            None => (price.estimate(entry.body_bytes as u64 / 4, entry.delivered / 4), true),
+            None if entry.operation == Operation::Moderation => (0, false),
+            None => {
+                let input = entry.input_estimate.unwrap_or(entry.body_bytes as u64 / 4);
+                (price.estimate(input, delivered), true)
+            }
         };
         Self { entry, price, cost, estimated }
     }
@@ -79,8 +90,6 @@ fn clip(text: &str, limit: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use dialect::ir::Usage;
-
     use super::*;
     use crate::accounting::testing::entry;
 
@@ -115,6 +124,29 @@ mod tests {
         let closed = Closed::new(entry, PRICE);
 
         assert_eq!((closed.cost, closed.estimated), (100 * 10 + 10 * 100, true));
+    }
+
+    #[test]
+    fn an_answer_that_was_left_early_costs_what_was_delivered() {
+        let mut entry = entry("gpt-4o");
+        // What a stream of Anthropic's tells in its first event.
+        entry.usage = Some(Usage { input_total: 3, output_total: 1, ..Usage::default() });
+        entry.delivered = 40;
+        entry.abandoned = true;
+
+        let closed = Closed::new(entry, PRICE);
+
+        assert_eq!((closed.cost, closed.estimated), (3 * 10 + 10 * 100, true));
+    }
+
+    #[test]
+    fn an_input_estimate_that_was_made_comes_before_the_length_of_the_body() {
+        let mut entry = entry("gpt-4o");
+        entry.usage = None;
+        entry.body_bytes = 4_000_000;
+        entry.input_estimate = Some(7);
+
+        assert_eq!(Closed::new(entry, PRICE).cost, 70);
     }
 
     #[test]

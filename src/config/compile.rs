@@ -82,7 +82,16 @@ pub fn compile(
         .collect();
     let forwarded =
         settings.channels.iter().flat_map(|channel| &channel.passthrough_headers).cloned().collect();
+    let prices = if settings.globals.prices.is_by_name() {
+        targets
+            .iter()
+            .map(|(_, target)| (target.alias.clone(), settings.globals.price(&target.alias)))
+            .collect()
+    } else {
+        HashMap::default()
+    };
     Snapshot {
+        prices,
         callers: entries,
         forwarded,
         by_key,

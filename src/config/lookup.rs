@@ -155,6 +155,11 @@ impl<T> Prefixes<T> {
         Self { entries, default }
     }
 
+    /// Whether names make a difference.
+    pub fn is_by_name(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
     /// The setting of the longest key that `name` begins with (in any case), else the default.
     pub fn get(&self, name: &str) -> Option<&T> {
         if self.entries.is_empty() {

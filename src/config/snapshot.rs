@@ -36,6 +36,8 @@ pub struct Snapshot {
     /// Headers of clients that some channel passes on.
     pub(super) forwarded: Box<[HeaderName]>,
     pub(super) cursors: Arc<Cursors>,
+    /// Of every model that a channel has; empty where one price is for all.
+    pub(super) prices: HashMap<Arc<str>, Price, RandomState>,
     /// Channels whose model lists are still being fetched.
     pub(super) pending: bool,
 }
@@ -129,7 +131,17 @@ impl Snapshot {
 
     /// What a token of this model costs.
     pub fn price(&self, model: &str) -> Price {
-        self.settings.globals.price(model)
+        self.prices.get(model).copied().unwrap_or_else(|| self.settings.globals.price(model))
+    }
+
+    /// The caller with this fingerprint.
+    pub fn caller_of(&self, fingerprint: &Fingerprint) -> Option<&Arc<Caller>> {
+        self.callers().find(|caller| caller.fingerprint == *fingerprint)
+    }
+
+    /// All callers, in the order of the configuration.
+    pub fn callers(&self) -> impl Iterator<Item = &Arc<Caller>> {
+        self.callers.iter().map(|entry| &entry.caller)
     }
 
     /// Whether a client key with this fingerprint is configured.

@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 use layers::policy::{ChannelName, Fingerprint};
 use layers::ports::{Health, Keys, Secret};
 
+use super::balances::Accounts;
 use super::clock::Clock;
 use super::cooldowns::Cooldown;
 use super::cursors::Cursors;
@@ -22,6 +23,7 @@ pub struct Runtime {
     pools: Mutex<HashMap<ChannelName, Slot, RandomState>>,
     asks_usage: Mutex<HashMap<ChannelName, Arc<AtomicBool>, RandomState>>,
     windows: Arc<Windows>,
+    accounts: Arc<Accounts>,
     cursors: Arc<Cursors>,
 }
 
@@ -57,6 +59,7 @@ impl Runtime {
             pools: Mutex::default(),
             asks_usage: Mutex::default(),
             windows: Arc::new(Windows::new(clock)),
+            accounts: Arc::default(),
             cursors: Arc::default(),
         }
     }
@@ -96,6 +99,11 @@ impl Runtime {
         &self.windows
     }
 
+    /// What client keys have spent.
+    pub fn accounts(&self) -> &Arc<Accounts> {
+        &self.accounts
+    }
+
     /// The cursors of rotations.
     pub fn cursors(&self) -> &Arc<Cursors> {
         &self.cursors
@@ -111,6 +119,7 @@ impl Runtime {
         drop(pools);
         lock(&self.asks_usage).retain(|channel, _| (live.channel)(channel));
         self.windows.retain(live.caller);
+        self.accounts.retain(live.caller);
         self.cursors.retain(live.caller, live.model);
     }
 }

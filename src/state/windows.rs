@@ -319,6 +319,10 @@ impl WindowsPort for Windows {
     fn admit(&self, caller: &Fingerprint, limits: &Limits) -> Verdict<Option<Exceeded>> {
         Verdict::Ready(Ok(self.check(caller, limits, Instant::now())))
     }
+
+    fn take_back(&self, caller: &Fingerprint, limits: &Limits) {
+        Windows::take_back(self, caller, limits);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
