@@ -23,9 +23,11 @@ use crate::gate::Gate;
 use crate::lifecycle::Phase;
 use crate::pipeline::Means;
 use crate::publisher::{Publisher, fingerprint, tell};
+use crate::recall::Recall;
 use crate::server::{self, Serving, Trusted};
 use crate::state::Runtime;
 use crate::state::balances::Accounts;
+use crate::state::keys::KeyHistory;
 use crate::telemetry::metrics::{self, Metrics};
 use crate::telemetry::request_log::RequestLog;
 use crate::upstream::Fetcher;
@@ -81,15 +83,17 @@ impl Plan {
 
         let (steer, phase) = watch::channel(Phase::Starting);
         let metrics = metrics::install();
-        let runtime = Arc::new(Runtime::new(None));
+        let history = Arc::new(KeyHistory::new(env.database != environment::Database::Off));
+        let runtime = Arc::new(Runtime::new(Some(history.clone())));
         let publisher = publisher(loaded, &env, &runtime, &metrics, &source);
         publisher.keep(&text.text);
         metrics.reloaded(Some(&fingerprint(&text.text)));
         let gate = publisher.gate();
 
-        let ledger = ledger(&env, &gate, &metrics, phase.clone())?;
+        let recall = Recall::new(runtime.clone(), history.clone(), gate.clone());
+        let ledger = ledger(&env, &gate, &metrics, &recall, phase.clone())?;
         let writer = ledger.as_ref().map(|(writer, _)| writer.clone());
-        let records = recorder(&gate, &metrics, &log, runtime.accounts(), writer);
+        let records = recorder(&gate, &metrics, &log, writer.clone(), runtime.accounts(), history);
         let capacity = Capacity::new(MOST_REQUESTS, buffer_budget());
         metrics.observe_capacity(&capacity);
         let dropped = log.clone();
@@ -107,6 +111,9 @@ impl Plan {
         };
 
         let listener = bind(&env.host, env.port).await?;
+        if let Some(writer) = &writer {
+            recall.ready(writer).await;
+        }
         let scraping = match env.metrics_addr {
             Some(address) => admin::metrics_listener(address, metrics.clone(), phase.clone()).await,
             None => None,
@@ -125,6 +132,7 @@ impl Plan {
             announce(listener.local_addr()?)?;
         }
         let upkeep = tokio::spawn(metrics.clone().upkeep());
+        let remembering = tokio::spawn(recall.follow(writer));
         let steering = tokio::spawn(steer_phases(steer.clone(), env.clone()));
         let following = tokio::spawn(follow(publisher, source, text, steer.clone(), phase.clone()));
         let serving = Serving {
@@ -137,6 +145,7 @@ impl Plan {
         steer.send_replace(Phase::Ended);
         steering.abort();
         upkeep.abort();
+        remembering.abort();
         let _ = following.await;
         if let Some((writer, writing)) = ledger {
             writer.finish();
@@ -221,12 +230,14 @@ fn ledger(
     env: &Environment,
     gate: &Arc<Gate>,
     metrics: &Metrics,
+    recall: &Recall,
     phase: watch::Receiver<Phase>,
 ) -> anyhow::Result<Option<Ledger>> {
     let Some(database) = accounting::Database::of(&env.database)? else { return Ok(None) };
     let mut settings =
         accounting::Settings::new(database, |key| crate::config::settings::Secret::from(key).fingerprint());
     settings.retention_days = env.retention_days;
+    settings.recall = Some(recall.reading());
     if env.stats_plain_keys {
         let gate = gate.clone();
         settings.plain_keys =
@@ -241,11 +252,14 @@ fn recorder(
     gate: &Arc<Gate>,
     metrics: &Metrics,
     log: &RequestLog,
-    accounts: &Arc<Accounts>,
     writer: Option<Writer>,
+    accounts: &Arc<Accounts>,
+    history: Arc<KeyHistory>,
 ) -> Arc<dyn Records> {
-    let recorder =
-        Recorder::new(gate.clone(), metrics.clone()).with_log(log.clone()).with_balances(accounts.clone());
+    let recorder = Recorder::new(gate.clone(), metrics.clone())
+        .with_log(log.clone())
+        .with_balances(accounts.clone())
+        .with_history(history);
     Arc::new(match writer {
         Some(writer) => recorder.with_writer(writer),
         None => recorder,

@@ -8,6 +8,7 @@ use http::request::Parts;
 use layers::Failure;
 use layers::policy::Caller;
 use layers::ports::{Admission, Directory};
+use tokio::sync::watch;
 
 use crate::config::Snapshot;
 
@@ -21,12 +22,14 @@ static KEY_HEADERS: [HeaderName; 3] = [
 /// The current configuration. Written by the publisher, read once per request.
 pub struct Gate {
     current: ArcSwap<Snapshot>,
+    /// Told of each configuration that follows the first.
+    changed: watch::Sender<()>,
 }
 
 impl Gate {
     /// Opens with a first configuration.
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
-        Self { current: ArcSwap::new(snapshot) }
+        Self { current: ArcSwap::new(snapshot), changed: watch::Sender::new(()) }
     }
 
     /// What requests that come now will see.
@@ -37,6 +40,12 @@ impl Gate {
     /// From now on requests see this.
     pub fn publish(&self, snapshot: Arc<Snapshot>) {
         self.current.store(snapshot);
+        self.changed.send_replace(());
+    }
+
+    /// Changes each time that something is published.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 }
 

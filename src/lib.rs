@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`pipeline`] is the list of layers; [`config`] turns `api.yaml` into what
 //! runs; [`gate`] holds the current configuration; [`routing`] decides who is next and [`state`]
-//! remembers what must outlive a configuration; [`allowance`] says what a key may still have; [`providers`] and [`upstream`] reach the upstreams;
+//! remembers what must outlive a configuration; [`recall`] gives it back after a restart, [`allowance`] says what a key may still have; [`providers`] and [`upstream`] reach the upstreams;
 //! [`accounting`] and [`telemetry`] keep the books; [`server`] listens, [`admin`] answers
 //! everything that is not a model's business, [`edge`] and [`lifecycle`] frame it, and [`app`] is the
 //! life of the whole.
@@ -19,6 +19,7 @@ pub mod lifecycle;
 pub mod pipeline;
 pub mod providers;
 pub mod publisher;
+pub mod recall;
 pub mod routing;
 pub mod server;
 pub mod state;

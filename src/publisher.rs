@@ -135,7 +135,7 @@ impl Publisher {
 }
 
 /// Forgets what the configuration no longer has.
-fn prune(runtime: &Runtime, snapshot: &Snapshot) {
+pub(crate) fn prune(runtime: &Runtime, snapshot: &Snapshot) {
     runtime.prune(&Live {
         channel: &|name| snapshot.has_channel(name),
         target: &|name, alias| snapshot.has_target(name, alias),

@@ -18,4 +18,4 @@ pub use closed::Closed;
 pub use price::{Price, Prices};
 pub use record::{Recorder, Settle};
 pub use store::{Database, PlainKeys, Store};
-pub use writer::{QUEUE, Settings, Writer, start};
+pub use writer::{QUEUE, Recall, Settings, Writer, start};

@@ -10,8 +10,10 @@ use layers::ports::Records;
 
 use super::closed::Closed;
 use super::price::Prices;
+use super::store::BLAMELESS;
 use super::writer::Writer;
 use crate::state::balances::Accounts;
+use crate::state::keys::KeyHistory;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::request_log::RequestLog;
 
@@ -35,12 +37,13 @@ pub struct Recorder {
     log: Option<RequestLog>,
     writer: Option<Writer>,
     balances: Option<Arc<dyn Settle>>,
+    history: Option<Arc<KeyHistory>>,
 }
 
 impl Recorder {
     /// Prices with `prices` and counts in `metrics`; nothing is logged or stored yet.
     pub fn new(prices: Arc<dyn Prices>, metrics: Metrics) -> Self {
-        Self { prices, metrics, log: None, writer: None, balances: None }
+        Self { prices, metrics, log: None, writer: None, balances: None, history: None }
     }
 
     /// Writes a line for each request.
@@ -60,6 +63,12 @@ impl Recorder {
     pub fn with_balances(self, balances: Arc<dyn Settle>) -> Self {
         Self { balances: Some(balances), ..self }
     }
+
+    /// Notes how provider keys did.
+    #[must_use]
+    pub fn with_history(self, history: Arc<KeyHistory>) -> Self {
+        Self { history: Some(history), ..self }
+    }
 }
 
 impl Records for Recorder {
@@ -68,6 +77,15 @@ impl Records for Recorder {
         let closed = Arc::new(Closed::new(entry, price));
         if let Some(balances) = &self.balances {
             balances.settle(&closed);
+        }
+        if let Some(history) = &self.history {
+            for attempt in &closed.entry.attempts {
+                if let Some(key) = &attempt.key
+                    && !BLAMELESS.contains(&attempt.outcome)
+                {
+                    history.note(&attempt.channel, key, attempt.outcome == "ok");
+                }
+            }
         }
         self.metrics.close(&closed);
         if let Some(log) = &self.log {

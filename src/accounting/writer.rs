@@ -14,11 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use layers::policy::Fingerprint;
+use layers::ports::BoxFuture;
 use sqlx::error::DatabaseError;
 use tokio::sync::mpsc::{self, error::TryRecvError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::closed::{Closed, seconds};
@@ -54,6 +55,10 @@ const PRUNE_PAUSE: Duration = Duration::from_secs(60);
 /// Between looks whether the file is still in its place.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
+/// How long reading what earlier processes left may take, and how often it is tried.
+const RECALL: Duration = Duration::from_secs(120);
+const RECALLS: u32 = 3;
+
 /// How often a batch is tried whose values the database refuses.
 const REFUSALS: u32 = 3;
 
@@ -75,12 +80,17 @@ pub struct Settings {
     pub fingerprint: fn(&str) -> Fingerprint,
     /// Records that may wait: [`QUEUE`].
     pub queue: usize,
+    /// Reads what earlier processes left, before this one writes anything.
+    pub recall: Option<Recall>,
 }
+
+/// Reads from a database that has just been opened.
+pub type Recall = Arc<dyn Fn(Arc<Store>) -> BoxFuture<Result<(), sqlx::Error>> + Send + Sync>;
 
 impl Settings {
     /// The usual settings for a database.
     pub fn new(database: Database, fingerprint: fn(&str) -> Fingerprint) -> Self {
-        Self { database, plain_keys: None, retention_days: None, fingerprint, queue: QUEUE }
+        Self { database, plain_keys: None, retention_days: None, fingerprint, queue: QUEUE, recall: None }
     }
 }
 
@@ -102,6 +112,8 @@ struct Shared {
     written: AtomicU64,
     /// The open database; the writer task replaces it, readers take it.
     store: watch::Sender<Option<Arc<Store>>>,
+    /// What came of the first try to open it, once there was one.
+    tried: watch::Sender<Option<bool>>,
 }
 
 impl Shared {
@@ -124,6 +136,7 @@ pub fn start(settings: Settings, phase: watch::Receiver<Phase>) -> (Writer, Join
         dropped: AtomicU64::new(0),
         written: AtomicU64::new(0),
         store: watch::Sender::new(None),
+        tried: watch::Sender::new(None),
     });
     let task = Task {
         rows,
@@ -143,6 +156,7 @@ pub fn start(settings: Settings, phase: watch::Receiver<Phase>) -> (Writer, Join
         dropped_before: 0,
         backfilling: true,
         pruned: None,
+        recalls: 0,
     };
     (Writer(shared), tokio::spawn(task.run()))
 }
@@ -190,6 +204,12 @@ impl Writer {
         open.clone()
     }
 
+    /// Waits until the database was opened and read, or could not be: true when it was.
+    pub async fn tried(&self) -> bool {
+        let mut tried = self.0.tried.subscribe();
+        tried.wait_for(Option::is_some).await.is_ok_and(|tried| *tried == Some(true))
+    }
+
     /// Asks for everything that waits to be stored now.
     pub fn flush(&self) {
         self.0.hurry.notify_one();
@@ -224,12 +244,16 @@ struct Task {
     /// Whether there may be rows from before fingerprints.
     backfilling: bool,
     pruned: Option<Instant>,
+    /// How often the recall was tried in vain.
+    recalls: u32,
 }
 
 impl Task {
     async fn run(mut self) {
         // Tables are there before the first request, and front ends find them.
-        if let Err(error) = self.open().await {
+        let opened = self.open().await;
+        self.shared.tried.send_replace(Some(opened.is_ok()));
+        if let Err(error) = opened {
             self.complain(&error);
         }
         loop {
@@ -378,11 +402,37 @@ impl Task {
             self.forget().await;
         }
         let store = Arc::new(Store::open(&self.settings.database).await?);
+        if let Err(error) = self.recall(&store).await {
+            store.close().await;
+            return Err(error);
+        }
         self.looked = Instant::now();
         self.backfilling = !store.is_ours();
         self.store = Some(store.clone());
         self.shared.store.send_replace(Some(store.clone()));
         Ok(store)
+    }
+
+    /// Reads what earlier processes left: once, and before anything is written, so that nothing of
+    /// this process is taken for the past. A ledger that opens and cannot be read is written all
+    /// the same after some tries.
+    async fn recall(&mut self, store: &Arc<Store>) -> Result<(), sqlx::Error> {
+        let Some(recall) = &self.settings.recall else { return Ok(()) };
+        let error = match timeout(RECALL, recall(store.clone())).await {
+            Ok(Ok(())) => {
+                self.settings.recall = None;
+                return Ok(());
+            }
+            Ok(Err(error)) => error,
+            Err(_elapsed) => sqlx::Error::PoolTimedOut,
+        };
+        self.recalls += 1;
+        if self.recalls < RECALLS {
+            return Err(error);
+        }
+        warn!(%error, "What was spent and used before the start cannot be read; it counts no more.");
+        self.settings.recall = None;
+        Ok(())
     }
 
     async fn forget(&mut self) {

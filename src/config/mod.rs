@@ -46,4 +46,4 @@ pub use environment::Environment;
 pub use load::{Loaded, Origin, load};
 pub use problem::{Problem, Severity};
 pub use settings::{ChannelSettings, Engine, Settings};
-pub use snapshot::Snapshot;
+pub use snapshot::{Snapshot, longest_window};

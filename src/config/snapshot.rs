@@ -9,11 +9,12 @@ use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use http::HeaderName;
 use layers::Failure;
-use layers::policy::{Caller, ChannelName, Fingerprint, Quota, Triggers};
+use layers::policy::{Caller, ChannelName, Fingerprint, Quota, Target, Triggers};
 use layers::ports::{Catalog, Limits, Route};
 
 use super::settings::{CallerLimit, CallerSettings, Globals, RuleMatch, Secret, Settings};
@@ -134,11 +135,6 @@ impl Snapshot {
         self.prices.get(model).copied().unwrap_or_else(|| self.settings.globals.price(model))
     }
 
-    /// The caller with this fingerprint.
-    pub fn caller_of(&self, fingerprint: &Fingerprint) -> Option<&Arc<Caller>> {
-        self.callers().find(|caller| caller.fingerprint == *fingerprint)
-    }
-
     /// All callers, in the order of the configuration.
     pub fn callers(&self) -> impl Iterator<Item = &Arc<Caller>> {
         self.callers.iter().map(|entry| &entry.caller)
@@ -153,6 +149,33 @@ impl Snapshot {
     pub fn plain_key(&self, fingerprint: &Fingerprint) -> Option<Arc<str>> {
         let ordinal = self.callers.iter().position(|entry| entry.caller.fingerprint == *fingerprint)?;
         Some(self.settings.callers[ordinal].key.shared())
+    }
+
+    /// The longest period of any window of this caller; zero without any.
+    pub fn longest_window(&self, caller: &Caller) -> Duration {
+        match &self.callers[caller.ordinal].limit {
+            CallerLimit::None => Duration::ZERO,
+            CallerLimit::Single(quota) => longest_window(quota),
+            CallerLimit::PerModel(patterns) => {
+                patterns.values().map(|quota| longest_window(quota)).max().unwrap_or_default()
+            }
+        }
+    }
+
+    /// The longest period of the gateway's own windows.
+    pub fn longest_global_window(&self) -> Duration {
+        self.settings.globals.rate_limit.as_deref().map(longest_window).unwrap_or_default()
+    }
+
+    /// The longest period of any window of a provider key.
+    pub fn longest_key_window(&self) -> Duration {
+        let quotas = self.routes.offers().targets().filter_map(|target| target.key_quota.as_deref());
+        quotas.map(longest_window).max().unwrap_or_default()
+    }
+
+    /// This alias on the channel of this name.
+    pub fn target(&self, channel: &ChannelName, alias: &str) -> Option<&Arc<Target>> {
+        self.routes.offers().target(*self.channels.get(channel)?, alias)
     }
 
     /// Whether there is a channel of this name.
@@ -176,6 +199,11 @@ impl Snapshot {
     pub fn size(&self) -> (usize, usize, usize) {
         (self.callers.len(), self.settings.channels.len(), self.routes.offers().aliases().count())
     }
+}
+
+/// The longest period of a quota's windows.
+pub fn longest_window(quota: &Quota) -> Duration {
+    quota.windows.iter().map(|window| window.period).max().unwrap_or_default()
 }
 
 impl Entry {

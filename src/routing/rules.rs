@@ -93,6 +93,18 @@ impl Offers {
         self.by_channel.get(&channel).into_iter().flatten()
     }
 
+    /// This alias on the channel at this position.
+    pub fn target(&self, channel: usize, alias: &str) -> Option<&Arc<Target>> {
+        let offers = self.of(alias);
+        let at = offers.binary_search_by_key(&channel, |(at, _)| *at).ok()?;
+        Some(&offers[at].1)
+    }
+
+    /// Everything that is offered, in no order.
+    pub fn targets(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.by_alias.values().flatten().map(|(_, target)| target)
+    }
+
     fn of(&self, alias: &str) -> &[Offer] {
         self.by_alias.get(alias).map_or(&[], Vec::as_slice)
     }

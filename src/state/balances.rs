@@ -14,14 +14,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use foldhash::fast::RandomState;
 use layers::policy::{Credits, Fingerprint};
-use tokio::time::Instant;
+
+use super::clock::Calendar;
 
 /// What a balance without a starting point covers, in hours.
-pub(crate) const ROLLING_HOURS: i64 = 30 * 24;
+pub const ROLLING_HOURS: i64 = 30 * 24;
 const HOUR: i64 = 3600;
 const SHARDS: usize = 16;
 /// Most keys per shard that are remembered after they have left the configuration.
@@ -32,8 +32,7 @@ const MOST_STRANGERS: usize = 4096;
 pub struct Accounts {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
-    /// The wall clock at the start, in Unix seconds, and the moment when it was read.
-    started: (i64, Instant),
+    calendar: Calendar,
 }
 
 type Shard = HashMap<Fingerprint, Account, RandomState>;
@@ -126,11 +125,10 @@ impl Balance {
 
 impl Default for Accounts {
     fn default() -> Self {
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::default(),
-            started: (unix.as_secs() as i64, Instant::now()),
+            calendar: Calendar::default(),
         }
     }
 }
@@ -222,8 +220,8 @@ impl Accounts {
     }
 
     /// The time in Unix seconds that balances go by.
-    pub(crate) fn unix(&self) -> i64 {
-        self.started.0.saturating_add(self.started.1.elapsed().as_secs() as i64)
+    pub fn unix(&self) -> i64 {
+        self.calendar.now()
     }
 
     fn shard(&self, caller: &Fingerprint) -> &Mutex<Shard> {
@@ -256,6 +254,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use proptest::prelude::*;
     use tokio::time::advance;

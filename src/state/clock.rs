@@ -1,6 +1,6 @@
 //! Writes instants as numbers, so that they fit into an atomic.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -27,6 +27,27 @@ impl Clock {
     /// The instant of this number, as far as it is not before the epoch.
     pub(crate) fn instant(self, tick: u64) -> Instant {
         self.epoch + Duration::from_nanos(tick.saturating_sub(PAST))
+    }
+}
+
+/// Tells Unix seconds: the wall clock at the start, and what has passed since. A wall clock that is
+/// set while the process runs moves no hour.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Calendar {
+    started: (i64, Instant),
+}
+
+impl Default for Calendar {
+    fn default() -> Self {
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Self { started: (i64::try_from(unix.as_secs()).unwrap_or(i64::MAX), Instant::now()) }
+    }
+}
+
+impl Calendar {
+    /// Unix seconds.
+    pub(crate) fn now(self) -> i64 {
+        self.started.0.saturating_add_unsigned(self.started.1.elapsed().as_secs())
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use layers::policy::{ChannelName, Fingerprint};
+use layers::policy::{ChannelName, Fingerprint, Target};
 use layers::ports::{Health, Keys, Secret};
 
 use super::balances::Accounts;
@@ -109,6 +110,14 @@ impl Runtime {
         &self.cursors
     }
 
+    /// Counts an attempt of the time before the start in the windows of the key that it used.
+    pub fn recall_attempt(&self, target: &Target, key: &Fingerprint, age: Duration) {
+        let pools = lock(&self.pools);
+        if let Some(slot) = pools.get(&target.channel.name) {
+            slot.latest.recall(target, key, age);
+        }
+    }
+
     /// Forgets what is not alive any more, and what has lost its meaning with time. To be called
     /// after each change of the configuration, and now and then.
     pub fn prune(&self, live: &Live<'_>) {
@@ -118,6 +127,9 @@ impl Runtime {
         pools.values().for_each(|slot| slot.latest.sweep());
         drop(pools);
         lock(&self.asks_usage).retain(|channel, _| (live.channel)(channel));
+        if let Some(history) = &self.history {
+            history.retain(live.channel);
+        }
         self.windows.retain(live.caller);
         self.accounts.retain(live.caller);
         self.cursors.retain(live.caller, live.model);
@@ -141,8 +153,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::Instant;
 
     use super::*;

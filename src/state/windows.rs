@@ -80,6 +80,15 @@ impl Ring {
     }
 
     fn hit(&mut self, at: u64) {
+        let number = at / self.width();
+        if number < self.newest {
+            // A hit of the past, recalled when newer ones were there already.
+            if number + CELLS as u64 > self.newest {
+                *self.cell(number) += 1;
+                self.total += 1;
+            }
+            return;
+        }
         self.advance(at);
         *self.cell(self.newest) += 1;
         self.total += 1;
@@ -151,12 +160,18 @@ impl Tally {
             }
         }
         if most > 0 {
-            while self.log.front().is_some_and(|at| at.saturating_add(longest) <= now)
-                || self.log.len() >= most
-            {
+            while self.log.front().is_some_and(|at| at.saturating_add(longest) <= now) {
                 self.log.pop_front();
             }
-            self.log.push_back(now);
+            // Anywhere but at the end only where a hit of the past is recalled.
+            let place = match self.log.back() {
+                Some(last) if *last > now => self.log.partition_point(|at| *at <= now),
+                _ => self.log.len(),
+            };
+            self.log.insert(place, now);
+            while self.log.len() > most {
+                self.log.pop_front();
+            }
         }
     }
 
@@ -248,15 +263,12 @@ impl Windows {
         });
     }
 
-    /// Counts requests of the time before the start, the oldest first, each given by its age.
-    pub fn restore(&self, caller: &Fingerprint, limits: &Limits, ages: impl IntoIterator<Item = Duration>) {
+    /// Counts a request of the time before the start, given by its age.
+    pub fn recall(&self, caller: &Fingerprint, limits: &Limits, age: Duration) {
         let now = self.clock.tick(Instant::now());
-        let mut hits: Vec<u64> = ages.into_iter().map(|age| now.saturating_sub(ticks(age))).collect();
-        hits.sort_unstable();
+        let at = now.saturating_sub(ticks(age));
         self.with(caller, limits, now, |parts| {
-            for (bucket, quota) in parts.iter_mut() {
-                hits.iter().for_each(|at| bucket.hit(quota, *at));
-            }
+            parts.iter_mut().for_each(|(bucket, quota)| bucket.hit(quota, at));
         });
     }
 
@@ -470,15 +482,56 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn restored_hits_count() {
-        let (windows, limits) = (windows(), own(&[(3, 86_400)], None));
-        let hours = [30, 20, 10].map(|hours| Duration::from_secs(hours * 3600));
+    async fn recalled_hits_count_in_whatever_order_they_come() {
+        for hours in [[30, 20, 10], [10, 30, 20]] {
+            let (windows, limits) = (windows(), own(&[(3, 86_400)], None));
 
-        windows.restore(&Fingerprint::new("a"), &limits, hours);
+            for hours in hours {
+                windows.recall(&Fingerprint::new("a"), &limits, Duration::from_secs(hours * 3600));
+            }
 
+            assert_eq!(ask(&windows, "a", &limits), None);
+            let refused = ask(&windows, "a", &limits).expect("two of the three still count");
+            assert_eq!(refused.reset, Duration::from_secs(4 * 3600));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn recalled_hits_count_in_cells_too() {
+        let (windows, limits) = (windows(), own(&[(20_000, 86_400)], None));
         assert_eq!(ask(&windows, "a", &limits), None);
-        let refused = ask(&windows, "a", &limits).expect("two of the three still count");
-        assert_eq!(refused.reset, Duration::from_secs(4 * 3600));
+
+        for _ in 0..19_999 {
+            windows.recall(&Fingerprint::new("a"), &limits, Duration::from_secs(20 * 3600));
+            windows.recall(&Fingerprint::new("a"), &limits, Duration::from_secs(25 * 3600));
+        }
+
+        let refused = ask(&windows, "a", &limits).expect("as many still count as are admitted");
+        assert!(refused.reset <= Duration::from_secs(4 * 3600 + 1440), "{refused:?}");
+    }
+
+    /// One count for each unit that a limit may be written in.
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_of_each_unit_admits_its_count_and_again_after_its_period() {
+        let day = 86_400;
+        for (unit, seconds) in
+            [("min", 60), ("hour", 3600), ("day", day), ("month", 30 * day), ("year", 365 * day)]
+        {
+            let windows = windows();
+            let quota = crate::config::quota::parse(&format!("5/{unit}")).unwrap();
+            let limits = Limits { global: None, caller: Some((Arc::new(quota), None)) };
+            for _ in 0..5 {
+                assert_eq!(ask(&windows, "a", &limits), None, "{unit}");
+                advance(Duration::from_secs(1)).await;
+            }
+
+            let refused = ask(&windows, "a", &limits).expect(unit);
+            assert_eq!(refused.reset, Duration::from_secs(seconds - 5), "{unit}");
+            advance(Duration::from_secs(seconds - 6)).await;
+            assert!(ask(&windows, "a", &limits).is_some(), "{unit}");
+            advance(Duration::from_secs(1)).await;
+            assert_eq!(ask(&windows, "a", &limits), None, "{unit}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

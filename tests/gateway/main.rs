@@ -26,6 +26,7 @@ mod ledger;
 mod limits;
 mod overrides;
 mod reload;
+mod restart;
 mod routing;
 mod sdk;
 mod shutdown;

@@ -5,6 +5,7 @@
 //! [`Store`] is opened and written by the writer task alone; readers (statistics, balances) share
 //! it and have connections of their own.
 
+mod past;
 mod postgres;
 mod rows;
 mod sqlite;
@@ -15,6 +16,8 @@ use std::sync::Arc;
 use layers::policy::{ChannelName, Fingerprint};
 use sqlx::postgres::PgConnectOptions;
 
+pub(crate) use past::BLAMELESS;
+pub use past::{Cost, Fingerprinter, PastAttempt, PastRequest, Tries};
 pub use postgres::Postgres;
 pub use rows::PlainKeys;
 pub use sqlite::Sqlite;

@@ -41,7 +41,7 @@ fn summing(select: &str) -> String {
 /// A ledger on a server.
 #[derive(Debug)]
 pub struct Postgres {
-    pool: PgPool,
+    pub(super) pool: PgPool,
     pub(super) ours: bool,
 }
 

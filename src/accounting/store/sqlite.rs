@@ -48,7 +48,7 @@ pub struct Sqlite {
     /// Device and inode of the file at the time it was opened.
     file: Option<(u64, u64)>,
     writer: SqlitePool,
-    readers: SqlitePool,
+    pub(super) readers: SqlitePool,
     pub(super) ours: bool,
 }
 

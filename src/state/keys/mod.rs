@@ -11,6 +11,7 @@
 //! configuration says, each with bits of its own.
 
 mod bits;
+mod history;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -23,6 +24,8 @@ use layers::policy::{ChannelName, Fingerprint, Quota, Target};
 use layers::ports::{InputTokens, KeyOutcome, Keys, KeysExhausted, Lease, Secret};
 use layers::stage::TriedKeys;
 use tokio::time::Instant;
+
+pub use self::history::{KeyHistory, SPAN as HISTORY_SPAN};
 
 use self::bits::{Bits, Both};
 use super::clock::{Clock, ticks};
@@ -88,6 +91,8 @@ pub trait History: Send + Sync {
     /// Looks the records of one channel up and gives them to `reply`, at once or later, or drops
     /// it when they cannot be had. Never waits.
     fn fetch(&self, channel: &ChannelName, reply: RecordsReply);
+    /// Forgets channels that are gone.
+    fn retain(&self, _channel: &dyn Fn(&ChannelName) -> bool) {}
 }
 
 /// Where the pools of one channel, one per configuration, find the latest of them.
@@ -274,8 +279,13 @@ impl Bucket {
     }
 
     fn hit(&mut self, slot: u32, position: usize, now: u64) {
+        self.recall(slot, position, now, now);
+    }
+
+    /// Counts a hit that was at the tick `at`.
+    fn recall(&mut self, slot: u32, position: usize, at: u64, now: u64) {
         let tally = self.tallies.entry(slot).or_default();
-        tally.hits.hit(&self.quota, now);
+        tally.hits.hit(&self.quota, at);
         if let Some((until, _)) = tally.hits.refusal(&self.quota, now) {
             self.open.clear(position);
             if !std::mem::replace(&mut tally.queued, true) {
@@ -618,6 +628,21 @@ impl KeyPool {
             }
             KeyOutcome::Faulty { hint, rejected, quota } => self.fault(slot, hint, rejected, quota),
             KeyOutcome::Blameless => {}
+        }
+    }
+
+    /// Counts an attempt of the time before the start in the windows of its key.
+    pub(super) fn recall(&self, target: &Target, key: &Fingerprint, age: Duration) {
+        let Some(quota) = target.key_quota.as_ref().filter(|quota| counts(quota)) else { return };
+        let Some(slot) = self.slot_of(key) else { return };
+        let now = self.clock.tick(Instant::now());
+        let name = self.bucket_name(&target.upstream_model);
+        self.eventful.store(true, Ordering::Relaxed);
+        let mut state = lock(&self.state);
+        state.open_bucket(name.clone(), quota, now);
+        let position = state.position(slot);
+        if let Some(bucket) = state.buckets.get_mut(&name) {
+            bucket.recall(slot, position, now.saturating_sub(ticks(age)), now);
         }
     }
 
