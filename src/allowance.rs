@@ -108,7 +108,12 @@ impl Gates for Allowance {
         let limits = Limits { global: None, ..exchange.catalog.limits(inner, &exchange.peek.model) };
         Verdict::Ready(match self.windows.check(&inner.fingerprint, &limits, Instant::now()) {
             Some(exceeded) => Err(Failure::RateLimited(exceeded)),
-            None => Ok(()),
+            None => {
+                if limits.caller.is_some() {
+                    exchange.ledger.entry().groups.push(inner.fingerprint.clone());
+                }
+                Ok(())
+            }
         })
     }
 }

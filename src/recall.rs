@@ -218,16 +218,18 @@ impl Recall {
         loop {
             let (requests, next) = store.past_requests(since, page, fingerprint).await?;
             for request in requests {
-                let mut limits = match callers.get(&request.key) {
-                    Some(caller) => snapshot.limits(caller, &request.model),
-                    None if global >= SHORTEST => {
-                        Limits { global: snapshot.globals().rate_limit.clone(), caller: None }
-                    }
-                    None => continue,
+                let age = age(now, request.at);
+                let own = |key| {
+                    let (quota, model) = snapshot.limits(callers.get(key)?, &request.model).caller?;
+                    (longest_window(&quota) >= SHORTEST).then_some((quota, model))
                 };
-                limits.global = limits.global.filter(|_| global >= SHORTEST);
-                limits.caller = limits.caller.filter(|(quota, _)| longest_window(quota) >= SHORTEST);
-                self.runtime.windows().recall(&request.key, &limits, age(now, request.at));
+                let whole = snapshot.globals().rate_limit.clone().filter(|_| global >= SHORTEST);
+                let limits = Limits { global: whole, caller: own(&request.key) };
+                self.runtime.windows().recall(&request.key, &limits, age);
+                for group in &request.groups {
+                    let limits = Limits { global: None, caller: own(group) };
+                    self.runtime.windows().recall(group, &limits, age);
+                }
             }
             page = next;
             if page.is_none() {
@@ -289,9 +291,12 @@ impl Recall {
     }
 }
 
+/// The start of the hour from which a key's costs are needed, and the costs by hour.
+type Reach = (i64, Vec<(i64, i128)>);
+
 /// Costs from before the last thirty days, of the keys whose balances reach back so far.
 struct Older {
-    by_key: HashMap<Fingerprint, (i64, Vec<(i64, i128)>), RandomState>,
+    by_key: HashMap<Fingerprint, Reach, RandomState>,
     /// The earliest time that is needed, in Unix seconds.
     from: i64,
 }

@@ -82,6 +82,8 @@ pub struct Entry {
     pub elapsed: Duration,
     /// What was reserved on the caller's balance, in picodollars.
     pub reserved: i128,
+    /// Nested keys that it entered and whose windows counted it.
+    pub groups: Vec<Fingerprint>,
     /// The input estimate in tokens, where one was made.
     pub input_estimate: Option<u64>,
 }
@@ -132,6 +134,7 @@ impl Entry {
             answer_bytes: 0,
             elapsed: Duration::ZERO,
             reserved: 0,
+            groups: Vec::new(),
             input_estimate: None,
         }
     }

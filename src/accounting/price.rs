@@ -120,6 +120,8 @@ impl Prices for Gate {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const DOLLAR: i128 = 1_000_000_000_000;
@@ -202,6 +204,38 @@ mod tests {
         let usage = Usage { input_total: u64::MAX, output_total: u64::MAX, ..Usage::default() };
 
         assert_eq!(price.cost(&usage), i128::MAX);
+    }
+
+    fn tokens() -> impl Strategy<Value = u64> {
+        prop_oneof![0u64..5000, Just(0), Just(u64::MAX), any::<u64>()]
+    }
+
+    proptest! {
+        #[test]
+        fn no_cost_is_negative_and_none_exceeds_the_dearest_kind_of_token(
+            counts in prop::array::uniform8(tokens()),
+            prices in prop::array::uniform2(0u64..10_000_000),
+            parts in prop::array::uniform5(prop::option::of(0u64..10_000_000)),
+        ) {
+            let [input_total, cached_read, cache_write, image_in, audio_in, output_total, reasoning, audio_out] = counts;
+            let usage = Usage {
+                input_total, cached_read, cache_write, image_in, audio_in, output_total, reasoning, audio_out,
+                ..Usage::default()
+            };
+            let [cache_read, cache_written, thought, image, audio] = parts;
+            let price = Price {
+                input: prices[0], output: prices[1],
+                cache_read, cache_write: cache_written, reasoning: thought, image, audio,
+            };
+
+            let cost = price.cost(&usage);
+
+            let dearest = parts.into_iter().flatten().chain(prices).max().unwrap_or(0);
+            let cheapest = parts.into_iter().flatten().chain(prices).min().unwrap_or(0);
+            let most = product(input_total, dearest).saturating_add(product(output_total, dearest));
+            let least = product(input_total, cheapest).saturating_add(product(output_total, cheapest));
+            prop_assert!(cost >= 0 && cost >= least && cost <= most, "{} not in {}..={}", cost, least, most);
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::closed::Closed;
 use super::hours::Hours;
 use super::price::Price;
-use super::store::{Database, Grant, PlainKeys, Scratch, Store, UnreadableUrl};
+use super::store::{Cost, Database, Grant, PlainKeys, Scratch, Store, UnreadableUrl};
 use super::testing::{attempt, entry};
 use super::writer::{PERIOD, Settings, Writer, start};
 use crate::config::Environment;
@@ -230,6 +230,64 @@ async fn grants_are_kept(database: &Database) {
     again.close().await;
 }
 
+/// Minutes after a full hour, in Unix seconds.
+fn minute(minutes: i64) -> i64 {
+    1_767_222_000 + minutes * 60
+}
+
+async fn what_was_recorded_is_read_back(database: &Database) {
+    let store = Store::open(database).await.unwrap();
+    let at = |minutes: i64, model: &str, change: fn(&mut Entry)| {
+        closed(model, |entry| {
+            entry.elapsed = Duration::ZERO;
+            entry.arrived = std::time::UNIX_EPOCH + Duration::from_secs(minute(minutes).unsigned_abs());
+            change(entry);
+        })
+    };
+    let records = [
+        at(1, "early", |_| {}),
+        at(20, "gpt-4o", |entry| entry.attempts.insert(0, attempt("served", "upstream_rate_limited"))),
+        at(70, "gpt-4o", |entry| entry.groups = ["g1", "g2"].map(Fingerprint::new).into()),
+        at(80, "refused", |entry| {
+            (entry.failure, entry.accepted, entry.usage) = (Some("rate_limited"), None, None);
+            entry.attempts.clear();
+        }),
+        at(90, "left", |entry| {
+            (entry.accepted, entry.usage) = (None, None);
+            entry.attempts = vec![attempt("served", "client_gone")];
+        }),
+    ];
+    write(&store, &records, None).await;
+    let key = Fingerprint::new("aaaaaaaaaaaaaaaa");
+
+    let mut costs = Vec::new();
+    store.costs(minute(0), minute(0) + 90 * 86_400, fingerprint, &mut |cost| costs.push(cost)).await.unwrap();
+    costs.sort_by_key(|cost| cost.hour);
+    let cost = |hour, cost| Cost { key: key.clone(), hour, cost };
+    assert_eq!(costs, [cost(minute(0), 40_000_000), cost(minute(60), 20_000_000)]);
+    assert_eq!(store.early(&key, minute(10)).await.unwrap(), 20_000_000);
+    assert_eq!(store.early(&key, minute(30)).await.unwrap(), 40_000_000);
+    assert_eq!(store.early(&key, minute(60)).await.unwrap(), 0);
+    assert_eq!(store.early(&Fingerprint::new("other"), minute(30)).await.unwrap(), 0);
+
+    let (requests, next) = store.past_requests(minute(2), None, fingerprint).await.unwrap();
+    let seen: Vec<_> = requests.iter().map(|request| (&*request.model, request.at)).collect();
+    assert_eq!(seen, [("gpt-4o", minute(20)), ("gpt-4o", minute(70)), ("left", minute(90))]);
+    assert_eq!(requests[1].groups, ["g1", "g2"].map(Fingerprint::new));
+    assert!(next.is_none() && requests.iter().all(|request| request.key == key));
+
+    let (attempts, _) = store.past_attempts(minute(2), None, fingerprint).await.unwrap();
+    let seen: Vec<_> = attempts.iter().map(|attempt| (&*attempt.model, attempt.at)).collect();
+    assert_eq!(seen, [("gpt-4o", minute(20)), ("gpt-4o", minute(20)), ("gpt-4o", minute(70))]);
+    assert!(attempts.iter().all(|attempt| attempt.key.as_str() == "bbbbbbbbbbbbbbbb"));
+
+    let tries = store.tries(minute(2), minute(200), fingerprint).await.unwrap();
+    let [tries] = &tries[..] else { panic!("{tries:?}") };
+    assert_eq!((tries.channel.as_str(), tries.successes, tries.attempts), ("served", 2, 3));
+    assert!(store.tries(minute(200), minute(300), fingerprint).await.unwrap().is_empty());
+    store.close().await;
+}
+
 /// The tables as the earlier system creates them, with rows of a client whose key is `sk-old`.
 async fn an_old_database_is_completed_and_its_rows_are_summed_once(
     database: &Database,
@@ -260,9 +318,30 @@ async fn an_old_database_is_completed_and_its_rows_are_summed_once(
 
     let store = Store::open(database).await.unwrap();
     assert!(!store.is_ours());
+    // What it says is read already before it is summed, and no more afterwards.
+    let spent = async |store: &Store| {
+        let mut spent = std::collections::BTreeMap::<String, i128>::new();
+        store
+            .costs(1_700_000_000, 1_800_000_000, fingerprint, &mut |cost| {
+                *spent.entry(cost.key.as_str().to_owned()).or_default() += cost.cost;
+            })
+            .await
+            .unwrap();
+        spent
+    };
+    let old = 2500 * (10 * 300_000 + 5 * 1_000_000);
+    assert_eq!(spent(&store).await.get("fp-sk-old"), Some(&old));
+    let (requests, _) = store.past_requests(1_767_222_000, None, fingerprint).await.unwrap();
+    assert!(requests.len() == 2500 && requests.iter().all(|request| request.key.as_str() == "fp-sk-old"));
+    let tries = store.tries(1_767_222_000, 1_767_225_600, fingerprint).await.unwrap();
+    assert_eq!((tries[0].key.as_str(), tries[0].attempts), ("fp-sk-provider", 1));
     write(&store, &[closed("m", |entry| entry.target = Some(super::testing::target("chan", "m")))], None)
         .await;
+    let done = store.backfill(fingerprint).await.unwrap();
+    assert!(!done, "there are more rows than one step takes");
+    assert_eq!(spent(&store).await.get("fp-sk-old"), Some(&old), "half of it summed");
     while !store.backfill(fingerprint).await.unwrap() {}
+    assert_eq!(spent(&store).await.get("fp-sk-old"), Some(&old));
     store.close().await;
     // A second start finds nothing left to do.
     let store = Store::open(database).await.unwrap();
@@ -330,6 +409,11 @@ mod on_sqlite {
     #[tokio::test]
     async fn grants_are_kept() {
         super::grants_are_kept(&sqlite().database).await;
+    }
+
+    #[tokio::test]
+    async fn what_was_recorded_is_read_back() {
+        super::what_was_recorded_is_read_back(&sqlite().database).await;
     }
 
     #[tokio::test]
@@ -480,6 +564,12 @@ mod on_postgres {
     }
 
     #[tokio::test]
+    async fn what_was_recorded_is_read_back() {
+        let Some(database) = postgres().await else { return };
+        super::what_was_recorded_is_read_back(&database).await;
+    }
+
+    #[tokio::test]
     async fn an_old_database_is_completed_and_its_rows_are_summed_once() {
         let Some(database) = postgres().await else { return };
         super::an_old_database_is_completed_and_its_rows_are_summed_once(&database, OLD_POSTGRES, "true")
@@ -545,6 +635,57 @@ async fn everything_that_waits_is_stored_before_the_writer_ends() {
 
     assert_eq!(count(&place.database, "request_stats").await, 1300);
     assert_eq!(writer.dropped(), 0);
+}
+
+/// A writer that reads back before it writes, with what it reads.
+fn begin_with_recall(
+    database: &Database,
+    recall: impl Fn(usize) -> Result<(), sqlx::Error> + Send + Sync + 'static,
+) -> (Writer, tokio::task::JoinHandle<()>, watch::Sender<Phase>) {
+    let (phase, seen) = watch::channel(Phase::Serving);
+    let mut settings = Settings::new(database.clone(), fingerprint);
+    settings.retention_days = Some(0);
+    let recall = Arc::new(recall);
+    settings.recall = Some(Arc::new(move |store| {
+        let recall = recall.clone();
+        Box::pin(async move { recall(store.past_requests(0, None, fingerprint).await?.0.len()) })
+    }));
+    let (writer, task) = start(settings, seen);
+    (writer, task, phase)
+}
+
+#[tokio::test]
+async fn the_past_is_read_once_and_before_anything_is_written() {
+    let place = sqlite();
+    let (writer, task, _phase) = begin(&place.database, 64);
+    writer.record(closed("gpt-4o", |_| {}));
+    end(&writer, task).await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = seen.clone();
+
+    let (writer, task, _phase) = begin_with_recall(&place.database, move |rows| {
+        noted.lock().unwrap().push(rows);
+        Ok(())
+    });
+    (0..5).for_each(|_| writer.record(closed("gpt-4o", |_| {})));
+    assert!(writer.tried().await);
+    written(&writer, 5).await;
+    end(&writer, task).await;
+
+    assert_eq!(*seen.lock().unwrap(), [1]);
+}
+
+#[tokio::test]
+async fn a_past_that_cannot_be_read_keeps_nothing_from_being_written() {
+    let place = sqlite();
+    let (writer, task, _phase) = begin_with_recall(&place.database, |_| Err(sqlx::Error::RowNotFound));
+    writer.record(closed("gpt-4o", |_| {}));
+
+    assert!(!writer.tried().await);
+    written(&writer, 1).await;
+    end(&writer, task).await;
+
+    assert_eq!(count(&place.database, "request_stats").await, 1);
 }
 
 #[tokio::test]

@@ -223,6 +223,26 @@ async fn windows_of_an_hour_and_more_go_on_where_they_were() {
 }
 
 #[tokio::test]
+async fn the_window_of_a_group_goes_on_where_it_was() {
+    let (a, b, ledger) = (healthy("a").await, healthy("b").await, Ledger::new());
+    let config = config([channel("a", &a), channel("b", &b)]).with(
+        "/api_keys",
+        json!([
+            { "api": CLIENT, "role": "admin", "model": ["sk-group/*", "b/*"] },
+            { "api": "sk-group", "model": ["a/*"], "preferences": { "rate_limit": "2/day" } },
+        ]),
+    );
+    let gateway = ledger.start(&config).await;
+    assert_eq!(gateway.chat(&hello()).await.expect(200).channel(), "a");
+    stop(gateway).await;
+
+    let gateway = ledger.start(&config).await;
+
+    assert_eq!(gateway.chat(&hello()).await.expect(200).channel(), "a");
+    assert_eq!(gateway.chat(&hello()).await.expect(200).channel(), "b");
+}
+
+#[tokio::test]
 async fn the_window_of_the_whole_gateway_goes_on_where_it_was() {
     let (upstream, ledger) = (healthy("ok").await, Ledger::new());
     let config = paying(&upstream, &json!({})).with("/preferences/rate_limit", json!("3/hour"));

@@ -37,6 +37,8 @@ pub struct PastRequest {
     pub model: String,
     /// When it ended, in Unix seconds.
     pub at: i64,
+    /// Nested keys whose windows counted it.
+    pub groups: Vec<Fingerprint>,
 }
 
 /// An attempt that used a provider key.
@@ -90,7 +92,7 @@ const DOLLARS: &str = "COALESCE(prompt_tokens, 0) * COALESCE(prompt_price, 0) \
 
 const FIRST_REQUEST: &str = "SELECT MIN(id) FROM request_stats WHERE timestamp >= {at1}";
 const REQUESTS: &str = "SELECT CAST(id AS BIGINT), COALESCE(key_id, ''), api_key, COALESCE(model, ''), \
-    COALESCE({unix}, 0), COALESCE(outcome, '') FROM request_stats WHERE id >= $1 ORDER BY id LIMIT $2";
+    COALESCE({unix}, 0), COALESCE(outcome, ''), COALESCE(groups, '') FROM request_stats WHERE id >= $1 ORDER BY id LIMIT $2";
 
 const FIRST_ATTEMPT: &str = "SELECT MIN(id) FROM channel_stats WHERE timestamp >= {at1}";
 const ATTEMPTS: &str = "SELECT CAST(id AS BIGINT), COALESCE(provider, ''), COALESCE(provider_api_key, ''), \
@@ -172,7 +174,7 @@ impl Store {
         from: Option<Bookmark>,
         fingerprint: Fingerprinter,
     ) -> Result<(Vec<PastRequest>, Option<Bookmark>), sqlx::Error> {
-        type Row = (i64, String, Option<String>, String, i64, String);
+        type Row = (i64, String, Option<String>, String, i64, String, String);
         let Some(first) = self.bookmark(FIRST_REQUEST, since, from).await? else {
             return Ok((Vec::new(), None));
         };
@@ -181,13 +183,15 @@ impl Store {
         let requests = rows
             .into_iter()
             .filter(|row| row.4 >= since && row.5 != "rate_limited")
-            .filter_map(|(_, key, clear, model, at, _)| {
+            .filter_map(|(_, key, clear, model, at, _, groups)| {
                 let key = match clear {
                     _ if !key.is_empty() => Fingerprint::new(&key),
                     Some(clear) => identified(&clear, fingerprint),
                     None => return None,
                 };
-                Some(PastRequest { key, model, at })
+                let groups = groups.split(',').filter(|group| !group.is_empty());
+                let groups = groups.map(Fingerprint::new).collect();
+                Some(PastRequest { key, model, at, groups })
             })
             .collect();
         Ok((requests, next))

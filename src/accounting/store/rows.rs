@@ -71,6 +71,7 @@ pub(super) static REQUESTS: Table = Table {
         ("reasoning_tokens", "INTEGER", "INTEGER"),
         ("estimated", "BOOLEAN", "BOOLEAN"),
         ("cost_picodollars", "BIGINT", "BIGINT"),
+        ("groups", "VARCHAR", "VARCHAR"),
     ],
     key: 0,
 };
@@ -339,6 +340,9 @@ pub(super) fn bind_request(
     sink.whole(tokens(|usage| usage.reasoning));
     sink.flag(closed.estimated);
     sink.whole(Some(money(closed.cost)));
+    // The nested keys whose windows counted it, so that a restart can rebuild those too.
+    let groups: Vec<&str> = entry.groups.iter().map(Fingerprint::as_str).collect();
+    sink.text((!groups.is_empty()).then(|| texts.shared(&groups.join(","))));
 }
 
 /// Binds the row of [`ATTEMPTS`] for one try of a request.

@@ -333,7 +333,7 @@ mod tests {
         let mut first = None;
         for _ in 0..50_000 {
             let lease = keys.clone().lease(&target, &TriedKeys::default(), InputTokens(0));
-            let lease = lease.ok().expect("every key may serve");
+            let Ok(lease) = lease else { panic!("every key may serve") };
             let secret = lease.secret().expect("it has keys").expose().to_owned();
             lease.settle(layers::ports::KeyOutcome::Served);
             first.get_or_insert(secret.clone());
