@@ -101,9 +101,11 @@ impl Records for Recorder {
 mod tests {
     use std::sync::Mutex;
 
+    use layers::policy::ChannelName;
+
     use super::*;
     use crate::accounting::price::Price;
-    use crate::accounting::testing::entry;
+    use crate::accounting::testing::{attempt, entry};
 
     #[derive(Default)]
     struct Book(Mutex<Vec<(i128, i128)>>);
@@ -112,6 +114,30 @@ mod tests {
         fn settle(&self, closed: &Closed) {
             self.0.lock().unwrap().push((closed.entry.reserved, closed.cost));
         }
+    }
+
+    #[test]
+    fn attempts_that_say_something_about_their_key_are_noted() {
+        let history = Arc::new(KeyHistory::new(false));
+        let (told, records) = std::sync::mpsc::channel();
+        let ask = || {
+            let told = told.clone();
+            let reply = move |records| told.send(records).unwrap();
+            crate::state::keys::History::fetch(&*history, &ChannelName::from("served"), Box::new(reply));
+            records.try_recv().unwrap()
+        };
+        assert!(ask().is_empty());
+        let recorder =
+            Recorder::new(Arc::new(|_: &str| Price::default()), Metrics::new()).with_history(history.clone());
+        let mut entry = entry("gpt-4o");
+        let outcomes = ["ok", "upstream_rate_limited", "client_gone", "upstream_client_error"];
+        entry.attempts = outcomes.map(|outcome| attempt("served", outcome)).into();
+
+        recorder.close(entry);
+
+        let known: Vec<_> = ask();
+        let [(_, record)] = &known[..] else { panic!("{known:?}") };
+        assert_eq!((record.successes, record.attempts), (1, 2));
     }
 
     #[test]

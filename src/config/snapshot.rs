@@ -201,7 +201,7 @@ impl Snapshot {
     }
 }
 
-/// The longest period of a quota's windows.
+/// The longest period of a quota's windows; zero without any.
 pub fn longest_window(quota: &Quota) -> Duration {
     quota.windows.iter().map(|window| window.period).max().unwrap_or_default()
 }

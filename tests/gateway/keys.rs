@@ -134,3 +134,51 @@ async fn when_every_key_is_at_its_limit_the_client_gets_429_with_retry_after() {
     let after: u64 = answer.header("retry-after").expect("a Retry-After").parse().unwrap();
     assert!((1..=60).contains(&after), "{after}");
 }
+
+/// Promises: `keys-algorithm-values`.
+#[tokio::test]
+async fn each_algorithm_orders_several_keys_and_changes_nothing_for_one() {
+    let rotating = ["k1", "k2", "k3", "k1", "k2", "k3"];
+    let cases = [
+        (Value::Null, Some(rotating)),
+        (json!("round_robin"), Some(rotating)),
+        (json!("smart_round_robin"), Some(rotating)),
+        (json!("fixed_priority"), Some(["k1"; 6])),
+        (json!("random"), None),
+    ];
+    for (algorithm, due) in cases {
+        let (several, one) = (healthy("ok").await, healthy("ok").await);
+        let ordered =
+            |channel: Value| channel.with("/preferences/api_key_schedule_algorithm", algorithm.clone());
+        let gateway = Gateway::start(config([
+            ordered(three_keys(&several)),
+            ordered(channel("one", &one).with("/model", json!(["one"]))),
+        ]))
+        .await;
+
+        for _ in 0..6 {
+            gateway.chat(&hello()).await.expect(200);
+            gateway.chat(&hello_to("one")).await.expect(200);
+        }
+
+        if let Some(due) = due {
+            assert_eq!(several.keys(), due, "{algorithm}");
+        }
+        assert_eq!(one.keys(), ["key-of-one"; 6], "{algorithm}");
+    }
+}
+
+/// Promises: `keys-algorithm-values`.
+#[tokio::test]
+async fn another_word_for_the_algorithm_is_told_and_refused_by_the_strict_check() {
+    let upstream = healthy("ok").await;
+    let config = config([
+        three_keys(&upstream).with("/preferences/api_key_schedule_algorithm", json!("round-robbing"))
+    ]);
+
+    for (arguments, due) in [(&["check"][..], 0), (&["check", "--strict"], 1)] {
+        let (code, text) = run(&config, arguments).await;
+        assert_eq!(code, due, "{text}");
+        assert!(text.contains("api_key_schedule_algorithm") && text.contains("smart_round_robin"), "{text}");
+    }
+}
