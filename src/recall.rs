@@ -214,21 +214,28 @@ impl Recall {
         }
         let now = self.runtime.accounts().unix();
         let since = now.saturating_sub_unsigned(reach.as_secs());
+        let own = |key: &Fingerprint, model: &str| {
+            let (quota, model) = snapshot.limits(callers.get(key)?, model).caller?;
+            (longest_window(&quota) >= SHORTEST).then_some((quota, model))
+        };
+        let whole = snapshot.globals().rate_limit.clone().filter(|_| global >= SHORTEST);
+        let windows = self.runtime.windows();
+        store
+            .past_hours(since, &mut |past| {
+                let limits = Limits { global: whole.clone(), caller: own(&past.key, &past.model) };
+                windows.recall(&past.key, &limits, age(now, past.hour), past.requests);
+            })
+            .await?;
         let mut page = None;
         loop {
             let (requests, next) = store.past_requests(since, page, fingerprint).await?;
             for request in requests {
                 let age = age(now, request.at);
-                let own = |key| {
-                    let (quota, model) = snapshot.limits(callers.get(key)?, &request.model).caller?;
-                    (longest_window(&quota) >= SHORTEST).then_some((quota, model))
-                };
-                let whole = snapshot.globals().rate_limit.clone().filter(|_| global >= SHORTEST);
-                let limits = Limits { global: whole, caller: own(&request.key) };
-                self.runtime.windows().recall(&request.key, &limits, age);
+                let limits = Limits { global: whole.clone(), caller: own(&request.key, &request.model) };
+                windows.recall(&request.key, &limits, age, 1);
                 for group in &request.groups {
-                    let limits = Limits { global: None, caller: own(group) };
-                    self.runtime.windows().recall(group, &limits, age);
+                    let limits = Limits { global: None, caller: own(group, &request.model) };
+                    windows.recall(group, &limits, age, 1);
                 }
             }
             page = next;

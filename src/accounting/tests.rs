@@ -285,6 +285,14 @@ async fn what_was_recorded_is_read_back(database: &Database) {
     let [tries] = &tries[..] else { panic!("{tries:?}") };
     assert_eq!((tries.channel.as_str(), tries.successes, tries.attempts), ("served", 2, 3));
     assert!(store.tries(minute(200), minute(300), fingerprint).await.unwrap().is_empty());
+
+    let mut hours = Vec::new();
+    store.past_hours(minute(0), &mut |hour| hours.push(hour)).await.unwrap();
+    assert_eq!(hours, [], "all of it is there in detail");
+    store.prune(minute(65)).await.unwrap();
+    store.past_hours(minute(0), &mut |hour| hours.push(hour)).await.unwrap();
+    let seen: Vec<_> = hours.iter().map(|past| (&*past.model, past.hour, past.requests)).collect();
+    assert_eq!(seen, [("early", minute(0), 1), ("gpt-4o", minute(0), 1)]);
     store.close().await;
 }
 

@@ -79,19 +79,19 @@ impl Ring {
         }
     }
 
-    fn hit(&mut self, at: u64) {
+    fn hit(&mut self, at: u64, times: u64) {
         let number = at / self.width();
         if number < self.newest {
             // A hit of the past, recalled when newer ones were there already.
             if number + CELLS as u64 > self.newest {
-                *self.cell(number) += 1;
-                self.total += 1;
+                *self.cell(number) += times;
+                self.total += times;
             }
             return;
         }
         self.advance(at);
-        *self.cell(self.newest) += 1;
-        self.total += 1;
+        *self.cell(self.newest) += times;
+        self.total += times;
     }
 
     fn take_back(&mut self) {
@@ -149,6 +149,11 @@ impl Tally {
 
     /// Counts a hit in every window of `quota`.
     pub(crate) fn hit(&mut self, quota: &Quota, now: u64) {
+        self.hits(quota, now, 1);
+    }
+
+    /// Counts several hits of the same moment.
+    fn hits(&mut self, quota: &Quota, now: u64, times: u64) {
         let (mut longest, mut most) = (0, 0);
         for window in quota.windows.iter().filter(|window| !is_no_limit(window)) {
             let period = ticks(window.period);
@@ -156,7 +161,7 @@ impl Tally {
                 longest = period.max(longest);
                 most = (window.count as usize).max(most);
             } else {
-                self.ring(period).hit(now);
+                self.ring(period).hit(now, times);
             }
         }
         if most > 0 {
@@ -168,7 +173,9 @@ impl Tally {
                 Some(last) if *last > now => self.log.partition_point(|at| *at <= now),
                 _ => self.log.len(),
             };
-            self.log.insert(place, now);
+            for _ in 0..times.min(most as u64) {
+                self.log.insert(place, now);
+            }
             while self.log.len() > most {
                 self.log.pop_front();
             }
@@ -210,8 +217,8 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn hit(&mut self, quota: &Quota, at: u64) {
-        self.tally.hit(quota, at);
+    fn hit(&mut self, quota: &Quota, at: u64, times: u64) {
+        self.tally.hits(quota, at, times);
         self.expires = self.tally.expires(quota);
     }
 }
@@ -251,7 +258,7 @@ impl Windows {
                 let reset = Duration::from_nanos(until.saturating_sub(now));
                 return Some(Exceeded { limit: window.count, reset });
             }
-            parts.iter_mut().for_each(|(bucket, quota)| bucket.hit(quota, now));
+            parts.iter_mut().for_each(|(bucket, quota)| bucket.hit(quota, now, 1));
             None
         })
     }
@@ -263,12 +270,12 @@ impl Windows {
         });
     }
 
-    /// Counts a request of the time before the start, given by its age.
-    pub fn recall(&self, caller: &Fingerprint, limits: &Limits, age: Duration) {
+    /// Counts requests of one moment before the start, given by its age.
+    pub fn recall(&self, caller: &Fingerprint, limits: &Limits, age: Duration, times: u64) {
         let now = self.clock.tick(Instant::now());
         let at = now.saturating_sub(ticks(age));
         self.with(caller, limits, now, |parts| {
-            parts.iter_mut().for_each(|(bucket, quota)| bucket.hit(quota, at));
+            parts.iter_mut().for_each(|(bucket, quota)| bucket.hit(quota, at, times));
         });
     }
 
@@ -487,7 +494,7 @@ mod tests {
             let (windows, limits) = (windows(), own(&[(3, 86_400)], None));
 
             for hours in hours {
-                windows.recall(&Fingerprint::new("a"), &limits, Duration::from_secs(hours * 3600));
+                windows.recall(&Fingerprint::new("a"), &limits, Duration::from_secs(hours * 3600), 1);
             }
 
             assert_eq!(ask(&windows, "a", &limits), None);
@@ -501,10 +508,8 @@ mod tests {
         let (windows, limits) = (windows(), own(&[(20_000, 86_400)], None));
         assert_eq!(ask(&windows, "a", &limits), None);
 
-        for _ in 0..19_999 {
-            windows.recall(&Fingerprint::new("a"), &limits, Duration::from_secs(20 * 3600));
-            windows.recall(&Fingerprint::new("a"), &limits, Duration::from_secs(25 * 3600));
-        }
+        windows.recall(&Fingerprint::new("a"), &limits, Duration::from_secs(20 * 3600), 19_999);
+        windows.recall(&Fingerprint::new("a"), &limits, Duration::from_secs(25 * 3600), 19_999);
 
         let refused = ask(&windows, "a", &limits).expect("as many still count as are admitted");
         assert!(refused.reset <= Duration::from_secs(4 * 3600 + 1440), "{refused:?}");
@@ -584,7 +589,7 @@ mod tests {
                     hits.pop();
                     ring.take_back();
                 } else {
-                    ring.hit(now);
+                    ring.hit(now, 1);
                     hits.push(now);
                 }
                 let in_cells = |now: u64| hits.iter().filter(|at| **at / 10 + 60 > now / 10).count() as u64;

@@ -256,6 +256,24 @@ async fn usage_that_never_came_is_charged_by_length_and_marked() {
     gateway.ask(&seven_dollars()).await.expect(429);
 }
 
+#[tokio::test]
+async fn a_picture_of_megabytes_is_estimated_by_the_text_beside_it() {
+    let upstream = healthy("ok").await;
+    let config =
+        priced(&upstream, &json!(5)).with("/preferences/model_price", json!({ "default": "1000000,0" }));
+    let gateway = Setup::new(config).with_database().start().await;
+    let picture = format!("data:image/png;base64,{}", "A".repeat(3 << 20));
+    let content = json!([
+        { "type": "text", "text": "four" },
+        { "type": "image_url", "image_url": { "url": picture } },
+    ]);
+
+    let request = hello_stream().with("/messages/0/content", content);
+    gateway.ask(&Ask::chat(&request).key("sk-payer")).await.expect(200);
+
+    assert_eq!(costs(&gateway, 1).await, [(1_000_000_000_000, true)]);
+}
+
 /// Promises: `credit-amount`.
 #[tokio::test]
 async fn a_reload_keeps_what_was_spent_and_new_credits_act_at_once() {

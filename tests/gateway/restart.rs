@@ -222,6 +222,54 @@ async fn windows_of_an_hour_and_more_go_on_where_they_were() {
     }
 }
 
+/// What retention leaves of old requests is enough for a window of a year.
+#[tokio::test]
+async fn a_window_of_a_year_counts_requests_whose_rows_are_gone() {
+    let (upstream, ledger) = (healthy("ok").await, Ledger::new());
+    let config = paying(&upstream, &json!({ "rate_limit": "3/year" }));
+    let gateway = ledger.start(&config).await;
+    assert_eq!((pay(&gateway).await, pay(&gateway).await), (200, 200));
+    stop(gateway).await;
+    ledger.age(300 * DAY).await;
+    ledger.run("DELETE FROM request_stats").await;
+    let gateway = ledger.start(&paying(&upstream, &json!({}))).await;
+    gateway.chat(&hello()).await.expect(200);
+    stop(gateway).await;
+
+    let gateway = ledger.start(&config).await;
+
+    assert_eq!((pay(&gateway).await, pay(&gateway).await), (200, 429));
+}
+
+/// A database that comes later than the gateway is read then, and nothing is counted twice.
+#[tokio::test]
+async fn a_ledger_that_was_away_at_the_start_is_read_when_it_comes() {
+    let (upstream, ledger) = (healthy("ok").await, Ledger::new());
+    let config = paying(&upstream, &json!({ "credits": 28 }));
+    let gateway = ledger.start(&config).await;
+    assert_eq!(pay(&gateway).await, 200);
+    stop(gateway).await;
+    let late = Ledger::new();
+    // A folder in its place cannot be opened.
+    std::fs::create_dir(late.file()).unwrap();
+    let gateway = late.start(&config).await;
+    assert_eq!(pay(&gateway).await, 200);
+
+    std::fs::copy(ledger.file(), late.folder.path().join("coming")).unwrap();
+    std::fs::remove_dir(late.file()).unwrap();
+    std::fs::rename(late.folder.path().join("coming"), late.file()).unwrap();
+    let up = async {
+        while gateway.metric("uni_api_ledger_up").await != 1.0 {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, up).await.expect("the ledger should be opened when it is there");
+
+    // Seven dollars of before and seven of since the start leave room for two more requests.
+    assert_eq!((pay(&gateway).await, pay(&gateway).await), (200, 200));
+    assert_eq!(pay(&gateway).await, 429);
+}
+
 #[tokio::test]
 async fn the_window_of_a_group_goes_on_where_it_was() {
     let (a, b, ledger) = (healthy("a").await, healthy("b").await, Ledger::new());

@@ -17,7 +17,7 @@ use layers::policy::{ChannelName, Fingerprint};
 use sqlx::postgres::PgConnectOptions;
 
 pub(crate) use past::BLAMELESS;
-pub use past::{Cost, Fingerprinter, PastAttempt, PastRequest, Tries};
+pub use past::{Cost, Fingerprinter, PastAttempt, PastHour, PastRequest, Tries};
 pub use postgres::Postgres;
 pub use rows::PlainKeys;
 pub use sqlite::Sqlite;

@@ -41,6 +41,19 @@ pub struct PastRequest {
     pub groups: Vec<Fingerprint>,
 }
 
+/// The requests of one key for one model in one hour whose detail is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastHour {
+    /// The client key.
+    pub key: Fingerprint,
+    /// The model as asked for.
+    pub model: String,
+    /// Start of the hour, in Unix seconds.
+    pub hour: i64,
+    /// Requests that some channel served.
+    pub requests: u64,
+}
+
 /// An attempt that used a provider key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PastAttempt {
@@ -93,6 +106,12 @@ const DOLLARS: &str = "COALESCE(prompt_tokens, 0) * COALESCE(prompt_price, 0) \
 const FIRST_REQUEST: &str = "SELECT MIN(id) FROM request_stats WHERE timestamp >= {at1}";
 const REQUESTS: &str = "SELECT CAST(id AS BIGINT), COALESCE(key_id, ''), api_key, COALESCE(model, ''), \
     COALESCE({unix}, 0), COALESCE(outcome, ''), COALESCE(groups, '') FROM request_stats WHERE id >= $1 ORDER BY id LIMIT $2";
+
+const OLDEST_REQUEST: &str =
+    "SELECT {unix} FROM request_stats WHERE timestamp IS NOT NULL ORDER BY timestamp LIMIT 1";
+/// Requests that nobody served may have been refused by a window, and the sums do not tell.
+const HOURS: &str = "SELECT key_id, model, hour, CAST(SUM(requests) AS BIGINT) FROM usage_hours \
+    WHERE hour >= $1 AND hour < $2 AND channel <> '' AND requests > 0 GROUP BY key_id, model, hour ORDER BY hour";
 
 const FIRST_ATTEMPT: &str = "SELECT MIN(id) FROM channel_stats WHERE timestamp >= {at1}";
 const ATTEMPTS: &str = "SELECT CAST(id AS BIGINT), COALESCE(provider, ''), COALESCE(provider_api_key, ''), \
@@ -195,6 +214,32 @@ impl Store {
             })
             .collect();
         Ok((requests, next))
+    }
+
+    /// The requests since `since` (Unix seconds) whose detail was deleted by retention, oldest
+    /// first.
+    pub async fn past_hours(
+        &self,
+        since: i64,
+        each: &mut (dyn FnMut(PastHour) + Send),
+    ) -> Result<(), sqlx::Error> {
+        let oldest: Vec<(i64,)> = self.fetch(OLDEST_REQUEST, &[]).await?;
+        let Some(until) = oldest.first().map(|(at,)| at.div_euclid(3600) * 3600) else { return Ok(()) };
+        let mut start = since.div_euclid(3600) * 3600;
+        while start < until {
+            let end = until.min(start.saturating_add(SLICE));
+            let rows: Vec<(String, String, i64, i64)> = self.fetch(HOURS, &[start, end]).await?;
+            for (key, model, hour, requests) in rows {
+                each(PastHour {
+                    key: Fingerprint::new(&key),
+                    model,
+                    hour,
+                    requests: requests.unsigned_abs(),
+                });
+            }
+            start = end;
+        }
+        Ok(())
     }
 
     /// A page of the attempts since `since` (Unix seconds) that used a provider key.
