@@ -119,6 +119,16 @@ async fn when_every_group_refuses_the_client_learns_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_fault_of_the_request_tells_more_than_a_group_that_refused() {
+    let (a, b) = (healthy("a").await, healthy("b").await);
+    let c = Upstream::always(Script::error(413, "too large")).await;
+    let gateway = Gateway::start(grouped(&a, &b, &c, &json!({ "rate_limit": "1/min" }))).await;
+    assert_eq!(who(&gateway).await, "a");
+
+    gateway.chat(&hello()).await.expect(413);
+}
+
+#[tokio::test]
 async fn a_group_whose_balance_is_used_up_is_passed_over_and_usage_is_the_outer_key_s() {
     let (a, b, c) = (healthy("a").await, healthy("b").await, healthy("c").await);
     let gateway = Gateway::start(grouped(&a, &b, &c, &json!({ "credits": 7 }))).await;
