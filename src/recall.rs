@@ -316,7 +316,8 @@ impl Older {
             .map(|(key, since)| (key.clone(), (since.div_euclid(HOUR) * HOUR, Vec::new())))
             .collect();
         let from = by_key.values().map(|(since, _)| *since).chain([first_hour]).min().unwrap_or(first_hour);
-        Self { by_key, from }
+        // Nothing is recorded from before 1970, and time is read in slices.
+        Self { by_key, from: from.max(0) }
     }
 
     fn take(&mut self, key: &Fingerprint, hour: i64, cost: i128) {

@@ -55,8 +55,9 @@ const PRUNE_PAUSE: Duration = Duration::from_secs(60);
 /// Between looks whether the file is still in its place.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long reading what earlier processes left may take, and how often it is tried.
-const RECALL: Duration = Duration::from_secs(120);
+/// How long reading what earlier processes left may take, since nothing is written meanwhile and
+/// the queue fills; and how often it is tried.
+const RECALL: Duration = Duration::from_secs(30);
 const RECALLS: u32 = 3;
 
 /// How often a batch is tried whose values the database refuses.
