@@ -202,6 +202,30 @@ async fn a_start_that_a_reload_moves_acts_without_a_restart() {
     assert!(upstream.count() <= 4, "{}", upstream.count());
 }
 
+/// How a balance is filled up again by hand: what was spent in this very hour is left behind too.
+#[tokio::test]
+async fn a_start_that_is_moved_to_now_opens_a_balance_that_was_used_up() {
+    let (upstream, ledger) = (healthy("ok").await, Ledger::new());
+    let gateway = ledger.start(&paying(&upstream, &json!({ "credits": 7 }))).await;
+    assert_eq!((pay(&gateway).await, pay(&gateway).await), (200, 429));
+    let stored = async {
+        while gateway.metric("uni_api_ledger_written_total").await < 2.0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, stored).await.expect("rows should be written");
+    let now = jiff::Timestamp::now().as_second() + 1;
+
+    gateway.reload(paying(&upstream, &json!({ "credits": 7, "created_at": written(now, 2) }))).await;
+
+    let served = async {
+        while pay(&gateway).await != 200 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, served).await.expect("the balance should begin anew");
+}
+
 #[tokio::test]
 async fn windows_of_an_hour_and_more_go_on_where_they_were() {
     for limit in [json!("3/hour"), json!({ "default": "3/day" }), json!("100/min,3/month")] {
