@@ -204,6 +204,10 @@ pub enum TransportKind {
     Connect,
     /// It could not be opened in time.
     ConnectTimeout,
+    /// The configured proxy could not be reached.
+    ProxyUnreachable,
+    /// The configured proxy does not let us through: wrong credentials, or a place it cannot reach.
+    ProxyRefused,
     /// It broke before the answer began, or within an answer that was not accepted yet.
     Broken,
     /// A repeat on a fresh connection is still owed: it had been idle in the pool.
@@ -215,6 +219,8 @@ impl std::fmt::Display for TransportKind {
         f.write_str(match self {
             Self::Connect => "Unable to connect to service",
             Self::ConnectTimeout => "Connecting to the service timed out",
+            Self::ProxyUnreachable => "Unable to connect to the proxy",
+            Self::ProxyRefused => "The proxy refused the connection",
             Self::Broken | Self::Stale => "Network read error",
         })
     }
@@ -283,7 +289,10 @@ impl Failure {
             Self::Transport { kind: TransportKind::ConnectTimeout, .. } | Self::Timeout { .. } => {
                 StatusCode::GATEWAY_TIMEOUT
             }
-            Self::Transport { kind: TransportKind::Connect, .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Transport {
+                kind: TransportKind::Connect | TransportKind::ProxyUnreachable | TransportKind::ProxyRefused,
+                ..
+            } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Transport { .. }
             | Self::Empty { .. }
             | Self::Triggered { .. }
@@ -391,6 +400,9 @@ impl Failure {
             },
             Self::Transport { kind: TransportKind::Connect, .. } => "connect_failed",
             Self::Transport { kind: TransportKind::ConnectTimeout, .. } => "connect_timeout",
+            Self::Transport {
+                kind: TransportKind::ProxyUnreachable | TransportKind::ProxyRefused, ..
+            } => "proxy_failed",
             Self::Transport { .. } => "connection_broken",
             Self::Timeout { .. } => "timeout",
             Self::Empty { .. } => "empty_answer",

@@ -248,7 +248,7 @@ const MOST_MODELS: usize = 4096;
 const OTHER: &str = "other";
 
 /// The outcomes that have a label: `ok`, the failures' labels, and [`OTHER`] for any other.
-const OUTCOMES: [&str; 37] = [
+const OUTCOMES: [&str; 38] = [
     "ok",
     "client_gone",
     "timeout",
@@ -261,6 +261,7 @@ const OUTCOMES: [&str; 37] = [
     "upstream_refused",
     "connect_failed",
     "connect_timeout",
+    "proxy_failed",
     "connection_broken",
     "empty_answer",
     "error_trigger",

@@ -23,6 +23,7 @@ use tower::Service;
 
 use super::body::{Parts, decoded, is_encoded, plain};
 use super::connector::{Answered, Connector};
+use super::proxy::ProxyError;
 use super::spread::Spread;
 use crate::providers::mock;
 
@@ -175,7 +176,7 @@ pub(super) fn note_answer<B>(response: &Response<B>) {
 /// What an error of the client means.
 pub(super) fn transport_kind(error: &Error) -> TransportKind {
     if error.is_connect() {
-        return if timed_out(error) { TransportKind::ConnectTimeout } else { TransportKind::Connect };
+        return no_connection(error);
     }
     let mut extensions = http::Extensions::new();
     if let Some(connected) = error.connect_info() {
@@ -187,13 +188,17 @@ pub(super) fn transport_kind(error: &Error) -> TransportKind {
     }
 }
 
-fn timed_out(error: &Error) -> bool {
+/// Why a connection could not be opened.
+fn no_connection(error: &Error) -> TransportKind {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
+        if let Some(proxy) = error.downcast_ref::<ProxyError>() {
+            return proxy.kind;
+        }
         if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
-            return true;
+            return TransportKind::ConnectTimeout;
         }
         cause = error.source();
     }
-    false
+    TransportKind::Connect
 }

@@ -13,17 +13,18 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderValue, Uri};
+use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use tower::Service;
+
+use super::proxy::{Proxy, ProxyError};
 
 /// How long opening a connection may take, TLS and proxy included.
 const CONNECT: Duration = Duration::from_secs(10);
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Dialing = Pin<Box<dyn Future<Output = Result<Line, BoxError>> + Send>>;
 
 /// Whether a connection has answered before.
@@ -50,8 +51,7 @@ pub(super) struct Connector {
 #[derive(Clone)]
 enum Way {
     Direct(HttpConnector),
-    Http(Tunnel<HttpConnector>),
-    Socks(SocksV5<HttpConnector>),
+    Through(Arc<Proxy>, HttpConnector),
     /// The configured proxy is no proxy URL. Going around it would be worse than failing.
     Nowhere,
 }
@@ -67,72 +67,10 @@ impl Connector {
         tcp.set_keepalive(Some(Duration::from_secs(60)));
         let way = match proxy {
             None => Way::Direct(tcp),
-            Some(url) => Proxy::parse(url).map_or(Way::Nowhere, |proxy| proxy.way(tcp)),
+            Some(url) => Proxy::parse(url).map_or(Way::Nowhere, |proxy| Way::Through(Arc::new(proxy), tcp)),
         };
         Self { way, http2 }
     }
-}
-
-/// A proxy URL in its parts.
-struct Proxy {
-    uri: Uri,
-    socks: bool,
-    credentials: Option<(String, String)>,
-}
-
-impl Proxy {
-    fn parse(url: &str) -> Option<Self> {
-        let (scheme, rest) = url.split_once("://")?;
-        let socks = match scheme.to_ascii_lowercase().as_str() {
-            "socks5" | "socks5h" => true,
-            "http" | "https" => false,
-            _ => return None,
-        };
-        let rest = rest.trim_end_matches('/');
-        let (credentials, host) = match rest.rsplit_once('@') {
-            Some((user, host)) => {
-                let (name, password) = user.split_once(':').unwrap_or((user, ""));
-                (Some((decoded(name), decoded(password))), host)
-            }
-            None => (None, rest),
-        };
-        let port = if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
-            ""
-        } else if socks {
-            ":1080"
-        } else {
-            ":8080"
-        };
-        let uri = format!("http://{host}{port}").parse().ok()?;
-        Some(Self { uri, socks, credentials })
-    }
-
-    fn way(self, tcp: HttpConnector) -> Way {
-        if self.socks {
-            let socks = SocksV5::new(self.uri, tcp);
-            return Way::Socks(match self.credentials {
-                Some((user, password)) => socks.with_auth(user, password),
-                None => socks,
-            });
-        }
-        let tunnel = Tunnel::new(self.uri, tcp);
-        let basic = self.credentials.and_then(|(user, password)| {
-            use base64::Engine as _;
-            let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
-            let mut value = HeaderValue::from_str(&format!("Basic {pair}")).ok()?;
-            value.set_sensitive(true);
-            Some(value)
-        });
-        Way::Http(match basic {
-            Some(basic) => tunnel.with_auth(basic),
-            None => tunnel,
-        })
-    }
-}
-
-/// Undoes percent-encoding (RFC 3986 §2.1), as user names and passwords in URLs need it.
-fn decoded(text: &str) -> String {
-    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 impl Service<Uri> for Connector {
@@ -150,9 +88,13 @@ impl Service<Uri> for Connector {
             let dialing = async {
                 match way {
                     Way::Direct(tcp) => dial(tcp, uri, http2).await,
-                    Way::Http(tunnel) => dial(tunnel, uri, http2).await,
-                    Way::Socks(socks) => dial(socks, uri, http2).await,
-                    Way::Nowhere => Err(io::Error::other("the configured proxy is not a proxy URL").into()),
+                    Way::Through(proxy, tcp) => {
+                        // Proxies are told the port, and 443 would be assumed for all schemes.
+                        let uri = with_port(uri);
+                        let way = proxy.open(tcp, &uri).await?;
+                        dial(Given(Some(way)), uri, http2).await
+                    }
+                    Way::Nowhere => Err(ProxyError::malformed().into()),
                 }
             };
             match tokio::time::timeout(CONNECT, dialing).await {
@@ -163,9 +105,10 @@ impl Service<Uri> for Connector {
     }
 }
 
-async fn dial<C>(mut connector: C, uri: Uri, http2: bool) -> Result<Line, BoxError>
+/// Speaks TLS over what the connector connects where the URL asks for it.
+pub(super) async fn dial<C>(mut connector: C, uri: Uri, http2: bool) -> Result<Line, BoxError>
 where
-    C: Service<Uri, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static,
+    C: Service<Uri, Error: Into<BoxError>, Future: Send> + Send + 'static,
     C::Response: Read + Write + Connection + Unpin + Send + 'static,
 {
     std::future::poll_fn(|cx| connector.poll_ready(cx)).await.map_err(Into::into)?;
@@ -175,6 +118,35 @@ where
     }
     let mut secure = secured(connector, http2);
     Ok(Line::new(secure.call(uri).await?))
+}
+
+/// The URL with its port spelt out.
+fn with_port(uri: Uri) -> Uri {
+    if uri.port().is_some() {
+        return uri;
+    }
+    let port = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+    let mut parts = uri.clone().into_parts();
+    let authority = parts.authority.take().and_then(|host| format!("{host}:{port}").parse().ok());
+    parts.authority = authority;
+    Uri::from_parts(parts).unwrap_or(uri)
+}
+
+/// A connector for code that connects by itself and must be given a connection that is there.
+pub(super) struct Given<S>(pub(super) Option<S>);
+
+impl<S> Service<Uri> for Given<S> {
+    type Response = S;
+    type Error = io::Error;
+    type Future = std::future::Ready<io::Result<S>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _uri: Uri) -> Self::Future {
+        std::future::ready(self.0.take().ok_or_else(|| io::ErrorKind::NotConnected.into()))
+    }
 }
 
 fn secured<C>(connector: C, http2: bool) -> HttpsConnector<C> {

@@ -1,13 +1,14 @@
 //! The pooled HTTP client at the end of the pipeline.
 //!
-//! `client` is the service that `dispatch` calls, `connector` opens its connections (TCP, TLS,
-//! proxies), `spread` holds several HTTP/2 connections, `body` is what goes up and comes down; `fetch` gets
+//! `client` is the service that `dispatch` calls, `connector` opens its connections (TCP or TLS),
+//! `proxy` where they lead through one, `spread` holds several HTTP/2 connections, `body` is what goes up and comes down; `fetch` gets
 //! documents beside the pipeline.
 
 mod body;
 mod client;
 mod connector;
 mod fetch;
+mod proxy;
 mod spread;
 
 pub use client::Upstream;

@@ -3,15 +3,21 @@
 
 pub(crate) mod client;
 pub(crate) mod gateway;
+pub(crate) mod h2;
+pub(crate) mod proxy;
 pub(crate) mod recorded;
 pub(crate) mod secrets;
 pub(crate) mod stats;
+pub(crate) mod tls;
 pub(crate) mod upstream;
 pub(crate) mod words;
 
 pub(crate) use client::{Answer, Ask, Client};
 pub(crate) use gateway::{Gateway, Setup, run};
+pub(crate) use h2::Http2Upstream;
+pub(crate) use proxy::{Proxy, Speaks};
 pub(crate) use recorded::Recorded;
+pub(crate) use tls::Authority;
 pub(crate) use upstream::{Gate, Script, Seen, Upstream, refused_port};
 pub(crate) use words::*;
 
