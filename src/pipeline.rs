@@ -8,22 +8,25 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::Response;
 use http_body::Body;
 use layers::Gateway;
 use layers::account::AccountLayer;
 use layers::admission::{AdmissionLayer, Capacity};
 use layers::auth::AuthLayer;
+use layers::body::UpstreamBody;
 use layers::convert::ConvertLayer;
 use layers::cooldown::CooldownLayer;
 use layers::dispatch::DispatchLayer;
 use layers::error_trigger::ErrorTriggerLayer;
 use layers::failover::FailoverLayer;
+use layers::failure::TransportKind;
 use layers::ingress::IngressLayer;
 use layers::keepalive::KeepaliveLayer;
 use layers::lease::LeaseLayer;
 use layers::observe::ObserveLayer;
 use layers::overrides::OverridesLayer;
-use layers::ports::{Balances, Directory, Gates, Records, Windows};
+use layers::ports::{Balances, Directory, Gates, Outgoing, Records, Windows};
 use layers::rate_limit::RateLimitLayer;
 use layers::request_id::RequestIdLayer;
 use layers::rescue::{Curfew, RescueLayer};
@@ -37,7 +40,6 @@ use crate::admin::Admin;
 use crate::admin::health::HealthLayer;
 use crate::edge::{BrowserLayer, EdgeBody, Fork, panic_layer};
 use crate::lifecycle::{Phase, reached};
-use crate::upstream::Upstream;
 
 /// What the stacks need of the world: state and its users, shared by all workers.
 #[derive(Clone)]
@@ -60,10 +62,29 @@ pub struct Means {
     pub admin: Admin,
 }
 
+/// What stands at the end: the pooled client, or what a test puts in its place.
+pub trait Upstreams:
+    Service<Outgoing, Response = Response<UpstreamBody>, Error = TransportKind, Future: Send>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> Upstreams for S where
+    S: Service<Outgoing, Response = Response<UpstreamBody>, Error = TransportKind, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
 /// One HTTP request, from the listener to the answer.
-pub fn edge<B>(
+pub fn edge<B, U>(
     means: &Means,
-    upstream: Upstream,
+    upstream: U,
     phase: watch::Receiver<Phase>,
 ) -> impl Service<http::Request<B>, Response = http::Response<EdgeBody>, Error = Infallible, Future: Send>
 + Clone
@@ -71,6 +92,7 @@ pub fn edge<B>(
 + 'static
 where
     B: Body<Data = Bytes, Error: Into<tower::BoxError> + Send> + Send + Unpin + 'static,
+    U: Upstreams,
 {
     let exchanges = request(means, attempt(upstream));
     let ending = phase.clone();
@@ -122,7 +144,7 @@ where
 }
 
 /// One try on one channel.
-fn attempt(upstream: Upstream) -> impl Gateway<Attempt> {
+fn attempt<U: Upstreams>(upstream: U) -> impl Gateway<Attempt> + use<U> {
     ServiceBuilder::new()
         // Outermost: notes the verdict of all the others.
         .layer(ObserveLayer)
@@ -140,3 +162,6 @@ fn attempt(upstream: Upstream) -> impl Gateway<Attempt> {
         .layer(DispatchLayer)
         .service(upstream)
 }
+
+#[cfg(test)]
+mod tests;
