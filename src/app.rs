@@ -302,7 +302,7 @@ pub fn demo(env: &Environment, log: RequestLog) -> Plan {
         "providers:\n  - provider: mock\n    engine: mock\n    model: [demo]\napi_keys:\n  - api: {DEMO_KEY}\n"
     );
     let source = Source::Inline(text.clone());
-    let text = Text { text, origin: Origin::Inline, stale: None };
+    let text = Text { text, origin: Origin::Inline, tag: None, stale: None };
     Plan { source, text, env: Arc::new(env), log, announce: Some(announce_demo) }
 }
 

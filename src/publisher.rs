@@ -83,10 +83,11 @@ impl Publisher {
     ) {
         let (sender, mut texts) = mpsc::channel(1);
         let origin = text.origin.clone();
+        let poll = self.env.config_url_poll;
         let mut stop = phase.clone();
         let watching = tokio::spawn(async move {
             let stop = async move { reached(&mut stop, Phase::Closing).await };
-            crate::config::watch::watch(source, &text.text, fetch, sender, stop).await;
+            crate::config::watch::watch(source, &text, poll, fetch, sender, stop).await;
         });
         loop {
             tokio::select! {

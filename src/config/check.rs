@@ -69,14 +69,16 @@ fn render(name: &str, mut problems: Vec<Problem>, summary: &str, strict: bool) -
 mod tests {
     use async_trait::async_trait;
 
+    use super::super::source::Fetched;
     use super::*;
 
     struct Fixed(Result<&'static str, &'static str>);
 
     #[async_trait]
     impl Fetch for Fixed {
-        async fn fetch(&self, _: &str) -> Result<String, String> {
-            self.0.map(str::to_owned).map_err(str::to_owned)
+        async fn fetch(&self, _: &str, _: Option<&str>) -> Result<Fetched, String> {
+            let text = self.0.map(str::to_owned).map_err(str::to_owned)?;
+            Ok(Fetched::Text { text, tag: None })
         }
     }
 

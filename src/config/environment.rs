@@ -28,6 +28,8 @@ pub struct Environment {
     pub database: Database,
     /// `CONFIG_URL`: a path, `file://` or `http(s)://`.
     pub config_url: Option<String>,
+    /// `CONFIG_URL_POLL`: how often a configuration's URL is asked.
+    pub config_url_poll: Duration,
     /// `API_YAML_CONTENT`: the configuration text itself.
     pub config_text: Option<String>,
     /// `CONFIG_ENV_ALLOW`: the variables that a configuration from a URL may use.
@@ -129,6 +131,7 @@ impl Environment {
                 timeout: read.seconds("TIMEOUT", true).unwrap_or(Duration::from_secs(100)),
                 database: read.database(),
                 config_url: read.text("CONFIG_URL").map(str::to_owned),
+                config_url_poll: read.seconds("CONFIG_URL_POLL", true).unwrap_or(Duration::from_secs(30)),
                 config_text: read.text("API_YAML_CONTENT").map(str::to_owned),
                 config_env_allow: read.list("CONFIG_ENV_ALLOW"),
                 secrets_dir: read.text("SECRETS_DIR").map(PathBuf::from),

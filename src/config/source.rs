@@ -44,6 +44,8 @@ pub struct Text {
     pub text: String,
     /// Where it came from.
     pub origin: Origin,
+    /// What the server calls this version of it: its `ETag`.
+    pub tag: Option<String>,
     /// Set when the source could not be reached and the last good copy stands in: why.
     pub stale: Option<String>,
 }
@@ -89,9 +91,24 @@ pub enum SourceError {
 /// Fetches a configuration; implemented where an HTTP client is.
 #[async_trait]
 pub trait Fetch: Send + Sync {
-    /// The body of a 2xx answer, at most 16 MiB of text, redirects followed. The error is a clause
-    /// without secrets, such as `answered 404`.
-    async fn fetch(&self, url: &str) -> Result<String, String>;
+    /// The body of a 2xx answer, at most 16 MiB of text, redirects followed. `known` is the tag of
+    /// the version that is there already. The error is a clause without secrets, such as
+    /// `answered 404`.
+    async fn fetch(&self, url: &str, known: Option<&str>) -> Result<Fetched, String>;
+}
+
+/// What a server says about a document.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Fetched {
+    /// It is the version that is known already: 304.
+    Unchanged,
+    /// It is this.
+    Text {
+        /// The whole text.
+        text: String,
+        /// Its `ETag`, where it has one.
+        tag: Option<String>,
+    },
 }
 
 /// The last text from a URL that could be served, in a file that only its owner may read.
@@ -173,19 +190,35 @@ impl Source {
 
     /// Reads the text once.
     pub async fn read(&self, fetch: &dyn Fetch) -> Result<Text, SourceError> {
-        let (text, origin) = match self {
-            Self::Inline(text) => (text.clone(), Origin::Inline),
-            Self::File(path) => (read_file(path).await?, Origin::File(path.clone())),
-            Self::Url(url) => {
-                let fault = |reason: String| SourceError::Unreachable { url: bare(url), reason };
-                let text = fetch.fetch(url).await.map_err(fault)?;
-                if text.trim().is_empty() {
-                    return Err(fault("an empty answer".to_owned()));
+        match self.read_unless(None, fetch).await? {
+            Some(text) => Ok(text),
+            None => Err(self.unreachable("answered 304 without being asked for changes".to_owned())),
+        }
+    }
+
+    /// Reads the text unless it is the version that `known` is the tag of.
+    pub async fn read_unless(
+        &self,
+        known: Option<&str>,
+        fetch: &dyn Fetch,
+    ) -> Result<Option<Text>, SourceError> {
+        let (text, origin, tag) = match self {
+            Self::Inline(text) => (text.clone(), Origin::Inline, None),
+            Self::File(path) => (read_file(path).await?, Origin::File(path.clone()), None),
+            Self::Url(url) => match fetch.fetch(url, known).await {
+                Err(reason) => return Err(self.unreachable(reason)),
+                Ok(Fetched::Unchanged) => return Ok(None),
+                Ok(Fetched::Text { text, .. }) if text.trim().is_empty() => {
+                    return Err(self.unreachable("an empty answer".to_owned()));
                 }
-                (text, Origin::Url)
-            }
+                Ok(Fetched::Text { text, tag }) => (text, Origin::Url, tag),
+            },
         };
-        Ok(Text { text, origin, stale: None })
+        Ok(Some(Text { text, origin, tag, stale: None }))
+    }
+
+    fn unreachable(&self, reason: String) -> SourceError {
+        SourceError::Unreachable { url: self.describe(), reason }
     }
 
     /// Reads the text at the start: a URL that cannot be reached is replaced by the last good copy,
@@ -198,7 +231,7 @@ impl Source {
                 other => return other,
             };
             if let Some(text) = copy.read() {
-                return Ok(Text { text, origin: Origin::Url, stale: Some(error.to_string()) });
+                return Ok(Text { text, origin: Origin::Url, tag: None, stale: Some(error.to_string()) });
             }
             match pauses.next() {
                 Some(pause) => tokio::time::sleep(pause).await,
@@ -305,9 +338,12 @@ mod tests {
 
     #[async_trait]
     impl Fetch for Upstream {
-        async fn fetch(&self, _: &str) -> Result<String, String> {
+        async fn fetch(&self, _: &str, _: Option<&str>) -> Result<Fetched, String> {
             let asked = self.asked.fetch_add(1, Ordering::Relaxed);
-            if asked < self.failures { Err("answered 503".to_owned()) } else { Ok(self.text.to_owned()) }
+            if asked < self.failures {
+                return Err("answered 503".to_owned());
+            }
+            Ok(Fetched::Text { text: self.text.to_owned(), tag: None })
         }
     }
 

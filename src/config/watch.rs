@@ -15,12 +15,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, warn};
 
-use super::source::{Fetch, Source};
+use super::source::{Fetch, Source, Text};
 
 /// How often the file's content is compared when no event came.
 pub const POLL: Duration = Duration::from_secs(2);
-/// How often a URL is asked.
-pub const POLL_URL: Duration = Duration::from_secs(30);
 /// How long a text must stay the same before it is handed on.
 const SETTLE: Duration = Duration::from_millis(200);
 /// A file that never comes to rest is handed on after this.
@@ -31,21 +29,26 @@ type Hash = [u8; 32];
 /// Sends each new text of `source` until `stop` ends or nobody listens.
 ///
 /// `known` is the text that is being served; only others are sent, each once. A text that cannot be
-/// read, or a file that is gone or empty for a moment, sends nothing. `API_YAML_CONTENT` never
-/// changes: for it this only waits.
+/// read, or a file that is gone or empty for a moment, sends nothing. A URL is asked each `poll`,
+/// for what differs from the version that is known. `API_YAML_CONTENT` never changes: for it this
+/// only waits.
 pub async fn watch(
     source: Source,
-    known: &str,
+    known: &Text,
+    poll: Duration,
     fetch: Arc<dyn Fetch>,
     texts: mpsc::Sender<String>,
     stop: impl Future<Output = ()>,
 ) {
-    let mut last = hash(known);
+    let mut last = hash(&known.text);
     let work = async {
         match &source {
             Source::Inline(_) => std::future::pending().await,
             Source::File(path) => follow_file(path, &mut last, &texts).await,
-            Source::Url(_) => follow_url(&source, &*fetch, &mut last, &texts).await,
+            Source::Url(_) => {
+                let mut url = Url { source: &source, tag: known.tag.clone(), fetch: &*fetch };
+                url.follow(poll, &mut last, &texts).await;
+            }
         }
     };
     tokio::select! {
@@ -55,20 +58,34 @@ pub async fn watch(
     }
 }
 
-async fn follow_url(source: &Source, fetch: &dyn Fetch, last: &mut Hash, texts: &mpsc::Sender<String>) {
-    loop {
-        sleep(POLL_URL).await;
-        match source.read(fetch).await {
-            Ok(text) => {
-                let now = hash(&text.text);
-                if now != *last {
-                    *last = now;
-                    if texts.send(text.text).await.is_err() {
-                        return;
-                    }
+/// A URL, and which version of its text came last.
+struct Url<'a> {
+    source: &'a Source,
+    tag: Option<String>,
+    fetch: &'a dyn Fetch,
+}
+
+impl Url<'_> {
+    async fn follow(&mut self, poll: Duration, last: &mut Hash, texts: &mpsc::Sender<String>) {
+        loop {
+            sleep(poll).await;
+            let text = match self.source.read_unless(self.tag.as_deref(), self.fetch).await {
+                Ok(Some(text)) => text,
+                Ok(None) => continue,
+                Err(error) => {
+                    warn!(%error, "The configuration could not be fetched; the last one serves on.");
+                    continue;
                 }
+            };
+            self.tag = text.tag;
+            let now = hash(&text.text);
+            if now == *last {
+                continue;
             }
-            Err(error) => warn!(%error, "The configuration could not be fetched; the last one serves on."),
+            *last = now;
+            if texts.send(text.text).await.is_err() {
+                return;
+            }
         }
     }
 }
@@ -170,13 +187,17 @@ mod tests {
     use tokio::task::JoinHandle;
     use tokio::time::timeout;
 
+    use super::super::load::Origin;
+    use super::super::source::Fetched;
     use super::*;
+
+    const POLL_URL: Duration = Duration::from_secs(30);
 
     struct NoNetwork;
 
     #[async_trait]
     impl Fetch for NoNetwork {
-        async fn fetch(&self, _: &str) -> Result<String, String> {
+        async fn fetch(&self, _: &str, _: Option<&str>) -> Result<Fetched, String> {
             Err("no network".to_owned())
         }
     }
@@ -196,7 +217,9 @@ mod tests {
         let known = known.to_owned();
         let task = tokio::spawn(async move {
             let stopped = async { stopped.await.unwrap_or_default() };
-            watch(Source::File(path), &known, Arc::new(NoNetwork), sender, stopped).await;
+            let origin = Origin::File(path.clone());
+            let known = Text { text: known, origin, tag: None, stale: None };
+            watch(Source::File(path), &known, POLL_URL, Arc::new(NoNetwork), sender, stopped).await;
         });
         // Lets the watch begin before the test writes.
         sleep(Duration::from_millis(50)).await;
@@ -320,24 +343,54 @@ mod tests {
         timeout(Duration::from_secs(1), watched.task).await.unwrap().unwrap();
     }
 
-    struct Changing(std::sync::Mutex<Vec<&'static str>>);
+    /// Serves these versions, each to as many requests as it says, and knows what 304 means.
+    struct Versioned {
+        versions: Vec<(usize, Result<&'static str, u16>)>,
+        asked: std::sync::Mutex<Vec<Option<String>>>,
+    }
 
     #[async_trait]
-    impl Fetch for Changing {
-        async fn fetch(&self, _: &str) -> Result<String, String> {
-            self.0.lock().unwrap().pop().map(str::to_owned).ok_or_else(|| "answered 500".to_owned())
+    impl Fetch for Versioned {
+        async fn fetch(&self, _: &str, known: Option<&str>) -> Result<Fetched, String> {
+            let mut asked = self.asked.lock().unwrap();
+            let mut left = asked.len();
+            asked.push(known.map(str::to_owned));
+            let version = self.versions.iter().find(|(times, _)| {
+                let now = left < *times;
+                left = left.saturating_sub(*times);
+                now
+            });
+            match version {
+                Some((_, Ok(text))) if known == Some(*text) => Ok(Fetched::Unchanged),
+                Some((_, Ok(text))) => {
+                    Ok(Fetched::Text { text: (*text).to_owned(), tag: Some((*text).to_owned()) })
+                }
+                Some((_, Err(status))) => Err(format!("answered {status}")),
+                None => Err("answered 404".to_owned()),
+            }
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_url_is_polled_and_only_new_texts_are_sent() {
+    async fn a_url_is_asked_for_what_differs_and_only_new_texts_are_sent() {
         let (sender, mut texts) = mpsc::channel(4);
-        let fetch = Arc::new(Changing(vec!["three", "two", "two", "one"].into()));
+        let versions = vec![(2, Ok("one")), (2, Ok("two")), (1, Err(500)), (1, Ok("two")), (1, Ok("three"))];
+        let fetch = Arc::new(Versioned { versions, asked: std::sync::Mutex::default() });
         let source = Source::Url("https://host/a".into());
-        let task = tokio::spawn(watch(source, "one", fetch, sender, std::future::pending()));
+        let asking = fetch.clone();
+        let began = Instant::now();
+        let task = tokio::spawn(async move {
+            let known = Text { text: "one".into(), origin: Origin::Url, tag: None, stale: None };
+            watch(source, &known, POLL_URL, asking, sender, std::future::pending()).await;
+        });
 
         assert_eq!(texts.recv().await.as_deref(), Some("two"));
+        assert_eq!(began.elapsed().as_secs(), 3 * POLL_URL.as_secs());
         assert_eq!(texts.recv().await.as_deref(), Some("three"));
+        let asked: Vec<_> = fetch.asked.lock().unwrap().iter().map(Option::is_some).collect();
+        assert_eq!(asked, [false, true, true, true, true, true, true]);
+        let known = fetch.asked.lock().unwrap()[3].clone();
+        assert_eq!(known.as_deref(), Some("two"), "the tag is that of the last version");
         task.abort();
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{ACCEPT, LOCATION, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Request, Uri};
+use http::header::{ACCEPT, ETAG, IF_NONE_MATCH, LOCATION, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -15,7 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use super::body::{Parts, readable};
 use super::client::Pool;
 use super::connector::Connector;
-use crate::config::source::Fetch;
+use crate::config::source::{Fetch, Fetched};
 
 /// Longest document.
 const LONGEST: usize = 16 << 20;
@@ -44,12 +44,33 @@ impl Fetcher {
     /// # Errors
     /// A clause that says what went wrong, without the URL.
     pub async fn get(&self, url: &str, headers: HeaderMap) -> Result<Bytes, String> {
-        tokio::time::timeout(PATIENCE, self.follow(url, headers))
+        match self.get_unless(None, url, headers).await? {
+            Some((body, _tag)) => Ok(body),
+            None => Err("answered 304".to_owned()),
+        }
+    }
+
+    /// The body of a successful answer and its `ETag`; none when that is `known` still.
+    ///
+    /// # Errors
+    /// A clause that says what went wrong, without the URL.
+    async fn get_unless(
+        &self,
+        known: Option<&HeaderValue>,
+        url: &str,
+        headers: HeaderMap,
+    ) -> Result<Option<(Bytes, Option<String>)>, String> {
+        tokio::time::timeout(PATIENCE, self.follow(known, url, headers))
             .await
             .unwrap_or_else(|_elapsed| Err(format!("nothing came for {} s", PATIENCE.as_secs())))
     }
 
-    async fn follow(&self, url: &str, mut headers: HeaderMap) -> Result<Bytes, String> {
+    async fn follow(
+        &self,
+        known: Option<&HeaderValue>,
+        url: &str,
+        mut headers: HeaderMap,
+    ) -> Result<Option<(Bytes, Option<String>)>, String> {
         let mut uri: Uri = url.parse().map_err(|_invalid| "it is no URL".to_owned())?;
         for _ in 0..=REDIRECTS {
             let mut request = Request::new(Parts::from(Vec::new()));
@@ -58,7 +79,14 @@ impl Fetcher {
             request.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
             let agent = HeaderValue::from_static(concat!("uni-api/", env!("CARGO_PKG_VERSION")));
             request.headers_mut().insert(USER_AGENT, agent);
+            if let Some(known) = known {
+                // Every hop is asked: which of them answers is not known before.
+                request.headers_mut().insert(IF_NONE_MATCH, known.clone());
+            }
             let answer = self.pool.request(request).await.map_err(|error| reason(&error))?;
+            if answer.status() == StatusCode::NOT_MODIFIED {
+                return Ok(None);
+            }
             if answer.status().is_redirection()
                 && let Some(target) = answer.headers().get(LOCATION).and_then(|target| target.to_str().ok())
             {
@@ -73,12 +101,13 @@ impl Fetcher {
             if !answer.status().is_success() {
                 return Err(format!("answered {}", answer.status().as_u16()));
             }
+            let tag = answer.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
             let body = Limited::new(readable(answer).await.into_body(), LONGEST);
             let whole = body
                 .collect()
                 .await
                 .map_err(|_broken| "the answer broke off or is over 16 MiB".to_owned())?;
-            return Ok(whole.to_bytes());
+            return Ok(Some((whole.to_bytes(), tag)));
         }
         Err("too many redirects".to_owned())
     }
@@ -86,9 +115,13 @@ impl Fetcher {
 
 #[async_trait]
 impl Fetch for Fetcher {
-    async fn fetch(&self, url: &str) -> Result<String, String> {
-        let body = self.get(url, HeaderMap::new()).await?;
-        String::from_utf8(body.into()).map_err(|_binary| "the answer is no text".to_owned())
+    async fn fetch(&self, url: &str, known: Option<&str>) -> Result<Fetched, String> {
+        let known = known.and_then(|tag| HeaderValue::from_str(tag).ok());
+        let Some((body, tag)) = self.get_unless(known.as_ref(), url, HeaderMap::new()).await? else {
+            return Ok(Fetched::Unchanged);
+        };
+        let text = String::from_utf8(body.into()).map_err(|_binary| "the answer is no text".to_owned())?;
+        Ok(Fetched::Text { text, tag })
     }
 }
 

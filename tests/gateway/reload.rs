@@ -1,12 +1,13 @@
 //! A saved change takes effect at once; a broken one changes nothing; no request notices either.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::harness::gateway::LOADED;
 use crate::harness::*;
 
 /// Promises: `cfg-hot-reload`.
@@ -122,12 +123,28 @@ async fn the_file_is_never_written() {
 /// The configuration of the n-th reload: the same routes, and a model that tells the number.
 fn numbered(a: &Upstream, b: &Upstream, n: usize) -> Value {
     let keys = json!(["k1", "k2", "k3"]);
-    let models = json!(["m", "cooled", format!("extra-{n}")]);
+    let models = json!(["m", "cooled", "turns", format!("extra-{n}")]);
     config([
         channel("a", a).with("/model", models.clone()).with("/api", keys),
         channel("b", b).with("/model", models),
     ])
+    .with(
+        "/api_keys",
+        json!([
+            { "api": CLIENT, "role": "admin" },
+            { "api": TURNS, "model": ["a/turns", "b/turns"], "preferences": {
+                "SCHEDULING_ALGORITHM": "round_robin", "expose_route": true,
+            } },
+            { "api": FEW, "preferences": { "rate_limit": "3/day" } },
+        ]),
+    )
 }
+
+/// A client whose requests go to the channels in turn.
+const TURNS: &str = "sk-turns-0123456789";
+/// A client that may ask three times a day.
+const FEW: &str = "sk-few-0123456789";
+const RELOADS: usize = 100;
 
 /// Ways in which editors, tools and Kubernetes save a file.
 fn save(folder: &Path, text: &str, n: usize) {
@@ -156,17 +173,62 @@ fn save(folder: &Path, text: &str, n: usize) {
 
 /// Promises: `cfg-hot-reload`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twenty_reloads_under_load_fail_no_request_and_forget_nothing() {
+async fn a_hundred_reloads_of_a_file_under_load_fail_no_request_and_forget_nothing() {
+    let (a, b) = busy_upstreams().await;
+    let gateway = Gateway::start(numbered(&a, &b, 0)).await;
+    let folder = gateway.folder().to_owned();
+
+    reload_under_load(gateway, (&a, &b), |n, text| save(&folder, text, n)).await;
+}
+
+/// Promises: `cfg-hot-reload`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_reloads_from_a_url_under_load_fail_no_request_and_forget_nothing() {
+    let (a, b) = busy_upstreams().await;
+    let served = Arc::new(Mutex::new((0, numbered(&a, &b, 0).to_string())));
+    let texts = served.clone();
+    let server = Upstream::start(move |seen| {
+        let (n, text) = texts.lock().unwrap().clone();
+        let tag = format!("\"version-{n}\"");
+        if seen.header("if-none-match") == Some(&tag) {
+            return Script::body(304, "text/yaml", "").header("etag", &tag);
+        }
+        Script::body(200, "text/yaml", text).header("etag", &tag)
+    })
+    .await;
+    let gateway = Setup::empty()
+        .env("CONFIG_URL", &format!("{}/api.yaml", server.origin()))
+        .env("CONFIG_URL_POLL", "0.1")
+        .start()
+        .await;
+
+    reload_under_load(gateway, (&a, &b), |n, text| *served.lock().unwrap() = (n, text.to_owned())).await;
+
+    let asked: Vec<_> = server.requests().iter().map(|seen| seen.header("if-none-match").is_some()).collect();
+    assert!(!asked[0] && asked[1..].iter().all(|tagged| *tagged), "{asked:?}");
+}
+
+async fn busy_upstreams() -> (Upstream, Upstream) {
     let a = Upstream::start(|seen| match (seen.model().as_str(), seen.streams()) {
         ("cooled", _) => Script::error(500, "broken"),
         (_, true) => Script::events(stream_of(&["one", "two", "three"])).paced(Duration::from_millis(40)),
         (_, false) => Script::json(&said("a")),
     })
     .await;
-    let b = healthy("b").await;
-    let gateway = Arc::new(Gateway::start(numbered(&a, &b, 0)).await);
+    (a, healthy("b").await)
+}
+
+/// Changes the configuration again and again while clients ask without a pause.
+async fn reload_under_load(
+    gateway: Gateway,
+    (a, b): (&Upstream, &Upstream),
+    mut publish: impl FnMut(usize, &str),
+) {
+    let gateway = Arc::new(gateway);
     // The channel that fails once is left alone for 300 s: reloads must not make it forget.
     assert_eq!(gateway.chat(&hello_to("cooled")).await.expect(200).channel(), "b");
+    let few = Ask::chat(&hello()).key(FEW);
+    gateway.ask(&few).await.expect(200);
 
     let began = Instant::now();
     let stop = Arc::new(AtomicBool::new(false));
@@ -176,7 +238,7 @@ async fn twenty_reloads_under_load_fail_no_request_and_forget_nothing() {
         let (gateway, stop, served) = (gateway.clone(), stop.clone(), served.clone());
         load.spawn(async move {
             let mut wire = gateway.client().connect().await;
-            let mut pace = tokio::time::interval(Duration::from_millis(40));
+            let mut pace = tokio::time::interval(Duration::from_millis(80));
             while !stop.load(Ordering::Relaxed) {
                 pace.tick().await;
                 let request = if worker % 2 == 0 { hello() } else { hello_stream() };
@@ -191,31 +253,60 @@ async fn twenty_reloads_under_load_fail_no_request_and_forget_nothing() {
             }
         });
     }
-    for n in 1..=20 {
-        save(gateway.folder(), &numbered(&a, &b, n).to_string(), n);
+    let mut turns = String::new();
+    for n in 1..=RELOADS {
+        publish(n, &numbered(a, b, n).to_string());
         let asked = tokio::time::timeout(PATIENCE, async {
             while gateway.chat(&hello_to(&format!("extra-{n}"))).await.status != 200 {
                 tokio::time::sleep(Duration::from_millis(30)).await;
             }
         });
         asked.await.unwrap_or_else(|_| panic!("reload {n} is never served:\n{}", gateway.printed()));
+        turns += gateway.ask(&Ask::chat(&hello_to("turns")).key(TURNS)).await.expect(200).channel();
+        if n == RELOADS / 2 {
+            gateway.ask(&few).await.expect(200);
+        }
     }
     stop.store(true, Ordering::Relaxed);
     load.join_all().await;
 
-    let rate = served.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64();
-    assert!(rate > 50.0, "{rate} requests per second are no load");
-    let failing: Vec<_> = a.requests().into_iter().filter(|seen| seen.model() == "cooled").collect();
-    assert_eq!(
-        gateway.chat(&hello_to("cooled")).await.expect(200).channel(),
-        "b",
-        "the cooldown was forgotten"
-    );
-    assert_eq!(failing.len(), 1);
+    let requests = served.load(Ordering::Relaxed);
+    assert!(requests > 5 * RELOADS, "{requests} requests in {:?} are no load", began.elapsed());
+    assert_eq!(gateway.count_messages(LOADED), RELOADS, "each text is loaded once");
+    assert_eq!(turns, "ab".repeat(RELOADS / 2), "channels take turns across reloads");
+    gateway.ask(&few).await.expect(200);
+    gateway.ask(&few).await.expect(429);
+    let answer = gateway.chat(&hello_to("cooled")).await.expect(200);
+    assert_eq!(answer.channel(), "b", "the cooldown was forgotten");
+    assert_eq!(a.requests().iter().filter(|seen| seen.model() == "cooled").count(), 1);
     let keys = a.keys();
     let counts = ["k1", "k2", "k3"].map(|key| keys.iter().filter(|used| *used == key).count());
     let (most, least) = (counts.iter().max().unwrap(), counts.iter().min().unwrap());
     assert!(most - least <= 10, "keys are taken in turn across reloads: {counts:?}");
+}
+
+#[tokio::test]
+async fn a_url_that_fails_or_tells_garbage_changes_nothing() {
+    let upstream = healthy("ok").await;
+    let good = config([channel("a", &upstream)]);
+    let later = good.clone().with("/providers/0/model", json!(["m", "later"])).to_string();
+    let first = good.to_string();
+    let server = Upstream::start(move |seen| match seen.ordinal {
+        0 => Script::body(200, "text/yaml", first.clone()),
+        1 => Script::error(500, "down"),
+        2 => Script::body(200, "text/yaml", ""),
+        3 => Script::reset(),
+        4 => Script::body(200, "text/html", "<html>Sign in</html>"),
+        _ => Script::body(200, "text/yaml", later.clone()),
+    })
+    .await;
+    let gateway =
+        Setup::empty().env("CONFIG_URL", &server.origin()).env("CONFIG_URL_POLL", "0.2").start().await;
+
+    while server.count() < 6 {
+        gateway.chat(&hello()).await.expect(200);
+    }
+    served(&gateway, "later").await;
 }
 
 /// Promises: `cfg-hot-reload`.
