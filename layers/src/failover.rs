@@ -87,6 +87,7 @@ where
     let Routed { exchange, mut plan } = routed;
     let mut verdict = Failure::NoChannel;
     let mut ordinal = 0;
+    plan.route.narrate(&plan, Instant::now(), &exchange.id);
     while let Some(target) = next(&mut plan, gates.as_ref(), &exchange, &mut verdict).await {
         if ordinal > 0 && is_late(&exchange, &target) {
             break;
@@ -95,6 +96,12 @@ where
         let mut paused = false;
         while plan.spend() {
             ordinal += 1;
+            tracing::debug!(
+                request = exchange.id.as_str(),
+                attempt = ordinal,
+                channel = %target.channel.name,
+                "Attempt begins."
+            );
             let attempt =
                 Attempt { exchange: exchange.clone(), target: target.clone(), ordinal, tried: tried.clone() };
             let failure = match attempts.ready().await?.call(attempt).await {

@@ -19,7 +19,8 @@ use tokio::time::Instant;
 use crate::failure::{Exceeded, Failure};
 use crate::ledger::Entry;
 use crate::plan::{Group, Plan, Step};
-use crate::policy::{Caller, Fingerprint, Link, Quota, Target, Triggers};
+use crate::policy::{Caller, Fingerprint, Link, Quota, Target, Triggers, Window};
+use crate::request_id::RequestId;
 use crate::stage::{Call, Exchange, TriedKeys};
 
 /// A future that is boxed because its port is an object.
@@ -93,6 +94,9 @@ pub trait Route: Send + Sync {
     fn ticket(&self) -> u64;
     /// Who is next. Pure but for the clock: the same plan gives the same answer.
     fn pick(&self, plan: &Plan, now: Instant) -> Step;
+    /// Tells the log, at its debug level, how every channel stands towards this request. Costs
+    /// nothing while that level is off.
+    fn narrate(&self, _plan: &Plan, _now: Instant, _request: &RequestId) {}
 }
 
 /// What a nested key asks of a request before it serves it: used by `failover`.
@@ -107,6 +111,32 @@ pub trait Windows: Send + Sync {
     fn admit(&self, caller: &Fingerprint, limits: &Limits) -> Verdict<Option<Exceeded>>;
     /// Takes back what an admitted request counted, because it was refused for another reason.
     fn take_back(&self, _caller: &Fingerprint, _limits: &Limits) {}
+
+    /// How far these windows are used, as far as that is known here: for explanations. Counts
+    /// nothing.
+    fn usage(&self, _caller: &Fingerprint, _limits: &Limits) -> Usage {
+        Usage::default()
+    }
+}
+
+/// How far the windows of one request are used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Those over all callers.
+    pub global: Vec<WindowUse>,
+    /// Those of the caller.
+    pub caller: Vec<WindowUse>,
+}
+
+/// How far one window is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowUse {
+    /// The window.
+    pub window: Window,
+    /// Requests that count in it now.
+    pub used: u64,
+    /// Until it admits a request again; none while it does.
+    pub full_for: Option<Duration>,
 }
 
 /// Balances: used by `rate_limit`.
@@ -132,6 +162,21 @@ pub trait Keys: Send + Sync {
     fn settle(&self, slot: u32, model: &str, outcome: KeyOutcome);
     /// Takes back what a lease that nobody settled had counted.
     fn release(&self, slot: u32, model: &str);
+    /// How each key stands, the one whose turn it is first: for explanations. Changes nothing.
+    fn standings(&self, _target: &Target) -> Vec<(Fingerprint, KeyStanding)> {
+        Vec::new()
+    }
+}
+
+/// How a key stands at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyStanding {
+    /// It can be leased.
+    Usable,
+    /// It rests for this long after a fault of its own.
+    Cooling(Duration),
+    /// It has room in its windows again after this long.
+    OverLimit(Duration),
 }
 
 /// An input estimate in tokens, for limits on the length of a request.
@@ -264,6 +309,10 @@ pub trait Meters: Send + Sync {
 pub trait Provider: Send + Sync {
     /// URL and generated headers for one call; the payload is in its final form.
     fn prepare(&self, call: &Call) -> Verdict<Destination>;
+    /// Why it takes no request at all, if it takes none: for explanations.
+    fn unserved(&self) -> Option<&str> {
+        None
+    }
 }
 
 /// Where one call goes.

@@ -23,4 +23,8 @@ impl Provider for Unserved {
         let channel = call.attempt.target.channel.name.clone();
         Verdict::Ready(Err(Failure::Unsupported { channel, what: self.reason.clone() }))
     }
+
+    fn unserved(&self) -> Option<&str> {
+        Some(&self.reason)
+    }
 }

@@ -298,8 +298,29 @@ impl Schedule {
         }
     }
 
-    fn weight(&self, ordinal: usize) -> u64 {
+    /// The weight of a member; 0 stands for "no weight".
+    pub(crate) fn weight(&self, ordinal: usize) -> u64 {
         self.backends[ordinal].weight as u64
+    }
+
+    /// The share of requests that try each member first while those in `out` stand out.
+    pub(crate) fn shares(&self, out: &Ordinals) -> Vec<f64> {
+        let left = || (0..self.backends.len()).filter(|ordinal| !out.contains(*ordinal));
+        let mut shares = vec![0.0; self.backends.len()];
+        let total: u64 = left().map(|ordinal| self.weight(ordinal)).sum();
+        match self.pace {
+            Pace::Turn | Pace::Draw => {
+                left().for_each(|ordinal| shares[ordinal] = 1.0 / left().count() as f64)
+            }
+            Pace::WeightedTurn | Pace::WeightedDraw if total > 0 => {
+                left().for_each(|ordinal| shares[ordinal] = self.weight(ordinal) as f64 / total as f64);
+            }
+            // In rule order, which is also that of the members without a weight.
+            Pace::Head | Pace::WeightedTurn | Pace::WeightedDraw => {
+                left().take(1).for_each(|ordinal| shares[ordinal] = 1.0);
+            }
+        }
+        shares
     }
 }
 

@@ -5,6 +5,8 @@
 //! which is exact to a sixtieth of the period. The same `Tally` serves client keys, the whole
 //! gateway and, in [`super::keys`], provider keys.
 
+mod usage;
+
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +15,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use layers::failure::Exceeded;
 use layers::policy::{Fingerprint, Quota, Window};
-use layers::ports::{Limits, Verdict, Windows as WindowsPort};
+use layers::ports::{Limits, Usage, Verdict, Windows as WindowsPort};
 use tokio::time::Instant;
 
 use super::clock::{Clock, ticks};
@@ -341,6 +343,10 @@ impl WindowsPort for Windows {
 
     fn take_back(&self, caller: &Fingerprint, limits: &Limits) {
         Windows::take_back(self, caller, limits);
+    }
+
+    fn usage(&self, caller: &Fingerprint, limits: &Limits) -> Usage {
+        self.usage_at(caller, limits, Instant::now())
     }
 }
 

@@ -22,6 +22,7 @@ use foldhash::fast::RandomState;
 use layers::plan::{Group, Plan, Step};
 use layers::policy::{Caller, ChannelName, Target};
 use layers::ports::Route;
+use layers::request_id::RequestId;
 use layers::stage::TriedKeys;
 use pingora_load_balancing::LoadBalancer;
 use pingora_load_balancing::selection::BackendIter;
@@ -353,6 +354,25 @@ impl Route for CallerRoute {
         self.cursor.as_ref().map_or(luck, |cursor| Ticket::of_turn(cursor.next(), luck).0)
     }
 
+    fn narrate(&self, plan: &Plan, now: Instant, request: &RequestId) {
+        // What it takes to say it is done only where somebody listens.
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        for line in self.explain(plan, now) {
+            let groups: Vec<&str> = line.groups.iter().map(|group| &*group.alias).collect();
+            tracing::debug!(
+                request = request.as_str(),
+                channel = %line.channel,
+                model = &*line.upstream_model,
+                groups = groups.join("/"),
+                standing = line.standing.label(),
+                seconds = line.standing.wait().map(|wait| wait.as_secs_f64()),
+                "Candidate."
+            );
+        }
+    }
+
     fn pick(&self, plan: &Plan, now: Instant) -> Step {
         // Each turn of the loop that finds a channel on trial finds one fewer that can serve.
         for _ in 0..=self.tree.leaves {
@@ -367,16 +387,22 @@ impl Route for CallerRoute {
 }
 
 /// What is to be said about one channel of a route.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Candidate {
     /// The channel.
     pub channel: ChannelName,
     /// Under which name it has the model.
     pub upstream_model: Arc<str>,
-    /// The nested keys above it, outermost first, by their log names.
-    pub groups: Vec<Arc<str>>,
+    /// What an attempt would be aimed at.
+    pub target: Arc<Target>,
+    /// The nested keys above it, outermost first.
+    pub groups: Vec<Arc<Caller>>,
     /// How it stands.
     pub standing: Standing,
+    /// Its weight, or that of its group, among its neighbours.
+    pub weight: Option<u64>,
+    /// The share of requests that try it first while everybody stands as now, from 0 to 1.
+    pub share: f64,
 }
 
 /// How a channel stands towards one request, in words.
@@ -411,6 +437,14 @@ impl Standing {
             Self::NoKey => "no_key",
         }
     }
+
+    /// How long it is benched.
+    pub fn wait(self) -> Option<Duration> {
+        match self {
+            Self::LastResort(left) | Self::Benched(left) => Some(left),
+            Self::Chosen | Self::Standby | Self::Tried | Self::GateRefused | Self::NoKey => None,
+        }
+    }
 }
 
 impl CallerRoute {
@@ -426,7 +460,8 @@ impl CallerRoute {
     /// reason why it would not. Changes nothing. Gates that were not asked yet count as open.
     pub fn explain(&self, plan: &Plan, now: Instant) -> Vec<Candidate> {
         let mut lines = Vec::new();
-        explain(&self.tree.root, Ticket(plan.ticket), plan, now, &mut Vec::new(), false, &mut lines);
+        let above = Above { groups: Vec::new(), refused: false, share: 1.0 };
+        explain(&self.tree.root, Ticket(plan.ticket), plan, now, &above, &mut lines);
         // A channel that two groups hold is tried where it comes first.
         let mut seen = std::collections::HashSet::<ChannelName, RandomState>::default();
         for line in &mut lines {
@@ -474,20 +509,30 @@ impl Route for Preview {
     }
 }
 
+/// What holds for all members of a node.
+struct Above {
+    groups: Vec<Arc<Caller>>,
+    /// Whether a gate on the way has refused the request.
+    refused: bool,
+    /// The share of requests that come this way first.
+    share: f64,
+}
+
 fn explain(
     node: &Node,
     ticket: Ticket,
     plan: &Plan,
     now: Instant,
-    above: &mut Vec<Arc<str>>,
-    refused: bool,
+    above: &Above,
     lines: &mut Vec<Candidate>,
 ) {
     let (out, _) = node.survey(plan, now);
     let key = Key::new(ticket, &out);
     let mut order = Vec::with_capacity(node.members.len());
+    let mut shares = vec![if out.is_empty() { 1.0 } else { 0.0 }];
     match &node.shape {
         Some(shape) => {
+            shares = shape.schedule.shares(&out);
             let mut scheduled =
                 pingora_load_balancing::selection::BackendSelection::iter(&shape.schedule, key.as_bytes());
             while let Some(ordinal) = scheduled.next().and_then(schedule::ordinal) {
@@ -501,17 +546,28 @@ fn explain(
         (0..node.members.len()).filter(|ordinal| out.contains(*ordinal)).map(|ordinal| (ordinal, ticket)),
     );
     for (ordinal, ticket) in order {
+        let share = above.share * shares.get(ordinal).copied().unwrap_or_default();
+        let weight =
+            node.shape.as_ref().map(|shape| shape.schedule.weight(ordinal)).filter(|weight| *weight > 0);
         match node.members.get(ordinal) {
             Some(Member::Leaf(target)) => lines.push(Candidate {
                 channel: target.channel.name.clone(),
                 upstream_model: Arc::clone(&target.upstream_model),
-                groups: above.clone(),
-                standing: standing(target, plan, now, refused),
+                target: Arc::clone(target),
+                groups: above.groups.clone(),
+                standing: standing(target, plan, now, above.refused),
+                weight,
+                share,
             }),
             Some(Member::Group(group, inner)) => {
-                above.push(Arc::clone(&group.caller.alias));
-                explain(inner, ticket, plan, now, above, refused || plan.refused(group.node), lines);
-                above.pop();
+                let groups = above.groups.iter().chain([&group.caller]).cloned().collect();
+                let refused = above.refused || plan.refused(group.node);
+                let from = lines.len();
+                explain(inner, ticket, plan, now, &Above { groups, refused, share }, lines);
+                // A weight of the group counts for its only channel, which has none of its own.
+                if let [only] = &mut lines[from..] {
+                    only.weight = only.weight.or(weight);
+                }
             }
             None => {}
         }

@@ -12,6 +12,7 @@
 
 mod bits;
 mod history;
+mod standing;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -21,7 +22,7 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use layers::policy::{ChannelName, Fingerprint, Quota, Target};
-use layers::ports::{InputTokens, KeyOutcome, Keys, KeysExhausted, Lease, Secret};
+use layers::ports::{InputTokens, KeyOutcome, KeyStanding, Keys, KeysExhausted, Lease, Secret};
 use layers::stage::TriedKeys;
 use tokio::time::Instant;
 
@@ -720,6 +721,10 @@ impl Keys for KeyPool {
 
     fn count(&self) -> usize {
         self.keys.len()
+    }
+
+    fn standings(&self, target: &Target) -> Vec<(Fingerprint, KeyStanding)> {
+        self.standings_at(target, Instant::now())
     }
 }
 
