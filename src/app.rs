@@ -107,7 +107,7 @@ impl Plan {
             windows: runtime.windows().clone(),
             balances: allowance.clone(),
             gates: allowance,
-            admin: Admin::new(metrics.clone(), runtime.windows().clone()),
+            admin: Admin::new(metrics.clone(), runtime.windows().clone(), env.max_body_bytes),
         };
 
         let listener = bind(&env.host, env.port).await?;

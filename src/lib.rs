@@ -4,7 +4,7 @@
 //! runs; [`gate`] holds the current configuration; [`routing`] decides who is next and [`state`]
 //! remembers what must outlive a configuration; [`recall`] gives it back after a restart, [`allowance`] says what a key may still have; [`providers`] and [`upstream`] reach the upstreams;
 //! [`accounting`] and [`telemetry`] keep the books; [`server`] listens, [`admin`] answers
-//! everything that is not a model's business, [`edge`] and [`lifecycle`] frame it, and [`app`] is the
+//! everything that is not a model's business, [`explain`] says why a request goes where it goes; [`edge`] and [`lifecycle`] frame it, and [`app`] is the
 //! life of the whole.
 
 pub mod accounting;
@@ -14,6 +14,7 @@ pub mod app;
 pub mod config;
 pub mod discovery;
 pub mod edge;
+pub mod explain;
 pub mod gate;
 pub mod lifecycle;
 pub mod pipeline;

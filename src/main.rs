@@ -10,6 +10,7 @@ use uni_api::app::{Plan, Refused, demo};
 use uni_api::config::Environment;
 use uni_api::config::check::{Check, check};
 use uni_api::config::source::SourceError;
+use uni_api::explain::command::Asked;
 use uni_api::telemetry::request_log::{Format, start};
 use uni_api::upstream::Fetcher;
 
@@ -31,6 +32,27 @@ enum Command {
         /// Warnings count as errors.
         #[arg(long)]
         strict: bool,
+    },
+    /// Says where a request would go and why, and sends nothing.
+    Explain {
+        /// Whose request: the client key, its fingerprint, or the name that logs show.
+        #[arg(long, value_name = "KEY")]
+        key: String,
+        /// The model that is asked for; otherwise the one in the body.
+        #[arg(long, value_name = "NAME")]
+        model: Option<String>,
+        /// A file with the body of the request; `-` for standard input.
+        #[arg(long, value_name = "FILE")]
+        body: Option<PathBuf>,
+        /// A running gateway, such as http://127.0.0.1:8000, to be asked for its state of this moment.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// The admin key that the running gateway is asked with; otherwise KEY itself.
+        #[arg(long, value_name = "KEY", requires = "url")]
+        admin_key: Option<String>,
+        /// JSON instead of a table.
+        #[arg(long)]
+        json: bool,
     },
     /// Serves a built-in mock model on this machine, without any configuration.
     Demo,
@@ -61,6 +83,16 @@ async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
         let what = Check { config: arguments.config.as_deref(), strict };
         let (report, code) = check(what, &env, Path::new("."), &Fetcher::new(None)).await;
         print!("{report}");
+        return u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from);
+    }
+    if let Some(Command::Explain { key, model, body, url, admin_key, json }) = arguments.command {
+        let asked = Asked { key, model, body, url, admin_key, config: arguments.config, json };
+        let (report, code) = uni_api::explain::command::run(asked, &env, Path::new(".")).await;
+        if code == 2 {
+            eprint!("{report}");
+        } else {
+            print!("{report}");
+        }
         return u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from);
     }
     let format = Format::choose(env.var("LOG_FORMAT"), std::io::stderr().is_terminal());

@@ -4,6 +4,7 @@
 //! role, then the handler. Handlers return [`Failure`]s like layers do, so errors have one shape
 //! and one place.
 
+mod explain;
 pub mod health;
 mod models;
 
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, request::Parts};
@@ -38,9 +39,12 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// The routes, with the state that their handlers read.
-    pub fn new(metrics: Metrics, windows: Arc<dyn Windows>) -> Self {
+    /// The routes, with the state that their handlers read. `most_body` is the largest body that
+    /// the pipeline accepts, in bytes.
+    pub fn new(metrics: Metrics, windows: Arc<dyn Windows>, most_body: u64) -> Self {
+        let explaining = explain::Explaining { windows: windows.clone(), most_body };
         let router = Router::new()
+            .route("/v1/route/explain", post(explain::explain).with_state(explaining))
             .route("/v1/models", get(models::list))
             .route("/metrics", get(move |admin: Administrator| async move { scrape(&admin, &metrics) }))
             .fallback(|request: axum::extract::Request| async move {

@@ -446,6 +446,20 @@ impl Settings {
 
 // === impl Globals ===
 
+impl Algorithm {
+    /// The word for it in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FixedPriority => "fixed_priority",
+            Self::RoundRobin => "round_robin",
+            Self::WeightedRoundRobin => "weighted_round_robin",
+            Self::Lottery => "lottery",
+            Self::Random => "random",
+            Self::SmartRoundRobin => "smart_round_robin",
+        }
+    }
+}
+
 impl Globals {
     /// What a token of this request model costs.
     pub fn price(&self, alias: &str) -> Price {

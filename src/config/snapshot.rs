@@ -19,7 +19,7 @@ use layers::ports::{Catalog, Limits, Route};
 
 use super::settings::{CallerLimit, CallerSettings, Globals, RuleMatch, Secret, Settings};
 use crate::accounting::Price;
-use crate::routing::Routes;
+use crate::routing::{CallerRoute, Routes};
 use crate::state::cursors::Cursors;
 
 /// The bucket that all models share which no channel has, so that inventing names neither evades
@@ -118,6 +118,49 @@ impl Snapshot {
                 RuleMatch::NestedModel(_, model) => vec![model.clone()],
             })
             .collect()
+    }
+
+    /// The route of this caller for this model, as more than the layers see of it.
+    ///
+    /// # Errors
+    /// As [`Catalog::route`].
+    pub fn caller_route(&self, caller: &Caller, model: &str) -> Result<Arc<CallerRoute>, Failure> {
+        match self.routes.route(caller, model, &self.cursors) {
+            Some(route) => Ok(route),
+            None if self.pending => Err(Failure::ModelsPending { model: model.to_owned() }),
+            None => Err(Failure::ModelNotFound { model: model.to_owned() }),
+        }
+    }
+
+    /// The callers that are meant by a key, a key's fingerprint or the name that logs show.
+    pub fn callers_called(&self, name: &str) -> Vec<Arc<Caller>> {
+        if let Some(caller) = self.caller(name) {
+            return vec![caller];
+        }
+        let callers = self.callers.iter().map(|entry| &entry.caller);
+        callers
+            .filter(|caller| *caller.alias == *name || caller.fingerprint.as_str() == name)
+            .cloned()
+            .collect()
+    }
+
+    /// The channels that have this model, in their order.
+    pub fn channels_with(&self, alias: &str) -> Vec<ChannelName> {
+        let names = self.settings.channels.iter().map(|channel| &channel.name);
+        names.filter(|name| self.has_target(name, alias)).cloned().collect()
+    }
+
+    /// The channels whose model lists may still be on their way.
+    pub fn awaited(&self) -> Vec<ChannelName> {
+        let asked = self.settings.channels.iter().filter(|channel| self.pending && channel.discover);
+        asked.map(|channel| channel.name.clone()).collect()
+    }
+
+    /// The model that this caller can route and that `name` is most likely a slip of.
+    pub fn resembling(&self, caller: &Caller, name: &str) -> Option<Arc<str>> {
+        let models = self.models(caller);
+        let near = super::problem::nearest(name, models.iter().map(|model| &**model))?;
+        Some(near.into())
     }
 
     /// What was typed, checked.
@@ -229,11 +272,7 @@ impl Entry {
 
 impl Catalog for Snapshot {
     fn route(&self, caller: &Caller, model: &str) -> Result<Arc<dyn Route>, Failure> {
-        match self.routes.route(caller, model, &self.cursors) {
-            Some(route) => Ok(route),
-            None if self.pending => Err(Failure::ModelsPending { model: model.to_owned() }),
-            None => Err(Failure::ModelNotFound { model: model.to_owned() }),
-        }
+        self.caller_route(caller, model).map(|route| route as _)
     }
 
     fn limits(&self, caller: &Caller, model: &str) -> Limits {

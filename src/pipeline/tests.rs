@@ -122,7 +122,7 @@ impl World {
             windows: windows.clone(),
             balances: Arc::new(Nobody),
             gates: Arc::new(Nobody),
-            admin: Admin::new(metrics, windows),
+            admin: Admin::new(metrics, windows, 1 << 20),
         };
         let (steer, phase) = watch::channel(Phase::Serving);
         Self { means, fakes: fakes.clone(), phase, _steer: steer }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{ACCEPT, ETAG, IF_NONE_MATCH, LOCATION, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -48,6 +48,33 @@ impl Fetcher {
             Some((body, _tag)) => Ok(body),
             None => Err("answered 304".to_owned()),
         }
+    }
+
+    /// The status and the body of the answer to this JSON.
+    ///
+    /// # Errors
+    /// A clause that says what went wrong, without the URL.
+    pub async fn post(
+        &self,
+        url: &str,
+        headers: HeaderMap,
+        json: Vec<u8>,
+    ) -> Result<(StatusCode, Bytes), String> {
+        let mut request = Request::new(Parts::from(vec![Bytes::from(json)]));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = url.parse().map_err(|_invalid| "it is no URL".to_owned())?;
+        *request.headers_mut() = headers;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let answering = async {
+            let answer = self.pool.request(request).await.map_err(|error| reason(&error))?;
+            let (status, body) = (answer.status(), readable(answer).await.into_body());
+            let whole = Limited::new(body, LONGEST).collect().await;
+            let whole = whole.map_err(|_broken| "the answer broke off or is over 16 MiB".to_owned())?;
+            Ok((status, whole.to_bytes()))
+        };
+        tokio::time::timeout(PATIENCE, answering)
+            .await
+            .unwrap_or_else(|_elapsed| Err(format!("nothing came for {} s", PATIENCE.as_secs())))
     }
 
     /// The body of a successful answer and its `ETag`; none when that is `known` still.

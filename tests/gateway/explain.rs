@@ -1,0 +1,347 @@
+//! Every request can tell where it would go, and why; asking changes nothing.
+
+use serde_json::{Value, json};
+
+use crate::harness::secrets::Secrets;
+use crate::harness::*;
+
+const USER: &str = "sk-user-0123456789abcdef";
+
+/// One administrator, and one user with these rules and preferences.
+fn with_user(config: Value, rules: Value, preferences: Value) -> Value {
+    config.with(
+        "/api_keys",
+        json!([
+            { "api": CLIENT, "role": "admin" },
+            { "api": USER, "role": "user", "model": rules, "preferences": preferences },
+        ]),
+    )
+}
+
+async fn explained(gateway: &Gateway, question: &Value) -> Value {
+    gateway.ask(&Ask::post("/v1/route/explain", question)).await.expect(200).json()
+}
+
+/// Channel and standing of every candidate, in order.
+fn standings(explanation: &Value) -> Vec<String> {
+    let candidates = explanation["candidates"].as_array().unwrap();
+    let words = |candidate: &Value| {
+        let word = |name: &str| candidate[name].as_str().unwrap().to_owned();
+        format!("{} {}", word("channel"), word("standing"))
+    };
+    candidates.iter().map(words).collect()
+}
+
+#[tokio::test]
+async fn a_cooling_channel_is_shown_with_the_seconds_that_are_left_and_nobody_is_called() {
+    let (a, b) = (Upstream::always(Script::error(500, "ill")).await, healthy("b").await);
+    let gateway = Gateway::start(config([channel("a", &a), channel("b", &b)])).await;
+    let before = explained(&gateway, &json!({ "model": "m" })).await;
+    assert_eq!(standings(&before), ["a chosen", "b standby"]);
+    assert_eq!(before["verdict"]["channel"], "a");
+    assert_eq!((a.count(), b.count()), (0, 0));
+    gateway.chat(&hello()).await.expect(200);
+
+    let after = explained(&gateway, &json!({ "model": "m" })).await;
+
+    assert_eq!(standings(&after), ["b chosen", "a benched"]);
+    let left = after["candidates"][1]["cooling_seconds"].as_f64().unwrap();
+    assert!((280.0..=300.0).contains(&left), "{left}");
+    assert_eq!((a.count(), b.count()), (1, 1));
+    assert_eq!((after["fresh"].clone(), after["algorithm"].clone()), (json!(false), json!("fixed_priority")));
+}
+
+#[tokio::test]
+async fn keys_are_shown_by_fingerprint_as_usable_cooling_or_over_their_limit() {
+    let a = Upstream::start(|seen| match seen.key().as_str() {
+        "provider-key-1" => Script::error(401, "wrong key"),
+        _ => saying("a")(seen),
+    })
+    .await;
+    let keys = json!(["provider-key-1", "provider-key-2", "provider-key-3"]);
+    let channel = channel("a", &a).with("/api", keys).with("/preferences/api_key_rate_limit", json!("1/min"));
+    let gateway = Gateway::start(config([channel])).await;
+    gateway.chat(&hello()).await.expect(200);
+
+    let explanation = explained(&gateway, &json!({ "model": "m" })).await;
+
+    let facts = &explanation["candidates"][0]["keys"];
+    let counts = ["total", "usable", "cooling", "over_limit"].map(|name| facts[name].as_u64().unwrap());
+    assert_eq!(counts, [3, 1, 1, 1], "{facts}");
+    assert_eq!(facts["list"][0]["standing"], "usable", "the key whose turn it is comes first: {facts}");
+    let fingerprint = facts["list"][0]["fingerprint"].as_str().unwrap();
+    assert!(fingerprint.len() == 16 && fingerprint.bytes().all(|b| b.is_ascii_hexdigit()), "{fingerprint}");
+    Secrets::new(["provider-key-"]).absent_from("the explanation", explanation.to_string().as_bytes());
+
+    gateway.chat(&hello()).await.expect(200);
+    let explanation = explained(&gateway, &json!({ "model": "m" })).await;
+    assert_eq!(standings(&explanation), ["a no_key"]);
+    assert_eq!(explanation["verdict"]["status"], 429);
+    gateway.chat(&hello()).await.expect(429);
+}
+
+#[tokio::test]
+async fn a_key_over_its_limit_is_told_so_and_asking_does_not_count() {
+    let upstream = healthy("ok").await;
+    let config = with_user(
+        config([channel("a", &upstream)]).with("/preferences/rate_limit", json!("1000/min")),
+        json!(["a/*"]),
+        json!({ "rate_limit": "2/min,100/day" }),
+    );
+    let gateway = Gateway::start(config).await;
+    let question = json!({ "key": USER, "model": "m" });
+    for _ in 0..5 {
+        explained(&gateway, &question).await;
+    }
+    gateway.ask(&Ask::chat(&hello()).key(USER)).await.expect(200);
+
+    let once = explained(&gateway, &question).await;
+    gateway.ask(&Ask::chat(&hello()).key(USER)).await.expect(200);
+    let twice = explained(&gateway, &question).await;
+
+    let limit = |explanation: &Value, at: usize| {
+        let limit = &explanation["limits"][at];
+        (limit["whose"].clone(), limit["used"].clone(), limit["remaining"].clone())
+    };
+    assert_eq!(limit(&once, 0), (json!("key"), json!(1), json!(1)));
+    assert_eq!(once["verdict"]["channel"], "a");
+    assert_eq!(limit(&twice, 0), (json!("key"), json!(2), json!(0)));
+    assert_eq!(limit(&twice, 1), (json!("key"), json!(2), json!(98)));
+    // What administrators ask counts in the gateway's window like every request.
+    assert_eq!(limit(&twice, 2), (json!("gateway"), json!(9), json!(991)));
+    assert!(twice["limits"][0]["full_for_seconds"].as_f64().unwrap() <= 60.0, "{twice}");
+    assert_eq!((twice["verdict"]["status"].clone(), twice["verdict"].get("channel")), (json!(429), None));
+    gateway.ask(&Ask::chat(&hello()).key(USER)).await.expect(429);
+}
+
+#[tokio::test]
+async fn asking_moves_no_cursor() {
+    let (a, b) = (healthy("a").await, healthy("b").await);
+    let config = with_user(
+        config([channel("a", &a), channel("b", &b)]),
+        json!(["a/*", "b/*"]),
+        json!({ "SCHEDULING_ALGORITHM": "round_robin", "expose_route": true }),
+    );
+    let gateway = Gateway::start(config).await;
+    let question = json!({ "key": "user", "model": "m" });
+
+    let mut told = String::new();
+    let mut served = String::new();
+    for _ in 0..6 {
+        for _ in 0..3 {
+            let explanation = explained(&gateway, &question).await;
+            told += explanation["verdict"]["channel"].as_str().unwrap();
+            assert_eq!(explanation["candidates"][0]["share"], 0.5);
+        }
+        served += gateway.ask(&Ask::chat(&hello()).key(USER)).await.expect(200).channel();
+    }
+
+    assert_eq!((told.as_str(), served.as_str()), ("aaabbbaaabbbaaabbb", "ababab"));
+}
+
+#[tokio::test]
+async fn weights_shares_groups_prices_and_times_are_those_in_force() {
+    let upstream = healthy("ok").await;
+    let channels = [
+        channel("a", &upstream)
+            .with("/preferences", json!({ "keepalive_interval": 20, "model_timeout": 90 })),
+        channel("b", &upstream),
+        channel("c", &upstream),
+    ];
+    let config = config(channels)
+        .with("/preferences/model_price", json!({ "m": "1.25,10" }))
+        .with("/preferences/model_timeout", json!(45))
+        .with(
+            "/api_keys",
+            json!([
+                { "api": CLIENT, "role": "admin" },
+                { "api": "sk-inner", "role": "inner", "model": ["b/*", "c/*"],
+                  "preferences": { "SCHEDULING_ALGORITHM": "random" } },
+                { "api": USER, "role": "user", "model": [{ "a/*": 3 }, { "sk-inner/*": 1 }],
+                  "preferences": { "SCHEDULING_ALGORITHM": "weighted_round_robin" } },
+            ]),
+        );
+    let gateway = Gateway::start(config).await;
+
+    let explanation = explained(&gateway, &json!({ "key": USER, "model": "m" })).await;
+
+    let of = |name: &str| {
+        let all = explanation["candidates"].as_array().unwrap();
+        all.iter().find(|candidate| candidate["channel"] == name).unwrap().clone()
+    };
+    assert_eq!((of("a")["weight"].clone(), of("a")["share"].clone()), (json!(3), json!(0.75)));
+    assert_eq!((of("b")["share"].clone(), of("c")["share"].clone()), (json!(0.125), json!(0.125)));
+    assert_eq!(of("b")["groups"], json!([{ "key": "inner", "algorithm": "random" }]));
+    assert_eq!(
+        (of("a")["timeout_seconds"].clone(), of("b")["timeout_seconds"].clone()),
+        (json!(90.0), json!(45.0))
+    );
+    assert_eq!((of("a")["keepalive_seconds"].clone(), of("b").get("keepalive_seconds")), (json!(20.0), None));
+    assert_eq!(explanation["price_per_million"], json!({ "input": "1.25", "output": "10" }));
+    assert_eq!(explanation["algorithm"], "weighted_round_robin");
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_for_a_channel_goes_past_it() {
+    let upstream = healthy("ok").await;
+    let small = channel("small", &upstream).with("/preferences/api_key_rate_limit", json!("10/tpr"));
+    let gateway = Gateway::start(config([small, channel("large", &upstream)])).await;
+    let long =
+        json!({ "model": "m", "stream": true, "messages": [{ "role": "user", "content": "x".repeat(400) }] });
+
+    let explanation = explained(&gateway, &json!({ "request": long })).await;
+
+    assert_eq!(standings(&explanation), ["small too_long", "large chosen"]);
+    assert_eq!(explanation["request"]["input_tokens"], 100);
+    assert_eq!(explanation["request"]["stream"], true);
+    assert_eq!(explanation["verdict"]["channel"], "large");
+    assert_eq!(gateway.chat(&long.with("/stream", json!(false))).await.expect(200).channel(), "large");
+    let short = explained(&gateway, &json!({ "request": hello() })).await;
+    assert_eq!(short["verdict"]["channel"], "small");
+}
+
+#[tokio::test]
+async fn a_model_without_a_route_is_explained() {
+    let upstream = healthy("ok").await;
+    let config = with_user(
+        config([
+            channel("a", &upstream).with("/model", json!(["gpt-5.2"])),
+            channel("b", &upstream).with("/model", json!(["secret-model"])),
+        ]),
+        json!(["a/*"]),
+        json!({}),
+    );
+    let gateway = Gateway::start(config).await;
+    let reason = async |model: &str| {
+        let explanation = explained(&gateway, &json!({ "key": "user", "model": model })).await;
+        assert_eq!(
+            (&explanation["verdict"]["status"], &explanation["candidates"]),
+            (&json!(404), &json!([]))
+        );
+        explanation["verdict"]["reason"].as_str().unwrap().to_owned()
+    };
+
+    assert_eq!(reason("gtp-5.2").await, "no channel has this model; did you mean gpt-5.2?");
+    assert_eq!(
+        reason("secret-model").await,
+        "the key's rules do not admit it, though these channels have it: b"
+    );
+}
+
+#[tokio::test]
+async fn only_administrators_may_ask() {
+    let upstream = healthy("ok").await;
+    let config = with_user(config([channel("a", &upstream)]), json!(["a/*"]), json!({}));
+    let gateway = Gateway::start(config).await;
+    let ask = Ask::post("/v1/route/explain", &json!({ "model": "m" }));
+
+    gateway.ask(&ask.clone().key(USER)).await.expect(403).error();
+    gateway.ask(&ask.clone().without_key()).await.expect(401).error();
+    gateway.ask(&Ask::get("/v1/route/explain")).await.expect(405).error();
+    for broken in
+        [json!({}), json!([]), json!({ "model": 1 }), json!({ "model": "m", "key": "sk-nobody-knows" })]
+    {
+        let answer = gateway.ask(&Ask::post("/v1/route/explain", &broken)).await.expect(400);
+        let message = answer.error()["message"].as_str().unwrap().to_owned();
+        assert!(!message.contains("sk-nobody"), "{message}");
+    }
+    gateway.ask(&ask).await.expect(200);
+}
+
+#[tokio::test]
+async fn the_command_explains_a_fresh_process_without_calling_anybody() {
+    let upstream = healthy("never").await;
+    let config = with_user(
+        config([
+            channel("a", &upstream).with("/api", json!("provider-key-1")),
+            channel("b", &upstream).with("/engine", json!("gemini")),
+        ]),
+        json!(["b/*", "a/*"]),
+        json!({ "rate_limit": "15/min" }),
+    );
+
+    let (code, printed) = run(&config, &["explain", "--key", USER, "--model", "m"]).await;
+
+    assert_eq!(code, 0, "{printed}");
+    for told in [
+        "m for user: a is next",
+        "just started",
+        "--url",
+        "15 per 1 min",
+        "b engine gemini is not served",
+        "1/1",
+    ] {
+        assert!(printed.contains(told), "{told:?} is missing:\n{printed}");
+    }
+    Secrets::new(["provider-key-1", USER]).absent_from("what is printed", printed.as_bytes());
+    let (code, printed) = run(&config, &["explain", "--key", "user", "--model", "m", "--json"]).await;
+    let explanation: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!((code, &explanation["fresh"]), (0, &json!(true)));
+    assert_eq!(standings(&explanation), ["b unserved", "a chosen"]);
+    assert_eq!(upstream.count(), 0);
+
+    let (code, printed) = run(&config, &["explain", "--key", USER, "--model", "other"]).await;
+    assert!(code == 1 && printed.contains("no channel has this model (404)"), "{code} {printed}");
+    let (code, printed) = run(&config, &["explain", "--key", "sk-unknown", "--model", "m"]).await;
+    assert!(code == 2 && !printed.contains("sk-unknown"), "{code} {printed}");
+    let (code, _) = run(&config, &["explain", "--key", USER]).await;
+    assert_eq!(code, 2);
+}
+
+#[tokio::test]
+async fn the_command_asks_a_running_gateway_for_its_state_of_the_moment() {
+    let (a, b) = (Upstream::always(Script::error(500, "ill")).await, healthy("b").await);
+    let config = with_user(config([channel("a", &a), channel("b", &b)]), json!(["a/*", "b/*"]), json!({}));
+    let gateway = Gateway::start(&config).await;
+    gateway.chat(&hello()).await.expect(200);
+    let url = gateway.base_url();
+    let setup = || {
+        let setup = Setup::empty().file("body.json", hello());
+        ["explain", "--url", &url, "--body", "body.json"]
+            .iter()
+            .fold(setup, |setup, argument| setup.arg(argument))
+    };
+
+    let (code, printed) = setup().arg("--key").arg(CLIENT).run().await;
+
+    assert_eq!(code, 0, "{printed}");
+    for told in ["m for admin: b is next", "benched", "a rests for", "about 1 input tokens"] {
+        assert!(printed.contains(told), "{told:?} is missing:\n{printed}");
+    }
+    assert!(!printed.contains("just started"), "{printed}");
+    let (code, printed) = setup().arg("--key").arg("user").arg("--admin-key").arg(CLIENT).run().await;
+    assert!(code == 0 && printed.contains("m for user: b is next"), "{code} {printed}");
+    let (code, printed) = setup().arg("--key").arg(USER).run().await;
+    assert!(code == 2 && printed.contains("403"), "{code} {printed}");
+    assert_eq!((a.count(), b.count()), (1, 1));
+}
+
+#[tokio::test]
+async fn the_log_tells_each_candidate_at_its_debug_level_and_nothing_otherwise() {
+    let (a, b) = (Upstream::always(Script::error(500, "ill")).await, healthy("b").await);
+    let config = config([channel("a", &a), channel("b", &b)]);
+    let told = |gateway: &Gateway| {
+        let lines = gateway.lines().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+        let candidates = lines.filter(|line| gateway::field(line, "message") == Some(json!("Candidate.")));
+        let word =
+            |line: &Value, name: &str| gateway::field(line, name).unwrap().as_str().unwrap().to_owned();
+        candidates
+            .map(|line| {
+                format!("{} {} {}", word(&line, "request"), word(&line, "channel"), word(&line, "standing"))
+            })
+            .collect::<Vec<_>>()
+    };
+    let loud = Setup::new(&config).env("DEBUG", "true").start().await;
+    let silent = Gateway::start(&config).await;
+
+    for (gateway, id) in [(&loud, "one"), (&loud, "two"), (&silent, "three")] {
+        gateway.ask(&Ask::chat(&hello()).header("x-request-id", id)).await.expect(200);
+        gateway
+            .wait_for_line("the request's line", |line| line.contains(id) && line.contains("\"status\""))
+            .await;
+    }
+
+    assert_eq!(told(&loud), ["one a chosen", "one b standby", "two b chosen", "two a benched"]);
+    assert!(told(&silent).is_empty());
+    assert_eq!(loud.count_messages("Attempt begins."), 3);
+}
