@@ -1,15 +1,19 @@
 //! The whole pipeline under paused time: what takes minutes elsewhere takes none here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
 use std::sync::Mutex;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::header::ACCEPT;
 use http::{Request, StatusCode};
+use http_body::Frame;
 use http_body_util::{BodyExt as _, Full};
 use layers::ledger::Entry;
 use layers::plan::Group;
 use layers::ports::{BoxFuture, Verdict};
-use tokio::time::{Instant, advance, sleep};
+use tokio::time::{Instant, Sleep, advance, sleep};
 use tower::ServiceExt as _;
 
 use super::*;
@@ -36,8 +40,53 @@ impl Gates for Nobody {
     }
 }
 
-/// How an upstream takes one request: the status, after this many seconds.
+/// How an upstream takes one request: the status, after this many seconds. To a 200 for a stream
+/// belong the events of [`STREAM`].
 type Behaviour = (u64, u16);
+
+/// The events of a stream, each after so many seconds.
+const STREAM: [(u64, &str); 3] = [
+    (
+        0,
+        r#"data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"one"},"finish_reason":null}]}"#,
+    ),
+    (
+        55,
+        r#"data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"two"},"finish_reason":"stop"}]}"#,
+    ),
+    (10, "data: [DONE]"),
+];
+
+/// A body whose pieces come in time.
+struct Timed {
+    left: VecDeque<(Duration, Bytes)>,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timed {
+    fn stream() -> Self {
+        let event =
+            |(seconds, text): (u64, &str)| (Duration::from_secs(seconds), Bytes::from(format!("{text}\n\n")));
+        Self { left: STREAM.into_iter().map(event).collect(), pause: None }
+    }
+}
+
+impl Body for Timed {
+    type Data = Bytes;
+    type Error = layers::body::Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let Some((pause, piece)) = self.left.front().cloned() else { return Poll::Ready(None) };
+        let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(pause)));
+        std::task::ready!(pause.as_mut().poll(cx));
+        self.pause = None;
+        self.left.pop_front();
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+}
 
 /// What to do, by the name of the channel and how many requests it has had before.
 type Behave = dyn Fn(&str, usize) -> Behaviour + Send + Sync;
@@ -63,8 +112,13 @@ impl Service<Outgoing> for Fakes {
         let count = self.count(&name);
         self.counts.lock().unwrap().insert(name.clone(), count + 1);
         let (seconds, status) = (self.behave)(&name, count);
+        let streams = outgoing.request.headers()[ACCEPT] == "text/event-stream";
         Box::pin(async move {
             sleep(Duration::from_secs(seconds)).await;
+            if streams && status == 200 {
+                let answer = Response::builder().header("content-type", "text/event-stream");
+                return Ok(answer.body(Timed::stream().boxed_unsync()).unwrap());
+            }
             let body = match status {
                 200 => {
                     r#"{"id":"1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}]}"#
@@ -128,20 +182,25 @@ impl World {
         Self { means, fakes: fakes.clone(), phase, _steer: steer }
     }
 
-    /// Sends one request: the channel that served, or the status.
-    fn ask(&self) -> impl Future<Output = String> + Send + 'static {
+    fn send(&self, body: &'static str) -> impl Future<Output = Response<EdgeBody>> + Send + 'static {
         let service = edge(&self.means, self.fakes.clone(), self.phase.clone());
         let request = Request::post("/v1/chat/completions")
             .header("authorization", "Bearer sk-test")
-            .body(Full::new(Bytes::from_static(
-                br#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#,
-            )))
+            .body(Full::new(Bytes::from_static(body.as_bytes())))
             .unwrap();
         async move {
-            let answer = match service.oneshot(request).await {
+            match service.oneshot(request).await {
                 Ok(answer) => answer,
                 Err(never) => match never {},
-            };
+            }
+        }
+    }
+
+    /// Sends one request: the channel that served, or the status.
+    fn ask(&self) -> impl Future<Output = String> + Send + 'static {
+        let answering = self.send(r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#);
+        async move {
+            let answer = answering.await;
             let channel = answer.headers().get("x-uni-api-channel").cloned();
             let status = answer.status();
             answer.into_body().collect().await.expect("a whole answer");
@@ -277,4 +336,36 @@ async fn a_later_failure_extends_the_time_and_a_late_success_does_not_end_it() {
     at(start, 391).await;
 
     assert_eq!(world.ask().await, "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn comments_keep_their_interval_while_channels_change_and_between_later_events() {
+    // `a` is silent until its timeout at 60 s, `b` fails at 90 s, `c` begins at 130 s.
+    let fakes = Fakes::new(|name, _| match name {
+        "a" => (1_000_000, 200),
+        "b" => (30, 500),
+        _ => (40, 200),
+    });
+    let channels = [("a", ""), ("b", ""), ("c", "")];
+    let world = World::new(&channels, "model_timeout: 60, keepalive_interval: 25", &fakes);
+    let start = Instant::now();
+    let streamed = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+
+    let mut body = world.send(streamed).await.into_body();
+    let mut told = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let piece = frame.unwrap().into_data().unwrap();
+        let seconds = start.elapsed().as_secs();
+        let piece = String::from_utf8_lossy(&piece).trim_end().to_owned();
+        told.push((seconds, if piece == ": keepalive" { "comment".to_owned() } else { piece }));
+    }
+
+    let comments =
+        |from: u64| std::iter::successors(Some(from), |at| Some(at + 25)).map(|at| (at, "comment"));
+    let mut expected: Vec<_> = comments(25).take(5).collect();
+    expected.push((130, STREAM[0].1));
+    expected.extend(comments(155).take(2));
+    expected.extend([(185, STREAM[1].1), (195, STREAM[2].1)]);
+    let told: Vec<_> = told.iter().map(|(seconds, piece)| (*seconds, piece.as_str())).collect();
+    assert_eq!(told, expected);
 }

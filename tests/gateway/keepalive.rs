@@ -137,18 +137,138 @@ async fn without_a_setting_no_comment_is_sent() {
     assert_eq!(gateway.chat(&hello_stream()).await.expect(200).text(), stream_of(&["late"]).concat());
 }
 
+/// One row: the channel's map, the requested name, the upstream's name, and whether comments come.
+type Row = (Value, &'static str, &'static str, bool);
+
+const SHORT: f64 = 0.3;
+/// Below the timeout of 100 s, and longer than any of these answers takes.
+const LONG: f64 = 30.0;
+const OFF: f64 = 99_999.0;
+
+/// Runs all rows at once, each on a channel of its own, under this global setting.
+async fn check(global: Value, rows: Vec<Row>) {
+    let late = Script::events(stream_of(&["late"])).after(Duration::from_millis(800));
+    let upstream = Upstream::always(late).await;
+    let channels = rows.iter().enumerate().map(|(n, (map, alias, name, _))| {
+        let mut model = json!({});
+        model[*name] = json!(alias);
+        channel(&format!("c{n}"), &upstream)
+            .with("/model", json!([model]))
+            .with("/preferences/keepalive_interval", map.clone())
+    });
+    let keys: Vec<Value> = (0..rows.len())
+        .map(|n| json!({ "api": format!("sk-row-{n}"), "model": [format!("c{n}/*")] }))
+        .collect();
+    let mut config = config(channels).with("/api_keys", json!(keys));
+    if !global.is_null() {
+        config = config.with("/preferences/keepalive_interval", global);
+    }
+    let gateway = Gateway::start(config).await;
+
+    let mut tasks = tokio::task::JoinSet::new();
+    for (n, (map, alias, name, warm)) in rows.into_iter().enumerate() {
+        let client = gateway.client();
+        tasks.spawn(async move {
+            let ask = Ask::chat(&hello_to(alias).with("/stream", json!(true))).key(&format!("sk-row-{n}"));
+            let answer = client.ask(&ask).await.expect(200);
+            let told = comments(&answer);
+            ((told > 0) != warm).then(|| format!("row {n}: {map} {alias} {name}: {told} comments"))
+        });
+    }
+    let wrong: Vec<String> = tasks.join_all().await.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Promises: `alive-channel-over-global`.
 #[tokio::test]
-async fn the_interval_of_a_channel_is_found_by_model_like_a_timeout() {
-    let upstream =
-        Upstream::always(Script::events(stream_of(&["late"])).after(Duration::from_millis(700))).await;
-    let models = json!(["gpt-5.2-2025-12-11", "other"]);
-    let channel = channel("a", &upstream)
-        .with("/model", models)
-        .with("/preferences/keepalive_interval", json!({ "GPT-5.2": 0.3, "default": 99999 }));
-    let gateway = Gateway::start(config([channel])).await;
+async fn a_channel_s_interval_comes_before_the_global_one() {
+    check(
+        json!(SHORT),
+        vec![
+            (Value::Null, "m", "up", true),
+            (json!(LONG), "m1", "up", false),
+            (json!(OFF), "m2", "up", false),
+            (json!({ "default": LONG }), "m3", "up", false),
+            // A table that has nothing to say leaves it to the global one.
+            (json!({ "other": LONG }), "m4", "up", true),
+        ],
+    )
+    .await;
+    check(json!(LONG), vec![(json!(SHORT), "m", "up", true), (Value::Null, "m1", "up", false)]).await;
+}
 
-    let warm = gateway.chat(&hello_to("gpt-5.2-2025-12-11").with("/stream", json!(true))).await.expect(200);
-    let cold = gateway.chat(&hello_to("other").with("/stream", json!(true))).await.expect(200);
+/// Promises: `alive-lookup`.
+#[tokio::test]
+async fn an_interval_is_looked_up_in_the_same_six_steps_as_a_timeout() {
+    let global =
+        json!({ "g-exact": SHORT, "g-fuzzy": SHORT, "default": LONG, "g-upstream": SHORT, "both": LONG });
+    let none = json!({});
+    check(
+        global,
+        vec![
+            // 1: the exact requested name in the channel's map wins over everything.
+            (json!({ "q": SHORT, "up": LONG, "default": LONG }), "q", "up", true),
+            (json!({ "q": LONG, "up": SHORT, "default": SHORT }), "q", "up", false),
+            // 2: a key contained in the requested name, in any case, before the exact upstream name.
+            (json!({ "Q-FAM": SHORT, "up": LONG, "default": LONG }), "q-fam-2025", "up", true),
+            (json!({ "q-fam": LONG, "up": SHORT }), "q-fam-2025", "up", false),
+            (json!({ "q": LONG, "q-fam": SHORT }), "q-fam-2025", "up", true),
+            // 3: the exact upstream name, before the channel's default.
+            (json!({ "up": SHORT, "default": LONG }), "alias", "up", true),
+            (json!({ "up": LONG, "default": SHORT }), "alias", "up", false),
+            // 4: a key contained in the upstream name.
+            (json!({ "fam": SHORT, "default": LONG }), "alias", "up-fam-1", true),
+            (json!({ "fam": LONG, "default": SHORT }), "alias", "up-fam-1", false),
+            // 5: the channel's default, before anything global.
+            (json!({ "default": SHORT }), "both", "up", true),
+            (json!({ "default": LONG }), "g-exact", "up", false),
+            // 6: the global map: requested name exact, contained; upstream name; default.
+            (none.clone(), "g-exact", "up", true),
+            (none.clone(), "x-g-fuzzy-1", "up", true),
+            (none.clone(), "alias", "g-upstream", true),
+            (none.clone(), "alias", "x-g-upstream-1", true),
+            (json!({ "other": SHORT }), "g-exact", "up", true),
+            (none.clone(), "both", "g-upstream", false),
+            (none.clone(), "unlisted", "up", false),
+        ],
+    )
+    .await;
+    // Where nothing matches at all there are no comments.
+    check(json!({ "other": SHORT }), vec![(none, "unlisted", "up", false)]).await;
+}
 
-    assert!(comments(&warm) >= 1 && comments(&cold) == 0, "{}\n{}", warm.text(), cold.text());
+/// Promises: `alive-below-timeout`.
+#[tokio::test]
+async fn an_interval_that_is_not_below_the_timeout_is_ignored() {
+    for (interval, warm) in [(0.3, true), (0.6, false), (0.8, false)] {
+        // The first channel is silent until its timeout, the next one almost as long.
+        let a = Upstream::always(Script::hang()).await;
+        let b =
+            Upstream::always(Script::events(stream_of(&["from b"])).after(Duration::from_millis(500))).await;
+        let config = config([channel("a", &a), channel("b", &b)])
+            .with("/preferences", json!({ "keepalive_interval": interval, "model_timeout": 0.6 }));
+        let gateway = Gateway::start(config).await;
+
+        let answer = gateway.chat(&hello_stream()).await.expect(200);
+
+        assert_eq!(comments(&answer) > 0, warm, "{interval}: {}", answer.text());
+        assert_eq!(answer.streamed(), "from b");
+    }
+}
+
+#[tokio::test]
+async fn comments_are_in_the_client_s_dialect_whatever_the_channels_speak() {
+    let ill = Upstream::always(Script::error(500, "x").after(Duration::from_millis(500))).await;
+    let case = Recorded::case("anthropic/stream-tools");
+    let claude = Upstream::always(case.script().after(Duration::from_millis(500))).await;
+    let gateway = Gateway::start(warm([channel("a", &ill), anthropic_channel("b", &claude)])).await;
+
+    let answer = gateway.chat(&hello_stream()).await.expect(200);
+
+    assert!(comments(&answer) >= 2, "{}", answer.text());
+    assert!(answer.text().starts_with(COMMENT), "{}", answer.text());
+    for line in answer.text().lines().filter(|line| !line.is_empty()) {
+        assert!(line == ": keepalive" || line.starts_with("data: "), "{line:?} is not of OpenAI's format");
+    }
+    assert!(answer.is_done());
 }
