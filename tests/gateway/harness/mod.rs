@@ -4,6 +4,7 @@
 pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod h2;
+pub(crate) mod load;
 pub(crate) mod proxy;
 pub(crate) mod recorded;
 pub(crate) mod secrets;
@@ -15,6 +16,7 @@ pub(crate) mod words;
 pub(crate) use client::{Answer, Ask, Client};
 pub(crate) use gateway::{Gateway, Setup, run};
 pub(crate) use h2::Http2Upstream;
+pub(crate) use load::Outcome;
 pub(crate) use proxy::{Proxy, Speaks};
 pub(crate) use recorded::Recorded;
 pub(crate) use tls::Authority;
