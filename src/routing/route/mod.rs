@@ -8,9 +8,9 @@
 //! Cooldowns are read at the moment of each pick. Members that are benched for everybody are taken
 //! out *before* the schedule is asked, so that the others share exactly; members that this request
 //! has tried stay in and are stepped over, so that the order does not change under its feet. When
-//! everything that is left is benched, the channel that recovers first is tried: serving is better
-//! than refusing. A request that has met two ill channels stops there, since otherwise every
-//! request would walk through all channels in an outage.
+//! everything that is left is benched, the channel that recovers first is tried, and then the next
+//! one: serving is better than refusing, and a bench only says that a channel failed once. What
+//! bounds the walk in an outage is the request's budget.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -36,8 +36,6 @@ use crate::state::cursors::{Cursor, Cursors};
 const CAPACITY: usize = 1 << 14;
 /// Nested keys deeper than this admit nothing; no configuration means that.
 const DEEPEST: usize = 64;
-/// Ill channels that one request meets when all that is left is benched.
-const ILL_CHANNELS: usize = 2;
 
 /// All routes of one configuration.
 pub struct Routes {
@@ -309,15 +307,10 @@ impl Member {
 impl Tree {
     /// What is left when nobody can serve: the benched leaf that recovers first.
     fn last_resort(&self, plan: &Plan, now: Instant) -> Option<Step> {
-        let mut ill = std::collections::HashSet::<&ChannelName, RandomState>::default();
         let mut first = None::<(Instant, Step)>;
         self.root.visit(&mut Vec::new(), &mut |above, target| {
             let Some(until) = target.health.benched_until(now) else { return };
-            if plan.tried(target) {
-                ill.insert(&target.channel.name);
-                return;
-            }
-            if above.iter().any(|group| plan.refused(group.node)) {
+            if plan.tried(target) || above.iter().any(|group| plan.refused(group.node)) {
                 return;
             }
             if first.as_ref().is_none_or(|(soonest, _)| until < *soonest) {
@@ -329,7 +322,7 @@ impl Tree {
                 first = Some((until, step));
             }
         });
-        first.filter(|_| ill.len() < ILL_CHANNELS).map(|(_, step)| step)
+        first.map(|(_, step)| step)
     }
 }
 

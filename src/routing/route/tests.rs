@@ -236,8 +236,7 @@ async fn when_all_are_benched_the_one_that_recovers_first_serves() {
     world.bench('C', 200);
 
     assert_eq!(world.first(), 'B');
-    // A second ill channel is met, a third is not.
-    assert_eq!(world.walk(), "BC");
+    assert_eq!(world.walk(), "BCA");
 }
 
 #[tokio::test(start_paused = true)]
@@ -527,7 +526,7 @@ fn reachable(lists: &[(Algorithm, Arc<[Rule]>)], caller: usize, into: &mut std::
 }
 
 proptest! {
-    /// Every healthy channel once, in any order, then at most two benched ones by recovery.
+    /// Every healthy channel once, in any order, then the benched ones by recovery.
     #[test]
     fn a_walk_meets_every_healthy_channel_once_and_before_any_benched_one(
         lists in lists(),
@@ -560,7 +559,7 @@ proptest! {
             met.sort_unstable();
             prop_assert_eq!(met, healthy.into_iter().collect::<Vec<_>>());
             let waits: Vec<u64> = last.iter().map(|name| benched[*name as usize - 'A' as usize].unwrap_or(0)).collect();
-            let due: Vec<u64> = ill.iter().take(ILL_CHANNELS).map(|(seconds, _)| *seconds).collect();
+            let due: Vec<u64> = ill.iter().map(|(seconds, _)| *seconds).collect();
             prop_assert_eq!(waits, due);
             Ok(())
         })?;
