@@ -128,7 +128,8 @@ fn settle(mut failure: Failure, lease: Lease, target: &Target, tried: &TriedKeys
     {
         lease.settle(KeyOutcome::Faulty {
             hint: rejection.retry_after,
-            rejected: matches!(rejection.status.as_u16(), 401..=403),
+            // 400 and 422 blame a key by their body only, and then for what it is, as 401 does.
+            rejected: matches!(rejection.status.as_u16(), 400..=403 | 422),
             quota: rejection.quota,
         });
         rejection.key = slot;
