@@ -118,6 +118,10 @@ where
                     verdict = verdict.more_telling(failure);
                 }
                 Disposition::NextChannel | Disposition::NextKey => {
+                    // The channel is done with all the same, so this ends.
+                    if failure.asked_nobody() {
+                        plan.refund();
+                    }
                     let lone = plan.single() && target.channel.keys.count() <= 1;
                     let again = lone && !paused && plan.has_budget() && failure.worth_a_pause();
                     verdict = verdict.more_telling(failure);

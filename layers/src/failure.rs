@@ -359,6 +359,11 @@ impl Failure {
         }
     }
 
+    /// Whether it was known before anything was sent, so that it is no attempt of the budget.
+    pub fn asked_nobody(&self) -> bool {
+        matches!(self, Self::KeysExhausted { .. } | Self::TooLong { .. } | Self::Unsupported { .. })
+    }
+
     /// Whether the same key may be asked once more when there is nobody else to ask.
     pub fn worth_a_pause(&self) -> bool {
         match self {

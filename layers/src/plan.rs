@@ -93,6 +93,11 @@ impl Plan {
         some
     }
 
+    /// Gives an attempt back that came to nothing before anybody was asked.
+    pub fn refund(&mut self) {
+        self.left = self.left.saturating_add(1);
+    }
+
     /// Whether the budget allows one more key of the channel that is being tried: one attempt
     /// stays kept for every channel not tried yet.
     pub fn allows_next_key(&self) -> bool {
