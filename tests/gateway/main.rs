@@ -32,6 +32,7 @@ mod reload;
 mod restart;
 mod routing;
 mod sdk;
+mod served;
 mod shutdown;
 mod sources;
 mod surface;
