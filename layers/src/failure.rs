@@ -554,6 +554,8 @@ impl Rejection {
             401..=404 | 498 => StatusCode::BAD_GATEWAY,
             429 => StatusCode::TOO_MANY_REQUESTS,
             _ if matches!(self.blame, Blame::Key | Blame::Model) => StatusCode::BAD_GATEWAY,
+            // Said by a proxy in between: the client's request is not what is wrong.
+            400 | 422 if self.blame == Blame::Channel => StatusCode::BAD_GATEWAY,
             400..=599 => self.status,
             _ => StatusCode::BAD_GATEWAY,
         }

@@ -5,6 +5,7 @@
 //! for a balance that is used up, and for a text that is too long, so some phrases of the body
 //! overrule them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -96,7 +97,7 @@ pub fn hidden(channel: &Channel, secret: Option<&Secret>) -> Vec<String> {
 pub fn judge(refusal: Refusal<'_>) -> Failure {
     let Refusal { channel, status, headers, body, dialect, mut error, hidden } = refusal;
     let body = scrub(body, hidden);
-    let text = String::from_utf8_lossy(&body);
+    let text = if body.is_empty() { told(&error) } else { String::from_utf8_lossy(&body) };
     let quota = contains_any(&text, &QUOTA_PHRASES);
     let blame = blame(status, &text, &error);
     let retry_after = hint(headers, &error, &text)
@@ -134,6 +135,14 @@ fn blame(status: StatusCode, text: &str, error: &ir::Error) -> Blame {
         408 | 409 | 424 => Blame::Channel,
         500.. => Blame::Channel,
         _ => Blame::Nobody,
+    }
+}
+
+/// The text of an error that came without a body of its own: an event, or an error inside a 200.
+fn told(error: &ir::Error) -> Cow<'_, str> {
+    match &error.code {
+        Some(code) => format!("{} {code}", error.message).into(),
+        None => error.message.as_str().into(),
     }
 }
 
@@ -306,6 +315,32 @@ mod tests {
         assert_eq!(judged(400, &[], long).blame, Blame::Length);
         assert_eq!(judged(404, &[], r#"{"error":{"code":"DeploymentNotFound"}}"#).blame, Blame::Model);
         assert_eq!(judged(400, &[], "<html><h1>400 Bad Request</h1>").blame, Blame::Channel);
+    }
+
+    #[test]
+    fn an_error_without_a_body_is_judged_by_its_words_and_code() {
+        let told = |message: &str, code: Option<&str>| {
+            let mut error = ir::Error::new(StatusCode::BAD_REQUEST, message);
+            error.code = code.map(str::to_owned);
+            let failure = judge(Refusal {
+                channel: &ChannelName::from("a"),
+                status: StatusCode::BAD_REQUEST,
+                headers: &HeaderMap::new(),
+                body: Bytes::new(),
+                dialect: Dialect::OpenAiChat,
+                error,
+                hidden: &[],
+            });
+            match failure {
+                Failure::Upstream(rejection) => rejection.blame,
+                other => panic!("{other:?}"),
+            }
+        };
+
+        assert_eq!(told("no", None), Blame::Request);
+        assert_eq!(told("no", Some("context_length_exceeded")), Blame::Length);
+        assert_eq!(told("prompt is too long", None), Blame::Length);
+        assert_eq!(told("API key not valid", Some("bad")), Blame::Key);
     }
 
     #[test]
