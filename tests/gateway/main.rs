@@ -16,6 +16,7 @@ mod byte_identity;
 mod converted;
 mod credits;
 mod demo;
+mod disposition;
 mod distribution;
 mod explain;
 mod failover;

@@ -357,16 +357,25 @@ impl Script {
         self
     }
 
-    /// Cuts the pieces so far, put together, into pieces of these sizes, over and over.
-    pub(crate) fn split(mut self, sizes: &[usize]) -> Self {
-        let whole: Vec<u8> = self
-            .steps
+    /// The status.
+    pub(crate) fn code(&self) -> u16 {
+        self.status
+    }
+
+    /// The pieces so far, put together.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.steps
             .iter()
             .flat_map(|step| match step {
                 Step::Bytes(bytes) => bytes.clone(),
-                other => panic!("{other:?} cannot be cut"),
+                other => panic!("{other:?} has no bytes"),
             })
-            .collect();
+            .collect()
+    }
+
+    /// Cuts the pieces so far, put together, into pieces of these sizes, over and over.
+    pub(crate) fn split(mut self, sizes: &[usize]) -> Self {
+        let whole = self.bytes();
         let mut rest = whole.as_slice();
         let mut sizes = sizes.iter().cycle();
         self.steps.clear();
