@@ -9,11 +9,13 @@
 
 mod harness;
 
+mod acceptance;
 mod bad_input;
 mod bad_upstream;
 mod bad_yaml;
 mod byte_identity;
 mod converted;
+mod cooldown;
 mod credits;
 mod demo;
 mod disposition;
