@@ -737,9 +737,23 @@ fn counts(quota: &Quota) -> bool {
     quota.windows.iter().any(|window| !is_no_limit(window))
 }
 
+/// Each key where it stands first. Sorts positions, because a set of tens of thousands of
+/// fingerprints would be memory that the allocator keeps.
 fn without_repeats(keys: Vec<Secret>) -> Box<[Secret]> {
-    let mut seen = std::collections::HashSet::<_, RandomState>::default();
-    keys.into_iter().filter(|key| seen.insert(key.fingerprint().clone())).collect()
+    let mut sorted: Vec<u32> = (0..keys.len() as u32).collect();
+    let fingerprint = |at: u32| keys[at as usize].fingerprint();
+    sorted.sort_unstable_by(|a, b| fingerprint(*a).cmp(fingerprint(*b)).then(a.cmp(b)));
+    let mut repeats: Vec<u32> = sorted
+        .windows(2)
+        .filter(|pair| fingerprint(pair[0]) == fingerprint(pair[1]))
+        .map(|pair| pair[1])
+        .collect();
+    if repeats.is_empty() {
+        return keys.into();
+    }
+    repeats.sort_unstable();
+    let each_once = keys.into_iter().zip(0u32..).filter(|(_, at)| repeats.binary_search(at).is_err());
+    each_once.map(|(key, _)| key).collect()
 }
 
 /// The order of `smart_round_robin`: keys from best to worst, never used ones last, dealt into
