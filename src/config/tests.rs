@@ -687,6 +687,15 @@ fn null_is_an_absent_key() {
 }
 
 #[test]
+fn without_a_setting_a_failed_model_rests_three_hundred_seconds_and_keys_on_a_hint_only() {
+    let channel = channel("model: [m]");
+
+    assert_eq!(channel.models[0].cooldown, Duration::from_secs(300));
+    assert_eq!(channel.key_cooldown, None);
+    assert_eq!(channel.models[0].timeouts.idle, Duration::from_secs(100));
+}
+
+#[test]
 fn a_channel_s_own_settings_come_before_the_global_ones() {
     let text = format!(
         "{}preferences: {{cooldown_period: 5, proxy: 'http://global:1'}}\n",

@@ -1,93 +1,11 @@
-//! A failure before the first content is somebody else's turn: which failures, whose turn, how often,
-//! and what the client learns when nobody is left.
+//! A failure before the first content is somebody else's turn: whose turn, how often, and what the
+//! client learns when nobody is left. Which failures is the table in `disposition`.
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::harness::*;
-
-/// A failing upstream, and whether the channel is left alone afterwards.
-fn failures() -> Vec<(&'static str, Script, bool)> {
-    let no_model = json!({ "error": { "message": "The model `m` does not exist", "type": "invalid_request_error", "code": "model_not_found" } });
-    let too_long = json!({ "error": { "message": "too many tokens", "type": "invalid_request_error", "code": "context_length_exceeded" } });
-    let bad_key = json!({ "error": { "code": 400, "message": "API key not valid. Please pass a valid API key.", "status": "INVALID_ARGUMENT" } });
-    let in_band = json!({ "error": { "message": "upstream is busy", "type": "server_error", "code": 503 } });
-    let mut all = vec![
-        ("400 that blames the key", Script::status(400, &bad_key), true),
-        ("400 that says the text is too long", Script::status(400, &too_long), false),
-        ("400 from a proxy in between", Script::body(400, "text/html", "<html>400 Bad Request</html>"), true),
-        ("404 that names the model", Script::status(404, &no_model), true),
-        ("404 without a word", Script::body(404, "text/plain", "not here"), false),
-        ("an error inside a 200", Script::json(&in_band), true),
-        ("an error event", Script::events([event(&in_band)]), true),
-        ("html inside a 200", Script::body(200, "text/html", "<html>sorry</html>"), true),
-        ("garbage inside a 200", Script::body(200, "application/json", "{]"), true),
-        ("nothing inside a 200", Script::body(200, "application/json", ""), true),
-        ("an end marker alone", Script::events([DONE]), true),
-        ("an opening and no more", Script::events([role_event()]), true),
-        ("an opening and a break", Script::events([role_event()]).then_close(), true),
-        ("a reset", Script::reset(), true),
-        ("a close", Script::close(), true),
-        ("a hang", Script::hang(), true),
-        ("headers and a hang", Script::events([role_event()]).then_hang(), true),
-    ];
-    for status in [401, 402, 403, 429, 498, 408, 409, 424, 500, 502, 503, 504, 529] {
-        all.push(("", Script::error(status, &format!("status {status}")), true));
-    }
-    for status in [405, 410, 413, 418] {
-        all.push(("", Script::error(status, &format!("status {status}")), false));
-    }
-    all
-}
-
-/// Each failure has two channels of its own: the failing one and the healthy one behind it.
-async fn every_failure_is_followed_by_the_next_channel(request: &Value) {
-    let good = healthy("second").await;
-    let mut channels = Vec::new();
-    let mut bad = Vec::new();
-    for (n, (_, script, _)) in failures().into_iter().enumerate() {
-        let upstream = Upstream::always(script).await;
-        let model = json!([format!("m{n}")]);
-        channels.push(channel(&format!("bad-{n}"), &upstream).with("/model", model.clone()));
-        channels.push(channel(&format!("good-{n}"), &good).with("/model", model));
-        bad.push(upstream);
-    }
-    let gateway = Gateway::start(config(channels).with("/preferences/model_timeout", json!(0.5))).await;
-
-    let mut wrong = Vec::new();
-    for (n, (name, script, cools)) in failures().into_iter().enumerate() {
-        let request = request.clone().with("/model", json!(format!("m{n}")));
-        let (first, second) = (gateway.chat(&request).await, gateway.chat(&request).await);
-
-        let served = |answer: &Answer| {
-            answer.status == 200
-                && answer.text().contains("second")
-                && answer.channel() == format!("good-{n}")
-        };
-        let what = format!("{name} {script:?}");
-        if !served(&first) || !served(&second) {
-            wrong.push(format!("not served: {what}: {} {} {}", first.status, second.status, first.text()));
-        }
-        let expected = if cools { 1 } else { 2 };
-        if bad[n].count() != expected {
-            wrong.push(format!("asked {} times instead of {expected}: {what}", bad[n].count()));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// Promises: `retry-next-channel`, `retry-default-on`, `cool-excluded`.
-#[tokio::test]
-async fn every_class_of_failure_is_followed_by_the_next_channel() {
-    every_failure_is_followed_by_the_next_channel(&hello()).await;
-}
-
-/// Promises: `retry-next-channel`.
-#[tokio::test]
-async fn every_class_of_failure_of_a_stream_is_followed_by_the_next_channel() {
-    every_failure_is_followed_by_the_next_channel(&hello_stream()).await;
-}
 
 #[tokio::test]
 async fn a_refused_connection_is_followed_by_the_next_channel_and_remembered() {
@@ -357,19 +275,6 @@ async fn only_the_failed_model_of_a_channel_is_left_alone() {
 
     assert_eq!(gateway.chat(&hello()).await.expect(200).channel(), "b");
     assert_eq!(gateway.chat(&hello_to("n")).await.expect(200).channel(), "a");
-}
-
-#[tokio::test]
-async fn a_cooldown_of_zero_leaves_nobody_alone() {
-    let (a, b) = (Upstream::always(Script::error(500, "x")).await, healthy("b").await);
-    let never = channel("a", &a).with("/preferences/cooldown_period", json!(0));
-    let gateway = Gateway::start(config([never, channel("b", &b)])).await;
-
-    for _ in 0..3 {
-        gateway.chat(&hello()).await.expect(200);
-    }
-
-    assert_eq!(a.count(), 3);
 }
 
 #[tokio::test]

@@ -182,3 +182,27 @@ async fn another_word_for_the_algorithm_is_told_and_refused_by_the_strict_check(
         assert!(text.contains("api_key_schedule_algorithm") && text.contains("smart_round_robin"), "{text}");
     }
 }
+
+/// Promises: `keys-smart-large`, `keys-smart-exploration`.
+#[tokio::test]
+async fn a_channel_with_fifty_thousand_keys_uses_each_in_turn_and_leaves_refused_ones_alone() {
+    let upstream = Upstream::start(|seen| match seen.key().strip_prefix("key-") {
+        Some(number) if !number.ends_with("00") => Script::error(401, "revoked"),
+        _ => Script::json(&said("ok")),
+    })
+    .await;
+    let keys: Vec<String> = (0..50_000).map(|n| format!("key-{n}")).collect();
+    let good = healthy("b").await;
+    let many = channel("a", &upstream)
+        .with("/api", json!(keys))
+        .with("/preferences/api_key_schedule_algorithm", json!("smart_round_robin"))
+        .with("/preferences/cooldown_period", json!(0));
+    let gateway = Gateway::start(config([many, channel("b", &good)])).await;
+
+    gateway.load(16, 2000, &Ask::chat(&hello())).await.all_served();
+
+    let used = upstream.keys();
+    let distinct: std::collections::HashSet<&String> = used.iter().collect();
+    assert_eq!(distinct.len(), used.len(), "a key had a second turn before the others had their first");
+    assert!(used.len() > 10_000, "{}", used.len());
+}

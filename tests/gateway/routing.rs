@@ -296,3 +296,58 @@ async fn the_same_configuration_serves_hundreds_of_channels() {
     assert_eq!(who(&gateway, "model-199-49").await, "c199");
     assert_eq!(listed(&gateway, CLIENT).await.len(), 10_000);
 }
+
+/// Promises: `key-own-preferences`.
+#[tokio::test]
+async fn retries_limits_and_order_of_one_key_are_not_those_of_another() {
+    let upstream = Upstream::start(|seen| {
+        if seen.key() == "key-of-a" { Script::error(500, "broken") } else { saying("ok")(seen) }
+    })
+    .await;
+    let config = config(["a", "b", "c"].map(|name| channel(name, &upstream)))
+        .with("/preferences/cooldown_period", json!(0))
+        .with(
+            "/api_keys",
+            json!([
+                { "api": "sk-plain" },
+                { "api": "sk-once", "preferences": { "AUTO_RETRY": false } },
+                { "api": "sk-few", "preferences": { "rate_limit": "2/hour" } },
+                {
+                    "api": "sk-turns",
+                    "model": ["b/*", "c/*"],
+                    "preferences": { "SCHEDULING_ALGORITHM": "round_robin" },
+                },
+            ]),
+        );
+    let gateway = Gateway::start(config).await;
+
+    let mut seen = std::collections::BTreeMap::<&str, Vec<String>>::new();
+    for _ in 0..4 {
+        for key in ["sk-plain", "sk-once", "sk-few", "sk-turns"] {
+            let before = upstream.count();
+            let status = gateway.ask(&Ask::chat(&hello()).key(key)).await.status;
+            let asked: Vec<String> = upstream.keys().split_off(before);
+            let asked: String = asked.iter().filter_map(|key| key.chars().last()).collect();
+            seen.entry(key).or_default().push(format!("{asked} {status}"));
+        }
+    }
+
+    assert_eq!(seen["sk-plain"], ["ab 200"; 4]);
+    assert_eq!(seen["sk-once"], ["a 500"; 4]);
+    assert_eq!(seen["sk-few"], ["ab 200", "ab 200", " 429", " 429"]);
+    assert_eq!(seen["sk-turns"], ["b 200", "c 200", "b 200", "c 200"]);
+}
+
+/// Each weighs what its rule says, and rules without weight follow.
+///
+/// Promises: `key-rule-weight`.
+#[tokio::test]
+async fn weights_of_rules_of_every_form_count() {
+    let upstream = healthy("ok").await;
+    let config = config(["a", "b", "c", "d"].map(|name| channel(name, &upstream)))
+        .with("/api_keys/0/model", json!(["d/*", { "a/m": 3 }, { "b/*": 2, "c/m": 1 }]))
+        .with("/api_keys/0/preferences/SCHEDULING_ALGORITHM", json!("weighted_round_robin"));
+    let gateway = Gateway::start(config).await;
+
+    gateway.load(4, 60, &Ask::chat(&hello())).await.shares(&[("a", 30), ("b", 20), ("c", 10)]);
+}
