@@ -9,6 +9,8 @@ use crate::harness::*;
 
 const REQUESTS: usize = 10_000;
 const CLIENTS: usize = 64;
+/// Many clients and many requests; one client and fewer, since it has to wait for each.
+const CROWD_AND_ONE: [(usize, usize); 2] = [(CLIENTS, REQUESTS), (1, 1000)];
 
 /// A key that is told which channel served.
 fn key(name: &str, algorithm: &str, rules: Value) -> Value {
@@ -69,10 +71,10 @@ fn hello_ask() -> Ask {
 /// Promises: `sched-fixed-priority`, `sched-default`, `sched-weights-opt-in`.
 #[tokio::test]
 async fn fixed_priority_gives_all_of_ten_thousand_requests_to_the_first_channel() {
-    for clients in [1, CLIENTS] {
+    for (clients, requests) in CROWD_AND_ONE {
         let gateway = gateway(3, "fixed_priority", weighted(&[1, 5, 3])).await;
 
-        gateway.load(clients, REQUESTS, &hello_ask()).await.shares(&[("a", REQUESTS)]);
+        gateway.load(clients, requests, &hello_ask()).await.shares(&[("a", requests)]);
     }
 }
 
@@ -105,10 +107,10 @@ async fn weights_of_5_3_2_are_a_smooth_sequence_and_exact_shares() {
 /// Promises: `sched-random`, `sched-weights-opt-in`.
 #[tokio::test]
 async fn random_shares_ten_thousand_requests_evenly_by_chance_whatever_the_weights() {
-    for clients in [1, CLIENTS] {
+    for (clients, requests) in CROWD_AND_ONE {
         let gateway = gateway(3, "random", weighted(&[5, 3, 2])).await;
 
-        let outcome = gateway.load(clients, REQUESTS, &hello_ask()).await;
+        let outcome = gateway.load(clients, requests, &hello_ask()).await;
 
         outcome.shares_like(&[("a", 1), ("b", 1), ("c", 1)]);
     }
@@ -117,10 +119,10 @@ async fn random_shares_ten_thousand_requests_evenly_by_chance_whatever_the_weigh
 /// Promises: `sched-lottery`.
 #[tokio::test]
 async fn lottery_shares_ten_thousand_requests_by_weight_and_chance() {
-    for clients in [1, CLIENTS] {
+    for (clients, requests) in CROWD_AND_ONE {
         let gateway = gateway(3, "lottery", weighted(&[5, 3, 2])).await;
 
-        let outcome = gateway.load(clients, REQUESTS, &hello_ask()).await;
+        let outcome = gateway.load(clients, requests, &hello_ask()).await;
 
         outcome.shares_like(&[("a", 5), ("b", 3), ("c", 2)]);
     }
@@ -261,7 +263,7 @@ async fn provider_keys_share_ten_thousand_requests_of_many_clients() {
 /// Promises: `sched-weighted`, `cool-excluded`.
 #[tokio::test]
 async fn the_others_share_exactly_while_a_channel_rests() {
-    for clients in [1, CLIENTS] {
+    for (clients, requests) in CROWD_AND_ONE {
         let upstream = failing(&["a"]).await;
         let rules = weighted(&[5, 3, 2]);
         let config = config(channels(3, &upstream)).with("/api_keys", keys("weighted_round_robin", rules));
@@ -269,9 +271,9 @@ async fn the_others_share_exactly_while_a_channel_rests() {
         gateway.chat(&hello()).await.expect(200);
         assert_eq!(upstream.requests()[0].key(), "key-of-a", "nobody failed, so nobody rests");
 
-        let outcome = gateway.load(clients, REQUESTS, &hello_ask()).await;
+        let outcome = gateway.load(clients, requests, &hello_ask()).await;
 
-        outcome.shares(&[("b", 6000), ("c", 4000)]);
+        outcome.shares(&[("b", requests * 6 / 10), ("c", requests * 4 / 10)]);
         assert_eq!(upstream.keys().iter().filter(|key| *key == "key-of-a").count(), 1);
     }
 }
@@ -282,7 +284,7 @@ async fn the_others_share_exactly_while_a_channel_rests() {
 /// Promises: `sched-weighted`, `cool-channel-zero`.
 #[tokio::test]
 async fn requests_of_a_failing_channel_are_shared_exactly_by_the_others() {
-    for clients in [1, CLIENTS] {
+    for (clients, requests) in CROWD_AND_ONE {
         let upstream = failing(&["a"]).await;
         let rules = weighted(&[5, 3, 2]);
         let config = config(channels(3, &upstream))
@@ -290,10 +292,10 @@ async fn requests_of_a_failing_channel_are_shared_exactly_by_the_others() {
             .with("/providers/0/preferences/cooldown_period", json!(0));
         let gateway = Gateway::start(config).await;
 
-        let outcome = gateway.load(clients, REQUESTS, &hello_ask()).await;
+        let outcome = gateway.load(clients, requests, &hello_ask()).await;
 
-        outcome.shares(&[("b", 6000), ("c", 4000)]);
-        assert_eq!(upstream.keys().iter().filter(|key| *key == "key-of-a").count(), 5000);
+        outcome.shares(&[("b", requests * 6 / 10), ("c", requests * 4 / 10)]);
+        assert_eq!(upstream.keys().iter().filter(|key| *key == "key-of-a").count(), requests / 2);
     }
 }
 
@@ -376,7 +378,7 @@ async fn when_a_whole_group_fails_the_next_rule_serves_the_same_request() {
 /// Promises: `key-nested`, `sched-weighted`, `sched-round-robin`.
 #[tokio::test]
 async fn shares_multiply_exactly_down_three_levels_of_groups() {
-    for clients in [1, CLIENTS] {
+    for (clients, requests) in [(CLIENTS, 9600), (1, 960)] {
         let upstream = healthy("ok").await;
         let config = config(channels(4, &upstream)).with(
             "/api_keys",
@@ -389,9 +391,14 @@ async fn shares_multiply_exactly_down_three_levels_of_groups() {
         );
         let gateway = Gateway::start(config).await;
 
-        let outcome = gateway.load(clients, 9600, &hello_ask()).await;
+        let outcome = gateway.load(clients, requests, &hello_ask()).await;
 
-        outcome.shares(&[("a", 2400), ("b", 1200), ("c", 3600), ("d", 2400)]);
+        outcome.shares(&[
+            ("a", requests / 4),
+            ("b", requests / 8),
+            ("c", requests * 3 / 8),
+            ("d", requests / 4),
+        ]);
     }
 }
 
