@@ -1,11 +1,13 @@
 //! The dialects by name, and the few traits through which the layers use them.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 
 use crate::framing::sse::Frame;
 use crate::sighting::{Depth, Sighting};
-use crate::{ErrorShape, anthropic, ir, openai_chat};
+use crate::{ErrorShape, anthropic, fresh_text, ir, openai_chat};
 
 /// A way of shaping bytes. Adding one is one folder and one arm in each of these functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +57,18 @@ impl Dialect {
             Self::OpenAiChat => openai_chat::whole(body, want_text),
             Self::Anthropic => anthropic::whole(body, want_text),
         }
+    }
+
+    /// The texts of a client's request that no answer follows yet, in order: what moderation looks at.
+    ///
+    /// # Errors
+    /// A body in which they cannot be found.
+    pub fn fresh_texts(self, body: &[u8]) -> Result<Vec<Cow<'_, str>>, Malformed> {
+        let layout = match self {
+            Self::OpenAiChat => &openai_chat::TEXTS,
+            Self::Anthropic => &anthropic::TEXTS,
+        };
+        fresh_text::read(body, layout)
     }
 
     /// How clients of this dialect are told of failures.

@@ -10,10 +10,15 @@ mod write_request;
 
 use http::StatusCode;
 
+use crate::fresh_text::Layout;
 use crate::ir::{self, Error};
 use crate::{Correspondence, DecodeEvents, Unsupported, UpstreamRequest, error_body};
 
 pub(crate) use probe::{Probe, whole};
+
+/// Where texts stand.
+pub(crate) const TEXTS: Layout =
+    Layout { turns: "messages", answerer: "assistant", before: &["system"], beside: &[] };
 
 /// Anthropic messages as upstreams speak them.
 #[derive(Debug)]

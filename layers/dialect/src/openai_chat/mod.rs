@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::fresh_text::Layout;
 use crate::ir::{self, Citation, Error};
 use crate::{
     Correspondence, DecodeEvents, EncodeEvents, Malformed, StreamStyle, Unsupported, UpstreamRequest,
@@ -18,6 +19,10 @@ use crate::{
 };
 
 pub(crate) use probe::{Probe, whole};
+
+/// Where texts stand. `prompt` and `input` are what some upstreams take in place of messages.
+pub(crate) const TEXTS: Layout =
+    Layout { turns: "messages", answerer: "assistant", before: &[], beside: &["prompt", "input"] };
 
 /// OpenAI chat as clients speak it.
 #[derive(Debug)]
