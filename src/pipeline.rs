@@ -24,6 +24,7 @@ use layers::failure::TransportKind;
 use layers::ingress::IngressLayer;
 use layers::keepalive::KeepaliveLayer;
 use layers::lease::LeaseLayer;
+use layers::moderation::ModerationLayer;
 use layers::observe::ObserveLayer;
 use layers::overrides::OverridesLayer;
 use layers::ports::{Balances, Directory, Gates, Outgoing, Records, Windows};
@@ -135,6 +136,8 @@ where
         .layer(AccountLayer::new(means.records.clone()))
         // Before anything that costs something upstream.
         .layer(RateLimitLayer::new(means.windows.clone(), means.balances.clone()))
+        // Asks the stack below it, so the question is routed and failed over like any request.
+        .layer(ModerationLayer)
         // From here on it is known who may serve.
         .layer(ResolveLayer)
         // Outside failover: keeps the client warm while channels change.

@@ -106,6 +106,12 @@ pub struct Held {
 }
 
 impl Held {
+    /// An empty share of the same budget.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self { capacity: self.capacity.clone(), bytes: 0 }
+    }
+
     /// Takes more.
     ///
     /// # Errors

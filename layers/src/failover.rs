@@ -152,6 +152,8 @@ async fn next(
         match plan.route.clone().pick(plan, Instant::now()) {
             Step::Try(target) => return Some(target),
             Step::Exhausted => return None,
+            // A call beside a request is none that a gate would count.
+            Step::Enter(group) if exchange.ledger.entry().is_beside => plan.gate(group, true),
             Step::Enter(group) => {
                 let admitted = gates.enter(&group, exchange).resolve().await;
                 plan.gate(group, admitted.is_ok());

@@ -76,9 +76,18 @@ pub enum Failure {
     /// Moderation refused the text.
     #[error("Content did not pass the moral check, please modify and try again.")]
     Flagged,
-    /// Moderation is on and could not be asked.
-    #[error("{0}")]
-    ModerationUnavailable(String),
+    /// Moderation is on, and no channel of the key has the model that it asks.
+    #[error(
+        "No matching model found: {model}. Requests of this key are moderated (ENABLE_MODERATION), which takes a \
+         channel with that model among those that the key may use."
+    )]
+    ModerationUnavailable {
+        /// The model that moderates.
+        model: &'static str,
+    },
+    /// Moderation was asked and gave no verdict.
+    #[error("the request could not be moderated and was not passed on: {}", .0.to_wire().message)]
+    ModerationFailed(Box<Failure>),
     /// Every member of the route estimates the request as too long for it.
     #[error("The request body is too long, No available providers at the moment: {model}")]
     TooLong {
@@ -284,7 +293,14 @@ impl Failure {
             Self::RateLimited(_) | Self::BalanceExhausted | Self::KeysExhausted { .. } => {
                 StatusCode::TOO_MANY_REQUESTS
             }
-            Self::ModerationUnavailable(_) => StatusCode::NOT_FOUND,
+            Self::ModerationUnavailable { .. } => StatusCode::NOT_FOUND,
+            // It is not the client's request that the moderation upstream refused.
+            Self::ModerationFailed(cause) => match cause.status() {
+                status @ (StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT) => status,
+                _ => StatusCode::BAD_GATEWAY,
+            },
             Self::Upstream(rejection) => rejection.client_status(),
             Self::Transport { kind: TransportKind::ConnectTimeout, .. } | Self::Timeout { .. } => {
                 StatusCode::GATEWAY_TIMEOUT
@@ -335,7 +351,8 @@ impl Failure {
             | Self::RateLimited(_)
             | Self::BalanceExhausted
             | Self::Flagged
-            | Self::ModerationUnavailable(_)
+            | Self::ModerationUnavailable { .. }
+            | Self::ModerationFailed(_)
             | Self::NoChannel
             | Self::Internal => Disposition::Return,
         }
@@ -391,7 +408,8 @@ impl Failure {
             Self::RateLimited(_) => "rate_limited",
             Self::BalanceExhausted => "balance_exhausted",
             Self::Flagged => "flagged",
-            Self::ModerationUnavailable(_) => "moderation_unavailable",
+            Self::ModerationUnavailable { .. } => "moderation_unavailable",
+            Self::ModerationFailed(_) => "moderation_failed",
             Self::TooLong { .. } => "too_long",
             Self::NoChannel => "no_channel",
             Self::Upstream(rejection) => match rejection.blame {
@@ -479,6 +497,7 @@ impl Failure {
             Self::ModelsPending { .. } => Some(Duration::from_secs(5)),
             Self::KeysExhausted { retry_after, .. } => *retry_after,
             Self::Upstream(rejection) => rejection.retry_after,
+            Self::ModerationFailed(cause) => cause.retry_after(),
             _ => None,
         }
     }
@@ -495,8 +514,15 @@ impl Failure {
             Self::TooLong { .. } => (ErrorKind::TooLarge, Some("context_length_exceeded")),
             Self::BodyTimeout => (ErrorKind::Timeout, Some("request_timeout")),
             Self::ClientGone => (ErrorKind::Cancelled, Some("client_closed_request")),
-            Self::ModelNotFound { .. } | Self::ModerationUnavailable(_) => {
+            Self::ModelNotFound { .. } | Self::ModerationUnavailable { .. } => {
                 (ErrorKind::NotFound, Some("model_not_found"))
+            }
+            Self::ModerationFailed(cause) => {
+                let kind = match cause.to_wire().kind {
+                    kind @ (ErrorKind::RateLimit | ErrorKind::Overloaded | ErrorKind::Timeout) => kind,
+                    _ => ErrorKind::Upstream,
+                };
+                (kind, Some("moderation_failed"))
             }
             Self::UnknownEndpoint(_) => (ErrorKind::NotFound, Some("unknown_endpoint")),
             Self::MethodNotAllowed => (ErrorKind::InvalidRequest, Some("method_not_allowed")),

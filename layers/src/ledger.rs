@@ -86,6 +86,11 @@ pub struct Entry {
     pub groups: Vec<Fingerprint>,
     /// The input estimate in tokens, where one was made.
     pub input_estimate: Option<u64>,
+    /// Usage of calls that the gateway made for this request beside it, with the model of each.
+    pub beside: Vec<(Arc<str>, Usage)>,
+    /// This is the record of such a call. It is absorbed by the request's and never closed itself,
+    /// and the call counts in no window.
+    pub is_beside: bool,
 }
 
 /// One try.
@@ -93,6 +98,8 @@ pub struct Entry {
 pub struct AttemptRecord {
     /// The channel.
     pub channel: ChannelName,
+    /// The model, where it is not the request's: a call that the gateway made beside it.
+    pub beside: Option<Arc<str>>,
     /// The key it used; none when none could be leased or the channel has none.
     pub key: Option<Fingerprint>,
     /// How it ended: `ok` or a failure label.
@@ -136,7 +143,20 @@ impl Entry {
             reserved: 0,
             groups: Vec::new(),
             input_estimate: None,
+            beside: Vec::new(),
+            is_beside: false,
         }
+    }
+
+    /// Adds what is known of a call that the gateway made for this request beside it.
+    pub fn absorb(&mut self, call: Self) {
+        let Self { model, attempts, usage, waited, .. } = call;
+        self.attempts.extend(
+            attempts.into_iter().map(|attempt| AttemptRecord { beside: Some(model.clone()), ..attempt }),
+        );
+        self.beside.extend(usage.map(|usage| (model, usage)));
+        // Several calls may wait at once.
+        self.waited = (self.waited + waited).min(self.received.elapsed());
     }
 
     /// Moves what was recorded out of the shared record, which is done with.
@@ -147,6 +167,7 @@ impl Entry {
             model: self.model.clone(),
             groups: Vec::new(),
             attempts: Vec::new(),
+            beside: Vec::new(),
             target: None,
             ..*self
         };

@@ -5,7 +5,7 @@
 //! | stage | layers |
 //! |---|---|
 //! | edge | [`request_id`], [`admission`], [`rescue`], [`auth`], [`ingress`] |
-//! | request | [`account`], [`rate_limit`], [`resolve`], [`keepalive`], [`failover`] |
+//! | request | [`account`], [`rate_limit`], [`moderation`], [`resolve`], [`keepalive`], [`failover`] |
 //! | attempt | [`observe`], [`cooldown`], [`lease`], [`timeout`], [`error_trigger`], [`convert`], [`overrides`], [`dispatch`] |
 //!
 //! `src/pipeline.rs` of the program composes them, with the reason for each place. This crate
@@ -29,6 +29,7 @@ pub mod judge;
 pub mod keepalive;
 pub mod lease;
 pub mod ledger;
+pub mod moderation;
 pub mod observe;
 pub mod overrides;
 pub mod plan;

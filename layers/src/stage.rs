@@ -48,6 +48,14 @@ impl Operation {
         }
     }
 
+    /// The path, without a slash at its end.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/v1/chat/completions",
+            Self::Moderation => "/v1/moderations",
+        }
+    }
+
     /// How the client speaks on that path.
     pub fn dialect(self) -> Dialect {
         match self {

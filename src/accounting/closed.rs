@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dialect::ir::Usage;
-use layers::ledger::Entry;
+use layers::ledger::{AttemptRecord, Entry};
 use layers::stage::Operation;
 
 use super::price::Price;
@@ -21,7 +21,7 @@ pub struct Closed {
     pub entry: Entry,
     /// The prices at that moment; later changes do not alter history.
     pub price: Price,
-    /// What it cost, in picodollars.
+    /// What it cost, in picodollars, calls beside it included.
     pub cost: i128,
     /// Whether `cost` is an estimate, because the upstream never told the usage.
     pub estimated: bool,
@@ -55,6 +55,11 @@ impl Closed {
     /// The model as asked for, cut to a length that may be stored.
     pub fn model(&self) -> &str {
         clip(&self.entry.model, LONGEST_MODEL)
+    }
+
+    /// The model that one of its attempts asked for, cut likewise.
+    pub fn model_of<'a>(&'a self, attempt: &'a AttemptRecord) -> &'a str {
+        attempt.beside.as_deref().map_or(self.model(), |model| clip(model, LONGEST_MODEL))
     }
 
     /// The channel that served it.

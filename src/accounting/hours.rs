@@ -145,10 +145,13 @@ impl Hours {
                 attempt_successes: i64::from(attempt.outcome == "ok"),
                 ..Sums::default()
             };
-            if attempt.channel == group.channel {
+            if attempt.channel == group.channel && attempt.beside.is_none() {
                 sums.add(&tried);
             } else {
-                let group = self.group(hour, closed, attempt.channel.clone());
+                let mut group = self.group(hour, closed, attempt.channel.clone());
+                if let Some(model) = &attempt.beside {
+                    group.model = model.clone();
+                }
                 self.add(group, &tried);
             }
         }

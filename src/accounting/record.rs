@@ -74,7 +74,11 @@ impl Recorder {
 impl Records for Recorder {
     fn close(&self, entry: Entry) {
         let price = self.prices.price(&entry.model);
-        let closed = Arc::new(Closed::new(entry, price));
+        let beside: i128 =
+            entry.beside.iter().map(|(model, usage)| self.prices.price(model).cost(usage)).sum();
+        let mut closed = Closed::new(entry, price);
+        closed.cost = closed.cost.saturating_add(beside);
+        let closed = Arc::new(closed);
         if let Some(balances) = &self.balances {
             balances.settle(&closed);
         }

@@ -100,6 +100,7 @@ pub(crate) fn target(channel: &str, model: &str) -> Arc<Target> {
 pub(crate) fn attempt(channel: &str, outcome: &'static str) -> AttemptRecord {
     AttemptRecord {
         channel: ChannelName::from(channel),
+        beside: None,
         key: Some(Fingerprint::new("bbbbbbbbbbbbbbbb")),
         outcome,
         elapsed: Duration::from_millis(250),

@@ -12,6 +12,7 @@ use layers::policy::{Credits, Quota, Retries, Role};
 
 use super::amount::{USD, scaled};
 use super::channel::{Channels, limit, limit_table};
+use super::moderation;
 use super::problem::{Path, Report, mask, nearest, shown};
 use super::schema::{CALLER, CALLER_PREFERENCES, Item, Section};
 use super::settings::{Algorithm, CallerLimit, CallerSettings, ChannelRef, Rule, RuleMatch, Secret};
@@ -98,7 +99,24 @@ pub(super) fn read(list: Item<'_>, channels: &Channels, report: &mut Report) -> 
         report.warn(entry.section.id, entry.section.path, "several keys and none of them admin", accepted);
     }
     cycles(&callers, &entries, report);
+    warn_unmoderated(&callers, channels, &entries, report);
     callers
+}
+
+/// Warns of keys whose requests would all be refused, because nothing moderates them.
+fn warn_unmoderated(
+    callers: &[CallerSettings],
+    channels: &Channels,
+    entries: &[Entry<'_>],
+    report: &mut Report,
+) {
+    for at in moderation::unmoderated(callers, &channels.read) {
+        let entry = &entries[at];
+        let path = entry.section.path.key("preferences");
+        let found = format!("ENABLE_MODERATION without a channel for {}", moderation::MODEL);
+        let accepted = "a provider that has that model among those that the key may use; without one its requests are refused";
+        report.warn(entry.id, path.key("ENABLE_MODERATION"), found, accepted);
+    }
 }
 
 fn client_key(section: &Section<'_>, report: &mut Report) -> Option<(u32, String)> {

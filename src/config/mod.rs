@@ -26,6 +26,7 @@ pub mod environment;
 mod expand;
 pub mod load;
 pub mod lookup;
+mod moderation;
 mod overrides;
 pub mod problem;
 pub mod quota;

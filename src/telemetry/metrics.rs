@@ -248,7 +248,7 @@ const MOST_MODELS: usize = 4096;
 const OTHER: &str = "other";
 
 /// The outcomes that have a label: `ok`, the failures' labels, and [`OTHER`] for any other.
-const OUTCOMES: [&str; 38] = [
+const OUTCOMES: [&str; 39] = [
     "ok",
     "client_gone",
     "timeout",
@@ -286,6 +286,7 @@ const OUTCOMES: [&str; 38] = [
     "shutting_down",
     "flagged",
     "moderation_unavailable",
+    "moderation_failed",
     "internal",
 ];
 

@@ -305,10 +305,13 @@ impl fmt::Display for TextLine<'_> {
             f.write_str("  [")?;
             for (n, attempt) in entry.attempts.iter().enumerate() {
                 let comma = if n == 0 { "" } else { ", " };
+                let model = attempt.beside.as_deref();
                 write!(
                     f,
-                    "{comma}{}: {} {}",
+                    "{comma}{}{}{}: {} {}",
                     Plain(attempt.channel.as_str()),
+                    if model.is_some() { "/" } else { "" },
+                    Plain(model.unwrap_or_default()),
                     attempt.outcome,
                     Span(attempt.elapsed)
                 )?;
@@ -419,6 +422,10 @@ impl JsonLines {
         for (n, attempt) in entry.attempts.iter().enumerate() {
             name(line, if n == 0 { "{\"channel\":" } else { ",{\"channel\":" });
             text(line, attempt.channel.as_str());
+            if let Some(model) = &attempt.beside {
+                name(line, ",\"model\":");
+                text(line, model);
+            }
             name(line, ",\"key_id\":");
             or_null(line, attempt.key.as_ref(), |line, key| text(line, key.as_str()));
             name(line, ",\"outcome\":\"");

@@ -29,6 +29,7 @@ mod keys;
 mod leaks;
 mod ledger;
 mod limits;
+mod moderation;
 mod overrides;
 mod proxies;
 mod reload;

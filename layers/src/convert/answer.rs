@@ -146,13 +146,13 @@ impl Reading<'_> {
             let name = self.attempt.target.channel.name.clone();
             return Ok(json_reply(ReplyBody::stream(Raw::new(bytes, rest, name))));
         }
-        let sighting = match self.attempt.exchange.operation {
-            Operation::Chat => self.upstream().whole(&bytes, self.want_text()),
-            Operation::Moderation => {
-                let done = serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_ok();
-                Sighting { done, ..Sighting::default() }
-            }
-        };
+        let mut sighting = self.upstream().whole(&bytes, self.want_text());
+        // A client may read any shape of judgement; we must find the verdict.
+        if self.attempt.exchange.operation == Operation::Moderation
+            && self.attempt.exchange.ledger.entry().is_beside
+        {
+            sighting.done &= dialect::moderation::is_flagged(&bytes).is_some();
+        }
         if !sighting.done && sighting.error().is_none() {
             return Err(self.garbled("it is not a JSON answer"));
         }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::failure::{Failure, Rejection};
 use crate::heavy::heavy;
-use crate::stage::{Attempt, Payload};
+use crate::stage::{Attempt, Operation, Payload};
 
 /// Asks an OpenAI-format upstream for the usage of a stream, as the first member of the body.
 const ASK_USAGE: &[u8] = br#"{"stream_options":{"include_usage":true},"#;
@@ -143,8 +143,8 @@ fn without_images(body: &mut Map<String, Value>) {
 async fn translate(attempt: &Attempt, stream: bool) -> Result<Upward, Failure> {
     let (exchange, target) = (attempt.exchange.clone(), attempt.target.clone());
     let channel = target.channel.name.clone();
-    let Some(inbound) = exchange.dialect.inbound() else {
-        let what = format!("{} requests go to channels of their own dialect only", exchange.dialect.label());
+    let Some(inbound) = exchange.dialect.inbound().filter(|_| exchange.operation == Operation::Chat) else {
+        let what = format!("{} requests go to channels of their own format only", exchange.operation.label());
         return Err(Failure::Unsupported { channel, what });
     };
     let length = exchange.body.len();

@@ -334,7 +334,8 @@ pub(super) fn bind_request(
     sink.text(Some(texts.shared(entry.outcome())));
     sink.flag(entry.stream);
     sink.flag(entry.abandoned);
-    sink.whole(Some(i64::try_from(entry.attempts.len()).unwrap_or(i64::MAX)));
+    let own = entry.attempts.iter().filter(|attempt| attempt.beside.is_none()).count();
+    sink.whole(Some(i64::try_from(own).unwrap_or(i64::MAX)));
     sink.whole(tokens(|usage| usage.cached_read));
     sink.whole(tokens(|usage| usage.cache_write));
     sink.whole(tokens(|usage| usage.reasoning));
@@ -357,7 +358,7 @@ pub(super) fn bind_attempt(
     let attempt = &entry.attempts[index];
     sink.text(Some(without_nul(entry.id.as_str()).into()));
     sink.text(Some(texts.shared(attempt.channel.as_str())));
-    sink.text(Some(texts.shared(closed.model())));
+    sink.text(Some(texts.shared(closed.model_of(attempt))));
     sink.text(Some(api_key(closed, plain, texts)));
     sink.text(attempt.key.as_ref().map(|key| texts.shared(key.as_str())));
     sink.flag(attempt.outcome == "ok");
