@@ -75,6 +75,7 @@ impl Sample {
             headers: HeaderMap::new(),
             tools: true,
             image: true,
+            takes: Default::default(),
             passthrough_headers: Vec::new(),
             asks_usage: Arc::default(),
         });

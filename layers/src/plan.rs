@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::policy::{Caller, Retries, Target};
-use crate::ports::Route;
+use crate::policy::{Caller, Demand, Retries, Target};
+use crate::ports::{Misfit, Route};
 
 /// Attempts that the budget gives beyond one for each channel.
 const SPARE_ATTEMPTS: u32 = 10;
@@ -26,6 +26,10 @@ pub struct Plan {
     refused: Vec<Group>,
     /// Attempts still allowed.
     left: u32,
+    /// What the request demands of a channel; none when it is any request.
+    demand: Option<Demand>,
+    /// How many distinct channels take the request.
+    leaves: usize,
 }
 
 /// A nested key within a route.
@@ -48,16 +52,36 @@ pub enum Step {
 }
 
 impl Plan {
-    /// A fresh plan with the budget that the caller's `AUTO_RETRY` gives.
+    /// A fresh plan with the budget that the caller's `AUTO_RETRY` gives, for a request that every
+    /// channel takes.
     pub fn new(route: Arc<dyn Route>, retries: Retries) -> Self {
-        let leaves = u32::try_from(route.leaves()).unwrap_or(u32::MAX);
+        let leaves = route.leaves();
+        Self::over(route, retries, leaves, None)
+    }
+
+    /// The same for a request that some channels may not take: they are no part of it.
+    ///
+    /// # Errors
+    /// None takes it.
+    pub fn demanding(route: Arc<dyn Route>, retries: Retries, demand: Demand) -> Result<Self, Misfit> {
+        let leaves = route.leaves_for(demand)?;
+        Ok(Self::over(route, retries, leaves, Some(demand)))
+    }
+
+    fn over(route: Arc<dyn Route>, retries: Retries, leaves: usize, demand: Option<Demand>) -> Self {
         let left = match retries {
             Retries::Never => 1,
-            Retries::Budget => leaves.saturating_add(SPARE_ATTEMPTS),
+            Retries::Budget => u32::try_from(leaves).unwrap_or(u32::MAX).saturating_add(SPARE_ATTEMPTS),
             Retries::AtMost(retries) => retries.saturating_add(1),
         };
         let ticket = route.ticket();
-        Self { route, ticket, tried: Vec::new(), entered: Vec::new(), refused: Vec::new(), left }
+        let (tried, entered, refused) = (Vec::new(), Vec::new(), Vec::new());
+        Self { route, ticket, tried, entered, refused, left, demand, leaves }
+    }
+
+    /// Whether this target's channel takes the request.
+    pub fn fits(&self, target: &Target) -> bool {
+        self.demand.is_none_or(|demand| target.channel.takes.fits(demand))
     }
 
     /// Whether this target's channel is done with. A channel is tried once per request, even
@@ -102,7 +126,7 @@ impl Plan {
     /// stays kept for every channel not tried yet.
     pub fn allows_next_key(&self) -> bool {
         // The channel at hand is not excluded yet, so it is not among the tried.
-        let untried = self.route.leaves().saturating_sub(self.tried.len() + 1);
+        let untried = self.leaves.saturating_sub(self.tried.len() + 1);
         self.left as usize > untried
     }
 
@@ -111,8 +135,8 @@ impl Plan {
         self.left > 0
     }
 
-    /// Whether the whole route is one channel.
+    /// Whether all that takes the request is one channel.
     pub fn single(&self) -> bool {
-        self.route.leaves() == 1
+        self.leaves == 1
     }
 }

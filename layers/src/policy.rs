@@ -15,6 +15,7 @@ use dialect::Dialect;
 use http::{HeaderMap, HeaderName};
 
 use crate::ports::{Health, Keys, Meters, Provider};
+use crate::stage::Operation;
 
 /// The name of a channel: a `providers` entry.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -158,6 +159,8 @@ pub struct Channel {
     pub tools: bool,
     /// Whether it takes images; otherwise they are removed.
     pub image: bool,
+    /// Which requests it takes at all.
+    pub takes: Takes,
     /// Whether streams may be asked for usage that the client did not ask for: true where the
     /// quirks say so, until the upstream refuses it once.
     pub asks_usage: Arc<AtomicBool>,
@@ -169,6 +172,41 @@ impl fmt::Debug for Channel {
             .field("name", &self.name)
             .field("dialect", &self.dialect)
             .finish_non_exhaustive()
+    }
+}
+
+/// Which requests a channel takes: everything, unless the configuration says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Takes {
+    /// `exclude_endpoints`.
+    pub excluded: Box<[Operation]>,
+    /// `max_request_body_bytes`.
+    pub most_body: Option<u64>,
+}
+
+/// What of a request decides which channels take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demand {
+    /// What is asked for.
+    pub operation: Operation,
+    /// Length of its body in bytes.
+    pub body: u64,
+}
+
+impl Takes {
+    /// Whether it takes everything.
+    pub fn is_everything(&self) -> bool {
+        self.excluded.is_empty() && self.most_body.is_none()
+    }
+
+    /// Whether it takes requests of this kind, whatever their length.
+    pub fn serves(&self, operation: Operation) -> bool {
+        !self.excluded.contains(&operation)
+    }
+
+    /// Whether it takes this request.
+    pub fn fits(&self, demand: Demand) -> bool {
+        self.serves(demand.operation) && self.most_body.is_none_or(|most| demand.body <= most)
     }
 }
 

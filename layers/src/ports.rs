@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::failure::{Exceeded, Failure};
 use crate::ledger::Entry;
 use crate::plan::{Group, Plan, Step};
-use crate::policy::{Caller, Fingerprint, Link, Quota, Target, Triggers, Window};
+use crate::policy::{Caller, Demand, Fingerprint, Link, Quota, Target, Triggers, Window};
 use crate::request_id::RequestId;
 use crate::stage::{Call, Exchange, TriedKeys};
 
@@ -88,6 +88,13 @@ pub struct Limits {
 pub trait Route: Send + Sync {
     /// How many distinct channels there are below.
     fn leaves(&self) -> usize;
+    /// How many of them take this request.
+    ///
+    /// # Errors
+    /// None does, and why.
+    fn leaves_for(&self, _demand: Demand) -> Result<usize, Misfit> {
+        Ok(self.leaves())
+    }
     /// The shortest keepalive interval among them: used by `keepalive`.
     fn keepalive(&self) -> Option<Duration>;
     /// Draws what this request needs to keep its place in each schedule.
@@ -97,6 +104,15 @@ pub trait Route: Send + Sync {
     /// Tells the log, at its debug level, how every channel stands towards this request. Costs
     /// nothing while that level is off.
     fn narrate(&self, _plan: &Plan, _now: Instant, _request: &RequestId) {}
+}
+
+/// Why no channel of a route takes a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misfit {
+    /// None of them serves what is asked for.
+    Operation,
+    /// The body is longer than any of them takes.
+    Length,
 }
 
 /// What a nested key asks of a request before it serves it: used by `failover`.

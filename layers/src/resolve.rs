@@ -2,7 +2,8 @@
 //!
 //! After the limits and moderation, which do not depend on it; before `keepalive` and `failover`,
 //! which do. From here on the exchange is shared. Returns [`Failure::ModelNotFound`], the same for
-//! a model that is unknown and one that is not allowed.
+//! a model that is unknown, one that is not allowed, and one that no channel serves on this path;
+//! and [`Failure::TooLong`] when no channel takes a body of this length.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,6 +12,8 @@ use tower::{Layer, Service};
 
 use crate::failure::Failure;
 use crate::plan::Plan;
+use crate::policy::Demand;
+use crate::ports::Misfit;
 use crate::reply::Reply;
 use crate::shortcut::Shortcut;
 use crate::stage::{Exchange, Routed};
@@ -50,12 +53,21 @@ where
     }
 
     fn call(&mut self, exchange: Exchange) -> Self::Future {
-        match exchange.catalog.route(&exchange.caller, &exchange.peek.model) {
-            Ok(route) => {
-                let plan = Plan::new(route, exchange.caller.retries);
-                Shortcut::inner(self.inner.call(Routed { exchange: Arc::new(exchange), plan }))
-            }
+        match plan(&exchange) {
+            Ok(plan) => Shortcut::inner(self.inner.call(Routed { exchange: Arc::new(exchange), plan })),
             Err(failure) => Shortcut::failed(failure),
         }
     }
+}
+
+fn plan(exchange: &Exchange) -> Result<Plan, Failure> {
+    let route = exchange.catalog.route(&exchange.caller, &exchange.peek.model)?;
+    let demand = Demand { operation: exchange.operation, body: exchange.body.len() as u64 };
+    Plan::demanding(route, exchange.caller.retries, demand).map_err(|misfit| {
+        let model = exchange.peek.model.to_string();
+        match misfit {
+            Misfit::Operation => Failure::ModelNotFound { model },
+            Misfit::Length => Failure::TooLong { model },
+        }
+    })
 }

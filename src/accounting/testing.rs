@@ -75,6 +75,7 @@ pub(crate) fn target(channel: &str, model: &str) -> Arc<Target> {
             headers: HeaderMap::new(),
             tools: true,
             image: true,
+            takes: Default::default(),
             passthrough_headers: Vec::new(),
             asks_usage: Arc::default(),
         }),

@@ -10,8 +10,9 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use dialect::Dialect;
-use layers::policy::{Caller, Channel, ChannelName, Link, Target};
+use layers::policy::{Caller, Channel, ChannelName, Link, Takes, Target};
 use layers::ports::{Provider, Secret as KeySecret};
+use layers::stage::Operation;
 
 use super::settings::{
     Algorithm, CallerSettings, ChannelSettings, Engine, KeyAlgorithm, ModelSettings, Rule, RuleMatch,
@@ -172,6 +173,14 @@ impl<'a> Channels<'a> {
             passthrough_headers: settings.passthrough_headers.clone(),
             tools: settings.tools,
             image: settings.image,
+            takes: Takes {
+                excluded: settings
+                    .exclude_endpoints
+                    .iter()
+                    .filter_map(|path| Operation::of_path(path))
+                    .collect(),
+                most_body: settings.max_request_body_bytes,
+            },
             asks_usage: self.asks_usage.clone(),
         }
     }

@@ -32,6 +32,7 @@ pub(crate) fn channel_with(name: &str, keys: Arc<dyn Keys>) -> Arc<Channel> {
         headers: http::HeaderMap::new(),
         tools: true,
         image: true,
+        takes: Default::default(),
         asks_usage: Default::default(),
         passthrough_headers: Default::default(),
     })

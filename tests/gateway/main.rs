@@ -22,6 +22,7 @@ mod disposition;
 mod distribution;
 mod explain;
 mod failover;
+mod fitting;
 mod forwarding;
 mod groups;
 mod keepalive;

@@ -10,7 +10,8 @@
 //! has tried stay in and are stepped over, so that the order does not change under its feet. When
 //! everything that is left is benched, the channel that recovers first is tried, and then the next
 //! one: serving is better than refusing, and a bench only says that a channel failed once. What
-//! bounds the walk in an outage is the request's budget.
+//! bounds the walk in an outage is the request's budget. Channels that do not take the request, for
+//! what it asks or for its length, are no part of the tree for it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -20,8 +21,8 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use layers::plan::{Group, Plan, Step};
-use layers::policy::{Caller, ChannelName, Target};
-use layers::ports::Route;
+use layers::policy::{Caller, ChannelName, Demand, Target};
+use layers::ports::{Misfit, Route};
 use layers::request_id::RequestId;
 use layers::stage::TriedKeys;
 use pingora_load_balancing::LoadBalancer;
@@ -69,6 +70,8 @@ struct Tree {
     keepalive: Option<Duration>,
     /// Whether any node rotates.
     rotates: bool,
+    /// Whether any channel does not take every request.
+    picky: bool,
     model: Arc<str>,
 }
 
@@ -154,12 +157,14 @@ impl Routes {
         let root = self.node(caller, model, &mut Vec::new())?;
         let mut channels = std::collections::HashSet::<&ChannelName, RandomState>::default();
         let mut keepalive = None::<Duration>;
+        let mut picky = false;
         root.visit(&mut Vec::new(), &mut |_, target| {
             channels.insert(&target.channel.name);
+            picky |= !target.channel.takes.is_everything();
             keepalive = keepalive.into_iter().chain(target.keepalive).min();
         });
         let leaves = channels.len();
-        Some(Tree { rotates: root.rotates(), leaves, keepalive, model: Arc::clone(model), root })
+        Some(Tree { rotates: root.rotates(), leaves, keepalive, picky, model: Arc::clone(model), root })
     }
 
     /// The node of this caller; none when nothing below it has the model.
@@ -288,7 +293,9 @@ impl Member {
     fn stand(&self, plan: &Plan, now: Instant) -> Stand {
         match self {
             Self::Leaf(target) if plan.tried(target) => Stand::Done,
-            Self::Leaf(target) if target.health.benched_until(now).is_some() => Stand::Out,
+            Self::Leaf(target) if !plan.fits(target) || target.health.benched_until(now).is_some() => {
+                Stand::Out
+            }
             Self::Leaf(_) => Stand::Usable,
             Self::Group(group, _) if plan.refused(group.node) => Stand::Done,
             Self::Group(_, node) => node.stand(plan, now),
@@ -305,11 +312,28 @@ impl Member {
 }
 
 impl Tree {
+    /// Distinct channels that take a request.
+    fn leaves_for(&self, demand: Demand) -> Result<usize, Misfit> {
+        let mut channels = std::collections::HashSet::<&ChannelName, RandomState>::default();
+        let mut served = false;
+        self.root.visit(&mut Vec::new(), &mut |_, target| {
+            served |= target.channel.takes.serves(demand.operation);
+            if target.channel.takes.fits(demand) {
+                channels.insert(&target.channel.name);
+            }
+        });
+        match channels.len() {
+            0 if served => Err(Misfit::Length),
+            0 => Err(Misfit::Operation),
+            leaves => Ok(leaves),
+        }
+    }
+
     /// What is left when nobody can serve: the benched leaf that recovers first.
     fn last_resort(&self, plan: &Plan, now: Instant) -> Option<Step> {
         let mut first = None::<(Instant, Step)>;
         self.root.visit(&mut Vec::new(), &mut |above, target| {
-            let Some(until) = target.health.benched_until(now) else { return };
+            let Some(until) = target.health.benched_until(now).filter(|_| plan.fits(target)) else { return };
             if plan.tried(target) || above.iter().any(|group| plan.refused(group.node)) {
                 return;
             }
@@ -336,6 +360,10 @@ pub struct CallerRoute {
 impl Route for CallerRoute {
     fn leaves(&self) -> usize {
         self.tree.leaves
+    }
+
+    fn leaves_for(&self, demand: Demand) -> Result<usize, Misfit> {
+        if self.tree.picky { self.tree.leaves_for(demand) } else { Ok(self.tree.leaves) }
     }
 
     fn keepalive(&self) -> Option<Duration> {

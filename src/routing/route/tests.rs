@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
-use layers::policy::{Channel, Retries};
+use layers::policy::{Channel, Retries, Takes};
 use layers::ports::Health;
+use layers::stage::Operation;
 use proptest::prelude::*;
 
 use super::*;
@@ -564,4 +565,86 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+/// Channels A, B, C … that take what is said of them, under one key that may use them all.
+fn picky_routes(takes: &[Takes], algorithm: Algorithm) -> (Routes, Runtime) {
+    let runtime = Runtime::new(None);
+    let offers = takes.iter().enumerate().map(|(at, takes)| {
+        let name = char::from(b'A' + u8::try_from(at).expect("a few")).to_string();
+        let mut channel = Arc::into_inner(channel_named(&name)).expect("it is new");
+        channel.takes = takes.clone();
+        let health = runtime.health(&channel.name, "m");
+        (at, target_with(&Arc::new(channel), "m", health))
+    });
+    let access = Access {
+        caller: caller(0),
+        rules: [Rule { matcher: RuleMatch::All, weight: None }].into(),
+        algorithm,
+    };
+    (Routes::new(Offers::new(offers.collect::<Vec<_>>()), vec![access]), runtime)
+}
+
+fn most(bytes: u64) -> Takes {
+    Takes { most_body: Some(bytes), ..Takes::default() }
+}
+
+fn walk_of(world: &(Routes, Runtime), operation: Operation, body: u64) -> Result<String, Misfit> {
+    let route = world.0.route(&caller(0), "m", world.1.cursors()).expect("the model is known");
+    let mut plan = Plan::demanding(route, Retries::Budget, Demand { operation, body })?;
+    Ok(std::iter::from_fn(|| next(&mut plan)).collect())
+}
+
+#[test]
+fn a_channel_is_asked_only_for_what_it_takes() {
+    let no_chat = Takes { excluded: [Operation::Chat].into(), ..Takes::default() };
+    let world = picky_routes(&[no_chat, most(100), Takes::default()], Algorithm::FixedPriority);
+
+    assert_eq!(walk_of(&world, Operation::Chat, 100).unwrap(), "BC");
+    assert_eq!(walk_of(&world, Operation::Chat, 101).unwrap(), "C");
+    assert_eq!(walk_of(&world, Operation::Moderation, 101).unwrap(), "AC");
+}
+
+#[test]
+fn a_request_that_nobody_takes_is_told_why() {
+    let no_chat = Takes { excluded: [Operation::Chat].into(), ..Takes::default() };
+    let world = picky_routes(&[no_chat.clone(), most(100)], Algorithm::FixedPriority);
+    let closed = picky_routes(&[no_chat], Algorithm::FixedPriority);
+
+    assert_eq!(walk_of(&world, Operation::Chat, 101), Err(Misfit::Length));
+    assert_eq!(walk_of(&closed, Operation::Chat, 1), Err(Misfit::Operation));
+}
+
+#[test]
+fn the_channels_that_take_a_request_share_it_exactly() {
+    let world = picky_routes(&[most(100), Takes::default(), Takes::default()], Algorithm::RoundRobin);
+
+    let first = |_| walk_of(&world, Operation::Chat, 101).unwrap().remove(0);
+    let mut shares = BTreeMap::<char, usize>::new();
+    (0..300).map(first).for_each(|name| *shares.entry(name).or_default() += 1);
+
+    assert_eq!(shares, BTreeMap::from([('B', 150), ('C', 150)]));
+}
+
+#[test]
+fn a_benched_channel_that_does_not_take_the_request_is_no_last_resort() {
+    let world = picky_routes(&[most(100), Takes::default()], Algorithm::FixedPriority);
+    for name in ["A", "B"] {
+        let health = world.1.health(&ChannelName::from(name), "m");
+        health.settle(true, Duration::from_secs(if name == "A" { 1 } else { 100 }), Instant::now());
+    }
+
+    assert_eq!(walk_of(&world, Operation::Chat, 101).unwrap(), "B");
+    assert_eq!(walk_of(&world, Operation::Chat, 100).unwrap().chars().next(), Some('A'));
+}
+
+#[test]
+fn a_lone_channel_that_takes_the_request_is_lone() {
+    let world = picky_routes(&[most(100), Takes::default()], Algorithm::FixedPriority);
+    let route = || world.0.route(&caller(0), "m", world.1.cursors()).expect("the model is known");
+    let plan = |body| {
+        Plan::demanding(route(), Retries::Budget, Demand { operation: Operation::Chat, body }).unwrap()
+    };
+
+    assert!(plan(101).single() && !plan(100).single());
 }
