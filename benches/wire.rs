@@ -135,6 +135,7 @@ fn splice_of_the_model(bencher: Bencher, text: usize) {
     let body = chat(text);
     let attempt = Attempt {
         exchange: exchange(&body),
+        timeouts: target.timeouts,
         target: Arc::new(target),
         ordinal: 1,
         tried: TriedKeys::default(),
@@ -146,8 +147,7 @@ fn splice_of_the_model(bencher: Bencher, text: usize) {
     let mut convert = ConvertLayer.layer(refuse);
     let tokio = tokio();
     bencher.counter(BytesCount::new(body.len())).bench_local(|| {
-        let payload = Payload::Bytes(vec![attempt.exchange.body.clone()]);
-        let call = Call { attempt: attempt.clone(), secret: None, payload, stream: true };
+        let call = Call { attempt: attempt.clone(), secret: None, payload: Payload::Untouched, stream: true };
         tokio.block_on(convert.call(call)).is_err()
     });
 }

@@ -86,6 +86,7 @@ impl Sample {
             upstream_model: model.clone(),
             upstream_model_json: Bytes::from_static(b"\"gpt-4o-mini\""),
             timeouts: Timeouts { idle: second, opening: second, total: second },
+            timing: None,
             keepalive: None,
             cooldown: Duration::ZERO,
             overrides: None,

@@ -68,14 +68,15 @@ where
                 let destination = call.attempt.target.channel.provider.prepare(&call).resolve().await?;
                 let outgoing = outgoing(&call, destination);
                 let began = Instant::now();
-                let limit = call.attempt.target.timeouts.idle;
+                let timeouts = call.attempt.timeouts;
+                let limit = timeouts.idle;
                 let answered = tokio::time::timeout_at(began + limit, inner.call(outgoing)).await;
                 call.attempt.exchange.ledger.entry().waited += began.elapsed();
                 let channel = || call.attempt.target.channel.name.clone();
                 match answered {
                     Ok(Ok(response)) => {
-                        let end = call.attempt.exchange.received + call.attempt.target.timeouts.total;
-                        return Ok(response.map(|body| Idle::new(body, limit, end)));
+                        let received = call.attempt.exchange.received;
+                        return Ok(response.map(|body| Idle::new(body, timeouts, received)));
                     }
                     Ok(Err(TransportKind::Stale)) if !repeated => repeated = true,
                     Ok(Err(kind)) => return Err(Failure::Transport { channel: channel(), kind }),

@@ -19,7 +19,7 @@ use tower::{Layer, Service, ServiceExt};
 
 use crate::failure::{Disposition, Failure};
 use crate::plan::{Plan, Step};
-use crate::policy::Target;
+use crate::policy::{Target, Timeouts};
 use crate::ports::Gates;
 use crate::reply::Reply;
 use crate::stage::{Attempt, Exchange, Routed, TriedKeys};
@@ -89,7 +89,8 @@ where
     let mut ordinal = 0;
     plan.route.narrate(&plan, Instant::now(), &exchange.id);
     while let Some(target) = next(&mut plan, gates.as_ref(), &exchange, &mut verdict).await {
-        if ordinal > 0 && is_late(&exchange, &target) {
+        let timeouts = target.timeouts_for(&exchange);
+        if ordinal > 0 && is_late(&exchange, timeouts) {
             break;
         }
         let mut tried = TriedKeys::default();
@@ -102,8 +103,13 @@ where
                 channel = %target.channel.name,
                 "Attempt begins."
             );
-            let attempt =
-                Attempt { exchange: exchange.clone(), target: target.clone(), ordinal, tried: tried.clone() };
+            let attempt = Attempt {
+                exchange: exchange.clone(),
+                target: target.clone(),
+                ordinal,
+                tried: tried.clone(),
+                timeouts,
+            };
             let failure = match attempts.ready().await?.call(attempt).await {
                 Ok(reply) => return Ok(signed(reply, &exchange, &target, ordinal)),
                 Err(failure) => failure,
@@ -125,7 +131,7 @@ where
                     let lone = plan.single() && target.channel.keys.count() <= 1;
                     let again = lone && !paused && plan.has_budget() && failure.worth_a_pause();
                     verdict = verdict.more_telling(failure);
-                    if !again || is_late(&exchange, &target) {
+                    if !again || is_late(&exchange, timeouts) {
                         break;
                     }
                     paused = true;
@@ -174,8 +180,8 @@ fn spare(failure: &Failure) -> Option<u32> {
 }
 
 /// No attempt starts after half of the time that the whole request has.
-fn is_late(exchange: &Exchange, target: &Target) -> bool {
-    exchange.received.elapsed() > target.timeouts.total / 2
+fn is_late(exchange: &Exchange, timeouts: Timeouts) -> bool {
+    exchange.received.elapsed() > timeouts.total / 2
 }
 
 /// Tells callers who may know it which channel served, and after how many attempts.

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use dialect::Dialect;
 use http::{HeaderMap, HeaderName};
 
-use crate::ports::{Health, Keys, Meters, Provider};
-use crate::stage::Operation;
+use crate::ports::{Health, Keys, Meters, Provider, Timing};
+use crate::stage::{Exchange, Operation};
 
 /// The name of a channel: a `providers` entry.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -245,8 +245,10 @@ pub struct Target {
     pub upstream_model: Arc<str>,
     /// That name as a JSON string, quotes included, ready to be spliced in.
     pub upstream_model_json: Bytes,
-    /// Time limits.
+    /// Time limits, as far as they do not depend on the request.
     pub timeouts: Timeouts,
+    /// Those that do: `timeout_policy.rules` that ask for more than the model.
+    pub timing: Option<Arc<dyn Timing>>,
     /// Interval of keepalive comments; none when off or not below the timeout.
     pub keepalive: Option<Duration>,
     /// How long a failure benches (channel, alias); zero means never.
@@ -270,6 +272,13 @@ impl fmt::Debug for Target {
             .field("alias", &self.alias)
             .field("upstream_model", &self.upstream_model)
             .finish_non_exhaustive()
+    }
+}
+
+impl Target {
+    /// Time limits of an attempt at this request.
+    pub fn timeouts_for(&self, exchange: &Exchange) -> Timeouts {
+        self.timing.as_ref().map_or(self.timeouts, |timing| timing.timeouts(exchange))
     }
 }
 

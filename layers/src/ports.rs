@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::failure::{Exceeded, Failure};
 use crate::ledger::Entry;
 use crate::plan::{Group, Plan, Step};
-use crate::policy::{Caller, Demand, Fingerprint, Link, Quota, Target, Triggers, Window};
+use crate::policy::{Caller, Demand, Fingerprint, Link, Quota, Target, Timeouts, Triggers, Window};
 use crate::request_id::RequestId;
 use crate::stage::{Call, Exchange, TriedKeys};
 
@@ -312,6 +312,12 @@ pub trait Health: Send + Sync {
     fn admit(&self, now: Instant) -> bool {
         self.benched_until(now).is_none()
     }
+}
+
+/// Time limits that depend on the request: used by `failover`, hangs on [`Target`].
+pub trait Timing: Send + Sync {
+    /// The limits of an attempt at this request.
+    fn timeouts(&self, exchange: &Exchange) -> Timeouts;
 }
 
 /// Resolved metric handles of one (channel, alias): used by `observe`, hangs on [`Target`].

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use crate::admission::Held;
 use crate::ledger::Ledger;
 use crate::plan::Plan;
-use crate::policy::{Caller, Target};
+use crate::policy::{Caller, Target, Timeouts};
 use crate::ports::{Catalog, Secret};
 use crate::request_id::RequestId;
 
@@ -164,6 +164,8 @@ pub struct Attempt {
     pub ordinal: u32,
     /// Keys of this channel that the request has used up.
     pub tried: TriedKeys,
+    /// How long it may take.
+    pub timeouts: Timeouts,
 }
 
 /// The keys of one channel that one request has tried, as slots of the channel's pool.

@@ -5,14 +5,15 @@
 //! anything is left after `timeouts.opening`. Silence, which is what `model_timeout` is about, is
 //! measured where the bytes come in: `dispatch` for the headers, [`crate::body::idle`] for the
 //! body, before and after the answer was accepted. Their timers wake this layer too, at the latest
-//! after one silence, so it looks at the clock when it is woken and needs no timer of its own.
+//! after one silence, so it looks at the clock when it is woken; only a bound that is shorter than
+//! a silence, or nearly over, needs a timer of its own.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Layer, Service};
 
 use crate::failure::Failure;
@@ -55,11 +56,17 @@ where
     }
 
     fn call(&mut self, call: Call) -> Self::Future {
-        let (target, now) = (&call.attempt.target, Instant::now());
-        let left = target.timeouts.total.saturating_sub(now.duration_since(call.attempt.exchange.received));
-        let limit = target.timeouts.opening.min(left);
-        let channel = target.channel.name.clone();
-        ResponseFuture { inner: self.inner.call(call), end: now + limit, limit, channel }
+        let (timeouts, now) = (call.attempt.timeouts, Instant::now());
+        let left = timeouts.total.saturating_sub(now.duration_since(call.attempt.exchange.received));
+        let (wait, limit) = if left < timeouts.opening {
+            (left, timeouts.total)
+        } else {
+            (timeouts.opening, timeouts.opening)
+        };
+        let end = now + wait;
+        let timer = (wait < timeouts.idle).then(|| Box::pin(sleep_until(end)));
+        let channel = call.attempt.target.channel.name.clone();
+        ResponseFuture { inner: self.inner.call(call), end, timer, limit, channel }
     }
 }
 
@@ -69,6 +76,8 @@ pin_project! {
         #[pin]
         inner: F,
         end: Instant,
+        timer: Option<Pin<Box<Sleep>>>,
+        // The configured one, which the failure names.
         limit: Duration,
         channel: ChannelName,
     }
@@ -84,6 +93,10 @@ where
         let this = self.project();
         if let Poll::Ready(result) = this.inner.poll(cx) {
             return Poll::Ready(result);
+        }
+        if let Some(timer) = this.timer {
+            // The end is judged by the clock below; this only has it looked at in time.
+            let _ = timer.as_mut().poll(cx);
         }
         if Instant::now() < *this.end {
             return Poll::Pending;

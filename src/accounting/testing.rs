@@ -87,6 +87,7 @@ pub(crate) fn target(channel: &str, model: &str) -> Arc<Target> {
             opening: Duration::from_secs(1),
             total: Duration::from_secs(1),
         },
+        timing: None,
         keepalive: None,
         cooldown: Duration::ZERO,
         overrides: None,

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use bytes::Bytes;
 use dialect::Dialect;
 use layers::policy::{Caller, Channel, ChannelName, Link, Takes, Target};
-use layers::ports::{Provider, Secret as KeySecret};
+use layers::ports::{Provider, Secret as KeySecret, Timing};
 use layers::stage::Operation;
 
 use super::settings::{
@@ -195,6 +195,7 @@ fn target(channel: Arc<Channel>, model: ModelSettings, runtime: &Runtime, metric
         upstream_model: model.upstream,
         alias: model.alias,
         timeouts: model.timeouts,
+        timing: model.request_timeouts.map(|rules| rules as Arc<dyn Timing>),
         keepalive: model.keepalive,
         cooldown: model.cooldown,
         overrides: model.overrides,

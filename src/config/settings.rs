@@ -14,6 +14,8 @@ use http::{HeaderMap, HeaderName};
 use layers::policy::{
     ChannelName, Credits, Fingerprint, OverrideStep, Overrides, Quota, Retries, Role, Timeouts, Triggers,
 };
+use layers::ports::Timing;
+use layers::stage::Exchange;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -706,6 +708,19 @@ impl RequestTimeouts {
             }
         }
         limits.applied(self.model_timeout)
+    }
+}
+
+impl Timing for RequestTimeouts {
+    fn timeouts(&self, exchange: &Exchange) -> Timeouts {
+        self.for_request(Some(&RequestFacts {
+            endpoint: exchange.operation.path(),
+            // Whatever runs through the pipeline was posted.
+            method: "POST",
+            stream: exchange.peek.stream,
+            request_type: "",
+            role: &exchange.caller.alias,
+        }))
     }
 }
 

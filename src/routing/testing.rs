@@ -54,6 +54,7 @@ pub(crate) fn target_with(channel: &Arc<Channel>, alias: &str, health: Arc<dyn H
             opening: Duration::from_secs(600),
             total: Duration::from_secs(3600),
         },
+        timing: None,
         keepalive: None,
         cooldown: Duration::from_secs(300),
         overrides: None,

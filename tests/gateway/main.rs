@@ -41,6 +41,7 @@ mod served;
 mod shutdown;
 mod sources;
 mod surface;
+mod timeout_policy;
 mod timeouts;
 mod triggers;
 mod upstreams;

@@ -6,18 +6,18 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Broken, UpstreamBody};
+use crate::policy::Timeouts;
 
 /// An upstream body with an inactivity limit and an absolute end.
 pub struct Idle {
     inner: UpstreamBody,
-    limit: Duration,
+    timeouts: Timeouts,
     /// No byte is awaited beyond this, whatever the activity.
     end: Instant,
     /// When the body last gave something, or the wait for it began.
@@ -27,9 +27,11 @@ pub struct Idle {
 }
 
 impl Idle {
-    /// Watches `inner`: `limit` without a byte, and nothing after `end`.
-    pub fn new(inner: UpstreamBody, limit: Duration, end: Instant) -> Self {
-        Self { inner, limit, end, since: Instant::now(), waiting: false, timer: None }
+    /// Watches `inner`: no silence longer than `timeouts.idle`, and nothing after `timeouts.total`
+    /// since the request was received.
+    pub fn new(inner: UpstreamBody, timeouts: Timeouts, received: Instant) -> Self {
+        let end = received + timeouts.total;
+        Self { inner, timeouts, end, since: Instant::now(), waiting: false, timer: None }
     }
 
     /// The next data, trailers skipped.
@@ -53,11 +55,13 @@ impl Idle {
             self.waiting = true;
             self.since = Instant::now();
         }
-        let deadline = (self.since + self.limit).min(self.end);
+        let silent = self.since + self.timeouts.idle;
+        let deadline = silent.min(self.end);
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         while timer.as_mut().poll(cx).is_ready() {
             if Instant::now() >= deadline {
-                return Poll::Ready(Broken::Silent(self.limit));
+                let limit = if silent <= self.end { self.timeouts.idle } else { self.timeouts.total };
+                return Poll::Ready(Broken::Silent(limit));
             }
             timer.as_mut().reset(deadline);
         }
