@@ -217,6 +217,8 @@ pub struct Link {
     pub proxy: Option<Arc<str>>,
     /// Whether HTTP/2 is spoken.
     pub http2: bool,
+    /// How long connecting may take, where it is not the usual ten seconds.
+    pub connect: Option<Duration>,
     /// The upstream inside this program: nothing is connected.
     pub mock: bool,
 }

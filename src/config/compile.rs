@@ -15,8 +15,8 @@ use layers::ports::{Provider, Secret as KeySecret, Timing};
 use layers::stage::Operation;
 
 use super::settings::{
-    Algorithm, CallerSettings, ChannelSettings, Engine, KeyAlgorithm, ModelSettings, Rule, RuleMatch,
-    Settings,
+    Algorithm, CONNECT, CallerSettings, ChannelSettings, Engine, KeyAlgorithm, ModelSettings, Rule,
+    RuleMatch, Settings,
 };
 use super::snapshot::{Entry, KeyTable, Snapshot};
 use crate::providers;
@@ -167,6 +167,7 @@ impl<'a> Channels<'a> {
             link: Link {
                 proxy: settings.proxy.as_ref().map(|proxy| proxy.shared()),
                 http2: settings.http2,
+                connect: (settings.connect_timeout != CONNECT).then_some(settings.connect_timeout),
                 mock: engine == Engine::Mock,
             },
             headers: settings.headers.clone(),

@@ -59,7 +59,7 @@ enum Kind {
 impl Upstream {
     /// A client without connections.
     pub fn new() -> Self {
-        Self(Arc::new(Pools { direct: pool(None), others: Mutex::default() }))
+        Self(Arc::new(Pools { direct: pool(None, None), others: Mutex::default() }))
     }
 }
 
@@ -78,13 +78,13 @@ impl Pools {
         let kind = others
             .entry(link.clone())
             .or_insert_with(|| {
-                let proxy = link.proxy.as_deref();
+                let (proxy, limit) = (link.proxy.as_deref(), link.connect);
                 if link.mock {
                     Kind::Mock
                 } else if link.http2 {
-                    Kind::Http2(Arc::new(Spread::new(proxy)))
+                    Kind::Http2(Arc::new(Spread::new(proxy, limit)))
                 } else {
-                    Kind::Http1(Arc::new(pool(proxy)))
+                    Kind::Http1(Arc::new(pool(proxy, limit)))
                 }
             })
             .clone();
@@ -98,8 +98,8 @@ impl Default for Upstream {
     }
 }
 
-fn pool(proxy: Option<&str>) -> Pool {
-    builder().build(Connector::new(proxy, false))
+fn pool(proxy: Option<&str>, limit: Option<Duration>) -> Pool {
+    builder().build(Connector::new(proxy, false, limit))
 }
 
 /// What all pools have in common.

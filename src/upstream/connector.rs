@@ -46,6 +46,7 @@ impl Answered {
 pub(super) struct Connector {
     way: Way,
     http2: bool,
+    limit: Duration,
 }
 
 #[derive(Clone)]
@@ -58,18 +59,19 @@ enum Way {
 
 impl Connector {
     /// Dials directly, or through this proxy URL: `http://`, `https://`, `socks5://` or
-    /// `socks5h://`, with credentials if it has them.
-    pub(super) fn new(proxy: Option<&str>, http2: bool) -> Self {
+    /// `socks5h://`, with credentials if it has them. Gives up after `limit`, ten seconds if none.
+    pub(super) fn new(proxy: Option<&str>, http2: bool, limit: Option<Duration>) -> Self {
+        let limit = limit.unwrap_or(CONNECT);
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(CONNECT));
+        tcp.set_connect_timeout(Some(limit));
         tcp.set_keepalive(Some(Duration::from_secs(60)));
         let way = match proxy {
             None => Way::Direct(tcp),
             Some(url) => Proxy::parse(url).map_or(Way::Nowhere, |proxy| Way::Through(Arc::new(proxy), tcp)),
         };
-        Self { way, http2 }
+        Self { way, http2, limit }
     }
 }
 
@@ -83,7 +85,7 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Dialing {
-        let (way, http2) = (self.way.clone(), self.http2);
+        let (way, http2, limit) = (self.way.clone(), self.http2, self.limit);
         Box::pin(async move {
             let dialing = async {
                 match way {
@@ -97,7 +99,7 @@ impl Service<Uri> for Connector {
                     Way::Nowhere => Err(ProxyError::malformed().into()),
                 }
             };
-            match tokio::time::timeout(CONNECT, dialing).await {
+            match tokio::time::timeout(limit, dialing).await {
                 Ok(dialed) => dialed,
                 Err(_elapsed) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
             }

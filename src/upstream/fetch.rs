@@ -35,7 +35,7 @@ impl Fetcher {
     pub fn new(proxy: Option<&str>) -> Self {
         let pool = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
-            .build(Connector::new(proxy, false));
+            .build(Connector::new(proxy, false, None));
         Self { pool }
     }
 

@@ -47,8 +47,8 @@ struct Member {
 struct Stream(Arc<Member>);
 
 impl Spread {
-    pub(super) fn new(proxy: Option<&str>) -> Self {
-        Self { connector: Connector::new(proxy, true), members: Mutex::default() }
+    pub(super) fn new(proxy: Option<&str>, limit: Option<Duration>) -> Self {
+        Self { connector: Connector::new(proxy, true, limit), members: Mutex::default() }
     }
 
     pub(super) async fn send(

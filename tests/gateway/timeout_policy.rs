@@ -173,3 +173,19 @@ async fn a_question_of_moderation_runs_on_the_time_of_its_request() {
     assert_eq!(slow.count(), 2);
     assert!(answer.took < Duration::from_millis(2200), "the whole request has 1.5 s: {:?}", answer.took);
 }
+
+#[tokio::test]
+async fn connecting_is_given_up_after_the_time_that_is_configured() {
+    // It takes the connection and never says that there is a way on.
+    let proxy = Upstream::always(Script::hang()).await;
+    let through = channel_at("a", "http://unreached.example/v1/chat/completions")
+        .with("/preferences/proxy", json!(format!("http://{}", proxy.address())))
+        .with("/preferences/timeout_policy", json!({ "default": { "connect": 0.5 } }));
+    let gateway =
+        Gateway::start(config([through]).with("/api_keys/0/preferences/AUTO_RETRY", json!(false))).await;
+
+    let answer = gateway.chat(&hello()).await.expect(504);
+
+    soon(&answer);
+    assert_eq!(proxy.connections(), 1);
+}
