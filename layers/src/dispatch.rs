@@ -106,10 +106,9 @@ fn outgoing(call: &Call, destination: Destination) -> Outgoing {
     let headers = request.headers_mut();
     *headers = destination.headers;
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(
-        ACCEPT,
-        HeaderValue::from_static(if call.stream { "text/event-stream" } else { "application/json" }),
-    );
+    if call.stream {
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+    }
     // The body is read on its way, so it should come as it is.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("uni-api/", env!("CARGO_PKG_VERSION"))));

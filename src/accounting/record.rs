@@ -78,7 +78,6 @@ impl Records for Recorder {
             entry.beside.iter().map(|(model, usage)| self.prices.price(model).cost(usage)).sum();
         let mut closed = Closed::new(entry, price);
         closed.cost = closed.cost.saturating_add(beside);
-        let closed = Arc::new(closed);
         if let Some(balances) = &self.balances {
             balances.settle(&closed);
         }
@@ -93,10 +92,10 @@ impl Records for Recorder {
         }
         self.metrics.close(&closed);
         if let Some(log) = &self.log {
-            log.record(closed.clone());
+            log.record(&closed);
         }
         if let Some(writer) = &self.writer {
-            writer.record(closed);
+            writer.record(Arc::new(closed));
         }
     }
 }

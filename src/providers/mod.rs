@@ -64,9 +64,11 @@ const UNDERSTANDS_STREAM_OPTIONS: [&str; 6] = [
     "api.fireworks.ai",
 ];
 
-/// An empty map that has room for what a request usually gets: growing moves all that is in it.
+/// An empty map that has room for what a request for a whole answer gets, `host` and
+/// `content-length` included: growing moves all that is in it, and beyond this size the allocator
+/// is slow.
 fn roomy() -> HeaderMap {
-    HeaderMap::with_capacity(12)
+    HeaderMap::with_capacity(6)
 }
 
 /// `Bearer <key>`, not to be printed. None for a key that cannot stand in a header.

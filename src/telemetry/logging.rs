@@ -73,7 +73,7 @@ impl Write for Line {
 impl Drop for Line {
     fn drop(&mut self) {
         if !self.text.is_empty() {
-            self.log.line(std::mem::take(&mut self.text));
+            self.log.line(&self.text);
         }
     }
 }

@@ -2,4 +2,5 @@
 
 pub mod logging;
 pub mod metrics;
+mod request_line;
 pub mod request_log;

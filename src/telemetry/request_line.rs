@@ -1,0 +1,356 @@
+//! Forms the line of a closed record: for reading in a terminal, as JSON elsewhere.
+//!
+//! The names of the JSON fields never change. Callers appear under their alias, keys as
+//! fingerprints; a client's own text (the model name) is freed of control characters, which could
+//! forge lines or colour the terminal.
+
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+
+use crate::accounting::Closed;
+
+// === text ===
+
+/// A record as a line for reading, without its newline.
+pub(super) struct TextLine<'a> {
+    pub(super) closed: &'a Closed,
+    /// Whether the outcome is coloured.
+    pub(super) colour: bool,
+}
+
+const GREEN: &str = "\x1b[32m";
+const YELLOW: &str = "\x1b[33m";
+const RED: &str = "\x1b[31m";
+const DIM: &str = "\x1b[2m";
+const RESET: &str = "\x1b[0m";
+
+impl fmt::Display for TextLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entry = &self.closed.entry;
+        let paint = |code: &'static str| if self.colour { code } else { "" };
+        let mood = match (entry.outcome(), entry.status.as_u16()) {
+            ("ok", _) => GREEN,
+            ("client_gone", _) | (_, 400..=499) => YELLOW,
+            _ => RED,
+        };
+        let time = Timestamp::try_from(entry.arrived + entry.elapsed).unwrap_or_default();
+        write!(f, "{}{}{} ", paint(DIM), time.strftime("%H:%M:%S%.3f"), paint(RESET))?;
+        write!(f, "{}{} {:<14}{} ", paint(mood), entry.status.as_u16(), entry.outcome(), paint(RESET))?;
+        write!(f, "{:>8}  ", Span(entry.elapsed).to_string())?;
+        write!(f, "{} {}", entry.operation.label(), Plain(self.closed.model()))?;
+        if let Some(channel) = self.closed.channel() {
+            write!(f, " → {}", Plain(channel))?;
+        }
+        if let Some(accepted) = entry.accepted.filter(|_| entry.stream) {
+            write!(f, "  first {}", Span(accepted))?;
+        }
+        match &entry.usage {
+            Some(usage) => write!(f, "  {}+{} tokens", usage.input_total, usage.output_total)?,
+            None if self.closed.estimated => f.write_str("  no usage")?,
+            None => {}
+        }
+        if self.closed.cost > 0 {
+            let about = if self.closed.estimated { "~" } else { "" };
+            write!(f, "  {about}${:.6}", dollars(self.closed.cost))?;
+        }
+        write!(f, "  {}", Plain(&entry.caller.alias))?;
+        if entry.attempts.len() > 1 || entry.attempts.iter().any(|attempt| attempt.outcome != "ok") {
+            f.write_str("  [")?;
+            for (n, attempt) in entry.attempts.iter().enumerate() {
+                let comma = if n == 0 { "" } else { ", " };
+                let model = attempt.beside.as_deref();
+                write!(
+                    f,
+                    "{comma}{}{}{}: {} {}",
+                    Plain(attempt.channel.as_str()),
+                    if model.is_some() { "/" } else { "" },
+                    Plain(model.unwrap_or_default()),
+                    attempt.outcome,
+                    Span(attempt.elapsed)
+                )?;
+            }
+            f.write_str("]")?;
+        }
+        write!(f, "  {}{}{}", paint(DIM), entry.id.as_str(), paint(RESET))
+    }
+}
+
+/// A duration with the three digits that matter.
+struct Span(Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs_f64();
+        match seconds {
+            s if s < 0.001 => write!(f, "{:.0}µs", s * 1e6),
+            s if s < 1.0 => write!(f, "{:.0}ms", s * 1e3),
+            s if s < 100.0 => write!(f, "{s:.2}s"),
+            s => write!(f, "{s:.0}s"),
+        }
+    }
+}
+
+/// Text without control characters.
+struct Plain<'a>(&'a str);
+
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| f.write_char(if c.is_control() { '·' } else { c }))
+    }
+}
+
+fn dollars(picodollars: i128) -> f64 {
+    picodollars as f64 / 1e12
+}
+
+// === JSON ===
+
+/// Writes lines as JSON. By hand, because names need no escaping and numbers no formatting traits:
+/// this is the largest single cost beside the request itself.
+#[derive(Default)]
+pub(super) struct JsonLines {
+    /// The last second that was written out, and its text.
+    second: Option<(i64, String)>,
+}
+
+impl JsonLines {
+    /// Writes a line. The names of its fields are part of the program's interface: they never change.
+    pub(super) fn write(&mut self, line: &mut Vec<u8>, closed: &Closed) {
+        let entry = &closed.entry;
+        let usage = entry.usage.as_ref();
+        name(line, "{\"timestamp\":\"");
+        self.time(line, entry.arrived + entry.elapsed);
+        name(line, "\",\"level\":\"INFO\",\"message\":\"request\",\"request_id\":");
+        text(line, entry.id.as_str());
+        name(line, ",\"operation\":\"");
+        name(line, entry.operation.label());
+        name(line, "\",\"outcome\":\"");
+        name(line, entry.outcome());
+        name(line, "\",\"model\":");
+        text(line, closed.model());
+        name(line, ",\"channel\":");
+        or_null(line, closed.channel(), text);
+        name(line, ",\"caller\":");
+        text(line, &entry.caller.alias);
+        name(line, ",\"key_id\":\"");
+        name(line, entry.caller.fingerprint.as_str());
+        name(line, "\",\"client_ip\":");
+        or_null(line, entry.client, |line, client| {
+            let _ = write!(line, "\"{client}\"");
+        });
+        name(line, ",\"status\":");
+        number(line, entry.status.as_u16());
+        for (field, truth) in [
+            (",\"stream\":", entry.stream),
+            (",\"abandoned\":", entry.abandoned),
+            (",\"estimated\":", closed.estimated),
+        ] {
+            name(line, field);
+            name(line, if truth { "true" } else { "false" });
+        }
+        name(line, ",\"request_bytes\":");
+        number(line, entry.body_bytes);
+        name(line, ",\"answer_bytes\":");
+        number(line, entry.answer_bytes);
+        for (field, time) in [
+            (",\"duration_seconds\":", Some(entry.elapsed)),
+            (",\"first_response_seconds\":", entry.accepted),
+            (",\"overhead_seconds\":", Some(closed.overhead())),
+        ] {
+            name(line, field);
+            or_null(line, time, seconds);
+        }
+        for (field, tokens) in [
+            (",\"input_tokens\":", usage.map(|usage| usage.input_total)),
+            (",\"output_tokens\":", usage.map(|usage| usage.output_total)),
+            (",\"cached_tokens\":", usage.map(|usage| usage.cached_read)),
+            (",\"reasoning_tokens\":", usage.map(|usage| usage.reasoning)),
+        ] {
+            name(line, field);
+            or_null(line, tokens, number);
+        }
+        name(line, ",\"cost_usd\":");
+        fraction(line, u128::try_from(closed.cost).unwrap_or(0), 12);
+        name(line, ",\"attempts\":[");
+        for (n, attempt) in entry.attempts.iter().enumerate() {
+            name(line, if n == 0 { "{\"channel\":" } else { ",{\"channel\":" });
+            text(line, attempt.channel.as_str());
+            if let Some(model) = &attempt.beside {
+                name(line, ",\"model\":");
+                text(line, model);
+            }
+            name(line, ",\"key_id\":");
+            or_null(line, attempt.key.as_ref(), |line, key| text(line, key.as_str()));
+            name(line, ",\"outcome\":\"");
+            name(line, attempt.outcome);
+            name(line, "\",\"seconds\":");
+            seconds(line, attempt.elapsed);
+            name(line, "}");
+        }
+        name(line, "]}\n");
+    }
+
+    /// A time as RFC 3339 has it, in UTC and to the microsecond. Its second is that of the line
+    /// before, mostly.
+    fn time(&mut self, line: &mut Vec<u8>, time: SystemTime) {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let second = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        if self.second.as_ref().is_none_or(|(written, _)| *written != second) {
+            let stamp = Timestamp::from_second(second).unwrap_or_default();
+            self.second = Some((second, stamp.strftime("%Y-%m-%dT%H:%M:%S").to_string()));
+        }
+        name(line, self.second.as_ref().map_or("", |(_, text)| text));
+        // A one in front keeps the zeros behind it.
+        let from = line.len();
+        number(line, 1_000_000 + since.subsec_micros());
+        line[from] = b'.';
+        name(line, "Z");
+    }
+}
+
+/// Text of ours, which needs no escaping.
+fn name(line: &mut Vec<u8>, text: &str) {
+    line.extend_from_slice(text.as_bytes());
+}
+
+/// Text of others.
+fn text(line: &mut Vec<u8>, text: &str) {
+    let plain =
+        text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\'));
+    if plain {
+        line.push(b'"');
+        name(line, text);
+        line.push(b'"');
+    } else {
+        serde_json::to_writer(line, text).expect("a text can be written as JSON");
+    }
+}
+
+fn number(line: &mut Vec<u8>, number: impl itoa::Integer) {
+    name(line, itoa::Buffer::new().format(number));
+}
+
+fn or_null<T>(line: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {
+    match value {
+        Some(value) => write(line, value),
+        None => name(line, "null"),
+    }
+}
+
+/// Seconds, exact to the microsecond.
+fn seconds(line: &mut Vec<u8>, duration: Duration) {
+    fraction(line, duration.as_micros(), 6);
+}
+
+/// A decimal number of this many places, without needless zeros.
+fn fraction(line: &mut Vec<u8>, units: u128, places: u32) {
+    let one = 10_u64.pow(places);
+    // Whole numbers beyond this do not occur, and saturate.
+    let units = u64::try_from(units).unwrap_or(u64::MAX);
+    number(line, units / one);
+    let rest = units % one;
+    if rest > 0 {
+        // A one in front keeps the zeros behind it.
+        let from = line.len();
+        number(line, one + rest);
+        line[from] = b'.';
+        while line.ends_with(b"0") {
+            line.pop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use layers::request_id::RequestId;
+
+    use super::*;
+    use crate::accounting::Price;
+    use crate::accounting::testing::{attempt, entry};
+
+    fn closed(change: impl FnOnce(&mut layers::ledger::Entry)) -> Closed {
+        let mut entry = entry("gpt-4o");
+        entry.arrived = UNIX_EPOCH + Duration::from_secs(1_767_225_599);
+        let request = http::Request::builder().header("x-request-id", "req-1").body(()).unwrap();
+        entry.id = RequestId::of(&request);
+        change(&mut entry);
+        Closed::new(entry, Price::flat(1_000_000, 2_000_000))
+    }
+
+    fn text(closed: &Closed, colour: bool) -> String {
+        TextLine { closed, colour }.to_string()
+    }
+
+    #[test]
+    fn the_text_line_tells_outcome_time_route_tokens_cost_and_caller() {
+        let line = text(&closed(|_| {}), false);
+
+        assert_eq!(
+            line,
+            "00:00:00.500 200 ok                1.50s  chat gpt-4o → served  first 250ms  10+5 tokens  $0.000020  alice  req-1"
+        );
+    }
+
+    #[test]
+    fn the_text_line_lists_the_attempts_when_there_was_more_than_success() {
+        let closed = closed(|entry| {
+            entry.attempts = vec![attempt("first", "timeout"), attempt("served", "ok")];
+        });
+
+        assert!(text(&closed, false).contains("  [first: timeout 250ms, served: ok 250ms]  "));
+    }
+
+    #[test]
+    fn the_colour_is_that_of_the_outcome() {
+        let broken = closed(|entry| {
+            entry.status = StatusCode::BAD_GATEWAY;
+            entry.failure = Some("upstream_error");
+        });
+
+        assert!(text(&broken, true).contains("\x1b[31m502 upstream_error\x1b[0m"));
+        assert!(text(&closed(|_| {}), true).contains("\x1b[32m200 ok"));
+        assert!(!text(&broken, false).contains('\x1b'));
+    }
+
+    #[test]
+    fn a_model_name_can_forge_neither_lines_nor_colours() {
+        let line = text(&closed(|entry| entry.model = "x\n200 ok\x1b[2J".into()), false);
+
+        assert!(!line.contains('\n') && !line.contains('\x1b'), "{line:?}");
+    }
+
+    #[test]
+    fn the_json_line_keeps_its_field_names() {
+        let closed = closed(|_| {});
+
+        let mut line = Vec::new();
+        JsonLines::default().write(&mut line, &closed);
+
+        let expected = concat!(
+            r#"{"timestamp":"2026-01-01T00:00:00.500000Z","level":"INFO","message":"request","request_id":"req-1","#,
+            r#""operation":"chat","outcome":"ok","model":"gpt-4o","channel":"served","caller":"alice","#,
+            r#""key_id":"aaaaaaaaaaaaaaaa","client_ip":"203.0.113.9","status":200,"stream":true,"abandoned":false,"#,
+            r#""estimated":false,"request_bytes":1000,"answer_bytes":0,"duration_seconds":1.5,"#,
+            r#""first_response_seconds":0.2501,"overhead_seconds":0.0001,"input_tokens":10,"output_tokens":5,"#,
+            r#""cached_tokens":4,"reasoning_tokens":2,"cost_usd":0.00002,"#,
+            r#""attempts":[{"channel":"served","key_id":"bbbbbbbbbbbbbbbb","outcome":"ok","seconds":0.25}]}"#,
+            "\n",
+        );
+        assert_eq!(String::from_utf8(line).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_json_line_is_json_whatever_clients_write() {
+        let closed = closed(|entry| entry.model = "a\"b\\c\nd".into());
+
+        let mut line = Vec::new();
+        JsonLines::default().write(&mut line, &closed);
+
+        let read: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(read["model"], "a\"b\\c\nd");
+    }
+}
