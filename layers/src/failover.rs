@@ -87,7 +87,7 @@ where
     let Routed { exchange, mut plan } = routed;
     let mut verdict = Failure::NoChannel;
     let mut ordinal = 0;
-    plan.route.narrate(&plan, Instant::now(), &exchange.id);
+    plan.route.narrate(&plan, &exchange.id);
     while let Some(target) = next(&mut plan, gates.as_ref(), &exchange, &mut verdict).await {
         let timeouts = target.timeouts_for(&exchange);
         if ordinal > 0 && is_late(&exchange, timeouts) {

@@ -103,7 +103,7 @@ pub trait Route: Send + Sync {
     fn pick(&self, plan: &Plan, now: Instant) -> Step;
     /// Tells the log, at its debug level, how every channel stands towards this request. Costs
     /// nothing while that level is off.
-    fn narrate(&self, _plan: &Plan, _now: Instant, _request: &RequestId) {}
+    fn narrate(&self, _plan: &Plan, _request: &RequestId) {}
 }
 
 /// Why no channel of a route takes a request.

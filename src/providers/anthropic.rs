@@ -6,7 +6,7 @@ use layers::Failure;
 use layers::ports::{Destination, Provider, Verdict};
 use layers::stage::Call;
 
-use super::{bearer, roomy, sensitive, with_path};
+use super::{addressed, bearer, host, sensitive, with_path};
 use crate::config::ChannelSettings;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -15,6 +15,7 @@ const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 /// An upstream of the Messages format.
 pub(super) struct Anthropic {
     messages: Uri,
+    host: HeaderValue,
 }
 
 impl Anthropic {
@@ -28,13 +29,13 @@ impl Anthropic {
             path if path.ends_with("/messages") => path.to_owned(),
             path => format!("{path}/messages"),
         };
-        Some(Self { messages: with_path(&base, &path)? })
+        Some(Self { messages: with_path(&base, &path)?, host: host(&base)? })
     }
 }
 
 impl Provider for Anthropic {
     fn prepare(&self, call: &Call) -> Verdict<Destination> {
-        let mut headers = roomy();
+        let mut headers = addressed(&self.host, call);
         headers.insert(VERSION, HeaderValue::from_static("2023-06-01"));
         if let Some(secret) = &call.secret {
             // OAuth tokens are bearers, keys are not.

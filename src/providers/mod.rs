@@ -16,9 +16,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dialect::Dialect;
+use http::header::HOST;
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Uri};
 use layers::policy::Quirks;
 use layers::ports::{Provider, Secret};
+use layers::stage::Call;
 
 use crate::config::{ChannelSettings, Engine};
 
@@ -64,11 +67,25 @@ const UNDERSTANDS_STREAM_OPTIONS: [&str; 6] = [
     "api.fireworks.ai",
 ];
 
-/// An empty map that has room for what a request for a whole answer gets, `host` and
-/// `content-length` included: growing moves all that is in it, and beyond this size the allocator
-/// is slow.
-fn roomy() -> HeaderMap {
-    HeaderMap::with_capacity(6)
+/// Headers with the `host`, with room for what a request for a whole answer gets besides: growing
+/// moves all that is in it, and beyond this size the allocator is slow.
+fn addressed(host: &HeaderValue, call: &Call) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(6);
+    if !call.attempt.target.channel.link.http2 {
+        headers.insert(HOST, host.clone());
+    }
+    headers
+}
+
+/// The `host` of a URL (RFC 9110 §7.2). Told here because the client would write it anew for each
+/// request; HTTP/2 has a pseudo-header instead.
+fn host(base: &Uri) -> Option<HeaderValue> {
+    let usual = if base.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
+    let host = base.host()?;
+    match base.port_u16().filter(|port| *port != usual) {
+        Some(port) => HeaderValue::try_from(format!("{host}:{port}")).ok(),
+        None => HeaderValue::try_from(host).ok(),
+    }
 }
 
 /// `Bearer <key>`, not to be printed. None for a key that cannot stand in a header.

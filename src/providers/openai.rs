@@ -6,7 +6,7 @@ use layers::Failure;
 use layers::ports::{Destination, Provider, Verdict};
 use layers::stage::{Call, Operation};
 
-use super::{bearer, roomy, with_path};
+use super::{addressed, bearer, host, with_path};
 use crate::config::{ChannelSettings, Engine};
 
 /// Endings that a `base_url` may have; what stands before one of them is the base path.
@@ -31,6 +31,7 @@ const ENDPOINTS: [&str; 14] = [
 pub(super) struct OpenAi {
     chat: Uri,
     moderations: Uri,
+    host: HeaderValue,
     headers: HeaderMap,
 }
 
@@ -52,6 +53,7 @@ impl OpenAi {
         Some(Self {
             chat: with_path(&base, &chat)?,
             moderations: with_path(&base, &format!("{root}/moderations"))?,
+            host: host(&base)?,
             headers,
         })
     }
@@ -73,8 +75,10 @@ impl Provider for OpenAi {
             Operation::Chat => &self.chat,
             Operation::Moderation => &self.moderations,
         };
-        let mut headers = roomy();
-        headers.extend(self.headers.clone());
+        let mut headers = addressed(&self.host, call);
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), value.clone());
+        }
         if let Some(secret) = &call.secret {
             let Some(value) = bearer(secret) else {
                 return Verdict::Ready(Err(Failure::Unsupported {

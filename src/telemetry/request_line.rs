@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
@@ -138,9 +139,7 @@ impl JsonLines {
         name(line, ",\"key_id\":\"");
         name(line, entry.caller.fingerprint.as_str());
         name(line, "\",\"client_ip\":");
-        or_null(line, entry.client, |line, client| {
-            let _ = write!(line, "\"{client}\"");
-        });
+        or_null(line, entry.client, address);
         name(line, ",\"status\":");
         number(line, entry.status.as_u16());
         for (field, truth) in [
@@ -173,7 +172,7 @@ impl JsonLines {
             or_null(line, tokens, number);
         }
         name(line, ",\"cost_usd\":");
-        fraction(line, u128::try_from(closed.cost).unwrap_or(0), 12);
+        money(line, closed.cost);
         name(line, ",\"attempts\":[");
         for (n, attempt) in entry.attempts.iter().enumerate() {
             name(line, if n == 0 { "{\"channel\":" } else { ",{\"channel\":" });
@@ -240,26 +239,43 @@ fn or_null<T>(line: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<
     }
 }
 
-/// Seconds, exact to the microsecond.
-fn seconds(line: &mut Vec<u8>, duration: Duration) {
-    fraction(line, duration.as_micros(), 6);
+/// An address in quotes.
+fn address(line: &mut Vec<u8>, address: IpAddr) {
+    let IpAddr::V4(v4) = address else {
+        let _ = write!(line, "\"{address}\"");
+        return;
+    };
+    for (n, octet) in v4.octets().into_iter().enumerate() {
+        line.push(if n == 0 { b'"' } else { b'.' });
+        number(line, octet);
+    }
+    line.push(b'"');
 }
 
-/// A decimal number of this many places, without needless zeros.
-fn fraction(line: &mut Vec<u8>, units: u128, places: u32) {
-    let one = 10_u64.pow(places);
-    // Whole numbers beyond this do not occur, and saturate.
-    let units = u64::try_from(units).unwrap_or(u64::MAX);
-    number(line, units / one);
-    let rest = units % one;
+/// Seconds, exact to the microsecond.
+fn seconds(line: &mut Vec<u8>, duration: Duration) {
+    number(line, duration.as_secs());
+    places(line, duration.subsec_micros().into(), 1_000_000);
+}
+
+/// Picodollars as dollars.
+fn money(line: &mut Vec<u8>, picodollars: i128) {
+    const DOLLAR: u64 = 1_000_000_000_000;
+    // What is more than 18 million dollars saturates.
+    let picodollars = u64::try_from(picodollars.max(0)).unwrap_or(u64::MAX);
+    number(line, picodollars / DOLLAR);
+    places(line, picodollars % DOLLAR, DOLLAR);
+}
+
+/// What stands behind the decimal point, without needless zeros: `rest` of `one`.
+fn places(line: &mut Vec<u8>, rest: u64, one: u64) {
     if rest > 0 {
         // A one in front keeps the zeros behind it.
         let from = line.len();
         number(line, one + rest);
         line[from] = b'.';
-        while line.ends_with(b"0") {
-            line.pop();
-        }
+        let zeros = line.iter().rev().take_while(|digit| **digit == b'0').count();
+        line.truncate(line.len() - zeros);
     }
 }
 

@@ -375,12 +375,12 @@ impl Route for CallerRoute {
         self.cursor.as_ref().map_or(luck, |cursor| Ticket::of_turn(cursor.next(), luck).0)
     }
 
-    fn narrate(&self, plan: &Plan, now: Instant, request: &RequestId) {
+    fn narrate(&self, plan: &Plan, request: &RequestId) {
         // What it takes to say it is done only where somebody listens.
         if !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
-        for line in self.explain(plan, now) {
+        for line in self.explain(plan, Instant::now()) {
             let groups: Vec<&str> = line.groups.iter().map(|group| &*group.alias).collect();
             tracing::debug!(
                 request = request.as_str(),

@@ -307,20 +307,25 @@ impl WireUsage {
         let mut usage = Self::default();
         let (mut input, mut output) = (InputDetails::default(), OutputDetails::default());
         counts(json, |details, key, count| {
-            let place = match (details, key) {
-                (b"", b"prompt_tokens") => &mut usage.prompt_tokens,
-                (b"", b"completion_tokens") => &mut usage.completion_tokens,
-                (b"", b"total_tokens") => &mut usage.total_tokens,
-                (b"prompt_tokens_details", b"cached_tokens") => &mut input.cached_tokens,
-                (b"prompt_tokens_details", b"audio_tokens") => &mut input.audio_tokens,
-                (b"completion_tokens_details", b"reasoning_tokens") => &mut output.reasoning_tokens,
-                (b"completion_tokens_details", b"audio_tokens") => &mut output.audio_tokens,
-                (b"completion_tokens_details", b"accepted_prediction_tokens") => {
-                    &mut output.accepted_prediction_tokens
-                }
-                (b"completion_tokens_details", b"rejected_prediction_tokens") => {
-                    &mut output.rejected_prediction_tokens
-                }
+            let place = match details {
+                b"" => match key {
+                    b"prompt_tokens" => &mut usage.prompt_tokens,
+                    b"completion_tokens" => &mut usage.completion_tokens,
+                    b"total_tokens" => &mut usage.total_tokens,
+                    _ => return None,
+                },
+                b"prompt_tokens_details" => match key {
+                    b"cached_tokens" => &mut input.cached_tokens,
+                    b"audio_tokens" => &mut input.audio_tokens,
+                    _ => return None,
+                },
+                b"completion_tokens_details" => match key {
+                    b"reasoning_tokens" => &mut output.reasoning_tokens,
+                    b"audio_tokens" => &mut output.audio_tokens,
+                    b"accepted_prediction_tokens" => &mut output.accepted_prediction_tokens,
+                    b"rejected_prediction_tokens" => &mut output.rejected_prediction_tokens,
+                    _ => return None,
+                },
                 _ => return None,
             };
             *place = Count(count);
