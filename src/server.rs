@@ -9,6 +9,7 @@
 //! the proxies in front of this program speak to it; TLS and HTTP/2 are theirs.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -22,6 +23,7 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use layers::body::dozing::Dozing;
 use layers::stage::Peer;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -196,11 +198,12 @@ async fn connection<S, B>(
     B: http_body::Body<Data = bytes::Bytes, Error: Into<tower::BoxError>> + 'static,
 {
     let mut serving = std::pin::pin!(serving);
+    let mut closing = Dozing::new(async move { reached(&mut phase, Phase::Closing).await });
     // A connection that breaks is the client's business; the ledger has noted what it cost.
     tokio::select! {
         biased;
         _ended = serving.as_mut() => return,
-        () = reached(&mut phase, Phase::Closing) => serving.as_mut().graceful_shutdown(),
+        () = poll_fn(|cx| closing.poll(cx)) => serving.as_mut().graceful_shutdown(),
     }
     let _ended = serving.await;
 }

@@ -16,6 +16,7 @@ use dialect::{Dialect, Sighting};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::account::Watch;
+use crate::body::dozing::Dozing;
 use crate::failure::Failure;
 use crate::ports::BoxFuture;
 
@@ -58,7 +59,7 @@ struct Slots {
     watch: Option<Watch>,
     permit: Option<Box<dyn Any + Send>>,
     /// Ends the stream with an error when it is over: the process is about to end.
-    curfew: Option<BoxFuture<()>>,
+    curfew: Option<Dozing<BoxFuture<()>>>,
 }
 
 #[derive(Default)]
@@ -137,7 +138,7 @@ impl ReplyBody {
     /// Ends the body with [`Failure::ShuttingDown`] when `curfew` is over.
     #[must_use]
     pub fn with_curfew(mut self, curfew: BoxFuture<()>) -> Self {
-        self.0.curfew = Some(curfew);
+        self.0.curfew = Some(Dozing::new(curfew));
         self
     }
 
@@ -157,7 +158,7 @@ impl ReplyBody {
                     let next = match pieces.as_mut().poll_piece(cx) {
                         Poll::Ready(next) => next,
                         Poll::Pending => {
-                            let curfew = slots.curfew.as_mut().map(|curfew| curfew.as_mut().poll(cx));
+                            let curfew = slots.curfew.as_mut().map(|curfew| curfew.poll(cx));
                             ready!(curfew.unwrap_or(Poll::Pending));
                             Some(Err(Failure::ShuttingDown))
                         }

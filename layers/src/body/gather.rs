@@ -56,6 +56,11 @@ impl Gather {
         steps
     }
 
+    /// Whether what is ready goes out as it comes: more is not asked for, since it is not there.
+    pub(super) fn is_hasty(&self) -> bool {
+        self.hasty > 0
+    }
+
     /// What is ready goes out.
     pub(super) fn take(&mut self) -> Option<Piece> {
         let joined = self.ready.take()?;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::dozing::Dozing;
 use super::{Broken, UpstreamBody};
 use crate::policy::Timeouts;
 
@@ -23,7 +24,7 @@ pub struct Idle {
     /// When the body last gave something, or the wait for it began.
     since: Instant,
     waiting: bool,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Dozing<Sleep>>,
 }
 
 impl Idle {
@@ -57,13 +58,13 @@ impl Idle {
         }
         let silent = self.since + self.timeouts.idle;
         let deadline = silent.min(self.end);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        while timer.as_mut().poll(cx).is_ready() {
+        let timer = self.timer.get_or_insert_with(|| Dozing::new(sleep_until(deadline)));
+        while timer.poll(cx).is_ready() {
             if Instant::now() >= deadline {
                 let limit = if silent <= self.end { self.timeouts.idle } else { self.timeouts.total };
                 return Poll::Ready(Broken::Silent(limit));
             }
-            timer.as_mut().reset(deadline);
+            timer.wake().reset(deadline);
         }
         Poll::Pending
     }

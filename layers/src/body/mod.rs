@@ -5,6 +5,7 @@
 //! task and no channel, so a slow client slows its upstream and a client that leaves cancels it.
 
 pub mod convert;
+pub mod dozing;
 mod gather;
 pub mod idle;
 pub mod lingering;

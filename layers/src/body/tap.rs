@@ -142,7 +142,7 @@ impl Pieces for Tap {
                         break;
                     }
                     this.gather.add(piece);
-                    if !join {
+                    if !join || this.gather.is_hasty() {
                         break;
                     }
                 }
