@@ -297,7 +297,7 @@ mod tests {
             headers: http::HeaderMap::new(),
             body: body.to_string().into(),
             peek: Peek { model: "m".into(), model_span: 9..12, stream: true, stream_options: false },
-            ledger: Ledger::open(Entry::new(id.clone(), Operation::Chat, caller, received)),
+            ledger: Ledger::open(Entry::new(id.clone(), Operation::Chat, caller, "m".into(), received)),
             received,
             id,
             held: Held::default(),
