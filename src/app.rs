@@ -99,15 +99,23 @@ impl Plan {
         let dropped = log.clone();
         metrics.observe_total(&metrics::LOG_DROPPED, move || dropped.dropped());
         let allowance = Arc::new(Allowance::new(&runtime));
+        let most_body = usize::try_from(env.max_body_bytes).unwrap_or(usize::MAX);
+        let sources = admin::Sources {
+            metrics: metrics.clone(),
+            windows: runtime.windows().clone(),
+            accounts: runtime.accounts().clone(),
+            capacity: capacity.clone(),
+            most_body,
+        };
         let means = Means {
             directory: gate.clone(),
             capacity,
-            most_body: usize::try_from(env.max_body_bytes).unwrap_or(usize::MAX),
+            most_body,
             records,
             windows: runtime.windows().clone(),
             balances: allowance.clone(),
             gates: allowance,
-            admin: Admin::new(metrics.clone(), runtime.windows().clone(), env.max_body_bytes),
+            admin: Admin::new(sources),
         };
 
         let listener = bind(&env.host, env.port).await?;

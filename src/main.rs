@@ -41,6 +41,9 @@ enum Command {
         /// The model that is asked for; otherwise the one in the body.
         #[arg(long, value_name = "NAME")]
         model: Option<String>,
+        /// The path of the request; /v1/chat/completions when absent.
+        #[arg(long, value_name = "PATH")]
+        endpoint: Option<String>,
         /// A file with the body of the request; `-` for standard input.
         #[arg(long, value_name = "FILE")]
         body: Option<PathBuf>,
@@ -85,8 +88,8 @@ async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
         print!("{report}");
         return u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from);
     }
-    if let Some(Command::Explain { key, model, body, url, admin_key, json }) = arguments.command {
-        let asked = Asked { key, model, body, url, admin_key, config: arguments.config, json };
+    if let Some(Command::Explain { key, model, endpoint, body, url, admin_key, json }) = arguments.command {
+        let asked = Asked { key, model, endpoint, body, url, admin_key, config: arguments.config, json };
         let (report, code) = uni_api::explain::command::run(asked, &env, Path::new(".")).await;
         if code == 2 {
             eprint!("{report}");

@@ -89,7 +89,7 @@ where
     let mut ordinal = 0;
     plan.route.narrate(&plan, &exchange.id);
     while let Some(target) = next(&mut plan, gates.as_ref(), &exchange, &mut verdict).await {
-        let timeouts = target.timeouts_for(&exchange);
+        let timeouts = target.timeouts_for(exchange.as_ref().into());
         if ordinal > 0 && is_late(&exchange, timeouts) {
             break;
         }

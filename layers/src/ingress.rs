@@ -195,16 +195,7 @@ where
 
     /// Waits for the rest of it.
     async fn rest(mut self) -> Result<Exchange, Failure> {
-        let reading = async {
-            loop {
-                let frame = tokio::time::timeout(SILENCE, self.body.frame()).await;
-                let frame = frame.map_err(|_elapsed| Failure::BodyTimeout)?;
-                if !self.parts.take(frame, &mut self.held, self.most)? {
-                    return Ok(());
-                }
-            }
-        };
-        tokio::time::timeout(WHOLE, reading).await.map_err(|_elapsed| Failure::BodyTimeout)??;
+        self.parts.take_rest(&mut self.body, &mut self.held, self.most).await?;
         let body = std::mem::take(&mut self.parts).join();
         let fields = {
             let body = body.clone();
@@ -245,6 +236,25 @@ where
             neutral: std::sync::OnceLock::new(),
         }
     }
+}
+
+/// Reads the body of a request that becomes no exchange, within the same bounds: at most `most`
+/// bytes, which `held` holds.
+///
+/// # Errors
+/// [`Failure::BodyTooLarge`], [`Failure::BodyTimeout`], [`Failure::Overloaded`] and
+/// [`Failure::ClientGone`].
+pub async fn read<B>(mut body: B, most: usize, mut held: Held) -> Result<(Bytes, Held), Failure>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let announced = body.size_hint().lower();
+    if announced > most as u64 {
+        return Err(Failure::BodyTooLarge { limit: most });
+    }
+    let mut parts = Parts { announced, ..Parts::default() };
+    parts.take_rest(&mut body, &mut held, most).await?;
+    Ok((parts.join(), held))
 }
 
 /// The client's headers that some upstream may be sent: those of a dialect, and those that the
@@ -301,6 +311,23 @@ impl Parts {
         }
         self.more.extend_from_slice(&data);
         Ok(true)
+    }
+
+    /// Waits for the rest of it.
+    async fn take_rest<B>(&mut self, body: &mut B, held: &mut Held, most: usize) -> Result<(), Failure>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let reading = async {
+            loop {
+                let frame = tokio::time::timeout(SILENCE, body.frame()).await;
+                let frame = frame.map_err(|_elapsed| Failure::BodyTimeout)?;
+                if !self.take(frame, held, most)? {
+                    return Ok(());
+                }
+            }
+        };
+        tokio::time::timeout(WHOLE, reading).await.map_err(|_elapsed| Failure::BodyTimeout)?
     }
 
     /// The whole of it. A small body is copied, so that a request that waits long for its answer

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use dialect::Dialect;
 use http::{HeaderMap, HeaderName};
 
-use crate::ports::{Health, Keys, Meters, Provider, Timing};
-use crate::stage::{Exchange, Operation};
+use crate::ports::{Health, Keys, Meters, Provider, Timed, Timing};
+use crate::stage::Operation;
 
 /// The name of a channel: a `providers` entry.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -279,8 +279,8 @@ impl fmt::Debug for Target {
 
 impl Target {
     /// Time limits of an attempt at this request.
-    pub fn timeouts_for(&self, exchange: &Exchange) -> Timeouts {
-        self.timing.as_ref().map_or(self.timeouts, |timing| timing.timeouts(exchange))
+    pub fn timeouts_for(&self, request: Timed<'_>) -> Timeouts {
+        self.timing.as_ref().map_or(self.timeouts, |timing| timing.timeouts(request))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::ledger::Entry;
 use crate::plan::{Group, Plan, Step};
 use crate::policy::{Caller, Demand, Fingerprint, Link, Quota, Target, Timeouts, Triggers, Window};
 use crate::request_id::RequestId;
-use crate::stage::{Call, Exchange, TriedKeys};
+use crate::stage::{Call, Exchange, Operation, TriedKeys};
 
 /// A future that is boxed because its port is an object.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -317,7 +317,25 @@ pub trait Health: Send + Sync {
 /// Time limits that depend on the request: used by `failover`, hangs on [`Target`].
 pub trait Timing: Send + Sync {
     /// The limits of an attempt at this request.
-    fn timeouts(&self, exchange: &Exchange) -> Timeouts;
+    fn timeouts(&self, request: Timed<'_>) -> Timeouts;
+}
+
+/// What of a request its time limits may depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct Timed<'a> {
+    /// What is asked for.
+    pub operation: Operation,
+    /// Whether the client wants a stream.
+    pub stream: bool,
+    /// Who asks.
+    pub caller: &'a Caller,
+}
+
+impl<'a> From<&'a Exchange> for Timed<'a> {
+    fn from(exchange: &'a Exchange) -> Self {
+        let Exchange { operation, peek, caller, .. } = exchange;
+        Self { operation: *operation, stream: peek.stream, caller }
+    }
 }
 
 /// Resolved metric handles of one (channel, alias): used by `observe`, hangs on [`Target`].

@@ -1,38 +1,33 @@
 //! `POST /v1/route/explain`: where a request would go at this moment, and why.
 //!
-//! Takes `{"key", "model", "request"}`, all optional: without `key` it is the asking key's own
-//! request, without `model` the one of `request`, which is the body that would be sent. For
-//! administrators only, because it tells every channel, weight and limit of other keys.
+//! Takes `{"key", "model", "endpoint", "request"}`, all optional: without `key` it is the asking
+//! key's own request, without `model` the one of `request`, which is the body that would be sent,
+//! and without `endpoint` it is sent to `/v1/chat/completions`. For administrators only, because it
+//! tells every channel, weight, limit and balance of other keys.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
-use bytes::Bytes;
+use axum::extract::{Request, State};
 use layers::Failure;
+use layers::heavy::heavy;
+use layers::ingress::read;
 use layers::policy::Caller;
-use layers::ports::Windows;
+use layers::stage::Operation;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::{Administrator, Asking, Refused};
+use super::{Administrator, Asking, Refused, Sources};
 use crate::config::Snapshot;
-use crate::explain::{Explanation, Question};
-
-/// What the handler reads beside the configuration.
-#[derive(Clone)]
-pub(super) struct Explaining {
-    pub(super) windows: Arc<dyn Windows>,
-    /// Largest accepted body, in bytes.
-    pub(super) most_body: u64,
-}
+use crate::explain::{Books, Explanation, Question};
 
 /// What is asked.
 #[derive(Deserialize)]
 struct Asked<'a> {
     key: Option<String>,
     model: Option<String>,
+    endpoint: Option<String>,
     #[serde(borrow)]
     request: Option<&'a RawValue>,
 }
@@ -45,29 +40,43 @@ struct Named {
 
 /// Explains one request.
 pub(super) async fn explain(
-    State(explaining): State<Explaining>,
+    State(sources): State<Sources>,
     _admin: Administrator,
     asking: Asking,
-    body: Bytes,
+    request: Request,
 ) -> Result<Json<Explanation>, Refused> {
+    // As the pipeline reads it: a request may stand in it whole.
+    let reading = read(request.into_body(), sources.most_body, sources.capacity.hold());
+    let (body, _held) = reading.await.map_err(Refused)?;
+    let explained = heavy(body.len(), move || answer(&sources, asking, &body)).await;
+    explained.map_err(Refused)?.map(Json)
+}
+
+fn answer(sources: &Sources, asking: Asking, body: &[u8]) -> Result<Explanation, Refused> {
     let Some(snapshot) = asking.catalog.as_any().downcast_ref::<Snapshot>() else {
         return Err(Refused(Failure::Internal));
     };
-    let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
+    let body: &[u8] = if body.is_empty() { b"{}" } else { body };
     let asked: Asked<'_> = serde_json::from_slice(body)
         .map_err(|error| invalid(&format!("the body is not as expected: {error}"), None))?;
     let caller = match &asked.key {
         None => asking.caller,
         Some(name) => called(snapshot, name)?,
     };
+    let operation = match &asked.endpoint {
+        None => Operation::Chat,
+        Some(path) => Operation::of_path(path)
+            .ok_or_else(|| invalid("this is no path that requests are sent to", Some("endpoint")))?,
+    };
     let request = asked.request.map(|request| request.get().as_bytes());
     let named = || serde_json::from_slice::<Named>(request?).ok()?.model;
     let Some(model) = asked.model.or_else(named) else {
         return Err(invalid("name a model, or give a request that does", Some("model")));
     };
-    let question =
-        Question { caller: &caller, model: &model, body: request, most_body: explaining.most_body };
-    Ok(Json(crate::explain::explain(snapshot, &*explaining.windows, question, Instant::now())))
+    let most_body = sources.most_body as u64;
+    let question = Question { caller: &caller, model: &model, operation, body: request, most_body };
+    let books = Books { windows: &*sources.windows, accounts: &sources.accounts };
+    Ok(crate::explain::explain(snapshot, books, question, Instant::now()))
 }
 
 fn called(snapshot: &Snapshot, name: &str) -> Result<Arc<Caller>, Refused> {

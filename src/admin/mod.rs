@@ -21,6 +21,7 @@ use http::{HeaderValue, request::Parts};
 use http_body::Body;
 use http_body_util::BodyExt;
 use layers::Failure;
+use layers::admission::Capacity;
 use layers::policy::{Caller, Role};
 use layers::ports::{Catalog, Limits, Windows};
 use layers::stage::Admitted;
@@ -29,7 +30,23 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::lifecycle::{Phase, reached};
+use crate::state::balances::Accounts;
 use crate::telemetry::metrics::Metrics;
+
+/// What handlers read beside the configuration.
+#[derive(Clone)]
+pub struct Sources {
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// Request windows.
+    pub windows: Arc<dyn Windows>,
+    /// Balances.
+    pub accounts: Arc<Accounts>,
+    /// The room for bodies, shared with the pipeline.
+    pub capacity: Arc<Capacity>,
+    /// Largest accepted body, in bytes.
+    pub most_body: usize,
+}
 
 /// Answers everything beside the pipeline.
 #[derive(Clone)]
@@ -39,12 +56,11 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// The routes, with the state that their handlers read. `most_body` is the largest body that
-    /// the pipeline accepts, in bytes.
-    pub fn new(metrics: Metrics, windows: Arc<dyn Windows>, most_body: u64) -> Self {
-        let explaining = explain::Explaining { windows: windows.clone(), most_body };
+    /// The routes, with what their handlers read.
+    pub fn new(sources: Sources) -> Self {
+        let (metrics, windows) = (sources.metrics.clone(), sources.windows.clone());
         let router = Router::new()
-            .route("/v1/route/explain", post(explain::explain).with_state(explaining))
+            .route("/v1/route/explain", post(explain::explain).with_state(sources))
             .route("/v1/models", get(models::list))
             .route("/metrics", get(move |admin: Administrator| async move { scrape(&admin, &metrics) }))
             .fallback(|request: axum::extract::Request| async move {

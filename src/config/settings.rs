@@ -14,8 +14,7 @@ use http::{HeaderMap, HeaderName};
 use layers::policy::{
     ChannelName, Credits, Fingerprint, OverrideStep, Overrides, Quota, Retries, Role, Timeouts, Triggers,
 };
-use layers::ports::Timing;
-use layers::stage::Exchange;
+use layers::ports::{Timed, Timing};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -712,14 +711,14 @@ impl RequestTimeouts {
 }
 
 impl Timing for RequestTimeouts {
-    fn timeouts(&self, exchange: &Exchange) -> Timeouts {
+    fn timeouts(&self, request: Timed<'_>) -> Timeouts {
         self.for_request(Some(&RequestFacts {
-            endpoint: exchange.operation.path(),
+            endpoint: request.operation.path(),
             // Whatever runs through the pipeline was posted.
             method: "POST",
-            stream: exchange.peek.stream,
+            stream: request.stream,
             request_type: "",
-            role: &exchange.caller.alias,
+            role: &request.caller.alias,
         }))
     }
 }

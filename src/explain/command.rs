@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
+use layers::stage::Operation;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Explanation, Question, table};
+use super::{Books, Explanation, Question, table};
 use crate::config::source::Source;
 use crate::config::{Discovered, Environment, compile, load};
 use crate::state::Runtime;
@@ -25,6 +26,8 @@ pub struct Asked {
     pub key: String,
     /// For which model.
     pub model: Option<String>,
+    /// On which path; that of chat when absent.
+    pub endpoint: Option<String>,
     /// Where its body is.
     pub body: Option<PathBuf>,
     /// Which running gateway is asked.
@@ -55,6 +58,11 @@ pub async fn run(asked: Asked, env: &Environment, folder: &Path) -> (String, i32
 }
 
 async fn answer(asked: &Asked, env: &Environment, folder: &Path) -> Result<Explanation, String> {
+    if let Some(endpoint) = &asked.endpoint
+        && Operation::of_path(endpoint).is_none()
+    {
+        return Err(format!("{endpoint} is no path that requests are sent to"));
+    }
     let body = match &asked.body {
         Some(path) => Some(read(path)?),
         None => None,
@@ -105,8 +113,10 @@ async fn local(
         [] => return Err("no client key is this, has this fingerprint or this role".to_owned()),
         _ => return Err("several client keys have this role: name one by its fingerprint".to_owned()),
     };
-    let question = Question { caller, model, body, most_body: env.max_body_bytes };
-    let mut explanation = super::explain(&snapshot, &**runtime.windows(), question, Instant::now());
+    let operation = asked.endpoint.as_deref().and_then(Operation::of_path).unwrap_or(Operation::Chat);
+    let question = Question { caller, model, operation, body, most_body: env.max_body_bytes };
+    let books = Books { windows: &**runtime.windows(), accounts: runtime.accounts() };
+    let mut explanation = super::explain(&snapshot, books, question, Instant::now());
     explanation.fresh = true;
     Ok(explanation)
 }
@@ -116,6 +126,9 @@ async fn remote(asked: &Asked, url: &str, model: &str, body: Option<Vec<u8>>) ->
     let mut question = json!({ "model": model });
     if asked.admin_key.is_some() {
         question["key"] = json!(asked.key);
+    }
+    if let Some(endpoint) = &asked.endpoint {
+        question["endpoint"] = json!(endpoint);
     }
     let mut question = question.to_string();
     if let Some(body) = body {

@@ -1,26 +1,34 @@
 //! Says where a request would go and why, without sending it.
 //!
-//! Asks the same route, keys and windows that a request asks, only in their ways that change
-//! nothing: no cursor moves, no window counts, nobody is called. Provider keys appear as their
-//! fingerprints. [`table`] shows the result to a person, [`command`] is `uni-api explain`, and
-//! `POST /v1/route/explain` of the admin stack gives it as it is.
+//! Asks the same route, keys, windows and balances that a request asks, only in their ways that
+//! change nothing: no cursor moves, no window counts, nothing is held, nobody is called. Provider
+//! keys appear as their fingerprints. [`table`] shows the result to a person, [`command`] is
+//! `uni-api explain`, and `POST /v1/route/explain` of the admin stack gives it as it is.
 
 pub mod command;
+mod explanation;
 pub mod table;
+mod verdict;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use layers::estimate::input_tokens;
 use layers::plan::{Group, Plan};
-use layers::policy::{Caller, Target};
-use layers::ports::{Catalog as _, InputTokens, KeyStanding, Limits, WindowUse, Windows};
-use serde::{Deserialize, Serialize};
+use layers::policy::{Caller, Demand, Target};
+use layers::ports::{Catalog as _, InputTokens, KeyStanding, Limits, Timed, WindowUse, Windows};
+use layers::stage::Operation;
+use serde::Deserialize;
 use tokio::time::Instant;
 
+pub use self::explanation::{
+    Balance, Candidate, Explanation, GroupFacts, KeyFacts, KeyName, Limit, OneKey, Prices, RequestFacts,
+    Verdict,
+};
 use crate::accounting::Price;
 use crate::config::Snapshot;
-use crate::routing::{Candidate as Line, Standing};
+use crate::routing::{CallerRoute, Candidate as Line, Standing};
+use crate::state::balances::Accounts;
 
 /// Keys of one channel that are listed; all are counted.
 const MOST_KEYS: usize = 50;
@@ -32,200 +40,32 @@ pub struct Question<'a> {
     pub caller: &'a Arc<Caller>,
     /// For which model.
     pub model: &'a str,
+    /// On which path.
+    pub operation: Operation,
     /// Its body, if that matters.
     pub body: Option<&'a [u8]>,
     /// Largest accepted body, in bytes.
     pub most_body: u64,
 }
 
-/// Where a request would go, and why.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Explanation {
-    /// Whose request it would be.
-    pub key: KeyName,
-    /// The model that was asked for.
-    pub model: String,
-    /// What would come of it.
-    pub verdict: Verdict,
-    /// Whether nothing had happened yet: the plan of a process that has just started.
-    pub fresh: bool,
-    /// In which order the key's members are tried: `SCHEDULING_ALGORITHM`.
-    pub algorithm: String,
-    /// The key's windows and the gateway's.
-    pub limits: Vec<Limit>,
-    /// What was read of the body.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request: Option<RequestFacts>,
-    /// US dollars per million tokens.
-    pub price_per_million: Prices,
-    /// Every channel of the route, in the order of this plan.
-    pub candidates: Vec<Candidate>,
+impl Question<'_> {
+    fn demand(&self) -> Demand {
+        Demand { operation: self.operation, body: self.body.map_or(0, |body| body.len() as u64) }
+    }
 }
 
-/// A client key without the key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct KeyName {
-    /// What logs call it.
-    pub alias: String,
-    /// What stands for it in statistics.
-    pub fingerprint: String,
-}
-
-/// What would come of the request.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Verdict {
-    /// The channel that is asked first; none when the request is refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub channel: Option<String>,
-    /// The status of the refusal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    /// One sentence.
-    pub reason: String,
-}
-
-/// US dollars per million tokens by kind, as decimals; a kind without a price costs what its side
-/// (input or output) costs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Prices {
-    /// Input.
-    pub input: String,
-    /// Output.
-    pub output: String,
-    /// Input that a cache supplied.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cache_read: Option<String>,
-    /// Input written to a cache.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cache_write: Option<String>,
-    /// Output spent on reasoning.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reasoning: Option<String>,
-    /// Images in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub image: Option<String>,
-    /// Sound, in or out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub audio: Option<String>,
-}
-
-/// One window of requests.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Limit {
-    /// Whose window it is: `key`, `gateway`, or the log name of a nested key.
-    pub whose: String,
-    /// Requests per period.
-    pub limit: u64,
-    /// The period.
-    pub period_seconds: f64,
-    /// Requests that count now.
-    pub used: u64,
-    /// Requests that are still admitted now.
-    pub remaining: u64,
-    /// Until the next one is admitted, while none is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub full_for_seconds: Option<f64>,
-}
-
-/// What was read of a body.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RequestFacts {
-    /// Its length.
-    pub body_bytes: u64,
-    /// The longest that is accepted.
-    pub most_body_bytes: u64,
-    /// Its input in tokens, estimated as limits and credits do.
-    pub input_tokens: u64,
-    /// Whether a stream is asked for.
-    pub stream: bool,
-}
-
-/// One channel of the route.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Candidate {
-    /// Its name.
-    pub channel: String,
-    /// What it calls the model.
-    pub upstream_model: String,
-    /// The nested keys above it, outermost first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub groups: Vec<GroupFacts>,
-    /// How it stands: a fixed set of words.
-    pub standing: String,
-    /// Why, in words.
-    pub reason: String,
-    /// Its weight among its neighbours.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight: Option<u64>,
-    /// The share of requests that try it first while everybody stands as now, from 0 to 1.
-    pub share: f64,
-    /// How long it still rests after a failure.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cooling_seconds: Option<f64>,
-    /// Its keys.
-    pub keys: KeyFacts,
-    /// The longest input that its keys take, in tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub most_input_tokens: Option<u64>,
-    /// Seconds of silence that end an attempt.
-    pub timeout_seconds: f64,
-    /// Seconds that the whole request may take.
-    pub total_timeout_seconds: f64,
-    /// Seconds between keepalive comments of a stream.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub keepalive_seconds: Option<f64>,
-    /// What is done to the request on its way there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub changes: Vec<String>,
-}
-
-/// A nested key on the way to a channel.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct GroupFacts {
-    /// Its log name.
-    pub key: String,
-    /// How it orders its members.
-    pub algorithm: String,
-}
-
-/// The keys of a channel.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct KeyFacts {
-    /// How many there are; 0 where the upstream asks for none.
-    pub total: usize,
-    /// How many could be used now.
-    pub usable: usize,
-    /// How many rest.
-    pub cooling: usize,
-    /// How many are over their limit.
-    pub over_limit: usize,
-    /// The first of them, the one whose turn it is first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub list: Vec<OneKey>,
-}
-
-/// One provider key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct OneKey {
-    /// What stands for it.
-    pub fingerprint: String,
-    /// `usable`, `cooling` or `over_limit`.
-    pub standing: String,
-    /// For how long it is not usable.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seconds: Option<f64>,
+/// What requests are counted and booked in.
+#[derive(Clone, Copy)]
+pub struct Books<'a> {
+    /// Request windows.
+    pub windows: &'a dyn Windows,
+    /// Balances.
+    pub accounts: &'a Accounts,
 }
 
 /// Explains what would become of a request at this moment.
-pub fn explain(
-    snapshot: &Snapshot,
-    windows: &dyn Windows,
-    question: Question<'_>,
-    now: Instant,
-) -> Explanation {
-    let Question { caller, model, body, most_body } = question;
-    let limits = limits(windows, snapshot, caller, model, false);
-    let request = body.map(|body| request_facts(body, most_body));
+pub fn explain(snapshot: &Snapshot, books: Books<'_>, question: Question<'_>, now: Instant) -> Explanation {
+    let Question { caller, model, operation, body, most_body } = question;
     let mut explanation = Explanation {
         key: KeyName {
             alias: caller.alias.as_ref().to_owned(),
@@ -235,35 +75,72 @@ pub fn explain(
         verdict: Verdict { channel: None, status: None, reason: String::new() },
         fresh: false,
         algorithm: algorithm(snapshot, caller),
-        limits,
-        request,
+        limits: limits(books, snapshot, caller, model, None),
+        balances: balance(books, caller, "key").into_iter().collect(),
+        moderated: caller.moderation && operation != Operation::Moderation,
+        request: body.map(|body| request_facts(body, most_body)),
         price_per_million: snapshot.price(model).into(),
         candidates: Vec::new(),
     };
-    match snapshot.caller_route(caller, model) {
-        Err(_) => explanation.verdict = without_route(snapshot, caller, model),
-        Ok(route) => {
-            let mut plan = route.preview();
+    let refused = verdict::before_routing(snapshot, caller, &explanation);
+    let found = match snapshot.caller_route(caller, model) {
+        Err(_) => verdict::without_route(snapshot, caller, model),
+        Ok(route) => through(&route, snapshot, books, question, &mut explanation, now),
+    };
+    explanation.verdict = refused.unwrap_or(found);
+    explanation
+}
+
+/// Adds what there is to say about a route, and tells what the route makes of the request.
+fn through(
+    route: &Arc<CallerRoute>,
+    snapshot: &Snapshot,
+    books: Books<'_>,
+    question: Question<'_>,
+    explanation: &mut Explanation,
+    now: Instant,
+) -> Verdict {
+    let mut refusals = Vec::new();
+    let (lines, misfit) = match route.preview(question.demand()) {
+        Err(misfit) => (route.unfit(), Some(misfit)),
+        Ok(mut plan) => {
             let mut lines = route.explain(&plan, now);
-            let groups = groups(&lines);
-            for group in &groups {
-                let inner = self::limits(windows, snapshot, group, model, true);
-                if inner.iter().any(|limit| limit.full_for_seconds.is_some()) {
-                    refuse(&mut plan, group);
+            for group in groups(&lines) {
+                let limits = limits(books, snapshot, &group, question.model, Some(&group.alias));
+                let balance = balance(books, &group, &group.alias);
+                if let Some(reason) = verdict::of_gate(&group, &limits, balance.as_ref()) {
+                    refuse(&mut plan, &group);
+                    refusals.push((group.ordinal, reason));
                 }
-                explanation.limits.extend(inner);
+                explanation.limits.extend(limits);
+                explanation.balances.extend(balance);
             }
-            if groups.iter().any(|group| plan.refused(group.ordinal)) {
+            if !refusals.is_empty() {
                 lines = route.explain(&plan, now);
             }
-            let input = explanation.request.as_ref().map(|request| InputTokens(request.input_tokens));
-            explanation.candidates =
-                lines.iter().map(|line| candidate(snapshot, line, input, question.body)).collect();
-            choose(&mut explanation.candidates);
-            explanation.verdict = verdict(&explanation);
+            (lines, None)
         }
+    };
+    let input = explanation.request.as_ref().map(|request| InputTokens(request.input_tokens));
+    let stream = explanation.request.as_ref().is_some_and(|request| request.stream);
+    let sight = Sight { snapshot, question, input, stream, refusals: &refusals };
+    explanation.candidates = lines.iter().map(|line| candidate(line, sight)).collect();
+    choose(&mut explanation.candidates);
+    match misfit {
+        Some(misfit) => verdict::of_misfit(misfit, question.demand()),
+        None => verdict::of_candidates(&explanation.candidates),
     }
-    explanation
+}
+
+/// What candidates are seen in.
+#[derive(Clone, Copy)]
+struct Sight<'a> {
+    snapshot: &'a Snapshot,
+    question: Question<'a>,
+    input: Option<InputTokens>,
+    stream: bool,
+    /// What the gates of nested keys say, by the ordinal of the key.
+    refusals: &'a [(usize, String)],
 }
 
 /// The distinct nested keys of a route.
@@ -287,21 +164,20 @@ fn algorithm(snapshot: &Snapshot, caller: &Caller) -> String {
     settings.map_or("", |settings| settings.algorithm.name()).to_owned()
 }
 
-/// The windows of a caller, and the gateway's unless it is asked about a nested key.
+/// The windows of a caller: of a nested key under its name, else with those of the gateway.
 fn limits(
-    windows: &dyn Windows,
+    books: Books<'_>,
     snapshot: &Snapshot,
     caller: &Caller,
     model: &str,
-    nested: bool,
+    nested: Option<&str>,
 ) -> Vec<Limit> {
     let mut limits = snapshot.limits(caller, model);
-    if nested {
+    if nested.is_some() {
         limits = Limits { global: None, ..limits };
     }
-    let usage = windows.usage(&caller.fingerprint, &limits);
-    let own = if nested { &*caller.alias } else { "key" };
-    let own = usage.caller.iter().map(|window| (own, window));
+    let usage = books.windows.usage(&caller.fingerprint, &limits);
+    let own = usage.caller.iter().map(|window| (nested.unwrap_or("key"), window));
     own.chain(usage.global.iter().map(|window| ("gateway", window)))
         .map(|(whose, window)| limit(whose, window))
         .collect()
@@ -319,6 +195,19 @@ fn limit(whose: &str, usage: &WindowUse) -> Limit {
     }
 }
 
+/// The balance of a caller, if it has one.
+fn balance(books: Books<'_>, caller: &Caller, whose: &str) -> Option<Balance> {
+    let balance = books.accounts.balance(&caller.fingerprint, &caller.credits?);
+    Some(Balance {
+        whose: whose.to_owned(),
+        credits: dollars(balance.credits),
+        spent: dollars(balance.spent),
+        reserved: dollars(balance.reserved),
+        left: dollars(balance.credits.saturating_sub(balance.spent.saturating_add(balance.reserved)).max(0)),
+        admits: balance.is_open(),
+    })
+}
+
 fn request_facts(body: &[u8], most_body: u64) -> RequestFacts {
     #[derive(Deserialize)]
     struct Peek {
@@ -334,11 +223,15 @@ fn request_facts(body: &[u8], most_body: u64) -> RequestFacts {
     }
 }
 
-fn candidate(snapshot: &Snapshot, line: &Line, input: Option<InputTokens>, body: Option<&[u8]>) -> Candidate {
+fn candidate(line: &Line, sight: Sight<'_>) -> Candidate {
+    let Question { caller, operation, body, .. } = sight.question;
     let target = &line.target;
-    let most_input = target.key_quota.as_ref().and_then(|quota| quota.tokens_per_request);
     let keys = keys(target);
-    let (standing, reason) = standing(line, &keys, input, most_input);
+    let (standing, reason) = standing(line, &keys, sight);
+    let timeouts = match body {
+        Some(_) => target.timeouts_for(Timed { operation, stream: sight.stream, caller }),
+        None => target.timeouts,
+    };
     Candidate {
         channel: line.channel.to_string(),
         upstream_model: line.upstream_model.as_ref().to_owned(),
@@ -347,7 +240,7 @@ fn candidate(snapshot: &Snapshot, line: &Line, input: Option<InputTokens>, body:
             .iter()
             .map(|group| GroupFacts {
                 key: group.alias.as_ref().to_owned(),
-                algorithm: algorithm(snapshot, group),
+                algorithm: algorithm(sight.snapshot, group),
             })
             .collect(),
         standing: standing.to_owned(),
@@ -356,12 +249,16 @@ fn candidate(snapshot: &Snapshot, line: &Line, input: Option<InputTokens>, body:
         share: line.share,
         cooling_seconds: line.standing.wait().map(seconds),
         keys,
-        most_input_tokens: most_input,
-        timeout_seconds: seconds(target.timeouts.idle),
-        total_timeout_seconds: seconds(target.timeouts.total),
+        most_input_tokens: most_input(target),
+        timeout_seconds: seconds(timeouts.idle),
+        total_timeout_seconds: seconds(timeouts.total),
         keepalive_seconds: target.keepalive.map(seconds),
         changes: changes(target, body),
     }
+}
+
+fn most_input(target: &Target) -> Option<u64> {
+    target.key_quota.as_ref().and_then(|quota| quota.tokens_per_request)
 }
 
 fn keys(target: &Target) -> KeyFacts {
@@ -386,18 +283,13 @@ fn keys(target: &Target) -> KeyFacts {
 }
 
 /// The word for how a channel stands, and a clause for a person.
-fn standing(
-    line: &Line,
-    keys: &KeyFacts,
-    input: Option<InputTokens>,
-    most_input: Option<u64>,
-) -> (&'static str, String) {
+fn standing(line: &Line, keys: &KeyFacts, sight: Sight<'_>) -> (&'static str, String) {
     let is_next = matches!(line.standing, Standing::Chosen | Standing::Standby | Standing::LastResort(_));
     if is_next && let Some(reason) = line.target.channel.provider.unserved() {
         return ("unserved", reason.to_owned());
     }
     if is_next
-        && let (Some(InputTokens(input)), Some(most)) = (input, most_input)
+        && let (Some(InputTokens(input)), Some(most)) = (sight.input, most_input(&line.target))
         && input > most
     {
         return ("too_long", format!("about {input} tokens are more than the {most} that its keys take"));
@@ -412,15 +304,30 @@ fn standing(
         Standing::Benched(left) => {
             format!("rests for {} after a failure, or is being tried out", span(seconds(left)))
         }
-        Standing::GateRefused => "its group is over its limit".to_owned(),
+        Standing::GateRefused => {
+            let gate = |group: &Arc<Caller>| {
+                sight.refusals.iter().find(|(ordinal, _)| *ordinal == group.ordinal).map(|(_, reason)| reason)
+            };
+            line.groups.iter().find_map(gate).cloned().unwrap_or_default()
+        }
         Standing::NoKey => {
             let first = keys.list.iter().filter_map(|key| key.seconds).min_by(f64::total_cmp);
             let back =
                 first.map_or_else(String::new, |left| format!("; the first is back in {}", span(left)));
             format!("{} of its keys rest and {} are over their limit{back}", keys.cooling, keys.over_limit)
         }
+        Standing::Unfit => unfit(line, sight.question.demand()),
     };
     (line.standing.label(), reason)
+}
+
+/// Why a channel does not take the request.
+fn unfit(line: &Line, demand: Demand) -> String {
+    let takes = &line.target.channel.takes;
+    match takes.most_body.filter(|_| takes.serves(demand.operation)) {
+        Some(most) => format!("takes bodies of at most {most} bytes, this one has {}", demand.body),
+        None => format!("does not serve {}", demand.operation.path()),
+    }
 }
 
 /// The route chose without knowing the body: where its choice cannot take it, the next one is.
@@ -461,82 +368,31 @@ fn changes(target: &Target, body: Option<&[u8]>) -> Vec<String> {
     changes
 }
 
-fn verdict(explanation: &Explanation) -> Verdict {
-    let refused = |status: u16, reason: String| Verdict { channel: None, status: Some(status), reason };
-    if let Some(request) = &explanation.request
-        && request.body_bytes > request.most_body_bytes
-    {
-        let (is, most) = (request.body_bytes, request.most_body_bytes);
-        return refused(413, format!("the body of {is} bytes is larger than the {most} that are accepted"));
-    }
-    let own = explanation.limits.iter().filter(|limit| matches!(&*limit.whose, "key" | "gateway"));
-    let full = own.filter_map(|limit| Some((limit, limit.full_for_seconds?)));
-    if let Some((limit, left)) = full.max_by(|a, b| a.1.total_cmp(&b.1)) {
-        let (count, period) = (limit.limit, span(limit.period_seconds));
-        let whose = &limit.whose;
-        return refused(
-            429,
-            format!("the {whose}'s limit of {count} per {period} is used up for {}", span(left)),
-        );
-    }
-    let candidates = &explanation.candidates;
-    if let Some(next) =
-        candidates.iter().find(|candidate| matches!(&*candidate.standing, "chosen" | "last_resort"))
-    {
-        let reason = format!("{} {}", next.channel, next.reason);
-        return Verdict { channel: Some(next.channel.clone()), status: None, reason };
-    }
-    let all = |word: &str| candidates.iter().all(|candidate| candidate.standing == word);
-    let some = |word: &str| candidates.iter().any(|candidate| candidate.standing == word);
-    match () {
-        () if all("too_long") => refused(413, "the request is too long for every channel".to_owned()),
-        () if some("no_key") || some("gate_refused") => refused(
-            429,
-            "every channel lacks a key that can be used, or its group is over its limit".to_owned(),
-        ),
-        () => refused(503, "no channel can take the request now".to_owned()),
-    }
-}
-
-/// Why there is no route.
-fn without_route(snapshot: &Snapshot, caller: &Caller, model: &str) -> Verdict {
-    let list = |names: Vec<layers::policy::ChannelName>| {
-        names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-    };
-    let (channels, awaited) = (snapshot.channels_with(model), snapshot.awaited());
-    if channels.is_empty() && !awaited.is_empty() {
-        let reason = format!("the model lists of these channels are not known yet: {}", list(awaited));
-        return Verdict { channel: None, status: Some(503), reason };
-    }
-    let mut reason = if channels.is_empty() {
-        "no channel has this model".to_owned()
-    } else {
-        format!("the key's rules do not admit it, though these channels have it: {}", list(channels))
-    };
-    if let Some(near) = snapshot.resembling(caller, model) {
-        reason = format!("{reason}; did you mean {near}?");
-    }
-    Verdict { channel: None, status: Some(404), reason }
-}
-
 impl From<Price> for Prices {
     fn from(price: Price) -> Self {
         Self {
-            input: dollars(price.input),
-            output: dollars(price.output),
-            cache_read: price.cache_read.map(dollars),
-            cache_write: price.cache_write.map(dollars),
-            reasoning: price.reasoning.map(dollars),
-            image: price.image.map(dollars),
-            audio: price.audio.map(dollars),
+            input: per_million(price.input),
+            output: per_million(price.output),
+            cache_read: price.cache_read.map(per_million),
+            cache_write: price.cache_write.map(per_million),
+            reasoning: price.reasoning.map(per_million),
+            image: price.image.map(per_million),
+            audio: price.audio.map(per_million),
         }
     }
 }
 
-/// A price of one dollar per million tokens is a million picodollars per token.
-fn dollars(picodollars: u64) -> String {
-    let million = crate::accounting::price::PER_MILLION;
-    let text = format!("{}.{:06}", picodollars / million, picodollars % million);
+/// Picodollars per token as US dollars per million tokens.
+fn per_million(price: u64) -> String {
+    dollars(i128::from(price) * 1_000_000)
+}
+
+/// Picodollars as US dollars, to the last digit.
+fn dollars(picodollars: i128) -> String {
+    const ONE: u128 = 1_000_000_000_000;
+    let sign = if picodollars < 0 { "-" } else { "" };
+    let amount = picodollars.unsigned_abs();
+    let text = format!("{sign}{}.{:012}", amount / ONE, amount % ONE);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Candidate, Explanation, KeyFacts, Prices, span};
+use super::{Balance, Candidate, Explanation, KeyFacts, Prices, span};
 
 /// Lines for a terminal: the verdict, what holds for the request, then one line per channel.
 pub fn render(explanation: &Explanation) -> String {
@@ -22,7 +22,7 @@ fn write(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
     if explanation.fresh {
         writeln!(
             text,
-            "This is the plan of a process that has just started: nothing rests and no limit is used. Model lists were not asked for."
+            "This is the plan of a process that has just started: nothing rests, and nothing is used or spent. Model lists were not asked for."
         )?;
         writeln!(text, "Ask a running one with --url.")?;
     }
@@ -42,6 +42,13 @@ fn write(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
             Some(left) => writeln!(text, ", free again in {}", span(left))?,
             None => writeln!(text)?,
         }
+    }
+    for Balance { whose, credits, spent, reserved, left, admits } in &explanation.balances {
+        write!(text, "credits    {whose}: ${credits}, ${spent} spent, ${reserved} held, ${left} left")?;
+        writeln!(text, "{}", if *admits { "" } else { ", nothing more is admitted" })?;
+    }
+    if explanation.moderated {
+        writeln!(text, "moderation new texts are judged by {} first", layers::moderation::MODEL)?;
     }
     let Prices { input, output, cache_read, cache_write, reasoning, image, audio } =
         &explanation.price_per_million;

@@ -40,8 +40,10 @@ impl World {
 
     fn explain(&self, name: &str, body: Option<&[u8]>) -> Explanation {
         let caller = self.caller(name);
-        let question = Question { caller: &caller, model: "m", body, most_body: 100 };
-        explain(&self.snapshot, &**self.runtime.windows(), question, Instant::now())
+        let question =
+            Question { caller: &caller, model: "m", operation: Operation::Chat, body, most_body: 100 };
+        let books = Books { windows: &**self.runtime.windows(), accounts: self.runtime.accounts() };
+        explain(&self.snapshot, books, question, Instant::now())
     }
 }
 
@@ -66,6 +68,127 @@ async fn a_group_over_its_own_limit_is_passed_over() {
     assert_eq!(standings(&world.explain("user", None))[0], ("east", "chosen"));
 }
 
+const PAID: &str = "
+providers:
+  - {provider: east, base_url: 'https://east.test/v1', api: k, model: [m]}
+  - {provider: last, base_url: 'https://last.test/v1', api: k, model: [m]}
+api_keys:
+  - {api: sk-admin, role: admin}
+  - {api: sk-inner, role: inner, model: [east/*], preferences: {credits: 2}}
+  - {api: sk-user, role: user, model: [sk-inner/*, last/*], preferences: {credits: 0.5, rate_limit: 5/min}}
+  - {api: sk-only, role: only, model: [sk-inner/*]}
+";
+
+/// US dollars.
+fn usd(amount: f64) -> i128 {
+    (amount * 1e12) as i128
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_balance_is_told_in_dollars_and_refuses_when_it_is_used_up() {
+    let world = World::new(PAID);
+    let user = world.caller("user");
+    let accounts = world.runtime.accounts();
+    accounts.settle(&user.fingerprint, 0, usd(0.2));
+    accounts.hold(&user.fingerprint, &user.credits.unwrap(), usd(0.05));
+
+    let explanation = world.explain("user", None);
+
+    let Balance { whose, credits, spent, reserved, left, admits } = &explanation.balances[0];
+    assert_eq!([whose, credits, spent, reserved, left], ["key", "0.5", "0.2", "0.05", "0.25"]);
+    assert!(*admits && explanation.verdict.channel.as_deref() == Some("east"));
+    assert!(
+        table::render(&explanation).contains("credits    key: $0.5, $0.2 spent, $0.05 held, $0.25 left\n")
+    );
+
+    accounts.settle(&user.fingerprint, usd(0.05), usd(0.4));
+    let explanation = world.explain("user", None);
+    assert_eq!((explanation.verdict.status, explanation.balances[0].left.as_str()), (Some(429), "0"));
+    assert!(explanation.verdict.reason.starts_with("the key's credits of $0.5 are used up: $0.6 spent"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_over_its_balance_is_passed_over_and_refuses_where_it_is_all_there_is() {
+    let world = World::new(PAID);
+    world.runtime.accounts().settle(&world.caller("inner").fingerprint, 0, usd(2.0));
+
+    let explanation = world.explain("user", None);
+
+    assert_eq!(standings(&explanation), [("east", "gate_refused"), ("last", "chosen")]);
+    let whose: Vec<&str> = explanation.balances.iter().map(|balance| &*balance.whose).collect();
+    assert_eq!(whose, ["key", "inner"]);
+    assert!(explanation.candidates[0].reason.contains("inner's credits of $2 are used up"));
+    let explanation = world.explain("only", None);
+    assert_eq!(explanation.verdict.status, Some(429));
+    assert!(explanation.verdict.reason.contains("inner's credits"), "{}", explanation.verdict.reason);
+}
+
+const PICKY: &str = "
+providers:
+  - {provider: small, base_url: 'https://small.test/v1', api: k, model: [m], max_request_body_bytes: 20}
+  - {provider: quiet, base_url: 'https://quiet.test/v1', api: k, model: [m], exclude_endpoints: /v1/chat/completions}
+  - {provider: wide, base_url: 'https://wide.test/v1', api: k, model: [m], max_request_body_bytes: 50}
+api_keys: [{api: sk-user, role: user}]
+preferences:
+  timeout_policy: {rules: [{match: {stream: true, role: user}, timeout: {idle: 7, total: 70}}]}
+";
+
+#[test]
+fn channels_that_do_not_take_the_request_are_shown_and_refuse_it_when_they_are_all() {
+    let world = World::new(PICKY);
+    let shown = |body: Option<&[u8]>| {
+        let explanation = world.explain("user", body);
+        let words: Vec<String> = standings(&explanation).iter().map(|(a, b)| format!("{a} {b}")).collect();
+        (words.join(", "), explanation.verdict.status)
+    };
+
+    assert_eq!(shown(None), ("small chosen, wide standby, quiet unfit".to_owned(), None));
+    assert_eq!(shown(Some(&[b' '; 21])), ("wide chosen, small unfit, quiet unfit".to_owned(), None));
+    assert_eq!(shown(Some(&[b' '; 51])), ("small unfit, quiet unfit, wide unfit".to_owned(), Some(413)));
+    let reasons = world.explain("user", Some(&[b' '; 51])).candidates.into_iter().map(|line| line.reason);
+    assert_eq!(
+        reasons.collect::<Vec<_>>(),
+        [
+            "takes bodies of at most 20 bytes, this one has 51",
+            "does not serve /v1/chat/completions",
+            "takes bodies of at most 50 bytes, this one has 51"
+        ]
+    );
+}
+
+#[test]
+fn times_that_depend_on_the_request_are_told_when_it_is_given() {
+    let world = World::new(PICKY);
+    let times = |body: Option<&[u8]>| {
+        let candidate = world.explain("user", body).candidates.remove(0);
+        (candidate.timeout_seconds, candidate.total_timeout_seconds)
+    };
+
+    assert_eq!(times(None), (100.0, 3600.0));
+    assert_eq!(times(Some(b"{\"stream\":false}")), (100.0, 3600.0));
+    assert_eq!(times(Some(b"{\"stream\":true}")), (7.0, 70.0));
+}
+
+#[test]
+fn a_key_whose_texts_nobody_can_judge_is_refused() {
+    let moderated = |model: &str| {
+        let world = World::new(&format!(
+            "
+providers: [{{provider: a, base_url: 'https://a.test/v1', api: k, model: [m, {model}]}}]
+api_keys: [{{api: sk-user, role: user, preferences: {{ENABLE_MODERATION: true}}}}]
+"
+        ));
+        let explanation = world.explain("user", None);
+        assert!(explanation.moderated);
+        explanation.verdict
+    };
+
+    assert_eq!(moderated("omni-moderation-latest").channel.as_deref(), Some("a"));
+    let refused = moderated("other");
+    assert_eq!(refused.status, Some(404));
+    assert!(refused.reason.contains("omni-moderation-latest"), "{}", refused.reason);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_body_over_the_limit_is_refused_whatever_the_channels_say() {
     let explanation = World::new(GROUPED).explain("user", Some(&[b' '; 101]));
@@ -85,10 +208,12 @@ async fn keys_have_several_names_and_roles_may_be_shared() {
 
 #[test]
 fn prices_are_told_in_dollars_to_the_last_digit() {
-    assert_eq!(dollars(1_250_000), "1.25");
-    assert_eq!(dollars(10_000_000), "10");
+    assert_eq!(per_million(1_250_000), "1.25");
+    assert_eq!(per_million(10_000_000), "10");
+    assert_eq!(per_million(75), "0.000075");
     assert_eq!(dollars(0), "0");
-    assert_eq!(dollars(75), "0.000075");
+    assert_eq!(dollars(1), "0.000000000001");
+    assert_eq!(dollars(-2_500_000_000_000), "-2.5");
 }
 
 #[test]

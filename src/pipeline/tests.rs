@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep, advance, sleep};
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::admin::Sources;
 use crate::config::{Discovered, Environment, Origin, compile, load};
 use crate::gate::Gate;
 use crate::state::Runtime;
@@ -168,15 +169,23 @@ impl World {
         let (runtime, metrics) = (Runtime::new(None), Metrics::new());
         let snapshot = compile(Arc::new(loaded.settings), &Discovered::new(), &runtime, &metrics);
         let windows = runtime.windows().clone();
+        let (capacity, most_body) = (Capacity::new(100, 1 << 20), 1 << 20);
+        let sources = Sources {
+            metrics,
+            windows: windows.clone(),
+            accounts: runtime.accounts().clone(),
+            capacity: capacity.clone(),
+            most_body,
+        };
         let means = Means {
             directory: Arc::new(Gate::new(Arc::new(snapshot))),
-            capacity: Capacity::new(100, 1 << 20),
-            most_body: 1 << 20,
+            capacity,
+            most_body,
             records: Arc::new(Nobody),
-            windows: windows.clone(),
+            windows,
             balances: Arc::new(Nobody),
             gates: Arc::new(Nobody),
-            admin: Admin::new(metrics, windows, 1 << 20),
+            admin: Admin::new(sources),
         };
         let (steer, phase) = watch::channel(Phase::Serving);
         Self { means, fakes: fakes.clone(), phase, _steer: steer }

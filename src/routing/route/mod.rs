@@ -426,6 +426,19 @@ pub struct Candidate {
     pub share: f64,
 }
 
+impl Candidate {
+    fn new(
+        target: &Arc<Target>,
+        groups: Vec<Arc<Caller>>,
+        standing: Standing,
+        weight: Option<u64>,
+        share: f64,
+    ) -> Self {
+        let (channel, upstream_model) = (target.channel.name.clone(), target.upstream_model.clone());
+        Self { channel, upstream_model, target: target.clone(), groups, standing, weight, share }
+    }
+}
+
 /// How a channel stands towards one request, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -443,6 +456,8 @@ pub enum Standing {
     GateRefused,
     /// None of its keys can be used now.
     NoKey,
+    /// It does not take the request, for what is asked or for its length.
+    Unfit,
 }
 
 impl Standing {
@@ -456,6 +471,7 @@ impl Standing {
             Self::Benched(_) => "benched",
             Self::GateRefused => "gate_refused",
             Self::NoKey => "no_key",
+            Self::Unfit => "unfit",
         }
     }
 
@@ -463,18 +479,35 @@ impl Standing {
     pub fn wait(self) -> Option<Duration> {
         match self {
             Self::LastResort(left) | Self::Benched(left) => Some(left),
-            Self::Chosen | Self::Standby | Self::Tried | Self::GateRefused | Self::NoKey => None,
+            Self::Chosen | Self::Standby | Self::Tried | Self::GateRefused | Self::NoKey | Self::Unfit => {
+                None
+            }
         }
     }
 }
 
 impl CallerRoute {
-    /// A plan that looks at the route as the caller's next request would, without counting as one.
-    pub fn preview(self: &Arc<Self>) -> Plan {
+    /// A plan that looks at the route as the caller's next request of this kind would, without
+    /// counting as one.
+    ///
+    /// # Errors
+    /// No channel takes such a request: [`unfit`](Self::unfit) shows them.
+    pub fn preview(self: &Arc<Self>, demand: Demand) -> Result<Plan, Misfit> {
         let turn = self.cursor.as_ref().map(|cursor| cursor.peek());
         let ticket = Ticket::of_turn(turn.unwrap_or(0), fastrand::u64(..)).0;
         let route = Preview { route: Arc::clone(self), ticket };
-        Plan::new(Arc::new(route), layers::policy::Retries::Budget)
+        Plan::demanding(Arc::new(route), layers::policy::Retries::Budget, demand)
+    }
+
+    /// Every channel of the route, in the order of the rules, for a request that none of them
+    /// takes.
+    pub fn unfit(&self) -> Vec<Candidate> {
+        let mut lines = Vec::new();
+        self.tree.root.visit(&mut Vec::new(), &mut |above, target| {
+            let groups = above.iter().map(|group| Arc::clone(&group.caller)).collect();
+            lines.push(Candidate::new(target, groups, Standing::Unfit, None, 0.0));
+        });
+        lines
     }
 
     /// Every channel of the route in the order in which this request would try it, with the
@@ -515,6 +548,10 @@ struct Preview {
 impl Route for Preview {
     fn leaves(&self) -> usize {
         self.route.leaves()
+    }
+
+    fn leaves_for(&self, demand: Demand) -> Result<usize, Misfit> {
+        self.route.leaves_for(demand)
     }
 
     fn keepalive(&self) -> Option<Duration> {
@@ -571,15 +608,10 @@ fn explain(
         let weight =
             node.shape.as_ref().map(|shape| shape.schedule.weight(ordinal)).filter(|weight| *weight > 0);
         match node.members.get(ordinal) {
-            Some(Member::Leaf(target)) => lines.push(Candidate {
-                channel: target.channel.name.clone(),
-                upstream_model: Arc::clone(&target.upstream_model),
-                target: Arc::clone(target),
-                groups: above.groups.clone(),
-                standing: standing(target, plan, now, above.refused),
-                weight,
-                share,
-            }),
+            Some(Member::Leaf(target)) => {
+                let standing = standing(target, plan, now, above.refused);
+                lines.push(Candidate::new(target, above.groups.clone(), standing, weight, share));
+            }
             Some(Member::Group(group, inner)) => {
                 let groups = above.groups.iter().chain([&group.caller]).cloned().collect();
                 let refused = above.refused || plan.refused(group.node);
@@ -598,6 +630,7 @@ fn explain(
 fn standing(target: &Target, plan: &Plan, now: Instant, refused: bool) -> Standing {
     let keys = &target.channel.keys;
     match target.health.benched_until(now) {
+        _ if !plan.fits(target) => Standing::Unfit,
         _ if plan.tried(target) => Standing::Tried,
         _ if refused => Standing::GateRefused,
         Some(until) => Standing::Benched(until.saturating_duration_since(now)),

@@ -481,15 +481,18 @@ fn a_preview_does_not_count_as_a_request() {
     let route = world.routes.route(&caller(0), "m", world.runtime.cursors()).expect("the model is known");
 
     for _ in 0..3 {
-        let plan = route.preview();
+        let plan = route.preview(CHAT).unwrap();
         assert_eq!(route.explain(&plan, Instant::now())[0].channel.as_str(), "A");
     }
 
     assert_eq!(world.first(), 'A');
-    assert_eq!(route.explain(&route.preview(), Instant::now())[0].channel.as_str(), "B");
+    let plan = route.preview(CHAT).unwrap();
+    assert_eq!(route.explain(&plan, Instant::now())[0].channel.as_str(), "B");
 }
 
 const CHANNELS: usize = 6;
+/// A short request.
+const CHAT: Demand = Demand { operation: Operation::Chat, body: 1 };
 
 /// Rule lists of five keys; key i nests only keys behind it.
 fn lists() -> impl Strategy<Value = Vec<(Algorithm, Arc<[Rule]>)>> {
@@ -613,6 +616,22 @@ fn a_request_that_nobody_takes_is_told_why() {
 
     assert_eq!(walk_of(&world, Operation::Chat, 101), Err(Misfit::Length));
     assert_eq!(walk_of(&closed, Operation::Chat, 1), Err(Misfit::Operation));
+}
+
+#[test]
+fn a_channel_that_does_not_take_the_request_is_shown_as_unfit_also_while_it_rests() {
+    let world = picky_routes(&[most(100), Takes::default()], Algorithm::FixedPriority);
+    let health = world.1.health(&ChannelName::from("A"), "m");
+    health.settle(true, Duration::from_secs(9), Instant::now());
+    let route = world.0.route(&caller(0), "m", world.1.cursors()).expect("the model is known");
+    let words = |body| -> Vec<String> {
+        let plan = route.preview(Demand { body, ..CHAT }).unwrap();
+        let lines = route.explain(&plan, Instant::now());
+        lines.iter().map(|line| format!("{} {}", line.channel, line.standing.label())).collect()
+    };
+
+    assert_eq!(words(101), ["B chosen", "A unfit"]);
+    assert_eq!(words(100), ["B chosen", "A benched"]);
 }
 
 #[test]
