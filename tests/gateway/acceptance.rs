@@ -10,15 +10,11 @@ use crate::harness::*;
 
 const COMMENT: &str = ": keepalive\n\n";
 
-fn failing(status: u16, text: &str) -> Script {
-    Script::error(status, text)
-}
-
 /// Promises: `retry-default-on`, `retry-number`, `retry-next-channel`.
 #[tokio::test]
 async fn a_failing_and_a_good_channel_are_one_call_each_under_any_auto_retry_but_off() {
     for retries in [json!(null), json!(true), json!(1), json!(5)] {
-        let (bad, good) = (Upstream::always(failing(500, "x")).await, healthy("good").await);
+        let (bad, good) = (Upstream::always(Script::error(500, "x")).await, healthy("good").await);
         let config = config([channel("bad", &bad), channel("good", &good)])
             .with("/api_keys/0/preferences/AUTO_RETRY", retries.clone());
         let gateway = Gateway::start(config).await;
@@ -33,7 +29,7 @@ async fn a_failing_and_a_good_channel_are_one_call_each_under_any_auto_retry_but
 /// Promises: `retry-off`.
 #[tokio::test]
 async fn with_auto_retry_off_a_failing_channel_is_the_answer() {
-    let (bad, good) = (Upstream::always(failing(500, "x")).await, healthy("good").await);
+    let (bad, good) = (Upstream::always(Script::error(500, "x")).await, healthy("good").await);
     let config = config([channel("bad", &bad), channel("good", &good)])
         .with("/api_keys/0/preferences/AUTO_RETRY", json!(false));
     let gateway = Gateway::start(config).await;
@@ -47,7 +43,7 @@ async fn with_auto_retry_off_a_failing_channel_is_the_answer() {
 /// that is ill.
 #[tokio::test]
 async fn one_channel_with_one_key_that_says_500_is_called_twice() {
-    let bad = Upstream::always(failing(500, "still ill")).await;
+    let bad = Upstream::always(Script::error(500, "still ill")).await;
     let gateway = Gateway::start(config([channel("bad", &bad)])).await;
 
     let answer = gateway.chat(&hello()).await.expect(500);
@@ -63,8 +59,10 @@ async fn one_channel_with_one_key_that_says_500_is_called_twice() {
 /// Of equally telling failures the first one is told.
 #[tokio::test]
 async fn two_failing_channels_are_called_once_each() {
-    let (a, b) =
-        (Upstream::always(failing(501, "first")).await, Upstream::always(failing(502, "second")).await);
+    let (a, b) = (
+        Upstream::always(Script::error(501, "first")).await,
+        Upstream::always(Script::error(502, "second")).await,
+    );
     let gateway = Gateway::start(config([channel("a", &a), channel("b", &b)])).await;
 
     let answer = gateway.chat(&hello()).await.expect(501);
@@ -79,7 +77,8 @@ async fn two_failing_channels_are_called_once_each() {
 /// Promises: `retry-next-channel`, `cool-excluded`.
 #[tokio::test]
 async fn a_400_is_one_call_and_the_next_request_does_not_pass_the_channel_over() {
-    let bad = Upstream::in_turn(vec![failing(400, "bad temperature"), Script::json(&said("fine"))]).await;
+    let bad =
+        Upstream::in_turn(vec![Script::error(400, "bad temperature"), Script::json(&said("fine"))]).await;
     let good = healthy("good").await;
     let gateway = Gateway::start(config([channel("bad", &bad), channel("good", &good)])).await;
 
@@ -95,8 +94,12 @@ async fn a_400_is_one_call_and_the_next_request_does_not_pass_the_channel_over()
 /// Promises: `cool-key-429`.
 #[tokio::test]
 async fn three_keys_that_all_meet_a_503_do_not_rest() {
-    let bad =
-        Upstream::in_turn(vec![failing(503, "ill"), failing(503, "ill"), Script::json(&said("well"))]).await;
+    let bad = Upstream::in_turn(vec![
+        Script::error(503, "ill"),
+        Script::error(503, "ill"),
+        Script::json(&said("well")),
+    ])
+    .await;
     let keys = channel("a", &bad)
         .with("/api", json!(["k1", "k2", "k3"]))
         .with("/preferences/api_key_cooldown_period", json!(60));
@@ -115,7 +118,7 @@ async fn three_keys_that_all_meet_a_503_do_not_rest() {
 /// Promises: `cool-key-429`.
 #[tokio::test]
 async fn three_keys_that_all_meet_a_429_are_called_once_each_and_then_rest() {
-    let bad = Upstream::always(failing(429, "slow down")).await;
+    let bad = Upstream::always(Script::error(429, "slow down")).await;
     let keys = channel("a", &bad)
         .with("/api", json!(["k1", "k2", "k3"]))
         .with("/preferences/api_key_cooldown_period", json!(60));

@@ -43,10 +43,6 @@ fn row(name: impl ToString, script: Script, asked: [&'static str; 2], sees: Sees
     Row { name: name.to_string(), script, asked, sees }
 }
 
-fn error(status: u16, text: &str) -> Script {
-    Script::error(status, text)
-}
-
 fn coded(status: u16, code: &str) -> Script {
     let error = json!({ "message": "no", "type": "invalid_request_error", "param": null, "code": code });
     Script::status(status, &json!({ "error": error }))
@@ -61,32 +57,42 @@ fn statuses() -> Vec<Row> {
     let html =
         |status| Script::body(status, "text/html", "<html><center><h1>400 Bad Request</h1></center></html>");
     let mut rows = vec![
-        row("400", error(400, "bad temperature"), RETURNED, Its),
-        row("422", error(422, "bad temperature"), RETURNED, Its),
+        row("400", Script::error(400, "bad temperature"), RETURNED, Its),
+        row("422", Script::error(422, "bad temperature"), RETURNED, Its),
         row("400 without a word", Script::body(400, "text/plain", ""), RETURNED, Ours(400)),
         row("400 for the key", Script::status(400, &gemini_key), KEY_RESTS, Rejected),
         row("400 for the place", Script::status(400, &gemini_place), KEY_RESTS, Rejected),
         row("400 for the balance", Script::status(400, &anthropic_poor), KEY_RESTS, Rejected),
         row("422 for the balance", Script::status(422, &anthropic_poor), KEY_RESTS, Rejected),
         row("400 by a code for length", coded(400, "context_length_exceeded"), CHANNEL_GOES_ON, Its),
-        row("400 by words for length", error(400, long), CHANNEL_GOES_ON, Its),
+        row("400 by words for length", Script::error(400, long), CHANNEL_GOES_ON, Its),
         row(
             "422 for length",
-            error(422, "Please reduce the length of the messages or completion"),
+            Script::error(422, "Please reduce the length of the messages or completion"),
             CHANNEL_GOES_ON,
             Its,
         ),
-        row("413", error(413, "too large"), CHANNEL_GOES_ON, Its),
+        row("413", Script::error(413, "too large"), CHANNEL_GOES_ON, Its),
         row("413 from a proxy", html(413), CHANNEL_GOES_ON, Ours(413)),
         row("400 from a proxy", html(400), CHANNEL_RESTS, Rejected),
-        row("401", error(401, "bad key"), KEY_RESTS, Rejected),
-        row("402", error(402, "pay"), KEY_RESTS, Rejected),
-        row("403", error(403, "no"), KEY_RESTS, Rejected),
-        row("429", error(429, "slow down"), KEY_GOES_ON, Ours(429)),
-        row("429 with a hint", error(429, "slow down").header("retry-after", "60"), KEY_RESTS, Ours(429)),
+        row("401", Script::error(401, "bad key"), KEY_RESTS, Rejected),
+        row("402", Script::error(402, "pay"), KEY_RESTS, Rejected),
+        row("403", Script::error(403, "no"), KEY_RESTS, Rejected),
+        row("429", Script::error(429, "slow down"), KEY_GOES_ON, Ours(429)),
+        row(
+            "429 with a hint",
+            Script::error(429, "slow down").header("retry-after", "60"),
+            KEY_RESTS,
+            Ours(429),
+        ),
         row("429 for quota", coded(429, "insufficient_quota"), KEY_RESTS, Ours(429)),
-        row("498", error(498, "no capacity"), KEY_GOES_ON, Rejected),
-        row("498 with a hint", error(498, "no capacity").header("retry-after", "60"), KEY_RESTS, Rejected),
+        row("498", Script::error(498, "no capacity"), KEY_GOES_ON, Rejected),
+        row(
+            "498 with a hint",
+            Script::error(498, "no capacity").header("retry-after", "60"),
+            KEY_RESTS,
+            Rejected,
+        ),
         row("404 for the model", coded(404, "model_not_found"), CHANNEL_RESTS, Rejected),
         row("404 for the deployment", coded(404, "DeploymentNotFound"), CHANNEL_RESTS, Rejected),
         row("404", Script::body(404, "text/plain", "not here"), CHANNEL_GOES_ON, Rejected),
@@ -98,10 +104,10 @@ fn statuses() -> Vec<Row> {
         ),
     ];
     for status in [408, 409, 424, 500, 501, 502, 503, 504, 529] {
-        rows.push(row(status, error(status, "ill"), CHANNEL_RESTS, Ours(status)));
+        rows.push(row(status, Script::error(status, "ill"), CHANNEL_RESTS, Ours(status)));
     }
     for status in [405, 406, 410, 415, 418, 451] {
-        rows.push(row(status, error(status, "not so"), CHANNEL_GOES_ON, Its));
+        rows.push(row(status, Script::error(status, "not so"), CHANNEL_GOES_ON, Its));
     }
     rows
 }

@@ -55,15 +55,6 @@ async fn failing(names: &'static [&'static str]) -> Upstream {
     .await
 }
 
-/// The channels that serve the next requests of one client, one letter each.
-async fn sequence(gateway: &Gateway, requests: usize, ask: &Ask) -> String {
-    let mut order = String::new();
-    for _ in 0..requests {
-        order.push_str(gateway.ask(ask).await.expect(200).channel());
-    }
-    order
-}
-
 fn hello_ask() -> Ask {
     Ask::chat(&hello())
 }
@@ -83,7 +74,7 @@ async fn fixed_priority_gives_all_of_ten_thousand_requests_to_the_first_channel(
 async fn round_robin_shares_ten_thousand_requests_equally_whatever_the_weights() {
     for clients in [1, CLIENTS] {
         let gateway = gateway(4, "round_robin", weighted(&[5, 3, 2, 1])).await;
-        assert_eq!(sequence(&gateway, 8, &hello_ask()).await, "abcdabcd");
+        assert_eq!(gateway.sequence(8, &hello_ask()).await, "abcdabcd");
 
         let outcome = gateway.load(clients, REQUESTS, &hello_ask()).await;
 
@@ -96,7 +87,7 @@ async fn round_robin_shares_ten_thousand_requests_equally_whatever_the_weights()
 async fn weights_of_5_3_2_are_a_smooth_sequence_and_exact_shares() {
     for clients in [1, CLIENTS] {
         let gateway = gateway(3, "weighted_round_robin", weighted(&[5, 3, 2])).await;
-        assert_eq!(sequence(&gateway, 20, &hello_ask()).await, "abcabacaba".repeat(2));
+        assert_eq!(gateway.sequence(20, &hello_ask()).await, "abcabacaba".repeat(2));
 
         let outcome = gateway.load(clients, REQUESTS, &hello_ask()).await;
 
@@ -144,7 +135,7 @@ async fn smart_round_robin_is_taken_for_channels_and_shares_by_weight() {
     let outcome = gateway.load(CLIENTS, REQUESTS, &hello_ask()).await;
 
     outcome.shares(&[("a", 5000), ("b", 3000), ("c", 2000)]);
-    assert_eq!(sequence(&gateway, 6, &hello_ask().key("sk-plain")).await, "abcabc");
+    assert_eq!(gateway.sequence(6, &hello_ask().key("sk-plain")).await, "abcabc");
 }
 
 /// Promises: `sched-no-weights`.
@@ -153,7 +144,7 @@ async fn a_weighted_algorithm_without_any_weight_takes_turns() {
     for algorithm in ["weighted_round_robin", "lottery"] {
         let gateway = gateway(3, algorithm, weighted(&[0, 0, 0])).await;
 
-        assert_eq!(sequence(&gateway, 6, &hello_ask()).await, "abcabc", "{algorithm}");
+        assert_eq!(gateway.sequence(6, &hello_ask()).await, "abcabc", "{algorithm}");
     }
 }
 
@@ -322,7 +313,7 @@ async fn the_turns_of_one_key_do_not_move_those_of_another_nor_of_another_model(
         // Uneven, so that a shared turn could not come out right by chance.
         let asks = [(&mine, 1), (&other, 1 + (round + 1) % 2), (&model, 1), (&fixed, 1)];
         for (order, (ask, times)) in orders.iter_mut().zip(asks) {
-            order.push_str(&sequence(&gateway, times, ask).await);
+            order.push_str(&gateway.sequence(times, ask).await);
         }
     }
 

@@ -200,6 +200,88 @@ async fn a_body_that_is_too_long_for_a_channel_goes_past_it() {
     assert_eq!(short["verdict"]["channel"], "small");
 }
 
+/// The status and the channel that an explanation foretells.
+async fn foretold(gateway: &Gateway, question: &Value) -> (u16, String) {
+    let verdict = &explained(gateway, question).await["verdict"];
+    let status = verdict["status"].as_u64().map_or(200, |status| status.try_into().unwrap());
+    (status, verdict["channel"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn what_is_explained_is_what_happens_then() {
+    let upstream = healthy("ok").await;
+    let two = json!(["m", JUDGE_MODEL]);
+    let config = config([
+        channel("small", &upstream).with("/max_request_body_bytes", json!(300)).with("/model", two.clone()),
+        channel("mute", &upstream).with("/exclude_endpoints", json!("/v1/moderations")).with("/model", two),
+        channel("shut", &upstream)
+            .with("/exclude_endpoints", json!("/v1/chat/completions"))
+            .with("/model", json!(["n"])),
+    ])
+    // An answer costs seven dollars.
+    .with("/preferences/model_price", json!({ "default": "0,1000000" }))
+    .with(
+        "/api_keys",
+        json!([
+            { "api": CLIENT, "role": "admin" },
+            { "api": "sk-blocked", "preferences": { "credits": 0 } },
+            { "api": "sk-group", "model": ["small/*"], "preferences": { "credits": 7 } },
+            { "api": "sk-through", "model": ["sk-group/*", "mute/*"], "preferences": { "expose_route": true } },
+            { "api": "sk-only", "model": ["sk-group/*"], "preferences": { "expose_route": true } },
+            { "api": "sk-judged", "model": ["mute/*"], "preferences": { "ENABLE_MODERATION": true } },
+        ]),
+    );
+    let gateway = Gateway::start(config).await;
+    let long = hello().with("/messages/0/content", json!("x".repeat(400)));
+    let judged = json!({ "model": JUDGE_MODEL, "input": "x".repeat(400) });
+    let chat = "/v1/chat/completions";
+    // What a group has spent is booked on the key that asked, and its own balance by its own use.
+    gateway.ask(&Ask::chat(&hello()).key("sk-group")).await.expect(200);
+
+    for (key, path, request, expected) in [
+        (CLIENT, chat, hello(), (200, "small")),
+        (CLIENT, chat, long.clone(), (200, "mute")),
+        (CLIENT, "/v1/moderations", judged, (413, "")),
+        (CLIENT, chat, hello_to("n"), (404, "")),
+        ("sk-blocked", chat, hello(), (429, "")),
+        ("sk-through", chat, hello(), (200, "mute")),
+        ("sk-only", chat, hello(), (429, "")),
+        ("sk-judged", chat, hello(), (404, "")),
+    ] {
+        let question = json!({ "key": key, "endpoint": path, "request": request });
+        let told = foretold(&gateway, &question).await;
+        let answer = gateway.ask(&Ask::post(path, &request).key(key)).await;
+
+        let channel = answer.header("x-uni-api-channel").unwrap_or_default().to_owned();
+        assert_eq!((answer.status, channel.as_str()), expected, "{key} {request}: {}", answer.text());
+        assert_eq!(told, (expected.0, expected.1.to_owned()), "{key} {request}");
+    }
+}
+
+#[tokio::test]
+async fn a_question_is_read_like_a_request_and_refused_in_its_shape() {
+    let upstream = healthy("ok").await;
+    let gateway = Setup::new(config([channel("a", &upstream)])).env("MAX_BODY_BYTES", "4MiB").start().await;
+    let question = |mib: usize| {
+        let request = hello().with("/messages/0/content", json!("x".repeat(mib << 20)));
+        Ask::post("/v1/route/explain", &json!({ "request": request }))
+    };
+
+    let explanation = gateway.ask(&question(3)).await.expect(200).json();
+    let refused = gateway.ask(&question(4)).await.expect(413);
+
+    assert_eq!(explanation["request"]["input_tokens"], (3 << 20) / 4);
+    assert_eq!(refused.error()["code"], "request_too_large");
+    let length = (50 << 20).to_string();
+    let mut wire = gateway.client().connect().await;
+    wire.send_head(&Ask::new("POST", "/v1/route/explain", Vec::new()).header("content-length", &length))
+        .await;
+    wire.flow().await.rest().await.expect(413).error();
+    let odd = json!({ "model": "m", "endpoint": "/v1/nowhere" });
+    let answer = gateway.ask(&Ask::post("/v1/route/explain", &odd)).await.expect(400);
+    assert_eq!(answer.error()["param"], "endpoint");
+}
+
 #[tokio::test]
 async fn a_model_without_a_route_is_explained() {
     let upstream = healthy("ok").await;
@@ -285,6 +367,11 @@ async fn the_command_explains_a_fresh_process_without_calling_anybody() {
     let (code, printed) = run(&config, &["explain", "--key", "sk-unknown", "--model", "m"]).await;
     assert!(code == 2 && !printed.contains("sk-unknown"), "{code} {printed}");
     let (code, _) = run(&config, &["explain", "--key", USER]).await;
+    assert_eq!(code, 2);
+    let asking = ["explain", "--key", USER, "--model", "m", "--endpoint"];
+    let (code, printed) = run(&config, &[&asking[..], &["/v1/moderations"]].concat()).await;
+    assert!(code == 0 && printed.contains("a is next"), "{code} {printed}");
+    let (code, _) = run(&config, &[&asking[..], &["/v1/nowhere"]].concat()).await;
     assert_eq!(code, 2);
 }
 

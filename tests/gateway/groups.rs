@@ -18,17 +18,9 @@ fn grouped(a: &Upstream, b: &Upstream, c: &Upstream, group: &Value) -> Value {
         )
 }
 
-async fn who(gateway: &Gateway) -> String {
-    gateway.chat(&hello()).await.expect(200).channel().to_owned()
-}
-
 /// The channels that serve the next requests, as one word.
 async fn served(gateway: &Gateway, count: usize) -> String {
-    let mut channels = String::new();
-    for _ in 0..count {
-        channels.push_str(&who(gateway).await);
-    }
-    channels
+    gateway.sequence(count, &Ask::chat(&hello())).await
 }
 
 /// Promises: `route-group-random`, `route-group-first`.
@@ -123,7 +115,7 @@ async fn a_fault_of_the_request_tells_more_than_a_group_that_refused() {
     let (a, b) = (healthy("a").await, healthy("b").await);
     let c = Upstream::always(Script::error(413, "too large")).await;
     let gateway = Gateway::start(grouped(&a, &b, &c, &json!({ "rate_limit": "1/min" }))).await;
-    assert_eq!(who(&gateway).await, "a");
+    assert_eq!(served(&gateway, 1).await, "a");
 
     gateway.chat(&hello()).await.expect(413);
 }
@@ -138,7 +130,7 @@ async fn a_group_whose_balance_is_used_up_is_passed_over_and_usage_is_the_outer_
     gateway.ask(&Ask::chat(&hello()).key("sk-group")).await.expect(200);
 
     let passed_over = async {
-        while who(&gateway).await != "c" {
+        while served(&gateway, 1).await != "c" {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };

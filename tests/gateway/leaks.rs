@@ -21,6 +21,12 @@ const PROXY_PASSWORD: &str = "leakproxypassword-0011223344";
 const HEADER_VALUE: &str = "leakheadervalue-5566778899";
 const QUERY_TOKEN: &str = "leakquerytoken-1357924680";
 const ENVIRONMENT: &str = "leakenvironment-2468013579";
+const CLIENT_JUDGED: &str = "sk-leakjudged-0a1b2c3d4e5f";
+const PROVIDER_JUDGE: &str = "leakproviderjudge-135724689";
+const WRONG_PROXY_PASSWORD: &str = "leakwrongproxy-2233445566";
+/// `user:` and each proxy password, as they travel.
+const PROXY_LOGINS: [&str; 2] =
+    ["dXNlcjpsZWFrcHJveHlwYXNzd29yZC0wMDExMjIzMzQ0", "dXNlcjpsZWFrd3Jvbmdwcm94eS0yMjMzNDQ1NTY2"];
 const COOKIE: &str = "leakcookie-9753108642";
 const PROMPT: &str = "leakprompt: what nobody else should read";
 
@@ -39,6 +45,11 @@ fn secrets() -> Secrets {
         ENVIRONMENT,
         COOKIE,
         PROMPT,
+        CLIENT_JUDGED,
+        PROVIDER_JUDGE,
+        WRONG_PROXY_PASSWORD,
+        PROXY_LOGINS[0],
+        PROXY_LOGINS[1],
     ])
 }
 
@@ -62,6 +73,14 @@ async fn busy_run(debug: &str) {
         _ => Script::error(500, "broken"),
     })
     .await;
+    let judge = Upstream::start(|seen| match seen.ordinal % 3 {
+        0 => Script::json(&json!({ "results": [{ "flagged": true, "input": seen.json()["input"] }] })),
+        1 => Script::error(400, &format!("no access for {}", seen.key())),
+        _ => Script::json(&json!({ "results": [{ "flagged": false }] })),
+    })
+    .await;
+    let proxy = Proxy::start(Speaks::Connect, Some(("user", PROXY_PASSWORD)), &[]).await;
+    let through = |password: &str| json!(proxy.url(&format!("user:{password}@")));
     let with_token = format!("{}/v1/chat/completions?token={QUERY_TOKEN}", broken.origin());
     let config = config([
         channel("bad", &bad)
@@ -77,24 +96,54 @@ async fn busy_run(debug: &str) {
             .with("/preferences/proxy", json!(format!("http://user:{PROXY_PASSWORD}@127.0.0.1:9")))
             .with("/model", json!(["proxied"])),
         channel_at("dead", &refused_port().await).with("/model", json!(["dead"])),
+        channel("tunnelled", &good)
+            .with("/preferences/proxy", through(PROXY_PASSWORD))
+            .with("/model", json!(["tunnelled"])),
+        channel("refused", &good)
+            .with("/preferences/proxy", through(WRONG_PROXY_PASSWORD))
+            .with("/model", json!(["refused"])),
+        channel("judge", &judge).with("/api", json!(PROVIDER_JUDGE)).with("/model", json!([JUDGE_MODEL])),
+        channel("smart", &good)
+            .with("/api", json!([PROVIDER_GOOD, PROVIDER_BAD]))
+            .with("/preferences/api_key_schedule_algorithm", json!("smart_round_robin"))
+            .with("/preferences/api_key_rate_limit", json!("1000/hour"))
+            .with("/model", json!(["smart"])),
     ])
     .with(
         "/api_keys",
         json!([
             { "api": CLIENT_ONE, "role": "admin", "model": ["all", format!("{NESTED}/*")] },
             { "api": CLIENT_TWO, "model": ["n", "nowhere/*"] },
-            { "api": NESTED, "model": ["n"] },
+            { "api": NESTED, "model": ["n"], "preferences": { "credits": 5 } },
+            {
+                "api": CLIENT_JUDGED,
+                "model": ["all"],
+                "preferences": { "ENABLE_MODERATION": true, "credits": 5, "rate_limit": "1000/hour" },
+            },
         ]),
     );
     let mut setup = Setup::new(&config).with_database().env("LEAK_KEY", ENVIRONMENT);
     if !debug.is_empty() {
         setup = setup.env("DEBUG", debug);
     }
-    let mut gateway = setup.start().await;
+    let mut gateway = setup.clone().start().await;
     let secrets = secrets();
     let mut bodies = String::new();
 
-    for model in ["m", "n", "broken", "bad-request", "html", "midway", "proxied", "dead", "absent"] {
+    for model in [
+        "m",
+        "n",
+        "broken",
+        "bad-request",
+        "html",
+        "midway",
+        "proxied",
+        "dead",
+        "absent",
+        "tunnelled",
+        "refused",
+        "smart",
+    ] {
         for stream in [false, true] {
             let request =
                 hello_to(model).with("/stream", json!(stream)).with("/messages/0/content", json!(PROMPT));
@@ -102,7 +151,22 @@ async fn busy_run(debug: &str) {
             bodies += &gateway.ask(&ask).await.everything();
         }
     }
+    // One is flagged, one cannot be judged, one is answered.
+    for _ in 0..3 {
+        let request = hello().with("/messages/0/content", json!(PROMPT));
+        bodies += &gateway.ask(&Ask::chat(&request).key(CLIENT_JUDGED)).await.everything();
+    }
+    let explain = |question: serde_json::Value| Ask::post("/v1/route/explain", &question).key(CLIENT_ONE);
+    let said = hello().with("/messages/0/content", json!(PROMPT));
     for ask in [
+        explain(json!({ "request": said })),
+        explain(json!({ "key": CLIENT_JUDGED, "request": said })),
+        explain(json!({ "key": NESTED, "model": "smart" })),
+        explain(json!({ "key": WRONG, "model": "m" })),
+        explain(json!({ "model": "proxied" })),
+        explain(json!({ "endpoint": PROMPT, "model": "m" })),
+        explain(json!({ "key": [CLIENT_ONE] })),
+        explain(json!({ "model": "m" })).key(CLIENT_TWO),
         Ask::chat(&hello()).key(WRONG),
         Ask::chat(&hello()).key(CLIENT_TWO),
         Ask::chat(&hello_to("n")).key(CLIENT_TWO),
@@ -127,15 +191,45 @@ async fn busy_run(debug: &str) {
 
     secrets.absent_from("an answer", bodies.as_bytes());
     secrets.absent_from("the check", checked.as_bytes());
-    gateway.request_rows(18).await;
+    for (key, url) in
+        [(CLIENT_ONE, None), (NESTED, None), (WRONG, None), (CLIENT_ONE, Some(gateway.base_url()))]
+    {
+        let mut command = Setup::new(&config).env("LEAK_KEY", ENVIRONMENT).file("said.json", &said);
+        for argument in ["explain", "--key", key, "--model", "smart", "--body", "said.json"] {
+            command = command.arg(argument);
+        }
+        if let Some(url) = url {
+            command = command.arg("--url").arg(&url);
+        }
+        let (_, explained) = command.run().await;
+        secrets.absent_from("what the command explains", explained.as_bytes());
+        assert!(key == WRONG || explained.contains("smart"), "{explained}");
+    }
+    gateway.request_rows(27).await;
     secrets.absent_from_run(&gateway).await;
     gateway.terminate();
     gateway.ended().await;
     secrets.absent_from("the log of the end", gateway.printed().as_bytes());
     let database = std::fs::read(gateway.folder().join("data/stats.db")).unwrap();
     secrets.absent_from("the database", &database);
-    // What was searched was really there: channels by name, callers by alias.
+    // What was searched was really there: channels by name, callers by alias, and what only the
+    // debug level tells.
     assert!(gateway.printed().contains("\"bad\"") && gateway.printed().contains("midway"));
+    assert_eq!(gateway.count_messages("Candidate.") > 0, !debug.is_empty());
+    assert_eq!((proxy.targets().is_empty(), proxy.refused() > 0), (false, true));
+    assert!(judge.count() >= 3, "{}", judge.count());
+    drop(gateway);
+
+    // The next process reads balances, windows and the order of keys from what this one left.
+    std::fs::write(setup.folder().join("api.yaml"), config.to_string()).unwrap();
+    let gateway = setup.start().await;
+    let explained =
+        gateway.ask(&explain(json!({ "key": CLIENT_JUDGED, "model": "smart" }))).await.expect(200);
+    let spent = &explained.json()["balances"][0]["spent"];
+    assert_ne!(spent, "0", "nothing is known again");
+    gateway.ask(&Ask::chat(&hello_to("smart")).key(CLIENT_ONE)).await.expect(200);
+    secrets.absent_from("the explanation of what is known again", explained.everything().as_bytes());
+    secrets.absent_from_run(&gateway).await;
 }
 
 /// What clients see of an upstream that repeats in its errors what it was sent.

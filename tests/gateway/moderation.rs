@@ -6,8 +6,6 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
-const JUDGE_MODEL: &str = "omni-moderation-latest";
-
 /// An upstream that flags every text with `bad` in it.
 async fn judge() -> Upstream {
     Upstream::start(verdict).await

@@ -299,17 +299,19 @@ async fn the_same_configuration_serves_hundreds_of_channels() {
 
 /// Promises: `key-own-preferences`.
 #[tokio::test]
-async fn retries_limits_and_order_of_one_key_are_not_those_of_another() {
+async fn retries_limits_credits_and_order_of_one_key_are_not_those_of_another() {
     let upstream = Upstream::start(|seen| {
         if seen.key() == "key-of-a" { Script::error(500, "broken") } else { saying("ok")(seen) }
     })
     .await;
     let config = config(["a", "b", "c"].map(|name| channel(name, &upstream)))
-        .with("/preferences/cooldown_period", json!(0))
+        .with("/preferences", json!({ "cooldown_period": 0, "model_price": { "default": "0,1000000" } }))
         .with(
             "/api_keys",
             json!([
                 { "api": "sk-plain" },
+                // An answer costs seven dollars.
+                { "api": "sk-paid", "preferences": { "credits": 14 } },
                 { "api": "sk-once", "preferences": { "AUTO_RETRY": false } },
                 { "api": "sk-few", "preferences": { "rate_limit": "2/hour" } },
                 {
@@ -323,7 +325,7 @@ async fn retries_limits_and_order_of_one_key_are_not_those_of_another() {
 
     let mut seen = std::collections::BTreeMap::<&str, Vec<String>>::new();
     for _ in 0..4 {
-        for key in ["sk-plain", "sk-once", "sk-few", "sk-turns"] {
+        for key in ["sk-plain", "sk-once", "sk-few", "sk-paid", "sk-turns"] {
             let before = upstream.count();
             let status = gateway.ask(&Ask::chat(&hello()).key(key)).await.status;
             let asked: Vec<String> = upstream.keys().split_off(before);
@@ -335,6 +337,7 @@ async fn retries_limits_and_order_of_one_key_are_not_those_of_another() {
     assert_eq!(seen["sk-plain"], ["ab 200"; 4]);
     assert_eq!(seen["sk-once"], ["a 500"; 4]);
     assert_eq!(seen["sk-few"], ["ab 200", "ab 200", " 429", " 429"]);
+    assert_eq!(seen["sk-paid"], ["ab 200", "ab 200", " 429", " 429"]);
     assert_eq!(seen["sk-turns"], ["b 200", "c 200", "b 200", "c 200"]);
 }
 

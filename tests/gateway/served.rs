@@ -76,7 +76,7 @@ async fn of_ten_thousand_requests_none_fails_behind_five_thousand_revoked_keys()
     let gemini = json!({ "error": { "code": 400, "message": "API key not valid. Please pass a valid API key.", "status": "INVALID_ARGUMENT" } });
     // Some providers say 400 to a key that is not valid.
     for (refusal, clients, requests) in
-        [(Script::error(401, "revoked"), CLIENTS, REQUESTS), (Script::status(400, &gemini), 1, REQUESTS / 5)]
+        [(Script::error(401, "revoked"), CLIENTS, REQUESTS), (Script::status(400, &gemini), 1, REQUESTS / 10)]
     {
         let revoked = Upstream::always(refusal).await;
         let limited = limited_half_of_the_time().await;

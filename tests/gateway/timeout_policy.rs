@@ -162,7 +162,7 @@ async fn a_question_of_moderation_runs_on_the_time_of_its_request() {
         }
     })
     .await;
-    let chat = channel("a", &slow).with("/model", json!(["m", "omni-moderation-latest"]));
+    let chat = channel("a", &slow).with("/model", json!(["m", JUDGE_MODEL]));
     let config = config([chat])
         .with("/preferences/timeout_policy", json!({ "default": { "total": 1.5 } }))
         .with("/api_keys/0/preferences/ENABLE_MODERATION", json!(true));

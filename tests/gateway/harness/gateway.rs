@@ -21,7 +21,8 @@ pub(crate) struct Gateway {
     metrics: Option<SocketAddr>,
 }
 
-/// How a gateway is started.
+/// How a gateway is started. Started again, it finds what the first one left in its folder.
+#[derive(Clone)]
 pub(crate) struct Setup {
     folder: Arc<tempfile::TempDir>,
     arguments: Vec<String>,

@@ -17,6 +17,15 @@ pub(crate) struct Outcome {
 }
 
 impl Gateway {
+    /// The channels that serve the next requests of one client, in order, as one word.
+    pub(crate) async fn sequence(&self, requests: usize, ask: &Ask) -> String {
+        let mut channels = String::new();
+        for _ in 0..requests {
+            channels.push_str(self.ask(ask).await.expect(200).channel());
+        }
+        channels
+    }
+
     /// Sends this request so many times, from so many clients at once, each on one connection.
     ///
     /// The clients share one count, so that the total is exact, whoever is faster.

@@ -7,6 +7,9 @@ use super::{Script, Seen, Upstream};
 /// The key of a client, where a test needs only one. A lone key is an administrator's.
 pub(crate) const CLIENT: &str = "sk-client-0123456789abcdef";
 
+/// The model that judges texts.
+pub(crate) const JUDGE_MODEL: &str = "omni-moderation-latest";
+
 /// A configuration with these channels, one client key and nothing else.
 pub(crate) fn config(channels: impl IntoIterator<Item = Value>) -> Value {
     json!({
