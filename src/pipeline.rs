@@ -138,7 +138,7 @@ where
         .layer(RateLimitLayer::new(means.windows.clone(), means.balances.clone()))
         // Asks the stack below it, so the question is routed and failed over like any request.
         .layer(ModerationLayer)
-        // From here on it is known who may serve.
+        // From here on it is known who may serve, and takes the request.
         .layer(ResolveLayer)
         // Outside failover: keeps the client warm while channels change.
         .layer(KeepaliveLayer)

@@ -125,9 +125,9 @@ pub trait Gates: Send + Sync {
 pub trait Windows: Send + Sync {
     /// Counts the request in all of its windows, or refuses it and counts it in none.
     fn admit(&self, caller: &Fingerprint, limits: &Limits) -> Verdict<Option<Exceeded>>;
-    /// Takes back what an admitted request counted, because it was refused for another reason.
+    /// Takes back what an admitted request counted, because it was refused for another reason: a
+    /// refusal counts nowhere.
     fn take_back(&self, _caller: &Fingerprint, _limits: &Limits) {}
-
     /// How far these windows are used, as far as that is known here: for explanations. Counts
     /// nothing.
     fn usage(&self, _caller: &Fingerprint, _limits: &Limits) -> Usage {
