@@ -424,27 +424,6 @@ pub struct RequestTimeouts {
     rules: [Vec<TimeoutRule>; 2],
 }
 
-// === impl Settings ===
-
-impl Settings {
-    /// Positions of the channels with this written name, or else of the one with this unique name.
-    pub fn channels_named(&self, name: &str) -> Vec<usize> {
-        let written = |channel: &ChannelSettings| &*channel.written_name == name;
-        let found: Vec<usize> = self
-            .channels
-            .iter()
-            .enumerate()
-            .filter(|(_, channel)| written(channel))
-            .map(|(at, _)| at)
-            .collect();
-        if found.is_empty() {
-            self.channels.iter().position(|channel| channel.name.as_str() == name).into_iter().collect()
-        } else {
-            found
-        }
-    }
-}
-
 // === impl Globals ===
 
 impl Algorithm {

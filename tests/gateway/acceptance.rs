@@ -29,14 +29,17 @@ async fn a_failing_and_a_good_channel_are_one_call_each_under_any_auto_retry_but
 /// Promises: `retry-off`.
 #[tokio::test]
 async fn with_auto_retry_off_a_failing_channel_is_the_answer() {
-    let (bad, good) = (Upstream::always(Script::error(500, "x")).await, healthy("good").await);
-    let config = config([channel("bad", &bad), channel("good", &good)])
-        .with("/api_keys/0/preferences/AUTO_RETRY", json!(false));
-    let gateway = Gateway::start(config).await;
+    for off in [json!(false), json!(0)] {
+        let (bad, good) = (Upstream::always(Script::error(500, "ill")).await, healthy("good").await);
+        let config = config([channel("bad", &bad), channel("good", &good)])
+            .with("/api_keys/0/preferences/AUTO_RETRY", off);
+        let gateway = Gateway::start(config).await;
 
-    gateway.chat(&hello()).await.expect(500);
+        let answer = gateway.chat(&hello()).await.expect(500);
 
-    assert_eq!((bad.count(), good.count()), (1, 0));
+        assert_eq!(answer.error()["message"], "ill");
+        assert_eq!((bad.count(), good.count()), (1, 0));
+    }
 }
 
 /// Two calls and not four: one more is enough for a hiccup, and further ones only load an upstream

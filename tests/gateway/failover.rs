@@ -86,20 +86,6 @@ async fn healthy_fixed_priority_always_asks_the_first_channel() {
 }
 
 #[tokio::test]
-async fn auto_retry_false_is_one_attempt() {
-    let (a, b) = (Upstream::always(Script::error(500, "first")).await, healthy("b").await);
-    let config = config([channel("a", &a), channel("b", &b)]);
-    for off in [json!(false), json!(0)] {
-        let gateway = Gateway::start(config.clone().with("/api_keys/0/preferences/AUTO_RETRY", off)).await;
-
-        let answer = gateway.chat(&hello()).await.expect(500);
-
-        assert!(answer.text().contains("first"), "{}", answer.text());
-    }
-    assert_eq!((a.count(), b.count()), (2, 0));
-}
-
-#[tokio::test]
 async fn auto_retry_of_a_number_is_at_most_that_many_retries() {
     let bad = Upstream::always(Script::error(500, "x")).await;
     let good = healthy("fourth").await;
@@ -128,16 +114,6 @@ async fn a_lone_channel_is_asked_once_more_after_a_server_error() {
 
         assert_eq!((answer.content().as_str(), upstream.count()), ("recovered", 2));
     }
-}
-
-#[tokio::test]
-async fn a_lone_channel_that_stays_broken_is_asked_twice_and_no_more() {
-    let upstream = Upstream::always(Script::error(500, "still broken")).await;
-    let gateway = Gateway::start(config([channel("a", &upstream)])).await;
-
-    gateway.chat(&hello()).await.expect(500);
-
-    assert_eq!(upstream.count(), 2);
 }
 
 #[tokio::test]
@@ -275,17 +251,6 @@ async fn only_the_failed_model_of_a_channel_is_left_alone() {
 
     assert_eq!(gateway.chat(&hello()).await.expect(200).channel(), "b");
     assert_eq!(gateway.chat(&hello_to("n")).await.expect(200).channel(), "a");
-}
-
-#[tokio::test]
-async fn cooldowns_never_leave_a_request_without_anybody_to_ask() {
-    let a = Upstream::in_turn(vec![Script::error(500, "x"), Script::json(&said("recovered"))]).await;
-    let b = Upstream::always(Script::error(500, "x")).await;
-    let gateway = Gateway::start(config([channel("a", &a), channel("b", &b)])).await;
-
-    gateway.chat(&hello()).await.expect(500);
-
-    assert_eq!(gateway.chat(&hello()).await.expect(200).content(), "recovered");
 }
 
 #[tokio::test]
