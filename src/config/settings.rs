@@ -424,7 +424,7 @@ pub struct RequestTimeouts {
     rules: [Vec<TimeoutRule>; 2],
 }
 
-// === impl Globals ===
+// === impl Algorithm ===
 
 impl Algorithm {
     /// The word for it in configurations.
