@@ -113,7 +113,7 @@ impl Service<Outgoing> for Fakes {
         let count = self.count(&name);
         self.counts.lock().unwrap().insert(name.clone(), count + 1);
         let (seconds, status) = (self.behave)(&name, count);
-        let streams = outgoing.request.headers()[ACCEPT] == "text/event-stream";
+        let streams = outgoing.request.headers().get(ACCEPT).is_some_and(|kind| kind == "text/event-stream");
         Box::pin(async move {
             sleep(Duration::from_secs(seconds)).await;
             if streams && status == 200 {
