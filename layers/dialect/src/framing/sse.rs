@@ -22,12 +22,7 @@ pub struct Frame<'a> {
     pub comment: bool,
 }
 
-impl<'a> Frame<'a> {
-    /// A frame that is nothing but data: for framings whose events come without lines.
-    pub fn of_data(data: &'a [u8]) -> Self {
-        Self { raw: data, event: b"", data: Some(Cow::Borrowed(data)), comment: false }
-    }
-
+impl Frame<'_> {
     /// The data without white space around it; empty when there is none.
     pub fn payload(&self) -> &[u8] {
         self.data.as_deref().unwrap_or_default().trim_ascii()

@@ -97,16 +97,4 @@ impl FinishReason {
             _ => Self::Stop,
         }
     }
-
-    /// The `finishReason` of Gemini.
-    pub fn to_gemini(self) -> &'static str {
-        match self {
-            Self::Stop | Self::StopSequence | Self::ToolCalls | Self::Pause => "STOP",
-            Self::Length | Self::ContextWindow => "MAX_TOKENS",
-            Self::ContentFilter => "SAFETY",
-            Self::Recitation => "RECITATION",
-            Self::MalformedToolCall => "MALFORMED_FUNCTION_CALL",
-            Self::Error => "OTHER",
-        }
-    }
 }
