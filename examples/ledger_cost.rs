@@ -9,52 +9,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use dialect::Dialect;
 use dialect::ir::Usage;
-use http::HeaderMap;
-use layers::failure::Failure;
 use layers::ledger::{AttemptRecord, Entry};
-use layers::policy::{Caller, Channel, ChannelName, Fingerprint, Link, Retries, Role, Target, Timeouts};
-use layers::ports::{
-    Destination, Health, InputTokens, KeyOutcome, Keys, KeysExhausted, Lease, Provider, Records, Verdict,
-};
+use layers::policy::{Caller, ChannelName, Fingerprint, Target};
+use layers::ports::Records;
 use layers::request_id::RequestId;
-use layers::stage::{Call, Operation, TriedKeys};
+use layers::stage::Operation;
 use tokio::sync::watch;
 use uni_api::accounting::{self, Database, Price, Recorder, Settings, Store};
 use uni_api::lifecycle::Phase;
+use uni_api::state::Runtime;
+use uni_api::state::keys::KeySettings;
 use uni_api::telemetry::metrics::Metrics;
 use uni_api::telemetry::request_log::{self, Format};
 
-struct Nothing;
-
-impl Keys for Nothing {
-    fn lease(self: Arc<Self>, _: &Target, _: &TriedKeys, _: InputTokens) -> Result<Lease, KeysExhausted> {
-        Ok(Lease::keyless())
-    }
-    fn count(&self) -> usize {
-        0
-    }
-    fn has_spare(&self, _: &Target, _: &TriedKeys) -> bool {
-        false
-    }
-    fn settle(&self, _: u32, _: &str, _: KeyOutcome) {}
-    fn release(&self, _: u32, _: &str) {}
-}
-
-impl Health for Nothing {
-    fn settle(&self, _: bool, _: Duration, _: tokio::time::Instant) {}
-    fn benched_until(&self, _: tokio::time::Instant) -> Option<tokio::time::Instant> {
-        None
-    }
-}
-
-impl Provider for Nothing {
-    fn prepare(&self, _: &Call) -> Verdict<Destination> {
-        Verdict::Ready(Err(Failure::Internal))
-    }
-}
+#[path = "../benches/fixture/mod.rs"]
+mod fixture;
 
 struct Sample {
     caller: Arc<Caller>,
@@ -65,45 +35,15 @@ struct Sample {
 impl Sample {
     fn new(metrics: &Metrics) -> Self {
         let model: Arc<str> = "gpt-4o-mini".into();
-        let second = Duration::from_secs(1);
-        let channel = Arc::new(Channel {
-            name: ChannelName::from("openai-main"),
-            dialect: Dialect::OpenAiChat,
-            provider: Arc::new(Nothing),
-            keys: Arc::new(Nothing),
-            link: Link::default(),
-            headers: HeaderMap::new(),
-            tools: true,
-            image: true,
-            takes: Default::default(),
-            passthrough_headers: Vec::new(),
-            asks_usage: Arc::default(),
-        });
+        let runtime = Runtime::new(None);
+        let name = ChannelName::from("openai-main");
+        let keys = runtime.keys(&name, KeySettings::default(), Vec::new());
         let target = Arc::new(Target {
-            meters: metrics.meters("openai-main", &model),
-            channel,
+            meters: metrics.meters(name.as_str(), &model),
             alias: model.clone(),
-            upstream_model: model.clone(),
-            upstream_model_json: Bytes::from_static(b"\"gpt-4o-mini\""),
-            timeouts: Timeouts { idle: second, opening: second, total: second },
-            timing: None,
-            keepalive: None,
-            cooldown: Duration::ZERO,
-            overrides: None,
-            forced_stream: None,
-            key_quota: None,
-            health: Arc::new(Nothing),
+            ..fixture::target(&runtime, name.as_str(), keys, None)
         });
-        let caller = Arc::new(Caller {
-            alias: "alice".into(),
-            fingerprint: Fingerprint::new("0123456789abcdef"),
-            role: Role::User,
-            retries: Retries::Budget,
-            moderation: false,
-            credits: None,
-            expose_route: false,
-            ordinal: 0,
-        });
+        let caller = fixture::caller(0);
         Self { caller, model, target }
     }
 
