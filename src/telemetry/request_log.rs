@@ -1,9 +1,10 @@
 //! Writes one line per request, and the program's own log, beside the request path.
 //!
 //! A line is formed at once, into a bounded buffer: handing the record to another thread costs more
-//! than writing it down while it is at hand. A thread of its own writes many lines in one go, some
-//! fifty times a second, so a line costs no wake-up and nothing waits for the output. When that is
-//! slower than the requests, lines are dropped and counted.
+//! than writing it down while it is at hand. A thread of its own looks some fifty times a second and
+//! writes what is there in one go, so nothing waits for the output. Only after a silence does it wait
+//! to be rung: a wake-up costs the request that has to give it more than all else a line does. When
+//! the output is slower than the requests, lines are dropped and counted.
 //!
 //! In a terminal a line is for reading; elsewhere it is JSON (`request_line`).
 
@@ -23,6 +24,9 @@ const MOST: usize = 4 << 20;
 
 /// Between looks at the buffer while lines come.
 const PERIOD: Duration = Duration::from_millis(20);
+
+/// Looks that find nothing before the thread goes to sleep: five seconds of silence.
+const PATIENCE: u32 = 250;
 
 /// Room for lines that is kept between writes.
 const CHUNK: usize = 64 * 1024;
@@ -162,6 +166,13 @@ impl RequestLog {
     }
 }
 
+impl Sheet {
+    /// Whether the thread has something to do.
+    fn has_work(&self) -> bool {
+        !self.text.is_empty() || self.hurried || self.ended
+    }
+}
+
 impl Desk {
     fn sheet(&self) -> MutexGuard<'_, Sheet> {
         // A line that was half formed in a panic is no reason to write none any more.
@@ -223,16 +234,22 @@ impl<W: Write> Printer<W> {
         }
     }
 
-    /// Waits for a line, then a little for more, and takes them all.
+    /// Waits until there are lines, and takes them all.
     fn fetch(&mut self) -> (u64, bool) {
         let desk = self.desk.clone();
+        let mut sheet = desk.sheet();
+        for _ in 0..PATIENCE {
+            let pause = desk.bell.wait_timeout_while(sheet, PERIOD, |sheet| !sheet.hurried && !sheet.ended);
+            sheet = pause.unwrap_or_else(PoisonError::into_inner).0;
+            if sheet.has_work() {
+                break;
+            }
+        }
         let waits = |sheet: &mut Sheet| {
-            sheet.asleep = sheet.text.is_empty() && !sheet.hurried && !sheet.ended;
+            sheet.asleep = !sheet.has_work();
             sheet.asleep
         };
-        let sheet = desk.bell.wait_while(desk.sheet(), waits).unwrap_or_else(PoisonError::into_inner);
-        let pause = desk.bell.wait_timeout_while(sheet, PERIOD, |sheet| !sheet.hurried && !sheet.ended);
-        let (mut sheet, _) = pause.unwrap_or_else(PoisonError::into_inner);
+        let mut sheet = desk.bell.wait_while(sheet, waits).unwrap_or_else(PoisonError::into_inner);
         sheet.hurried = false;
         std::mem::swap(&mut sheet.text, &mut self.buffer);
         (sheet.taken, sheet.ended)
