@@ -23,6 +23,64 @@ pub(crate) fn value_of<'a>(json: &'a [u8], key: &Finder<'_>) -> Option<&'a [u8]>
     values_of(json, key).next()
 }
 
+/// Every key with what follows its colon, at any depth, in the order of the text.
+///
+/// One walk over an event of a stream costs less than a search for each key that matters. It ends
+/// where the text is no JSON any more.
+pub(crate) fn members(json: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut quotes = Quotes { text: json, next: 0, at: 0, marks: 0 };
+    std::iter::from_fn(move || {
+        loop {
+            let start = quotes.next()? + 1;
+            let end = quotes.by_ref().find(|&at| !is_escaped(&json[start..at]))?;
+            if let [b':', value @ ..] = json[end + 1..].trim_ascii_start() {
+                return Some((&json[start..end], value.trim_ascii_start()));
+            }
+        }
+    })
+}
+
+/// Whether what follows this part of a string is escaped.
+fn is_escaped(before: &[u8]) -> bool {
+    before.iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1
+}
+
+/// Where quotes are in a text. It takes eight bytes at a time: most strings of an event are so
+/// short that a search for the end of each costs more than the search itself.
+struct Quotes<'a> {
+    text: &'a [u8],
+    /// Where the next eight bytes begin.
+    next: usize,
+    /// Where the current ones begin, and the high bit of each byte of them that is a quote.
+    at: usize,
+    marks: u64,
+}
+
+impl Iterator for Quotes<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        const LOW: u64 = u64::from_le_bytes([0x7f; 8]);
+        const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);
+        while self.marks == 0 {
+            let rest = self.text.get(self.next..).filter(|rest| !rest.is_empty())?;
+            let word = rest.first_chunk().copied().unwrap_or_else(|| {
+                let mut last = [0; 8];
+                last[..rest.len()].copy_from_slice(rest);
+                last
+            });
+            // Zero where there is a quote; the sum has the high bit of every other byte.
+            let word = u64::from_le_bytes(word) ^ QUOTES;
+            self.marks = !(((word & LOW) + LOW) | word | LOW);
+            self.at = self.next;
+            self.next += 8;
+        }
+        let place = self.at + self.marks.trailing_zeros() as usize / 8;
+        self.marks &= self.marks - 1;
+        Some(place)
+    }
+}
+
 /// Whether a value is null, or empty as some providers send it in every event.
 pub(crate) fn is_empty(value: &[u8]) -> bool {
     [&b"null"[..], b"\"\"", b"{}"].iter().any(|empty| value.starts_with(empty))
@@ -34,8 +92,7 @@ pub(crate) fn string_length(value: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
         let end = from + memchr(b'"', &text[from..])?;
-        let escapes = text[..end].iter().rev().take_while(|byte| **byte == b'\\').count();
-        if escapes % 2 == 0 {
+        if !is_escaped(&text[..end]) {
             return Some(end);
         }
         from = end + 1;
@@ -150,6 +207,31 @@ mod tests {
             r#"{a:1}"#,
         ] {
             assert_eq!(read(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn members_are_all_keys_with_their_values_and_nothing_of_the_strings() {
+        let keys = |json: &str| {
+            members(json.as_bytes())
+                .map(|(key, value)| {
+                    let value = &value[..value.len().min(4)];
+                    format!("{}={}", String::from_utf8_lossy(key), String::from_utf8_lossy(value))
+                })
+                .collect::<Vec<_>>()
+        };
+
+        assert_eq!(
+            keys(r#"{"a":"\"b\":1","c" : {"d":[1,{"e" :null}]},"f\\":"x"}"#),
+            [r#"a="\"b"#, r#"c={"d""#, "d=[1,{", "e=null", r#"f\\="x"}"#]
+        );
+        for (cut, found) in [
+            (r#"{"a":"b"#, vec!["a=\"b"]),
+            (r#"{"a"#, vec![]),
+            (r#"{"a":1,"b\"#, vec!["a=1,\"b"]),
+            ("", vec![]),
+        ] {
+            assert_eq!(keys(cut), found, "{cut}");
         }
     }
 

@@ -1,13 +1,9 @@
 //! Watches Anthropic streams that are forwarded as they are.
 
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
-
 use super::wire::{Block, Envelope, Message, Tally};
 use crate::framing::sse::Frame;
 use crate::ir::FinishReason;
-use crate::json_scan::{string_length, value_of};
+use crate::json_scan::{members, string_length};
 use crate::sighting::{Depth, Sighting};
 
 /// What a probe knows of its stream so far.
@@ -15,10 +11,6 @@ use crate::sighting::{Depth, Sighting};
 pub(crate) struct Probe {
     tally: Tally,
 }
-
-/// Where the content of a delta is, the most frequent first.
-static CONTENT: LazyLock<[Finder<'static>; 3]> =
-    LazyLock::new(|| ["\"text\"", "\"partial_json\"", "\"thinking\""].map(Finder::new));
 
 impl crate::Probe for Probe {
     fn observe(&mut self, frame: Frame<'_>, depth: Depth) -> Sighting {
@@ -29,10 +21,8 @@ impl crate::Probe for Probe {
         // Relays that drop the event's name are read like rare events.
         if depth == Depth::Relay
             && frame.event == b"content_block_delta"
-            && let Some(length) = CONTENT.iter().find_map(|key| string_length(value_of(payload, key)?))
-            && length > 0
+            && let Some(delivered) = ordinary(payload)
         {
-            let delivered = u32::try_from(length).unwrap_or(u32::MAX);
             return Sighting { content: true, delivered, ..Sighting::default() };
         }
         let want_text = depth == Depth::Opening { want_text: true };
@@ -45,6 +35,14 @@ impl crate::Probe for Probe {
         sighting.settle();
         sighting
     }
+}
+
+/// The length of what a delta adds.
+fn ordinary(payload: &[u8]) -> Option<u32> {
+    let (_, value) =
+        members(payload).find(|(key, _)| matches!(*key, b"text" | b"partial_json" | b"thinking"))?;
+    let length = string_length(value).filter(|length| *length > 0)?;
+    Some(u32::try_from(length).unwrap_or(u32::MAX))
 }
 
 impl Probe {

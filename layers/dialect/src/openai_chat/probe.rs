@@ -1,6 +1,6 @@
 //! Watches OpenAI chat streams that are forwarded as they are.
 //!
-//! While relaying, ordinary chunks are recognised by a few substring searches; everything else is parsed.
+//! Ordinary chunks are recognised by a walk over their keys; everything else is parsed.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use memchr::memmem::Finder;
 use super::wire::{Chunk, Message, WireUsage};
 use crate::framing::sse::Frame;
 use crate::ir::{Error, FinishReason, Usage};
-use crate::json_scan::{is_empty, string_length, value_of, values_of};
+use crate::json_scan::{is_empty, members, string_length, value_of, values_of};
 use crate::lenient::TextOr;
 use crate::sighting::{Depth, Sighting};
 
@@ -20,16 +20,19 @@ pub(crate) struct Probe {
     named: bool,
 }
 
+/// What is looked for in whole answers, which may be long.
 struct Keys {
-    /// Of these any value but an empty one calls for a closer look.
-    rare: [Finder<'static>; 3],
-    /// Where ordinary content is, the most frequent first.
-    content: [Finder<'static>; 4],
+    usage: Finder<'static>,
+    finish: Finder<'static>,
+    error: Finder<'static>,
+    content: Finder<'static>,
 }
 
 static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
-    rare: ["\"usage\"", "\"finish_reason\"", "\"error\""].map(Finder::new),
-    content: ["\"content\"", "\"arguments\"", "\"reasoning_content\"", "\"reasoning\""].map(Finder::new),
+    usage: Finder::new("\"usage\""),
+    finish: Finder::new("\"finish_reason\""),
+    error: Finder::new("\"error\""),
+    content: Finder::new("\"content\""),
 });
 
 impl crate::Probe for Probe {
@@ -40,15 +43,14 @@ impl crate::Probe for Probe {
             b"[DONE]" => return Sighting { done: true, ..Sighting::machinery() },
             _ => {}
         }
-        let want_text = match depth {
-            Depth::Relay => {
-                if let Some(delivered) = ordinary(payload) {
-                    return Sighting { content: true, delivered, ..Sighting::default() };
-                }
-                false
-            }
-            Depth::Opening { want_text } => want_text,
-        };
+        let want_text = depth == Depth::Opening { want_text: true };
+        // The first chunk is read for its name.
+        if !want_text
+            && (self.named || depth == Depth::Relay)
+            && let Some(delivered) = ordinary(payload)
+        {
+            return Sighting { content: true, delivered, ..Sighting::default() };
+        }
         let mut sighting = match Chunk::read(payload) {
             Ok(Some(chunk)) => self.read(&chunk, want_text),
             Ok(None) => Sighting::default(),
@@ -109,20 +111,19 @@ pub(crate) fn whole(body: &[u8], want_text: bool) -> Sighting {
 fn plain(body: &[u8]) -> Option<Sighting> {
     let body = body.trim_ascii();
     let keys = &*KEYS;
-    let [usage, finish, error] = &keys.rare;
     if !(body.starts_with(b"{") && body.ends_with(b"}"))
-        || values_of(body, error).any(|value| !is_empty(value))
+        || values_of(body, &keys.error).any(|value| !is_empty(value))
     {
         return None;
     }
-    let delivered = string_length(value_of(body, &keys.content[0])?).filter(|length| *length > 0)?;
-    let finish = value_of(body, finish)?.strip_prefix(b"\"")?;
+    let delivered = string_length(value_of(body, &keys.content)?).filter(|length| *length > 0)?;
+    let finish = value_of(body, &keys.finish)?.strip_prefix(b"\"")?;
     let finish = &finish[..finish.iter().position(|&byte| byte == b'"')?];
     let finish = FinishReason::from_openai(std::str::from_utf8(finish).ok()?)?;
     if finish == FinishReason::Error {
         return None;
     }
-    let usage = values_of(body, usage).last()?;
+    let usage = values_of(body, &keys.usage).last()?;
     let usage = WireUsage::at(usage)?;
     let mut sighting = Sighting {
         content: true,
@@ -197,12 +198,18 @@ fn read_message(message: &Message<'_>, want_text: bool, sighting: &mut Sighting)
 
 /// The length of the content of a chunk that holds nothing else worth knowing; `None` calls for a closer look.
 fn ordinary(payload: &[u8]) -> Option<u32> {
-    let keys = &*KEYS;
-    if keys.rare.iter().any(|key| values_of(payload, key).any(|value| !is_empty(value))) {
-        return None;
+    let (mut said, mut thought) = (0, 0);
+    for (key, value) in members(payload) {
+        match key {
+            b"content" | b"arguments" => said += string_length(value).unwrap_or_default(),
+            // Some providers give the same thought under both names.
+            b"reasoning_content" | b"reasoning" => {
+                thought = thought.max(string_length(value).unwrap_or_default());
+            }
+            b"usage" | b"finish_reason" | b"error" if !is_empty(value) => return None,
+            _ => {}
+        }
     }
-    keys.content.iter().find_map(|key| {
-        let length = string_length(value_of(payload, key)?)?;
-        (length > 0).then(|| u32::try_from(length).unwrap_or(u32::MAX))
-    })
+    let length = said + thought;
+    (length > 0).then(|| u32::try_from(length).unwrap_or(u32::MAX))
 }
