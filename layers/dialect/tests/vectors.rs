@@ -694,6 +694,21 @@ fn words_in_content_are_not_taken_for_keys() {
 }
 
 #[test]
+fn a_relayed_chunk_is_counted_in_all_its_choices_and_a_thought_once() {
+    let twice = |delta: &str| {
+        relay(&format!(r#"{{"choices":[{{"index":0,"delta":{delta}}},{{"index":1,"delta":{delta}}}]}}"#))
+    };
+
+    assert_eq!(twice(r#"{"content":"four"}"#).delivered, 8);
+    assert_eq!(twice(r#"{"tool_calls":[{"function":{"arguments":"{\"a\":"}}]}"#).delivered, 14);
+    let thought = relay(
+        r#"{"choices":[{"delta":{"content":null,"reasoning_content":"six so","reasoning":"six so"}}]}"#,
+    );
+    assert!(thought.content);
+    assert_eq!(thought.delivered, 6);
+}
+
+#[test]
 fn a_relaying_probe_sees_usage_finish_error_and_the_end() {
     let usage = relay(r#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}}"#);
     assert!(usage.usage_only);
