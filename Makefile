@@ -10,9 +10,10 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 BUILD_NEEDS := cc:gcc cc:libc6-dev cmake:cmake
 TEST_NEEDS  := python3:python3 py/ensurepip:python3-venv node:nodejs npm:npm /usr/lib/postgresql/*/bin/postgres:postgresql
 BENCH_NEEDS := python3:python3 nginx:nginx-light taskset:util-linux
+LAYOUT_NEEDS := python3:python3 taskset:util-linux valgrind:valgrind nm:binutils
 SCRIPTS     := $(wildcard .ci/run .ci/need tests/sdk/install.sh)
 
-.PHONY: help deps deps-build deps-test deps-bench run test check bench bench-micro clean
+.PHONY: help deps deps-build deps-test deps-bench run test check bench bench-micro bench-layout clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -49,12 +50,18 @@ check: deps-build ## Format, lints, documentation, licences, example configurati
 	else echo "NOT CHECKED: licences and banned crates (cargo install cargo-deny)" >&2; fi
 	cargo run --quiet -- check --strict --config api.yaml.example
 	@for script in $(SCRIPTS); do sh -n $$script; done
-	@! command -v python3 >/dev/null || for script in benches/run/*.py tests/sdk/python/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' $$script; done
+	@! command -v python3 >/dev/null || for script in benches/*/*.py tests/sdk/python/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' $$script; done
 
 bench: deps-bench ## Compare the whole process with a bare hyper proxy and nginx (ROUNDS=3)
 	cargo build --release --bin uni-api
 	cargo build --release --manifest-path benches/run/Cargo.toml
 	@python3 benches/run/run.py --rounds $(or $(ROUNDS),3)
+
+bench-layout: deps-build ## Write anew which functions the linker puts side by side
+	@.ci/need $(LAYOUT_NEEDS)
+	UNI_API_LAYOUT=plain cargo rustc --release --bin uni-api -- -C strip=none
+	cargo build --release --manifest-path benches/run/Cargo.toml --target-dir benches/run/target
+	@python3 benches/layout/layout.py
 
 bench-micro: deps-build ## Time the hot parts alone
 	cargo bench --workspace

@@ -24,6 +24,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+PEERS = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "benches/run/target")) / "release/bench-peers"
 PATH = "/v1/chat/completions"
 # name, heading, unit of one, digits
 FIGURES = [
@@ -127,6 +128,7 @@ class Run:
     def __init__(self, options):
         self.peers, self.gateway, self.scale = options.peers, options.gateway, options.scale
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="uni-api-bench-"))
+        self.under = []  # a program, with its arguments, that runs the gateway
         self.upstream = address()
         for model in ["gpt-4o-mini", "claude-sonnet-4-5"]:
             for stream in [False, True]:
@@ -184,7 +186,7 @@ class Run:
             env["DB_PATH"] = str(folder / "stats.db")
         else:
             env["DISABLE_DATABASE"] = "true"
-        command = [self.gateway, "--config", folder / "api.yaml"]
+        command = self.under + [self.gateway, "--config", folder / "api.yaml"]
         return self.start(command, core=0, env=env), os.path.getsize(self.gateway)
 
     def load(self, to, model, stream, process, **how):
@@ -297,8 +299,7 @@ def main():
     parser.add_argument("--scale", type=float, default=1.0, help="stretches or shortens every phase")
     parser.add_argument("--only", default="direct,proxy,nginx,uni-api,uni-api+ledger,uni-api+convert")
     parser.add_argument("--gateway", type=pathlib.Path, default=TARGET / "release" / "uni-api")
-    peers = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "benches/run/target")) / "release/bench-peers"
-    parser.add_argument("--peers", type=pathlib.Path, default=peers)
+    parser.add_argument("--peers", type=pathlib.Path, default=PEERS)
     parser.add_argument("--out", type=pathlib.Path, default=TARGET / "bench.json")
     options = parser.parse_args()
     if os.cpu_count() < 2:
