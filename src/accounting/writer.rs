@@ -274,6 +274,7 @@ impl Task {
 
     /// Waits for records, then for more of them, then takes a batch.
     async fn gather(&mut self) {
+        let mut patient = true;
         if self.farewell.is_none() && self.rows.is_empty() {
             let idle = match &self.store {
                 None => self.pause,
@@ -282,19 +283,24 @@ impl Task {
             };
             tokio::select! {
                 count = self.rows.recv_many(&mut self.batch, BATCH) => if count == 0 { self.end() },
-                changed = self.phase.changed() => if changed.is_err() { self.end() },
+                changed = self.phase.changed() => {
+                    patient = false;
+                    if changed.is_err() { self.end() }
+                }
                 () = self.shared.finish.notified() => self.end(),
-                () = self.shared.hurry.notified() => {}
+                () = self.shared.hurry.notified() => patient = false,
                 () = sleep(idle) => {}
             }
-            if !self.batch.is_empty() && self.batch.len() < BATCH && self.farewell.is_none() {
-                tokio::select! {
-                    () = sleep(PERIOD) => {}
-                    () = self.shared.full.notified() => {}
-                    () = self.shared.hurry.notified() => {}
-                    () = self.shared.finish.notified() => self.end(),
-                    changed = self.phase.changed() => if changed.is_err() { self.end() },
-                }
+        }
+        // A busy gateway fills the queue while a batch is written. What came meanwhile waits for
+        // company too: small transactions cost several times as much for each record.
+        if patient && self.farewell.is_none() && self.grows() {
+            tokio::select! {
+                () = sleep(PERIOD) => {}
+                () = self.shared.full.notified() => {}
+                () = self.shared.hurry.notified() => {}
+                () = self.shared.finish.notified() => self.end(),
+                changed = self.phase.changed() => if changed.is_err() { self.end() },
             }
         }
         while self.batch.len() < BATCH {
@@ -303,6 +309,11 @@ impl Task {
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
+    }
+
+    /// Whether there is a batch that is not yet full.
+    fn grows(&self) -> bool {
+        (1..BATCH).contains(&(self.batch.len() + self.rows.len()))
     }
 
     fn end(&mut self) {
