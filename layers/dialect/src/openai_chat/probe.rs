@@ -1,6 +1,6 @@
 //! Watches OpenAI chat streams that are forwarded as they are.
 //!
-//! Ordinary chunks are recognised by a walk over their keys; everything else is parsed.
+//! While relaying, ordinary chunks are recognised by a walk over their keys; everything else is parsed.
 
 use std::sync::LazyLock;
 
@@ -43,14 +43,12 @@ impl crate::Probe for Probe {
             b"[DONE]" => return Sighting { done: true, ..Sighting::machinery() },
             _ => {}
         }
-        let want_text = depth == Depth::Opening { want_text: true };
-        // The first chunk is read for its name.
-        if !want_text
-            && (self.named || depth == Depth::Relay)
+        if depth == Depth::Relay
             && let Some(delivered) = ordinary(payload)
         {
             return Sighting { content: true, delivered, ..Sighting::default() };
         }
+        let want_text = depth == Depth::Opening { want_text: true };
         let mut sighting = match Chunk::read(payload) {
             Ok(Some(chunk)) => self.read(&chunk, want_text),
             Ok(None) => Sighting::default(),
