@@ -60,7 +60,7 @@ bench: deps-bench ## Compare the whole process with a bare hyper proxy and nginx
 bench-layout: deps-build ## Write anew which functions the linker puts side by side
 	@.ci/need $(LAYOUT_NEEDS)
 	UNI_API_LAYOUT=plain cargo rustc --release --bin uni-api -- -C strip=none
-	cargo build --release --manifest-path benches/run/Cargo.toml --target-dir benches/run/target
+	cargo build --release --manifest-path benches/run/Cargo.toml
 	@python3 benches/layout/layout.py
 
 bench-micro: deps-build ## Time the hot parts alone
