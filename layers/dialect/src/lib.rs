@@ -8,14 +8,17 @@
 //! Everything here is pure: no clock, no randomness, no socket. Identities and times come in through [`StreamStyle`].
 
 mod anthropic;
+mod body;
 mod dialect;
 mod error_body;
 mod error_shape;
 mod fields;
+pub mod form;
 pub mod framing;
 mod fresh_text;
 pub mod ir;
 mod json_scan;
+mod kind;
 mod lenient;
 mod media;
 pub mod moderation;
@@ -23,11 +26,14 @@ mod names;
 mod openai_chat;
 mod sighting;
 
+pub use body::{Body, ModelPlace};
 pub use dialect::{
     Correspondence, DecodeEvents, Dialect, EncodeEvents, Inbound, Malformed, Outbound, Probe, StreamStyle,
     Unsupported, UpstreamRequest,
 };
 pub use error_body::{normalise as normalise_error, scrub};
 pub use error_shape::ErrorShape;
+pub use form::Form;
 pub use framing::sse::{Frame, Framer, Frames, frames};
+pub use kind::Kind;
 pub use sighting::{Depth, Detail, Sighting};
