@@ -12,7 +12,7 @@ use bytes::Bytes;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use http_body_util::Full;
-use layers::admission::Capacity;
+use layers::capacity::Capacity;
 use layers::convert::ConvertLayer;
 use layers::ingress::IngressLayer;
 use layers::policy::{Caller, ChannelName, Target, Triggers};

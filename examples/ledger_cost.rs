@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dialect::ir::Usage;
+use layers::endpoint::CHAT_COMPLETIONS;
 use layers::ledger::{AttemptRecord, Entry};
 use layers::policy::{Caller, ChannelName, Fingerprint, Target};
 use layers::ports::Records;
 use layers::request_id::RequestId;
-use layers::stage::Operation;
 use tokio::sync::watch;
 use uni_api::accounting::{self, Database, Price, Recorder, Settings, Store};
 use uni_api::lifecycle::Phase;
@@ -50,7 +50,7 @@ impl Sample {
     fn entry(&self) -> Entry {
         let now = tokio::time::Instant::now();
         let mut entry =
-            Entry::new(RequestId::draw(), Operation::Chat, self.caller.clone(), self.model.clone(), now);
+            Entry::new(RequestId::draw(), &CHAT_COMPLETIONS, self.caller.clone(), self.model.clone(), now);
         entry.model_known = true;
         entry.stream = true;
         entry.client = Some([203, 0, 113, 9].into());
@@ -61,7 +61,7 @@ impl Sample {
         entry.usage = Some(Usage { input_total: 1200, output_total: 300, ..Usage::default() });
         entry.attempts.push(AttemptRecord {
             channel: self.target.channel.name.clone(),
-            beside: None,
+            side_call: None,
             key: Some(Fingerprint::new("fedcba9876543210")),
             outcome: "ok",
             elapsed: Duration::from_millis(250),
