@@ -8,35 +8,13 @@ use std::borrow::Cow;
 
 use bytes::{BufMut, BytesMut};
 
-use super::Frame;
+pub use super::header::{HeaderValue, headers};
+use super::{Frame, header};
 
 /// Both lengths and their checksum.
 const PRELUDE: usize = 12;
 /// A message without headers and payload.
 const LEAST: usize = PRELUDE + 4;
-
-/// The value of a header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeaderValue<'a> {
-    /// Yes or no.
-    Bool(bool),
-    /// One byte with sign.
-    Byte(i8),
-    /// Two bytes with sign.
-    Short(i16),
-    /// Four bytes with sign.
-    Int(i32),
-    /// Eight bytes with sign.
-    Long(i64),
-    /// Bytes of any kind.
-    Bytes(&'a [u8]),
-    /// Text, which is not checked to be UTF-8.
-    String(&'a [u8]),
-    /// Milliseconds since 1970.
-    Timestamp(i64),
-    /// A unique identifier.
-    Uuid([u8; 16]),
-}
 
 /// Where the last whole message of `chunk` ends when `held` came before it, and what is wrong behind that.
 pub(super) fn scan(held: &[u8], chunk: &[u8], limit: usize) -> (Option<usize>, Option<&'static str>) {
@@ -89,7 +67,7 @@ pub(super) fn verify(block: &[u8]) -> Result<(), (usize, &'static str)> {
         }
         let mut headers = message.headers;
         while !headers.is_empty() {
-            header(&mut headers).ok_or((at, "the headers of a message cannot be read"))?;
+            header::header(&mut headers).ok_or((at, "the headers of a message cannot be read"))?;
         }
         at += message.raw.len();
     }
@@ -146,38 +124,6 @@ pub(super) fn next<'a>(block: &'a [u8], at: &mut usize) -> Option<Frame<'a>> {
     Some(frame)
 }
 
-/// The headers in these bytes, up to the first that cannot be read.
-pub fn headers(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], HeaderValue<'_>)> {
-    std::iter::from_fn(move || header(&mut bytes))
-}
-
-/// Takes the first header off `bytes`.
-fn header<'a>(bytes: &mut &'a [u8]) -> Option<(&'a [u8], HeaderValue<'a>)> {
-    let length = usize::from(*bytes.split_off_first()?);
-    let name = bytes.split_off(..length)?;
-    let value = match bytes.split_off_first()? {
-        0 => HeaderValue::Bool(true),
-        1 => HeaderValue::Bool(false),
-        2 => HeaderValue::Byte(i8::from_be_bytes(array(bytes)?)),
-        3 => HeaderValue::Short(i16::from_be_bytes(array(bytes)?)),
-        4 => HeaderValue::Int(i32::from_be_bytes(array(bytes)?)),
-        5 => HeaderValue::Long(i64::from_be_bytes(array(bytes)?)),
-        kind @ (6 | 7) => {
-            let length = usize::from(u16::from_be_bytes(array(bytes)?));
-            let value = bytes.split_off(..length)?;
-            if *kind == 6 { HeaderValue::Bytes(value) } else { HeaderValue::String(value) }
-        }
-        8 => HeaderValue::Timestamp(i64::from_be_bytes(array(bytes)?)),
-        9 => HeaderValue::Uuid(array(bytes)?),
-        _ => return None,
-    };
-    Some((name, value))
-}
-
-fn array<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
-    bytes.split_off(..N)?.try_into().ok()
-}
-
 fn u32_at(bytes: &[u8], at: usize) -> usize {
     bytes[at..at + 4].iter().fold(0, |sum, &byte| sum << 8 | usize::from(byte))
 }
@@ -201,7 +147,7 @@ pub fn encode(headers: &[(&str, HeaderValue<'_>)], payload: &[u8], out: &mut Byt
     out.put_bytes(0, PRELUDE);
     for &(name, value) in headers {
         let before = out.len();
-        if put_header(name, value, out).is_none() {
+        if header::put(name, value, out).is_none() {
             out.truncate(before);
         }
     }
@@ -215,33 +161,6 @@ pub fn encode(headers: &[(&str, HeaderValue<'_>)], payload: &[u8], out: &mut Byt
     let checksum = crc32fast::hash(&out[start..start + 8]);
     out[start + 8..start + PRELUDE].copy_from_slice(&checksum.to_be_bytes());
     out.put_u32(crc32fast::hash(&out[start..]));
-}
-
-fn put_header(name: &str, value: HeaderValue<'_>, out: &mut BytesMut) -> Option<()> {
-    out.put_u8(u8::try_from(name.len()).ok()?);
-    out.put_slice(name.as_bytes());
-    let put_long = |kind: u8, value: &[u8], out: &mut BytesMut| {
-        out.put_u8(kind);
-        out.put_u16(u16::try_from(value.len()).ok()?);
-        out.put_slice(value);
-        Some(())
-    };
-    let mut put = |kind: u8, value: &[u8]| {
-        out.put_u8(kind);
-        out.put_slice(value);
-    };
-    match value {
-        HeaderValue::Bool(value) => put(u8::from(!value), b""),
-        HeaderValue::Byte(value) => put(2, &value.to_be_bytes()),
-        HeaderValue::Short(value) => put(3, &value.to_be_bytes()),
-        HeaderValue::Int(value) => put(4, &value.to_be_bytes()),
-        HeaderValue::Long(value) => put(5, &value.to_be_bytes()),
-        HeaderValue::Bytes(value) => put_long(6, value, out)?,
-        HeaderValue::String(value) => put_long(7, value, out)?,
-        HeaderValue::Timestamp(value) => put(8, &value.to_be_bytes()),
-        HeaderValue::Uuid(value) => put(9, &value),
-    }
-    Some(())
 }
 
 #[cfg(test)]

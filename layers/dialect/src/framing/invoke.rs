@@ -26,7 +26,7 @@ struct Chunk<'a> {
 }
 
 impl Unwrapped {
-    /// The event as a frame, named by its `type`.
+    /// The event as a frame, named by its `type` where it has one: Claude's have, Nova's have not.
     pub fn frame(&self) -> Frame<'_> {
         #[derive(Deserialize)]
         struct Head<'a> {

@@ -5,6 +5,7 @@
 //! in another framing ([`Framing::write`]) keeps its dialect, so that equal dialects never meet in `ir`.
 
 pub mod event_stream;
+mod header;
 mod invoke;
 mod json_array;
 mod json_lines;
