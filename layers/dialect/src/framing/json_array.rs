@@ -223,6 +223,17 @@ mod tests {
     }
 
     #[test]
+    fn white_space_that_keeps_the_connection_busy_is_not_held() {
+        let mut framer = Framing::JsonArray.framer(64);
+        assert_eq!(push(&mut framer, b"[{}"), [b"{}"]);
+
+        let busy = framer.push(Bytes::from_static(b"\n ")).expect("given back");
+
+        assert!(Framing::JsonArray.frames(&busy).all(|frame| frame.is_comment()));
+        assert_eq!((&busy[..], framer.held()), (&b"\n "[..], 0));
+    }
+
+    #[test]
     fn an_object_instead_of_an_array_is_one_frame() {
         let mut framer = Framing::JsonArray.framer(64);
 
