@@ -171,7 +171,7 @@ fn framing(bencher: Bencher, word: usize, size: Option<usize>) {
     let stream = stream(word);
     let pieces = pieces(&stream, size);
     bencher.counter(BytesCount::new(stream.len())).bench_local(|| {
-        let mut framer = dialect::Framer::new(64 << 10);
+        let mut framer = dialect::Framing::Sse.framer(64 << 10);
         pieces
             .iter()
             .filter_map(|piece| framer.push(black_box(piece).clone()))

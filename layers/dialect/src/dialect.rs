@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 
-use crate::framing::sse::Frame;
+use crate::framing::Frame;
 use crate::sighting::{Depth, Sighting};
 use crate::{ErrorShape, anthropic, fresh_text, ir, openai_chat};
 

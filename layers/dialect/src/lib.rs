@@ -34,6 +34,6 @@ pub use dialect::{
 pub use error_body::{normalise as normalise_error, scrub};
 pub use error_shape::ErrorShape;
 pub use form::Form;
-pub use framing::sse::{Frame, Framer, Frames, frames};
+pub use framing::{Frame, Framer, Frames, Framing, frames};
 pub use kind::Kind;
 pub use sighting::{Depth, Detail, Sighting};

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
-use dialect::{Correspondence, Dialect, Framer, StreamStyle, frames, ir};
+use dialect::{Correspondence, Dialect, Framing, StreamStyle, frames, ir};
 
 #[test]
 fn openai_chat_clients_are_served_by_anthropic() {
@@ -74,7 +74,7 @@ fn replay(
     style: &StreamStyle,
     correspondence: &Correspondence,
 ) -> String {
-    let mut framer = Framer::new(1 << 20);
+    let mut framer = Framing::Sse.framer(1 << 20);
     let mut decoder = upstream.outbound().events(correspondence);
     let mut encoder = client.inbound().expect("convertible").events(style);
     let (mut events, mut out) = (Vec::new(), BytesMut::new());

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use dialect::{Correspondence, Depth, Dialect, Frame, Framer, Sighting, frames, ir};
+use dialect::{Correspondence, Depth, Dialect, Frame, Framing, Sighting, frames, ir};
 use serde_json::{Value, json};
 
 fn recordings() -> Vec<PathBuf> {
@@ -22,7 +22,7 @@ fn recordings() -> Vec<PathBuf> {
 
 /// Gives the events of a stream that comes in pieces to `see`.
 fn play(stream: &[u8], cuts: &[usize], mut see: impl FnMut(Frame<'_>)) {
-    let mut framer = Framer::new(1 << 20);
+    let mut framer = Framing::Sse.framer(1 << 20);
     let mut from = 0;
     for to in cuts.iter().copied().chain([stream.len()]) {
         if let Some(block) = framer.push(Bytes::copy_from_slice(&stream[from..to])) {

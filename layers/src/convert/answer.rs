@@ -115,7 +115,7 @@ impl Reading<'_> {
             let mut block = BytesMut::from(&collected.bytes[..]);
             // A last event without its blank line is whole when the body is.
             block.extend_from_slice(b"\n\n");
-            for frame in dialect::frames(&block) {
+            for frame in dialect::Framing::Sse.frames(&block) {
                 decoder.decode(frame, &mut events).map_err(|malformed| malformed.into_answer_error())?;
             }
             decoder.finish(&mut events);

@@ -1,7 +1,7 @@
 //! Watches Anthropic streams that are forwarded as they are.
 
 use super::wire::{Block, Envelope, Message, Tally};
-use crate::framing::sse::Frame;
+use crate::framing::Frame;
 use crate::ir::FinishReason;
 use crate::json_scan::{members, string_length};
 use crate::sighting::{Depth, Sighting};

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::wire::{Block, Citation, Delta, Envelope, Tally};
-use crate::framing::sse::Frame;
+use crate::framing::Frame;
 use crate::ir::{self, Error, Event, FinishReason};
 use crate::{Correspondence, DecodeEvents, Malformed, names};
 

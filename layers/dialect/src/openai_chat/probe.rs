@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use super::wire::{Chunk, Message, WireUsage};
-use crate::framing::sse::Frame;
+use crate::framing::Frame;
 use crate::ir::{Error, FinishReason, Usage};
 use crate::json_scan::{is_empty, members, string_length, value_of, values_of};
 use crate::lenient::TextOr;

@@ -6,7 +6,7 @@ use bytes::{BufMut, BytesMut};
 use serde_json::{Value, json};
 
 use super::wire::{Chunk, Function, Message, Part};
-use crate::framing::sse::Frame;
+use crate::framing::Frame;
 use crate::ir::{Citation, Error, Event, FinishReason, Source, Usage};
 use crate::lenient::TextOr;
 use crate::{Correspondence, DecodeEvents, EncodeEvents, ErrorShape, Malformed, StreamStyle, media, names};
