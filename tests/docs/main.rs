@@ -1,5 +1,6 @@
 //! The pages about this program say what is so, as far as a program can tell.
 
+mod layers;
 mod parity;
 mod readme;
 
