@@ -4,7 +4,7 @@
 //!
 //! | stage | layers |
 //! |---|---|
-//! | edge | [`request_id`], [`endpoint`], [`admission`], [`rescue`], [`auth`], [`ingress`] |
+//! | edge | [`request_id`], [`endpoint`], [`rescue`], [`admission`], [`auth`], [`ingress`] |
 //! | request | [`account`], [`rate_limit`], [`moderation`], [`resolve`], [`keepalive`], [`failover`] |
 //! | attempt | [`observe`], [`cooldown`], [`lease`], [`timeout`], [`error_trigger`], [`convert`], [`overrides`], [`dispatch`] |
 //!

@@ -1,9 +1,13 @@
-//! Measures what accounting adds to a request: `cargo run --release --example ledger_cost [ROWS] [PER_SECOND]`.
+//! What it costs to account for a request.
+//!
+//! `cargo bench --bench ledger [-- ROWS [PER_SECOND]]`
 //!
 //! Closes records the way the pipeline does, first one sink at a time and then all together, and
 //! tells the CPU time of the whole process per record (all threads, from the kernel's count), the
 //! making of the record itself taken off. With PER_SECOND records come at that pace, which is what
 //! batches and wake-ups cost outside a burst; without it they come as fast as they are stored.
+
+mod fixture;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,9 +26,6 @@ use uni_api::state::Runtime;
 use uni_api::state::keys::KeySettings;
 use uni_api::telemetry::metrics::Metrics;
 use uni_api::telemetry::request_log::{self, Format};
-
-#[path = "../benches/fixture/mod.rs"]
-mod fixture;
 
 struct Sample {
     caller: Arc<Caller>,
