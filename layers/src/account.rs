@@ -180,3 +180,6 @@ impl Drop for Watch {
         self.close(None);
     }
 }
+
+#[cfg(test)]
+mod tests;
