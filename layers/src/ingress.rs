@@ -413,6 +413,8 @@ fn refusal(body: &[u8], error: &serde_json::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    mod layer;
+
     use super::*;
 
     fn param_of(body: &str) -> Option<&'static str> {
