@@ -137,3 +137,6 @@ fn forward(from: &HeaderMap, to: &mut HeaderMap) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,3 +191,6 @@ impl Inspection {
         Failure::Triggered { channel: self.target.channel.name.clone() }
     }
 }
+
+#[cfg(test)]
+mod tests;
