@@ -183,3 +183,6 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

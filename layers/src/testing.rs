@@ -8,6 +8,7 @@
 //! | [`handles`] | the same that hang on channels and targets: keys, health, meters, providers |
 //! | [`service`] | the scripted inner service, and [`mount`] |
 //! | [`body`] | bodies that come in chunks, with pauses, and break |
+//! | [`adapters`] | the adapters of [`crate::body`], each over such a body |
 //! | [`reply`] | answers of scripted pieces, and readers of answers |
 //! | [`failures`] | failures by their usual names |
 //!
@@ -16,6 +17,7 @@
 //! builder. Whatever is scripted panics when the script has no more to say, and nothing sleeps
 //! but on tokio's clock, which tests pause.
 
+pub mod adapters;
 pub mod body;
 pub mod failures;
 pub mod handles;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::policy::Target;
+use crate::testing::adapters::anthropic_stream;
 use crate::testing::policy::{channel, may_ask_usage, target_of};
 use crate::testing::reply::{completion, delta, done, error_event, role, stop, usage_chunk};
 use crate::testing::stage::{ExchangeBuilder, is_parsed, is_untouched, payload, payload_json};
@@ -41,27 +42,8 @@ fn anthropic() -> Arc<Target> {
 
 /// A stream of Anthropic's that says `text`.
 fn anthropic_events(text: &str) -> String {
-    let events = [
-        (
-            "message_start",
-            json!({"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "content": [], "stop_reason": null, "stop_sequence": null, "usage": {"input_tokens": 3, "output_tokens": 1}}}),
-        ),
-        (
-            "content_block_start",
-            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
-        ),
-        (
-            "content_block_delta",
-            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}),
-        ),
-        ("content_block_stop", json!({"type": "content_block_stop", "index": 0})),
-        (
-            "message_delta",
-            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": null}, "usage": {"output_tokens": 5}}),
-        ),
-        ("message_stop", json!({"type": "message_stop"})),
-    ];
-    events.iter().map(|(name, data)| format!("event: {name}\ndata: {data}\n\n")).collect()
+    let (opening, texts, ending) = anthropic_stream(&[text]);
+    opening + &texts.concat() + &ending
 }
 
 /// A whole answer of Anthropic's that says `text`.

@@ -109,6 +109,13 @@ impl Chunks {
         self.and(Wait::None, Next::Never)
     }
 
+    /// Then all that `more` has, and ends as that does.
+    #[must_use]
+    pub fn then(mut self, mut more: Self) -> Self {
+        self.left.append(&mut more.left);
+        self
+    }
+
     /// Announces a length, as `content-length` does.
     #[must_use]
     pub fn announcing(mut self, bytes: u64) -> Self {
