@@ -74,3 +74,6 @@ impl<T: Clone> Notes<T> {
         self.lock().clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

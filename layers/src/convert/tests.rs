@@ -291,3 +291,17 @@ async fn what_another_dialect_cannot_express_is_not_sent() {
 
     assert_eq!((failure.label(), upstream.calls()), ("unsupported", 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_too_long_to_be_held_streams_on_as_accepted_and_cannot_be_converted() {
+    let long = || (0..33).fold(chunks().now("{\"a\":\""), |body, _| body.now("x".repeat(1 << 20))).now("\"}");
+    let (same, other) = (answering(long(), JSON), answering(long(), JSON));
+
+    let reply = run(&same, exchange(), target("a").build()).await.unwrap();
+    let failure = run(&other, exchange(), anthropic()).await.unwrap_err();
+
+    assert!(!reply.body().is_whole());
+    let told = read(reply.into_body()).await;
+    assert_eq!((told.text.len(), told.outcome()), (long().length(), "ok"));
+    assert_eq!(failure.label(), "garbled_answer");
+}

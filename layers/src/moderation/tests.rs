@@ -222,8 +222,26 @@ async fn the_room_for_the_texts_is_asked_for_and_given_back() {
     let below = Below::default();
 
     below.run(sized(20), |_| Ok(verdict(false))).await.unwrap();
-    let failure = below.run(sized(101), |_| Ok(verdict(false))).await.unwrap_err();
+    // Text and question do not fit together, and the text alone does not.
+    for length in [45, 101] {
+        let failure = below.run(sized(length), |_| Ok(verdict(false))).await.unwrap_err();
 
-    assert!(matches!(failure, Failure::Overloaded), "{failure:?}");
+        assert!(matches!(failure, Failure::Overloaded), "{failure:?}");
+    }
+
     assert_eq!(capacity.bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_question_recorded_is_kept_when_the_client_leaves() {
+    let exchange = asking("hello", true).build();
+    let ledger = exchange.ledger.clone();
+    let inner = tower::service_fn(|question: Exchange| async move {
+        question.ledger.entry().waited = Duration::from_millis(5);
+        std::future::pending::<Result<Reply, Failure>>().await
+    });
+    let answering = mount(ModerationLayer, &inner).start(exchange).await;
+    assert!(tokio::time::timeout(Duration::from_secs(1), answering).await.is_err());
+
+    assert_eq!(ledger.entry().waited, Duration::from_millis(5));
 }

@@ -123,6 +123,12 @@ impl Chunks {
         self
     }
 
+    /// How many bytes its chunks hold.
+    pub fn length(&self) -> usize {
+        let bytes = |(_, next): &(Wait, Next)| if let Next::Data(data) = next { data.len() } else { 0 };
+        self.left.iter().map(bytes).sum()
+    }
+
     /// What becomes of it.
     pub fn traces(&self) -> Arc<Traces> {
         self.traces.clone()

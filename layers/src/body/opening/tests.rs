@@ -43,10 +43,13 @@ async fn lifecycle_and_comments_are_awaited_through() {
 
 #[tokio::test(start_paused = true)]
 async fn an_error_before_content_is_a_failure_and_behind_it_is_the_client_s() {
-    let error = || piece("error", erred(500, "ill"));
+    let error = || piece(" error", erred(500, "ill"));
 
     assert_eq!(judged(pieces().hums("start").gives(error()), &[]).await.0, "error");
-    assert_eq!(judged(pieces().says("one ").gives(error()), &[]).await, ("ok", "one error".to_owned()));
+    assert_eq!(judged(pieces().says("one").gives(error()), &[]).await, ("ok", "one error".to_owned()));
+    // Also while it is held because of a trigger.
+    let held = pieces().says("quo").gives(error());
+    assert_eq!(judged(held, &["quota"]).await, ("ok", "quo error".to_owned()));
 }
 
 #[tokio::test(start_paused = true)]
