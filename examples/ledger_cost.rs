@@ -16,12 +16,13 @@ use layers::ports::Records;
 use layers::request_id::RequestId;
 use layers::stage::Operation;
 use tokio::sync::watch;
-use uni_api::accounting::{self, Database, Price, Recorder, Settings, Store};
+use uni_api::accounting::{self, Database, Recorder, Settings, Store};
 use uni_api::lifecycle::Phase;
 use uni_api::state::Runtime;
 use uni_api::state::keys::KeySettings;
 use uni_api::telemetry::metrics::Metrics;
 use uni_api::telemetry::request_log::{self, Format};
+use uni_api::values::{Closed, Price};
 
 #[path = "../benches/fixture/mod.rs"]
 mod fixture;
@@ -164,7 +165,7 @@ async fn main() {
     let alone = writer.clone();
     let price = Price::flat(1_000_000, 2_000_000);
     let stored = || alone.written() >= rows;
-    let send = || writer.record(Arc::new(accounting::Closed::new(sample.entry(), price)));
+    let send = || writer.record(Arc::new(Closed::new(sample.entry(), price)));
     measure("ledger", rows, pace, floor, send, stored).await;
 
     let (writer, _phase, database) = ledger(&folder, "all.db").await;

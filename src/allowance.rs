@@ -15,7 +15,7 @@ use layers::ports::{Balances, Catalog, Gates, Limits, Verdict};
 use layers::stage::{Exchange, Operation};
 use tokio::time::Instant;
 
-use crate::config::Snapshot;
+use crate::snapshot::Snapshot;
 use crate::state::Runtime;
 use crate::state::balances::Accounts;
 use crate::state::windows::Windows;

@@ -19,12 +19,11 @@ use crate::admin::{self, Admin};
 use crate::allowance::Allowance;
 use crate::config::source::{LastGood, Source, Text};
 use crate::config::{Environment, Loaded, Origin, environment, load};
-use crate::gate::Gate;
 use crate::lifecycle::Phase;
 use crate::pipeline::Means;
-use crate::publisher::{Publisher, fingerprint, tell};
 use crate::recall::Recall;
 use crate::server::{self, Serving, Trusted};
+use crate::snapshot::{CurrentSnapshot, Publisher, fingerprint, tell};
 use crate::state::Runtime;
 use crate::state::balances::Accounts;
 use crate::state::keys::KeyHistory;
@@ -88,12 +87,12 @@ impl Plan {
         let publisher = publisher(loaded, &env, &runtime, &metrics, &source);
         publisher.keep(&text.text);
         metrics.reloaded(Some(&fingerprint(&text.text)));
-        let gate = publisher.gate();
+        let current = publisher.current();
 
-        let recall = Recall::new(runtime.clone(), history.clone(), gate.clone());
-        let ledger = ledger(&env, &gate, &metrics, &recall, phase.clone())?;
+        let recall = Recall::new(runtime.clone(), history.clone(), current.clone());
+        let ledger = ledger(&env, &current, &metrics, &recall, phase.clone())?;
         let writer = ledger.as_ref().map(|(writer, _)| writer.clone());
-        let records = recorder(&gate, &metrics, &log, writer.clone(), runtime.accounts(), history);
+        let records = recorder(&current, &metrics, &log, writer.clone(), runtime.accounts(), history);
         let capacity = Capacity::new(MOST_REQUESTS, buffer_budget());
         metrics.observe_capacity(&capacity);
         let dropped = log.clone();
@@ -108,7 +107,7 @@ impl Plan {
             most_body,
         };
         let means = Means {
-            directory: gate.clone(),
+            directory: current.clone(),
             capacity,
             most_body,
             records,
@@ -126,7 +125,7 @@ impl Plan {
             Some(address) => admin::metrics_listener(address, metrics.clone(), phase.clone()).await,
             None => None,
         };
-        let (callers, channels, models) = gate.current().size();
+        let (callers, channels, models) = current.load().size();
         tracing::info!(
             address = %listener.local_addr()?,
             metrics = scraping.map(|address| address.to_string()),
@@ -236,7 +235,7 @@ type Ledger = (Writer, tokio::task::JoinHandle<()>);
 
 fn ledger(
     env: &Environment,
-    gate: &Arc<Gate>,
+    current: &Arc<CurrentSnapshot>,
     metrics: &Metrics,
     recall: &Recall,
     phase: watch::Receiver<Phase>,
@@ -247,24 +246,24 @@ fn ledger(
     settings.retention_days = env.retention_days;
     settings.recall = Some(recall.reading());
     if env.stats_plain_keys {
-        let gate = gate.clone();
+        let current = current.clone();
         settings.plain_keys =
-            Some(Arc::new(move |fingerprint: &Fingerprint| gate.current().plain_key(fingerprint)));
+            Some(Arc::new(move |fingerprint: &Fingerprint| current.load().plain_key(fingerprint)));
     }
     let (writer, task) = accounting::start(settings, phase);
-    metrics.observe_ledger(&writer);
+    writer.report_to(metrics);
     Ok(Some((writer, task)))
 }
 
 fn recorder(
-    gate: &Arc<Gate>,
+    current: &Arc<CurrentSnapshot>,
     metrics: &Metrics,
     log: &RequestLog,
     writer: Option<Writer>,
     accounts: &Arc<Accounts>,
     history: Arc<KeyHistory>,
 ) -> Arc<dyn Records> {
-    let recorder = Recorder::new(gate.clone(), metrics.clone())
+    let recorder = Recorder::new(current.clone(), metrics.clone())
         .with_log(log.clone())
         .with_balances(accounts.clone())
         .with_history(history);

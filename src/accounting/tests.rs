@@ -11,14 +11,13 @@ use sqlx::{AssertSqlSafe, Executor};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::closed::Closed;
 use super::hours::Hours;
-use super::price::Price;
 use super::store::{Cost, Database, Grant, PlainKeys, Scratch, Store, UnreadableUrl};
-use super::testing::{attempt, entry};
 use super::writer::{PERIOD, Settings, Writer, start};
 use crate::config::Environment;
 use crate::lifecycle::Phase;
+use crate::values::testing::{attempt, entry};
+use crate::values::{Closed, Price};
 
 fn fingerprint(key: &str) -> Fingerprint {
     Fingerprint::new(&format!("fp-{key}"))
@@ -343,8 +342,12 @@ async fn an_old_database_is_completed_and_its_rows_are_summed_once(
     assert!(requests.len() == 2500 && requests.iter().all(|request| request.key.as_str() == "fp-sk-old"));
     let tries = store.tries(1_767_222_000, 1_767_225_600, fingerprint).await.unwrap();
     assert_eq!((tries[0].key.as_str(), tries[0].attempts), ("fp-sk-provider", 1));
-    write(&store, &[closed("m", |entry| entry.target = Some(super::testing::target("chan", "m")))], None)
-        .await;
+    write(
+        &store,
+        &[closed("m", |entry| entry.target = Some(crate::values::testing::target("chan", "m")))],
+        None,
+    )
+    .await;
     let done = store.backfill(fingerprint).await.unwrap();
     assert!(!done, "there are more rows than one step takes");
     assert_eq!(spent(&store).await.get("fp-sk-old"), Some(&old), "half of it summed");

@@ -22,10 +22,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
-use super::closed::{Closed, seconds};
 use super::hours::Hours;
 use super::store::{Database, PlainKeys, Scratch, Store};
 use crate::lifecycle::Phase;
+use crate::telemetry::metrics::{LEDGER_DROPPED, LEDGER_QUEUE, LEDGER_UP, LEDGER_WRITTEN, Metrics};
+use crate::values::{Closed, seconds};
 
 /// Records that may wait: some seconds of a busy gateway, a few megabytes.
 pub const QUEUE: usize = 8192;
@@ -176,6 +177,15 @@ impl Writer {
                 self.0.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Shows in metrics how the ledger does, whenever somebody scrapes.
+    pub fn report_to(&self, metrics: &Metrics) {
+        let (depth, dropped, written, up) = (self.clone(), self.clone(), self.clone(), self.clone());
+        metrics.observe(&LEDGER_QUEUE, move || depth.depth() as f64);
+        metrics.observe_total(&LEDGER_DROPPED, move || dropped.dropped());
+        metrics.observe_total(&LEDGER_WRITTEN, move || written.written());
+        metrics.observe(&LEDGER_UP, move || f64::from(u8::from(up.store().is_some())));
     }
 
     /// How many records wait.

@@ -19,8 +19,8 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::{Administrator, Asking, Refused, Sources};
-use crate::config::Snapshot;
 use crate::explain::{Books, Explanation, Question};
+use crate::snapshot::Snapshot;
 
 /// What is asked.
 #[derive(Deserialize)]

@@ -4,7 +4,7 @@ use axum::Json;
 use serde_json::{Value, json};
 
 use super::{Asking, Refused};
-use crate::config::Snapshot;
+use crate::snapshot::Snapshot;
 
 /// What OpenAI clients expect in `created`; models here have no date of their own.
 const CREATED: i64 = 1_720_524_448;

@@ -15,8 +15,9 @@ use super::channel::{Channels, limit, limit_table};
 use super::moderation;
 use super::problem::{Path, Report, mask, nearest, shown};
 use super::schema::{CALLER, CALLER_PREFERENCES, Item, Section};
-use super::settings::{Algorithm, CallerLimit, CallerSettings, ChannelRef, Rule, RuleMatch, Secret};
+use super::settings::{CallerLimit, CallerSettings, Secret};
 use super::tree::{Node, Value};
+use crate::values::{Algorithm, Rule, RuleMatch};
 
 const ALGORITHMS: [&str; 6] =
     ["fixed_priority", "round_robin", "weighted_round_robin", "lottery", "random", "smart_round_robin"];
@@ -25,7 +26,7 @@ const ALGORITHMS: [&str; 6] =
 struct Names<'a> {
     channels: &'a Channels,
     /// By written name, and by unique name where no written one is the same.
-    by_name: HashMap<&'a str, ChannelRef>,
+    by_name: HashMap<&'a str, Arc<[usize]>>,
     /// Every alias that some channel has written down.
     aliases: HashSet<&'a str>,
     /// Aliases by channel ordinal.
@@ -206,10 +207,7 @@ impl<'a> Names<'a> {
         for (ordinal, channel) in channels.read.iter().enumerate() {
             ordinals.entry(channel.name.as_str()).or_insert_with(|| vec![ordinal]);
         }
-        let by_name = ordinals
-            .into_iter()
-            .map(|(name, ordinals)| (name, ChannelRef { name: name.into(), ordinals: ordinals.into() }))
-            .collect();
+        let by_name = ordinals.into_iter().map(|(name, ordinals)| (name, ordinals.into())).collect();
         let aliases_of: Vec<HashSet<&str>> = channels
             .read
             .iter()
@@ -243,7 +241,7 @@ impl<'a> Names<'a> {
         }
         if let Some(name) = text.strip_prefix('<').and_then(|text| text.strip_suffix('>')) {
             self.expect_alias(name, id, path, report);
-            return Some(RuleMatch::Literal(self.text(name)));
+            return Some(RuleMatch::Model(self.text(name)));
         }
         let Some((prefix, rest)) = text.split_once('/') else {
             if self.callers.contains_key(text) || text.starts_with("sk-") {
@@ -280,8 +278,8 @@ impl<'a> Names<'a> {
         if self.disabled_callers.contains(prefix) {
             return None;
         }
-        let channel = match self.by_name.get(prefix) {
-            Some(channel) => channel.clone(),
+        let channels = match self.by_name.get(prefix) {
+            Some(channels) => channels.clone(),
             None => {
                 if prefix.starts_with("sk-") {
                     let found = format!("{:?}, which no entry has", mask(prefix));
@@ -289,15 +287,14 @@ impl<'a> Names<'a> {
                     return None;
                 }
                 self.absent(prefix, rest, id, path, report);
-                ChannelRef { name: self.text(prefix), ordinals: Arc::default() }
+                Arc::default()
             }
         };
         if rest == "*" {
-            return Some(RuleMatch::ChannelAll(channel));
+            return Some(RuleMatch::ChannelAll(channels));
         }
-        let known = channel.ordinals.is_empty()
-            || channel
-                .ordinals
+        let known = channels.is_empty()
+            || channels
                 .iter()
                 .any(|&at| self.channels.read[at].discover || self.aliases_of[at].contains(rest));
         if !known && !rest.is_empty() && !rest.ends_with('*') {
@@ -308,12 +305,12 @@ impl<'a> Names<'a> {
                 found,
                 "a model of the channel under the name that clients use; matches nothing",
             );
-            let aliases = channel.ordinals.iter().flat_map(|&at| self.aliases_of[at].iter().copied());
+            let aliases = channels.iter().flat_map(|&at| self.aliases_of[at].iter().copied());
             if let Some(near) = nearest(rest, aliases) {
                 report.hint(format!("did you mean {}/{}?", shown(prefix), shown(near)));
             }
         }
-        Some(RuleMatch::ChannelModel(channel, self.text(rest)))
+        Some(RuleMatch::ChannelModel(channels, self.text(rest)))
     }
 
     fn absent(&self, prefix: &str, rest: &str, id: u32, path: Path<'_>, report: &mut Report) {

@@ -6,17 +6,16 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use layers::policy::{ChannelName, Quota};
 
-use super::engine::{self, Named};
 use super::lookup::Patterns;
 use super::overrides;
 use super::problem::{Report, nearest, shown};
 use super::quota;
 use super::schema::{Item, PROVIDER, PROVIDER_PREFERENCES, Section};
-use super::settings::{
-    CONNECT, ChannelSettings, ChannelTables, Engine, Globals, KeyAlgorithm, Secret, names_a_model,
-};
+use super::settings::{CONNECT, ChannelSettings, ChannelTables, Globals, Secret, names_a_model};
 use super::timeouts;
 use super::tree::Value;
+use crate::engine::{self, Engine, Named};
+use crate::values::KeyAlgorithm;
 
 /// Deviations that `quirks` may add or remove.
 pub const QUIRKS: &[&str] = &["stream_options"];

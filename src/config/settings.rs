@@ -19,14 +19,15 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::lookup::{Patterns, Prefixes, layered};
-use crate::accounting::Price;
+use crate::engine::Engine;
+use crate::values::{Algorithm, KeyAlgorithm, Price, Rule};
 
 /// How long the opening of an answer is waited for when `model_timeout` is shorter.
 const OPENING: Duration = Duration::from_secs(600);
 /// How long a whole request may take.
 const TOTAL: Duration = Duration::from_secs(3600);
 /// How long connecting may take.
-pub(super) const CONNECT: Duration = Duration::from_secs(10);
+pub const CONNECT: Duration = Duration::from_secs(10);
 /// A keepalive interval from here on is the written form of "off".
 pub(super) const KEEPALIVE_OFF: Duration = Duration::from_secs(99_999);
 /// How long a failed (channel, model) rests when nothing is configured.
@@ -194,75 +195,6 @@ pub struct ModelSettings {
     pub price: Price,
 }
 
-/// The wire format and place of an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Engine {
-    /// OpenAI chat completions, and whatever speaks like it: `gpt`, `openai`.
-    OpenAi,
-    /// OpenAI Responses as the only upstream endpoint: `responses`.
-    Responses,
-    /// Anthropic Messages: `claude`, `anthropic`.
-    Anthropic,
-    /// Google AI Studio: `gemini`.
-    Gemini,
-    /// Vertex AI before the model's name decides; no [`ModelSettings`] has it.
-    Vertex,
-    /// Gemini on Vertex AI: `vertex-gemini`.
-    VertexGemini,
-    /// Claude on Vertex AI: `vertex-claude`.
-    VertexClaude,
-    /// Vertex AI with API keys: `vertex-express`.
-    VertexExpress,
-    /// Azure OpenAI and Azure AI Foundry: `azure`.
-    Azure,
-    /// Databricks serving endpoints: `azure-databricks`, `databricks`.
-    Databricks,
-    /// Amazon Bedrock: `aws`, `bedrock`.
-    Bedrock,
-    /// Cloudflare Workers AI: `cloudflare`.
-    Cloudflare,
-    /// Cohere: `cohere`.
-    Cohere,
-    /// OpenRouter: `openrouter`.
-    OpenRouter,
-    /// Doubao translation on Volcengine Ark: `doubao`.
-    Doubao,
-    /// The upstream inside this program: `mock`.
-    Mock,
-}
-
-/// In which order a channel's keys are used: `api_key_schedule_algorithm`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KeyAlgorithm {
-    /// One after the other.
-    #[default]
-    RoundRobin,
-    /// A fresh draw per request.
-    Random,
-    /// Always the first usable one.
-    FixedPriority,
-    /// By success rate over the last 72 hours.
-    SmartRoundRobin,
-}
-
-/// In which order a client key's channels are tried: `SCHEDULING_ALGORITHM`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Algorithm {
-    /// Always from the head of the rules.
-    #[default]
-    FixedPriority,
-    /// The head moves on by one per request.
-    RoundRobin,
-    /// Smooth rotation by weight.
-    WeightedRoundRobin,
-    /// A draw by weight per request.
-    Lottery,
-    /// A fresh shuffle per request.
-    Random,
-    /// Written for keys; among channels it rotates.
-    SmartRoundRobin,
-}
-
 /// An enabled `api_keys` entry.
 #[derive(Debug, Clone)]
 pub struct CallerSettings {
@@ -298,43 +230,6 @@ pub enum CallerLimit {
     /// One window per model; the pattern chooses the limit. An unlimited quota is in the table
     /// where a pattern lifts the `default`.
     PerModel(Arc<Patterns<Arc<Quota>>>),
-}
-
-/// One entry of a client key's `model` list.
-#[derive(Debug, Clone)]
-pub struct Rule {
-    /// What it admits.
-    pub matcher: RuleMatch,
-    /// Its weight, if it has one; positive.
-    pub weight: Option<u32>,
-}
-
-/// What a rule admits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RuleMatch {
-    /// `all`: every model of every channel.
-    All,
-    /// `name`: this model on every channel that has it.
-    Model(Arc<str>),
-    /// `<a/b>`: the same for a name that holds a slash.
-    Literal(Arc<str>),
-    /// `channel/*`: every model of the channel.
-    ChannelAll(ChannelRef),
-    /// `channel/name`: this model on the channel.
-    ChannelModel(ChannelRef, Arc<str>),
-    /// `sk-…/*`: whatever the client key at this position of [`Settings::callers`] may use.
-    NestedAll(usize),
-    /// `sk-…/name`: this model as that client key may use it.
-    NestedModel(usize, Arc<str>),
-}
-
-/// The channels that a name in a rule means.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChannelRef {
-    /// The name as written.
-    pub name: Arc<str>,
-    /// Positions in [`Settings::channels`]; several for duplicate names, none for an absent one.
-    pub ordinals: Arc<[usize]>,
 }
 
 /// `timeout_policy` of a channel or of the whole configuration.
@@ -424,21 +319,7 @@ pub struct RequestTimeouts {
     rules: [Vec<TimeoutRule>; 2],
 }
 
-// === impl Algorithm ===
-
-impl Algorithm {
-    /// The word for it in configurations.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::FixedPriority => "fixed_priority",
-            Self::RoundRobin => "round_robin",
-            Self::WeightedRoundRobin => "weighted_round_robin",
-            Self::Lottery => "lottery",
-            Self::Random => "random",
-            Self::SmartRoundRobin => "smart_round_robin",
-        }
-    }
-}
+// === impl Globals ===
 
 impl Globals {
     /// What a token of this request model costs.
@@ -743,44 +624,6 @@ impl TimeLimits {
             idle,
             opening: self.first_byte.unwrap_or_else(|| idle.max(OPENING)),
             total: self.total.unwrap_or(TOTAL),
-        }
-    }
-}
-
-// === impl Engine ===
-
-impl Engine {
-    /// Its name in `engine:`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::OpenAi => "gpt",
-            Self::Responses => "responses",
-            Self::Anthropic => "claude",
-            Self::Gemini => "gemini",
-            Self::Vertex => "vertex",
-            Self::VertexGemini => "vertex-gemini",
-            Self::VertexClaude => "vertex-claude",
-            Self::VertexExpress => "vertex-express",
-            Self::Azure => "azure",
-            Self::Databricks => "azure-databricks",
-            Self::Bedrock => "aws",
-            Self::Cloudflare => "cloudflare",
-            Self::Cohere => "cohere",
-            Self::OpenRouter => "openrouter",
-            Self::Doubao => "doubao",
-            Self::Mock => "mock",
-        }
-    }
-
-    /// The format of one upstream model on a channel of this engine.
-    pub fn refined(self, upstream: &str, is_explicit: bool) -> Self {
-        let name = upstream.to_lowercase();
-        match self {
-            Self::Vertex if name.contains("claude") => Self::VertexClaude,
-            Self::Vertex => Self::VertexGemini,
-            // The Ark endpoint speaks Responses except for its translation models.
-            Self::Doubao if !is_explicit && !name.contains("translation") => Self::Responses,
-            engine => engine,
         }
     }
 }

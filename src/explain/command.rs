@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use super::{Books, Explanation, Question, table};
 use crate::config::source::Source;
-use crate::config::{Discovered, Environment, compile, load};
+use crate::config::{Environment, load};
+use crate::snapshot::{Discovered, compile};
 use crate::state::Runtime;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Fetcher;

@@ -25,10 +25,10 @@ pub use self::explanation::{
     Balance, Candidate, Explanation, GroupFacts, KeyFacts, KeyName, Limit, OneKey, Prices, RequestFacts,
     Verdict,
 };
-use crate::accounting::Price;
-use crate::config::Snapshot;
 use crate::routing::{CallerRoute, Candidate as Line, Standing};
+use crate::snapshot::Snapshot;
 use crate::state::balances::Accounts;
+use crate::values::Price;
 
 /// Keys of one channel that are listed; all are counted.
 const MOST_KEYS: usize = 50;

@@ -1,7 +1,8 @@
 use layers::failure::Exceeded;
 
 use super::*;
-use crate::config::{Discovered, compile, testing::settings};
+use crate::config::testing::settings;
+use crate::snapshot::{Discovered, compile};
 use crate::state::Runtime;
 use crate::telemetry::metrics::Metrics;
 

@@ -7,7 +7,7 @@ use layers::ports::Misfit;
 use layers::stage::Operation;
 
 use super::{Balance, Candidate, Explanation, Limit, Verdict, span};
-use crate::config::Snapshot;
+use crate::snapshot::Snapshot;
 
 fn refused(status: u16, reason: impl Into<String>) -> Verdict {
     Verdict { channel: None, status: Some(status), reason: reason.into() }

@@ -18,8 +18,8 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::admin::Sources;
-use crate::config::{Discovered, Environment, Origin, compile, load};
-use crate::gate::Gate;
+use crate::config::{Environment, Origin, load};
+use crate::snapshot::{CurrentSnapshot, Discovered, compile};
 use crate::state::Runtime;
 use crate::telemetry::metrics::Metrics;
 
@@ -178,7 +178,7 @@ impl World {
             most_body,
         };
         let means = Means {
-            directory: Arc::new(Gate::new(Arc::new(snapshot))),
+            directory: Arc::new(CurrentSnapshot::new(Arc::new(snapshot))),
             capacity,
             most_body,
             records: Arc::new(Nobody),

@@ -13,5 +13,5 @@ pub mod schedule;
 pub(crate) mod testing;
 
 pub use route::{CallerRoute, Candidate, Routes, Standing};
-pub use rules::{Access, Offers, Rule, RuleMatch};
-pub use schedule::{Algorithm, Schedule};
+pub use rules::{Access, Offers};
+pub use schedule::Schedule;

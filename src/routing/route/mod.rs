@@ -29,9 +29,10 @@ use pingora_load_balancing::LoadBalancer;
 use pingora_load_balancing::selection::BackendIter;
 use tokio::time::Instant;
 
-use super::rules::{Access, Admitted, Offers, Rule, members};
-use super::schedule::{self, Algorithm, Key, Ordinals, Schedule, Ticket};
+use super::rules::{Access, Admitted, Offers, members};
+use super::schedule::{self, Key, Ordinals, Schedule, Ticket};
 use crate::state::cursors::{Cursor, Cursors};
+use crate::values::{Algorithm, Rule};
 
 /// Trees kept over all rule lists and models. A dropped one is built again when it is asked for.
 const CAPACITY: usize = 1 << 14;

@@ -16,7 +16,8 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::config::{ChannelSettings, Engine, Settings};
+use crate::config::{ChannelSettings, Settings};
+use crate::engine::Engine;
 use crate::upstream::Fetcher;
 
 /// Pauses between attempts while a channel does not answer; the last one repeats.
@@ -28,7 +29,7 @@ const MOST_MODELS: usize = 20_000;
 
 /// A model list that came.
 #[derive(Debug)]
-pub struct Found {
+pub(super) struct Found {
     /// Whose.
     pub channel: ChannelName,
     /// The models, in the upstream's order, each once.
@@ -44,7 +45,7 @@ struct Question {
 }
 
 /// Asks, as long as it lives.
-pub struct Discovery {
+pub(super) struct Discovery {
     tasks: JoinSet<()>,
     asking: HashMap<ChannelName, (Question, tokio::task::AbortHandle)>,
     found: mpsc::Sender<Found>,
@@ -52,12 +53,12 @@ pub struct Discovery {
 
 impl Discovery {
     /// Sends what it finds to `found`.
-    pub fn new(found: mpsc::Sender<Found>) -> Self {
+    pub(super) fn new(found: mpsc::Sender<Found>) -> Self {
         Self { tasks: JoinSet::new(), asking: HashMap::new(), found }
     }
 
     /// Asks for the channels of a configuration. Tells which channels' earlier answers are void.
-    pub fn follow(&mut self, settings: &Settings) -> Vec<ChannelName> {
+    pub(super) fn follow(&mut self, settings: &Settings) -> Vec<ChannelName> {
         let mut void = Vec::new();
         let wanted: HashMap<ChannelName, (Question, HeaderMap)> = settings
             .channels
@@ -83,13 +84,8 @@ impl Discovery {
     }
 
     /// How many channels are asked.
-    pub fn len(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.asking.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.asking.is_empty()
     }
 }
 
