@@ -97,7 +97,7 @@ impl Plan {
         metrics.observe_capacity(&capacity);
         let dropped = log.clone();
         metrics.observe_total(&metrics::LOG_DROPPED, move || dropped.dropped());
-        let allowance = Arc::new(Allowance::new(&runtime));
+        let allowance = Arc::new(Allowance::new(&runtime, current.clone()));
         let most_body = usize::try_from(env.max_body_bytes).unwrap_or(usize::MAX);
         let sources = admin::Sources {
             metrics: metrics.clone(),

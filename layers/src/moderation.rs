@@ -270,9 +270,6 @@ mod tests {
         fn forwards(&self, _: &HeaderName) -> bool {
             false
         }
-        fn as_any(&self) -> &dyn std::any::Any {
-            self
-        }
     }
 
     /// A request that says `text`, of a caller that is moderated or not.

@@ -10,7 +10,6 @@ mod current;
 mod discovery;
 mod publisher;
 
-use std::any::Any;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -300,9 +299,5 @@ impl Catalog for Snapshot {
 
     fn forwards(&self, header: &HeaderName) -> bool {
         self.forwarded.contains(header)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
