@@ -16,7 +16,7 @@ use layers::ports::Records;
 use layers::request_id::RequestId;
 use layers::stage::Operation;
 use tokio::sync::watch;
-use uni_api::accounting::{self, Database, Recorder, Settings, Store};
+use uni_api::accounting::{self, Database, LedgerSettings, Recorder, Store};
 use uni_api::lifecycle::Phase;
 use uni_api::state::Runtime;
 use uni_api::state::keys::KeySettings;
@@ -124,8 +124,8 @@ async fn measure(
 async fn ledger(folder: &Path, name: &str) -> (accounting::Writer, watch::Sender<Phase>, Database) {
     let database = Database::Sqlite(folder.join(name));
     let (phase, seen) = watch::channel(Phase::Serving);
-    let settings = Settings::new(database.clone(), Fingerprint::new);
-    let (writer, _task) = accounting::start(Settings { queue: 65_536, ..settings }, seen);
+    let settings = LedgerSettings::new(database.clone(), Fingerprint::new);
+    let (writer, _task) = accounting::start(LedgerSettings { queue: 65_536, ..settings }, seen);
     writer.opened().await;
     (writer, phase, database)
 }

@@ -20,7 +20,7 @@ use crate::allowance::Allowance;
 use crate::config::source::{LastGood, Source, Text};
 use crate::config::{Environment, Loaded, Origin, environment, load};
 use crate::lifecycle::Phase;
-use crate::pipeline::Means;
+use crate::pipeline::Parts;
 use crate::recall::Recall;
 use crate::server::{self, Serving, Trusted};
 use crate::snapshot::{CurrentSnapshot, Publisher, fingerprint, tell};
@@ -36,8 +36,8 @@ const FIRST_ROUND: Duration = Duration::from_secs(10);
 /// Requests at once. Each costs some tens of kilobytes, so memory is gone before this is.
 const MOST_REQUESTS: usize = 50_000;
 
-/// What to serve.
-pub struct Plan {
+/// Everything that a serving process starts from.
+pub struct Startup {
     /// Where the configuration comes from.
     pub source: Source,
     /// Its first text.
@@ -50,7 +50,7 @@ pub struct Plan {
     pub announce: Option<fn(SocketAddr) -> std::io::Result<()>>,
 }
 
-impl Plan {
+impl Startup {
     /// Finds and reads the configuration.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl Plan {
     pub async fn serve(self) -> anyhow::Result<()> {
         let Self { source, text, env, log, announce } = self;
         tell(&env.warnings);
-        let loaded = load(&text.text, text.origin.clone(), &env).map_err(Refused)?;
+        let loaded = load(&text.text, text.origin.clone(), &env).map_err(ConfigRefused)?;
         tell(&loaded.warnings);
 
         let (steer, phase) = watch::channel(Phase::Starting);
@@ -106,7 +106,7 @@ impl Plan {
             capacity: capacity.clone(),
             most_body,
         };
-        let means = Means {
+        let parts = Parts {
             directory: current.clone(),
             capacity,
             most_body,
@@ -147,7 +147,7 @@ impl Plan {
             client_stall: env.client_stall,
             trusted: Trusted::new(env.trusted_proxies.clone()),
         };
-        server::serve(listener, means, serving, phase).await?;
+        server::serve(listener, parts, serving, phase).await?;
 
         steer.send_replace(Phase::Ended);
         steering.abort();
@@ -165,16 +165,16 @@ impl Plan {
 
 /// A configuration that cannot be served.
 #[derive(Debug)]
-pub struct Refused(pub Vec<crate::config::Problem>);
+pub struct ConfigRefused(pub Vec<crate::config::Problem>);
 
-impl std::fmt::Display for Refused {
+impl std::fmt::Display for ConfigRefused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "the configuration cannot be served:")?;
         self.0.iter().try_for_each(|problem| writeln!(f, "{problem}"))
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for ConfigRefused {}
 
 fn publisher(
     loaded: Loaded,
@@ -241,8 +241,9 @@ fn ledger(
     phase: watch::Receiver<Phase>,
 ) -> anyhow::Result<Option<Ledger>> {
     let Some(database) = accounting::Database::of(&env.database)? else { return Ok(None) };
-    let mut settings =
-        accounting::Settings::new(database, |key| crate::config::settings::Secret::from(key).fingerprint());
+    let mut settings = accounting::LedgerSettings::new(database, |key| {
+        crate::config::settings::SecretText::from(key).fingerprint()
+    });
     settings.retention_days = env.retention_days;
     settings.recall = Some(recall.reading());
     if env.stats_plain_keys {
@@ -301,7 +302,7 @@ fn buffer_budget() -> usize {
 const DEMO_KEY: &str = "sk-demo";
 
 /// The demo: its configuration, its place, and what it tells.
-pub fn demo(env: &Environment, log: RequestLog) -> Plan {
+pub fn demo(env: &Environment, log: RequestLog) -> Startup {
     let mut env = env.clone();
     env.host = "127.0.0.1".to_owned();
     env.database = environment::Database::Off;
@@ -310,7 +311,7 @@ pub fn demo(env: &Environment, log: RequestLog) -> Plan {
     );
     let source = Source::Inline(text.clone());
     let text = Text { text, origin: Origin::Inline, tag: None, stale: None };
-    Plan { source, text, env: Arc::new(env), log, announce: Some(announce_demo) }
+    Startup { source, text, env: Arc::new(env), log, announce: Some(announce_demo) }
 }
 
 /// Prints what the demo is and a line to try.

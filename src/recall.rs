@@ -16,8 +16,8 @@ use layers::policy::{Caller, ChannelName, Credits, Fingerprint};
 use layers::ports::{Catalog, Limits};
 use tokio::time::{Instant, sleep};
 
-use crate::accounting::{Recall as Reading, Store, Writer};
-use crate::config::settings::Secret;
+use crate::accounting::{FirstReading, Store, Writer};
+use crate::config::settings::SecretText;
 use crate::snapshot::{CurrentSnapshot, Snapshot, longest_window, prune};
 use crate::state::Runtime;
 use crate::state::balances::ROLLING_HOURS;
@@ -33,7 +33,7 @@ const UPKEEP: Duration = Duration::from_secs(600);
 /// Between tries of a look-up that failed.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Knows what is to be remembered and where it belongs.
+/// Reader of the past: knows what is to be remembered and where it belongs.
 #[derive(Clone)]
 pub struct Recall {
     runtime: Arc<Runtime>,
@@ -45,7 +45,7 @@ pub struct Recall {
 }
 
 fn fingerprint(key: &str) -> Fingerprint {
-    Secret::from(key).fingerprint()
+    SecretText::from(key).fingerprint()
 }
 
 impl Recall {
@@ -55,7 +55,7 @@ impl Recall {
     }
 
     /// What the ledger does when it is first opened.
-    pub fn reading(&self) -> Reading {
+    pub fn reading(&self) -> FirstReading {
         let this = self.clone();
         Arc::new(move |store| {
             let this = this.clone();

@@ -12,4 +12,4 @@ mod writer;
 
 pub use record::{Recorder, Settle};
 pub use store::{Database, PlainKeys, Store};
-pub use writer::{QUEUE, Recall, Settings, Writer, start};
+pub use writer::{FirstReading, LedgerSettings, QUEUE, Writer, start};

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::hours::Hours;
 use super::store::{Cost, Database, Grant, PlainKeys, Scratch, Store, UnreadableUrl};
-use super::writer::{PERIOD, Settings, Writer, start};
+use super::writer::{LedgerSettings, PERIOD, Writer, start};
 use crate::config::Environment;
 use crate::lifecycle::Phase;
 use crate::values::testing::{attempt, entry};
@@ -605,8 +605,11 @@ mod on_postgres {
 fn begin(database: &Database, queue: usize) -> (Writer, tokio::task::JoinHandle<()>, watch::Sender<Phase>) {
     let (phase, seen) = watch::channel(Phase::Serving);
     // The records of these tests are of some day long ago.
-    let settings =
-        Settings { queue, retention_days: Some(0), ..Settings::new(database.clone(), fingerprint) };
+    let settings = LedgerSettings {
+        queue,
+        retention_days: Some(0),
+        ..LedgerSettings::new(database.clone(), fingerprint)
+    };
     let (writer, task) = start(settings, seen);
     (writer, task, phase)
 }
@@ -654,7 +657,7 @@ fn begin_with_recall(
     recall: impl Fn(usize) -> Result<(), sqlx::Error> + Send + Sync + 'static,
 ) -> (Writer, tokio::task::JoinHandle<()>, watch::Sender<Phase>) {
     let (phase, seen) = watch::channel(Phase::Serving);
-    let mut settings = Settings::new(database.clone(), fingerprint);
+    let mut settings = LedgerSettings::new(database.clone(), fingerprint);
     settings.retention_days = Some(0);
     let recall = Arc::new(recall);
     settings.recall = Some(Arc::new(move |store| {
@@ -846,7 +849,7 @@ async fn only_a_database_of_our_own_loses_rows_unasked() {
 
     for (place, left) in [(&ours, 0), (&found, 1)] {
         let (_phase, seen) = watch::channel(Phase::Serving);
-        let (writer, task) = start(Settings::new(place.database.clone(), fingerprint), seen);
+        let (writer, task) = start(LedgerSettings::new(place.database.clone(), fingerprint), seen);
         writer.record(closed("gpt-4o", |_| {}));
         written(&writer, 1).await;
         sleep(PERIOD).await;

@@ -69,7 +69,7 @@ const RETENTION_DAYS: u32 = 180;
 
 /// How the ledger is kept.
 #[derive(Clone)]
-pub struct Settings {
+pub struct LedgerSettings {
     /// Where.
     pub database: Database,
     /// Finds the clear text for the `api_key` column: `STATS_PLAIN_KEYS`. Without it the column
@@ -83,13 +83,13 @@ pub struct Settings {
     /// Records that may wait: [`QUEUE`].
     pub queue: usize,
     /// Reads what earlier processes left, before this one writes anything.
-    pub recall: Option<Recall>,
+    pub recall: Option<FirstReading>,
 }
 
 /// Reads from a database that has just been opened.
-pub type Recall = Arc<dyn Fn(Arc<Store>) -> BoxFuture<Result<(), sqlx::Error>> + Send + Sync>;
+pub type FirstReading = Arc<dyn Fn(Arc<Store>) -> BoxFuture<Result<(), sqlx::Error>> + Send + Sync>;
 
-impl Settings {
+impl LedgerSettings {
     /// The usual settings for a database.
     pub fn new(database: Database, fingerprint: fn(&str) -> Fingerprint) -> Self {
         Self { database, plain_keys: None, retention_days: None, fingerprint, queue: QUEUE, recall: None }
@@ -127,7 +127,7 @@ impl Shared {
 /// Starts the writer. It returns at once whatever the state of the database. With each change of
 /// `phase` what waits is stored at once. The task ends, with everything stored, when it is told to
 /// [`finish`](Writer::finish) or nobody steers `phase` any more.
-pub fn start(settings: Settings, phase: watch::Receiver<Phase>) -> (Writer, JoinHandle<()>) {
+pub fn start(settings: LedgerSettings, phase: watch::Receiver<Phase>) -> (Writer, JoinHandle<()>) {
     let (queue, rows) = mpsc::channel(settings.queue.max(1));
     let shared = Arc::new(Shared {
         queue,
@@ -236,7 +236,7 @@ impl Writer {
 struct Task {
     rows: mpsc::Receiver<Arc<Closed>>,
     shared: Arc<Shared>,
-    settings: Settings,
+    settings: LedgerSettings,
     phase: watch::Receiver<Phase>,
     batch: Vec<Arc<Closed>>,
     /// The sums of the batch, and of what was dropped before it.

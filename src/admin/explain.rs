@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::{Administrator, Asker, Current, Refused, Sources};
-use crate::explain::{Books, Explanation, Question};
+use crate::explain::{Counts, Explanation, Question};
 use crate::snapshot::Snapshot;
 
 /// Body of the question.
@@ -78,8 +78,8 @@ fn answer(
     };
     let most_body = sources.most_body as u64;
     let question = Question { caller: &caller, model: &model, operation, body: request, most_body };
-    let books = Books { windows: &*sources.windows, accounts: &sources.accounts };
-    Ok(crate::explain::explain(snapshot, books, question, Instant::now()))
+    let counts = Counts { windows: &*sources.windows, accounts: &sources.accounts };
+    Ok(crate::explain::explain(snapshot, counts, question, Instant::now()))
 }
 
 fn called(snapshot: &Snapshot, name: &str) -> Result<Arc<Caller>, Refused> {

@@ -19,35 +19,35 @@ use tower::{Layer, Service};
 
 use crate::lifecycle::Phase;
 
-/// Mounts [`Health`].
+/// Mounts [`HealthCheck`].
 #[derive(Debug, Clone)]
-pub struct HealthLayer {
+pub struct HealthCheckLayer {
     phase: watch::Receiver<Phase>,
 }
 
-/// The service of [`HealthLayer`]: answers health paths, passes everything else on.
+/// The service of [`HealthCheckLayer`]: answers health paths, passes everything else on.
 #[derive(Debug, Clone)]
-pub struct Health<S> {
+pub struct HealthCheck<S> {
     inner: S,
     phase: watch::Receiver<Phase>,
 }
 
-impl HealthLayer {
+impl HealthCheckLayer {
     /// Reads readiness off the process's phase.
     pub fn new(phase: watch::Receiver<Phase>) -> Self {
         Self { phase }
     }
 }
 
-impl<S> Layer<S> for HealthLayer {
-    type Service = Health<S>;
+impl<S> Layer<S> for HealthCheckLayer {
+    type Service = HealthCheck<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Health { inner, phase: self.phase.clone() }
+        HealthCheck { inner, phase: self.phase.clone() }
     }
 }
 
-impl<S, B> Service<Request<B>> for Health<S>
+impl<S, B> Service<Request<B>> for HealthCheck<S>
 where
     S: Service<Request<B>, Response = Reply, Error = Infallible>,
 {

@@ -35,7 +35,7 @@ use crate::snapshot::Snapshot;
 use crate::state::balances::Accounts;
 use crate::telemetry::metrics::Metrics;
 
-/// What handlers read beside the configuration.
+/// State that handlers read beside the configuration.
 #[derive(Clone)]
 pub struct Sources {
     /// What `/metrics` shows.
@@ -50,7 +50,7 @@ pub struct Sources {
     pub most_body: usize,
 }
 
-/// Answers everything beside the pipeline.
+/// Service of everything beside the pipeline.
 #[derive(Clone)]
 pub struct Admin {
     router: Router,

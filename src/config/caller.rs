@@ -15,7 +15,7 @@ use super::channel::{Channels, limit, limit_table};
 use super::moderation;
 use super::problem::{Path, Report, mask, nearest, shown};
 use super::schema::{CALLER, CALLER_PREFERENCES, Item, Section};
-use super::settings::{CallerLimit, CallerSettings, Secret};
+use super::settings::{CallerLimit, CallerSettings, SecretText};
 use super::tree::{Node, Value};
 use crate::values::{Algorithm, Rule, RuleMatch};
 
@@ -39,7 +39,7 @@ struct Names<'a> {
     texts: HashMap<String, Arc<str>>,
 }
 
-struct Entry<'a> {
+struct KeyEntry<'a> {
     section: Section<'a>,
     key: String,
     id: u32,
@@ -48,7 +48,7 @@ struct Entry<'a> {
 /// Reads all client keys, in order.
 pub(super) fn read(list: Item<'_>, channels: &Channels, report: &mut Report) -> Vec<CallerSettings> {
     let items = list.items();
-    let mut entries: Vec<Entry<'_>> = Vec::with_capacity(items.len());
+    let mut entries: Vec<KeyEntry<'_>> = Vec::with_capacity(items.len());
     let mut seen: HashSet<String> = HashSet::new();
     let mut disabled = HashSet::new();
     let mut disabled_admin = false;
@@ -76,7 +76,7 @@ pub(super) fn read(list: Item<'_>, channels: &Channels, report: &mut Report) -> 
             disabled.insert(key);
             continue;
         }
-        entries.push(Entry { section, key, id });
+        entries.push(KeyEntry { section, key, id });
     }
 
     let mut names = Names::new(channels, &entries, &disabled);
@@ -108,7 +108,7 @@ pub(super) fn read(list: Item<'_>, channels: &Channels, report: &mut Report) -> 
 fn warn_unmoderated(
     callers: &[CallerSettings],
     channels: &Channels,
-    entries: &[Entry<'_>],
+    entries: &[KeyEntry<'_>],
     report: &mut Report,
 ) {
     for at in moderation::unmoderated(callers, &channels.read) {
@@ -143,7 +143,7 @@ fn client_key(section: &Section<'_>, report: &mut Report) -> Option<(u32, String
 }
 
 fn caller(
-    entry: &Entry<'_>,
+    entry: &KeyEntry<'_>,
     alone: bool,
     names: &mut Names<'_>,
     quotas: &mut HashMap<String, Arc<Quota>>,
@@ -157,7 +157,7 @@ fn caller(
         Section::open(section.get("preferences").unwrap_or(nothing), &CALLER_PREFERENCES, report)
             .or_else(|| Section::open(nothing, &CALLER_PREFERENCES, report))
             .expect("null is an empty map");
-    let key = Secret::from(entry.key.as_str());
+    let key = SecretText::from(entry.key.as_str());
     let written = section.text("role", report);
     let is_admin = alone || written.as_deref().is_some_and(|role| role.eq_ignore_ascii_case("admin"));
     if let Some(role) = written.as_deref().filter(|role| !is_admin && role.to_lowercase().contains("admin"))
@@ -199,7 +199,11 @@ fn caller(
 // === impl Names ===
 
 impl<'a> Names<'a> {
-    fn new(channels: &'a Channels, entries: &'a [Entry<'_>], disabled_callers: &'a HashSet<String>) -> Self {
+    fn new(
+        channels: &'a Channels,
+        entries: &'a [KeyEntry<'_>],
+        disabled_callers: &'a HashSet<String>,
+    ) -> Self {
         let mut ordinals: HashMap<&str, Vec<usize>> = HashMap::new();
         for (ordinal, channel) in channels.read.iter().enumerate() {
             ordinals.entry(&channel.written_name).or_default().push(ordinal);
@@ -544,7 +548,7 @@ fn moment(item: &Item<'_>) -> Option<i64> {
 }
 
 /// Reports every group of keys that lead to one another.
-fn cycles(callers: &[CallerSettings], entries: &[Entry<'_>], report: &mut Report) {
+fn cycles(callers: &[CallerSettings], entries: &[KeyEntry<'_>], report: &mut Report) {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
         New,

@@ -54,7 +54,7 @@ pub struct Globals {
     /// `model_price` by prefix of the request model.
     pub prices: Prefixes<Price>,
     /// `proxy` for channels that name none.
-    pub proxy: Option<Secret>,
+    pub proxy: Option<SecretText>,
     /// `cooldown_period` for channels that name none; zero means never.
     pub cooldown: Duration,
     /// `model_timeout`.
@@ -69,7 +69,7 @@ pub struct Globals {
 
 /// A text that must not be shown: a key, a private key, a proxy URL with its password.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Secret(Arc<str>);
+pub struct SecretText(Arc<str>);
 
 /// An enabled `providers` entry.
 #[derive(Clone)]
@@ -86,7 +86,7 @@ pub struct ChannelSettings {
     pub engine_is_explicit: bool,
     /// `api`: the provider keys, in order, without repeats. Empty for service accounts, Bedrock
     /// credentials, and upstreams that ask for none.
-    pub keys: Vec<Secret>,
+    pub keys: Vec<SecretText>,
     /// The models that are written down.
     pub models: Vec<ModelSettings>,
     /// Whether the upstream is asked for its models: nothing is written down, or `discover: true`.
@@ -101,7 +101,7 @@ pub struct ChannelSettings {
     pub cooldown: Duration,
     /// `proxy`, the global one when absent. Kept as written even when it is no usable URL: then
     /// connecting fails, where ignoring it would go around the proxy.
-    pub proxy: Option<Secret>,
+    pub proxy: Option<SecretText>,
     /// `headers`, marked sensitive so that they are never printed.
     pub headers: HeaderMap,
     /// `passthrough_request_headers`, without those that carry the client's own credentials.
@@ -123,7 +123,7 @@ pub struct ChannelSettings {
     /// `project_id`; a list runs parallel to `keys`.
     pub project_ids: Vec<String>,
     /// `private_key` of a Google service account, PEM.
-    pub private_key: Option<Secret>,
+    pub private_key: Option<SecretText>,
     /// `client_email` of a Google service account.
     pub client_email: Option<String>,
     /// `token_uri`: where service accounts get tokens, if not from Google's endpoint.
@@ -133,11 +133,11 @@ pub struct ChannelSettings {
     /// `cf_account_id`.
     pub cf_account_id: Option<String>,
     /// `aws_access_key`.
-    pub aws_access_key: Option<Secret>,
+    pub aws_access_key: Option<SecretText>,
     /// `aws_secret_key`.
-    pub aws_secret_key: Option<Secret>,
+    pub aws_secret_key: Option<SecretText>,
     /// `aws_session_token`.
-    pub aws_session_token: Option<Secret>,
+    pub aws_session_token: Option<SecretText>,
     /// `api_version` for Azure, when `base_url` names none.
     pub api_version: Option<String>,
     /// What resolves models that are found later.
@@ -199,7 +199,7 @@ pub struct ModelSettings {
 #[derive(Debug, Clone)]
 pub struct CallerSettings {
     /// `api`, compared exactly.
-    pub key: Secret,
+    pub key: SecretText,
     /// What logs call it: `role` as written, or the key's fingerprint.
     pub alias: Arc<str>,
     /// What it may do.
@@ -328,9 +328,9 @@ impl Globals {
     }
 }
 
-// === impl Secret ===
+// === impl SecretText ===
 
-impl Secret {
+impl SecretText {
     /// The text itself, for the place that sends or compares it.
     pub fn expose(&self) -> &str {
         &self.0
@@ -360,15 +360,15 @@ impl Secret {
     }
 }
 
-impl From<&str> for Secret {
+impl From<&str> for SecretText {
     fn from(text: &str) -> Self {
         Self(text.into())
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secret({})", self.fingerprint().as_str())
+        write!(f, "SecretText({})", self.fingerprint().as_str())
     }
 }
 

@@ -739,7 +739,7 @@ fn a_repeated_key_takes_its_project_along() {
     let text = "providers: [{provider: a, project_id: [p, q, r], api: [k, k, l], model: [m]}]\napi_keys: [{api: sk-1}]\n";
     let channel = good(text).settings.channels.remove(0);
 
-    assert_eq!(channel.keys.iter().map(Secret::expose).collect::<Vec<_>>(), ["k", "l"]);
+    assert_eq!(channel.keys.iter().map(SecretText::expose).collect::<Vec<_>>(), ["k", "l"]);
     assert_eq!(channel.project_ids, ["p", "r"]);
 }
 

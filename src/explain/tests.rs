@@ -43,8 +43,8 @@ impl World {
         let caller = self.caller(name);
         let question =
             Question { caller: &caller, model: "m", operation: Operation::Chat, body, most_body: 100 };
-        let books = Books { windows: &**self.runtime.windows(), accounts: self.runtime.accounts() };
-        explain(&self.snapshot, books, question, Instant::now())
+        let counts = Counts { windows: &**self.runtime.windows(), accounts: self.runtime.accounts() };
+        explain(&self.snapshot, counts, question, Instant::now())
     }
 }
 

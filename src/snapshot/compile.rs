@@ -11,10 +11,10 @@ use std::sync::atomic::AtomicBool;
 use bytes::Bytes;
 use dialect::Dialect;
 use layers::policy::{Caller, Channel, ChannelName, Link, Takes, Target};
-use layers::ports::{Provider, Secret as KeySecret, Timing};
+use layers::ports::{Provider, Secret, Timing};
 use layers::stage::Operation;
 
-use super::{Entry, KeyTable, Snapshot};
+use super::{CallerEntry, KeyTable, Snapshot};
 use crate::config::settings::{CONNECT, CallerSettings, ChannelSettings, ModelSettings, Settings};
 use crate::engine::Engine;
 use crate::providers::{self, ProviderSpec};
@@ -73,7 +73,7 @@ pub fn compile(
         .callers
         .iter()
         .zip(callers)
-        .map(|(settings, caller)| Entry {
+        .map(|(settings, caller)| CallerEntry {
             caller,
             limit: settings.rate_limit.clone(),
             limits: std::sync::RwLock::default(),
@@ -134,8 +134,7 @@ impl<'a> Channels<'a> {
             cooldown: settings.key_cooldown,
             windows_per_model: settings.key_quotas.is_by_name(),
         };
-        let secrets =
-            settings.keys.iter().map(|key| KeySecret::new(key.expose(), key.fingerprint())).collect();
+        let secrets = settings.keys.iter().map(|key| Secret::new(key.expose(), key.fingerprint())).collect();
         let asks = providers::quirks(settings.base_url.as_deref(), &settings.quirks).stream_options;
         Self {
             settings,

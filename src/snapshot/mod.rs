@@ -26,7 +26,7 @@ pub use self::current::CurrentSnapshot;
 pub use self::publisher::{Publisher, fingerprint, prune, tell};
 
 use crate::config::problem::nearest;
-use crate::config::settings::{CallerLimit, CallerSettings, Globals, Secret, Settings};
+use crate::config::settings::{CallerLimit, CallerSettings, Globals, SecretText, Settings};
 use crate::routing::{CallerRoute, Routes};
 use crate::state::cursors::Cursors;
 use crate::values::{Price, RuleMatch};
@@ -38,7 +38,7 @@ const UNKNOWN_MODEL: &str = "";
 /// A compiled configuration.
 pub struct Snapshot {
     settings: Arc<Settings>,
-    callers: Box<[Entry]>,
+    callers: Box<[CallerEntry]>,
     by_key: KeyTable,
     fingerprints: HashSet<Fingerprint, RandomState>,
     channels: HashMap<ChannelName, usize, RandomState>,
@@ -53,14 +53,14 @@ pub struct Snapshot {
 }
 
 /// A client key with what was compiled of it.
-struct Entry {
+struct CallerEntry {
     caller: Arc<Caller>,
     limit: CallerLimit,
     /// Limits by model that were asked for.
     limits: RwLock<HashMap<Arc<str>, Option<Arc<Quota>>, RandomState>>,
 }
 
-/// Finds the caller of a presented key.
+/// Table that finds the caller of a presented key.
 ///
 /// Looked up by a hash that is seeded at random in each process, then compared in a time that does
 /// not depend on where two texts differ: how long it takes tells nothing about how much of a guess
@@ -72,7 +72,7 @@ struct KeyTable {
 
 impl KeyTable {
     /// The keys of all callers, by ordinal.
-    fn new<'a>(keys: impl Iterator<Item = &'a Secret>) -> Self {
+    fn new<'a>(keys: impl Iterator<Item = &'a SecretText>) -> Self {
         let mut table = Self { seed: RandomState::default(), ordinals: HashMap::default() };
         for (ordinal, key) in keys.enumerate() {
             table.ordinals.entry(table.seed.hash_one(key.expose())).or_default().push(ordinal);
@@ -256,7 +256,7 @@ pub fn longest_window(quota: &Quota) -> Duration {
     quota.windows.iter().map(|window| window.period).max().unwrap_or_default()
 }
 
-impl Entry {
+impl CallerEntry {
     /// The quota and the bucket of one model.
     fn limit_of(&self, model: Option<&Arc<str>>) -> Option<(Arc<Quota>, Option<Arc<str>>)> {
         match &self.limit {

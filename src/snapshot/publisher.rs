@@ -17,7 +17,7 @@ use crate::lifecycle::{Phase, reached};
 use crate::state::{Live, Runtime};
 use crate::telemetry::metrics::Metrics;
 
-/// Everything that a configuration is compiled with.
+/// Writer of the current snapshot, with everything that a configuration is compiled with.
 pub struct Publisher {
     env: Arc<Environment>,
     runtime: Arc<Runtime>,
@@ -147,7 +147,7 @@ pub fn prune(runtime: &Runtime, snapshot: &Snapshot) {
 
 /// What stands for a configuration's text in a metric.
 pub fn fingerprint(text: &str) -> String {
-    crate::config::settings::Secret::from(text).fingerprint().as_str().to_owned()
+    crate::config::settings::SecretText::from(text).fingerprint().as_str().to_owned()
 }
 
 /// Logs problems of a configuration, one line each.
