@@ -61,7 +61,7 @@ pub struct Admission {
 }
 
 /// One configuration, as a request sees it.
-pub trait Catalog: Send + Sync {
+pub trait Catalog: std::any::Any + Send + Sync {
     /// Who may serve this model to this caller: used by `resolve`.
     fn route(&self, caller: &Caller, model: &str) -> Result<Arc<dyn Route>, Failure>;
     /// The request windows of this caller for this model: used by `rate_limit`.
@@ -72,8 +72,6 @@ pub trait Catalog: Send + Sync {
     fn known_model(&self, model: &str) -> Option<Arc<str>>;
     /// Whether some channel wants this header of the client's: `passthrough_request_headers`.
     fn forwards(&self, header: &HeaderName) -> bool;
-    /// For callers that need the concrete configuration.
-    fn as_any(&self) -> &dyn std::any::Any;
 }
 
 /// The windows that one request is counted in.

@@ -1,7 +1,6 @@
 //! Scripted ports of the request stage: they decide as they were told to and note what they were
 //! asked.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -99,10 +98,6 @@ impl Catalog for ScriptedCatalog {
 
     fn forwards(&self, header: &HeaderName) -> bool {
         self.forwarded.contains(header)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 
