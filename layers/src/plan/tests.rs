@@ -1,7 +1,8 @@
 use super::*;
 use crate::testing::policy::{channel, target_of};
 use crate::testing::ports::ScriptedRoute;
-use crate::testing::{caller, exchange, route, target};
+use crate::testing::stage::demand;
+use crate::testing::{caller, route, target};
 
 fn plan(retries: Retries, names: &[&str]) -> Plan {
     Plan::new(over(names).build(), retries)
@@ -85,7 +86,7 @@ fn each_plan_draws_its_own_ticket() {
 
 #[test]
 fn a_demand_that_no_channel_takes_makes_no_plan() {
-    let demand = Demand { endpoint: exchange().build().endpoint, body: 5 };
+    let demand = demand(5);
     let picky = || over(&["a"]).misfit(Misfit::Length).build();
 
     assert_eq!(Plan::demanding(picky(), Retries::Budget, demand).err(), Some(Misfit::Length));

@@ -14,8 +14,8 @@ use crate::capacity::{Capacity, Held};
 use crate::endpoint::{CHAT_COMPLETIONS, Endpoint, MODERATIONS, find};
 use crate::ledger::{Entry, Ledger};
 use crate::plan::Plan;
-use crate::policy::{Caller, Target};
-use crate::ports::{Catalog, Route, Secret};
+use crate::policy::{Caller, Demand, Target};
+use crate::ports::{Catalog, Outgoing, Route, Secret};
 use crate::request_id::RequestId;
 use crate::stage::{Admitted, Attempt, Call, Exchange, Payload, Peek, Purpose, Routed, TriedKeys};
 
@@ -318,6 +318,28 @@ pub fn json_of(exchange: &Exchange) -> &Bytes {
 /// The body of an exchange as text.
 pub fn body_of(exchange: &Exchange) -> &str {
     std::str::from_utf8(json_of(exchange)).expect("a JSON body is text")
+}
+
+/// Whether what leaves for an upstream is the client's own memory: nothing was copied.
+pub fn leaves_uncopied(outgoing: &Outgoing, exchange: &Exchange) -> bool {
+    matches!(&**outgoing.request.body(), [one] if one.as_ptr() == json_of(exchange).as_ptr())
+}
+
+/// The body of what leaves for an upstream, as text.
+pub fn leaving(outgoing: &Outgoing) -> String {
+    String::from_utf8(outgoing.request.body().concat()).expect("a JSON body is text")
+}
+
+/// The names of the client's headers that an exchange has kept, in order of the alphabet.
+pub fn kept_headers(exchange: &Exchange) -> Vec<&str> {
+    let mut names: Vec<_> = exchange.headers.keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
+/// What a chat request with a body of this length demands of a channel.
+pub fn demand(body: u64) -> Demand {
+    Demand { endpoint: &CHAT_COMPLETIONS, body }
 }
 
 /// The text that an exchange has judged, if that is what it asks for.
