@@ -15,16 +15,18 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
+use dialect::{Body, Kind, ModelPlace};
 use tower::{Layer, Service, ServiceExt};
 
-use crate::admission::Held;
+use crate::capacity::Held;
+use crate::endpoint::MODERATIONS;
 use crate::failure::Failure;
 use crate::heavy::heavy;
-use crate::ledger::{Entry, Ledger};
+use crate::ledger::Ledger;
 use crate::ports::BoxFuture;
 use crate::reply::Reply;
 use crate::shortcut::Shortcut;
-use crate::stage::{Exchange, Operation, Peek};
+use crate::stage::{Exchange, Peek};
 
 /// The model that is asked: the name under which a channel must offer it.
 pub const MODEL: &str = "omni-moderation-latest";
@@ -72,7 +74,7 @@ where
     }
 
     fn call(&mut self, exchange: Exchange) -> Self::Future {
-        if !exchange.caller.moderation || exchange.operation == Operation::Moderation {
+        if !exchange.caller.moderation || exchange.endpoint.kind == Kind::Moderate {
             return Shortcut::inner(self.inner.call(exchange));
         }
         let spare = self.inner.clone();
@@ -92,10 +94,15 @@ where
 
 /// The texts to be judged, one below the other, and the room that they take.
 async fn text(exchange: &Exchange) -> Result<(String, Held), Failure> {
-    let (body, dialect) = (exchange.body.clone(), exchange.dialect);
-    let text = heavy(body.len(), move || dialect.fresh_texts(&body).map(|texts| texts.join("\n")))
-        .await?
-        .map_err(|malformed| Failure::invalid(malformed.message, None))?;
+    let dialect = exchange.dialect();
+    let body = exchange.body.clone();
+    let text = heavy(body.len(), move || match &body {
+        Body::Json(body) => dialect.fresh_texts(body).map(|texts| texts.join("\n")),
+        Body::Form(form) => Ok(form.texts().join("\n")),
+        Body::Empty => Ok(String::new()),
+    })
+    .await?
+    .map_err(|malformed| Failure::invalid(malformed.message, None))?;
     let mut held = exchange.held.another();
     held.grow(text.len())?;
     Ok((text, held))
@@ -156,29 +163,11 @@ fn question(of: &Exchange, piece: &str) -> Result<Exchange, Failure> {
     let known = of.catalog.known_model(MODEL);
     let model_known = known.is_some();
     let model = known.unwrap_or_else(|| MODEL.into());
-    let (body, model_span) = dialect::moderation::request(&model, piece);
+    let (body, span) = dialect::moderation::request(&model, piece);
     let mut held = of.held.another();
     held.grow(body.len())?;
-    let mut entry =
-        Entry::new(of.id.clone(), Operation::Moderation, of.caller.clone(), model.clone(), of.received);
-    entry.model_known = model_known;
-    entry.body_bytes = body.len();
-    entry.is_beside = true;
-    Ok(Exchange {
-        catalog: of.catalog.clone(),
-        caller: of.caller.clone(),
-        operation: Operation::Moderation,
-        dialect: Operation::Moderation.dialect(),
-        headers: of.headers.clone(),
-        body,
-        peek: Peek { model, model_span, stream: false, stream_options: false },
-        ledger: Ledger::open(entry),
-        // Not now: the time that the whole request has runs on.
-        received: of.received,
-        id: of.id.clone(),
-        held,
-        neutral: std::sync::OnceLock::new(),
-    })
+    let peek = Peek { model, model_place: ModelPlace::Json(span), stream: false, stream_options: false };
+    Ok(of.side_call(&MODERATIONS, body, peek, model_known, held))
 }
 
 /// Asks, and reads the verdict. What comes of it is added to `record`.
@@ -240,17 +229,20 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use dialect::{Dialect, Sighting};
+    use dialect::Sighting;
     use http::HeaderName;
     use tokio::time::Instant;
 
     use super::*;
-    use crate::admission::Capacity;
+    use crate::capacity::Capacity;
+    use crate::endpoint::CHAT_COMPLETIONS;
     use crate::failure::TransportKind;
+    use crate::ledger::Entry;
     use crate::policy::{Caller, ChannelName, Fingerprint, Retries, Role, Triggers};
     use crate::ports::{Catalog, Limits, Route};
     use crate::reply::ReplyBody;
     use crate::request_id::RequestId;
+    use crate::stage::Purpose;
 
     struct Bare;
 
@@ -292,12 +284,18 @@ mod tests {
         Exchange {
             catalog: Arc::new(Bare),
             caller: caller.clone(),
-            operation: Operation::Chat,
-            dialect: Dialect::OpenAiChat,
+            purpose: Purpose::Client,
+            endpoint: &CHAT_COMPLETIONS,
+            stored_id: None,
             headers: http::HeaderMap::new(),
-            body: body.to_string().into(),
-            peek: Peek { model: "m".into(), model_span: 9..12, stream: true, stream_options: false },
-            ledger: Ledger::open(Entry::new(id.clone(), Operation::Chat, caller, "m".into(), received)),
+            body: Body::Json(body.to_string().into()),
+            peek: Peek {
+                model: "m".into(),
+                model_place: ModelPlace::Json(9..12),
+                stream: true,
+                stream_options: false,
+            },
+            ledger: Ledger::open(Entry::new(id.clone(), &CHAT_COMPLETIONS, caller, "m".into(), received)),
             received,
             id,
             held: Held::default(),
@@ -330,16 +328,15 @@ mod tests {
             let inner = tower::service_fn(move |exchange: Exchange| {
                 let (below, judge) = (below.clone(), judge.clone());
                 async move {
-                    if exchange.operation == Operation::Chat {
+                    if exchange.endpoint == &CHAT_COMPLETIONS {
                         below.chats.fetch_add(1, SeqCst);
                         return Ok(Reply::new(ReplyBody::default()));
                     }
-                    assert!(!exchange.peek.stream && exchange.ledger.entry().is_beside);
-                    assert_eq!(
-                        &exchange.body[exchange.peek.model_span.clone()],
-                        format!("{MODEL:?}").as_bytes()
-                    );
-                    let body: serde_json::Value = serde_json::from_slice(&exchange.body).unwrap();
+                    assert!(!exchange.peek.stream && exchange.purpose == Purpose::SideCall);
+                    let ModelPlace::Json(span) = exchange.peek.model_place.clone() else { panic!() };
+                    let body = exchange.body.json().unwrap();
+                    assert_eq!(&body[span], format!("{MODEL:?}").as_bytes());
+                    let body: serde_json::Value = serde_json::from_slice(body).unwrap();
                     let input = body["input"].as_str().unwrap().to_owned();
                     below.most.fetch_max(below.now.fetch_add(1, SeqCst) + 1, SeqCst);
                     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -372,12 +369,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_moderation_request_is_not_moderated() {
         let below = Below::default();
-        let (body, model_span) = dialect::moderation::request(MODEL, "hello");
+        let (body, span) = dialect::moderation::request(MODEL, "hello");
         let mut exchange = saying("", true);
-        exchange.operation = Operation::Moderation;
-        exchange.ledger.entry().is_beside = true;
-        exchange.peek = Peek { model_span, stream: false, ..exchange.peek };
-        exchange.body = body;
+        exchange.endpoint = &MODERATIONS;
+        exchange.purpose = Purpose::SideCall;
+        exchange.peek = Peek { model_place: ModelPlace::Json(span), stream: false, ..exchange.peek };
+        exchange.body = Body::Json(body);
 
         below.run(exchange, |_| Ok(verdict(false))).await.unwrap();
 
@@ -480,7 +477,7 @@ mod tests {
     async fn a_body_whose_texts_cannot_be_found_goes_nowhere() {
         let below = Below::default();
         let mut exchange = saying("hello", true);
-        exchange.body = Bytes::from_static(br#"{"model":"m","messages":[7]}"#);
+        exchange.body = Body::Json(Bytes::from_static(br#"{"model":"m","messages":[7]}"#));
 
         let failure = below.run(exchange, |_| Ok(verdict(false))).await.unwrap_err();
 
@@ -505,7 +502,7 @@ mod tests {
         below.run(exchange, judge).await.unwrap();
 
         let entry = ledger.entry();
-        assert_eq!(entry.beside, [(Arc::<str>::from(MODEL), usage)]);
+        assert_eq!(entry.side_calls, [(Arc::<str>::from(MODEL), usage)]);
         assert!(entry.usage.is_none() && !entry.flagged);
     }
 

@@ -15,9 +15,9 @@ use bytes::Bytes;
 use dialect::{Dialect, Sighting};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::account::Watch;
 use crate::body::dozing::Dozing;
 use crate::failure::Failure;
+use crate::ledger::Watch;
 use crate::ports::BoxFuture;
 
 /// An answer.

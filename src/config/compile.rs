@@ -10,9 +10,9 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use dialect::Dialect;
+use layers::endpoint;
 use layers::policy::{Caller, Channel, ChannelName, Link, Takes, Target};
 use layers::ports::{Provider, Secret as KeySecret, Timing};
-use layers::stage::Operation;
 
 use super::settings::{
     Algorithm, CONNECT, CallerSettings, ChannelSettings, Engine, KeyAlgorithm, ModelSettings, Rule,
@@ -178,7 +178,7 @@ impl<'a> Channels<'a> {
                 excluded: settings
                     .exclude_endpoints
                     .iter()
-                    .filter_map(|path| Operation::of_path(path))
+                    .flat_map(|path| endpoint::on_path(path))
                     .collect(),
                 most_body: settings.max_request_body_bytes,
             },

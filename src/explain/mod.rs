@@ -13,11 +13,12 @@ mod verdict;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dialect::Kind;
+use layers::endpoint::Endpoint;
 use layers::estimate::input_tokens;
 use layers::plan::{Group, Plan};
 use layers::policy::{Caller, Demand, Target};
 use layers::ports::{Catalog as _, InputTokens, KeyStanding, Limits, Timed, WindowUse, Windows};
-use layers::stage::Operation;
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -41,7 +42,7 @@ pub struct Question<'a> {
     /// For which model.
     pub model: &'a str,
     /// On which path.
-    pub operation: Operation,
+    pub endpoint: &'static Endpoint,
     /// Its body, if that matters.
     pub body: Option<&'a [u8]>,
     /// Largest accepted body, in bytes.
@@ -50,7 +51,7 @@ pub struct Question<'a> {
 
 impl Question<'_> {
     fn demand(&self) -> Demand {
-        Demand { operation: self.operation, body: self.body.map_or(0, |body| body.len() as u64) }
+        Demand { endpoint: self.endpoint, body: self.body.map_or(0, |body| body.len() as u64) }
     }
 }
 
@@ -65,7 +66,7 @@ pub struct Books<'a> {
 
 /// Explains what would become of a request at this moment.
 pub fn explain(snapshot: &Snapshot, books: Books<'_>, question: Question<'_>, now: Instant) -> Explanation {
-    let Question { caller, model, operation, body, most_body } = question;
+    let Question { caller, model, endpoint, body, most_body } = question;
     let mut explanation = Explanation {
         key: KeyName {
             alias: caller.alias.as_ref().to_owned(),
@@ -77,7 +78,7 @@ pub fn explain(snapshot: &Snapshot, books: Books<'_>, question: Question<'_>, no
         algorithm: algorithm(snapshot, caller),
         limits: limits(books, snapshot, caller, model, None),
         balances: balance(books, caller, "key").into_iter().collect(),
-        moderated: caller.moderation && operation != Operation::Moderation,
+        moderated: caller.moderation && endpoint.kind != Kind::Moderate,
         request: body.map(|body| request_facts(body, most_body)),
         price_per_million: snapshot.price(model).into(),
         candidates: Vec::new(),
@@ -224,12 +225,12 @@ fn request_facts(body: &[u8], most_body: u64) -> RequestFacts {
 }
 
 fn candidate(line: &Line, sight: Sight<'_>) -> Candidate {
-    let Question { caller, operation, body, .. } = sight.question;
+    let Question { caller, endpoint, body, .. } = sight.question;
     let target = &line.target;
     let keys = keys(target);
     let (standing, reason) = standing(line, &keys, sight);
     let timeouts = match body {
-        Some(_) => target.timeouts_for(Timed { operation, stream: sight.stream, caller }),
+        Some(_) => target.timeouts_for(Timed { endpoint, stream: sight.stream, caller }),
         None => target.timeouts,
     };
     Candidate {
@@ -324,9 +325,9 @@ fn standing(line: &Line, keys: &KeyFacts, sight: Sight<'_>) -> (&'static str, St
 /// Why a channel does not take the request.
 fn unfit(line: &Line, demand: Demand) -> String {
     let takes = &line.target.channel.takes;
-    match takes.most_body.filter(|_| takes.serves(demand.operation)) {
+    match takes.most_body.filter(|_| takes.serves(demand.endpoint)) {
         Some(most) => format!("takes bodies of at most {most} bytes, this one has {}", demand.body),
-        None => format!("does not serve {}", demand.operation.path()),
+        None => format!("does not serve {}", demand.endpoint.path),
     }
 }
 

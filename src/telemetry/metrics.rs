@@ -20,11 +20,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use dialect::Dialect;
+use dialect::{Dialect, Kind};
 use foldhash::fast::RandomState;
-use layers::admission::Capacity;
+use layers::capacity::Capacity;
 use layers::ports::Meters;
-use layers::stage::Operation;
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -32,7 +31,7 @@ use crate::accounting::{Closed, Writer};
 
 /// How a series behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum SeriesType {
     /// Grows.
     Counter,
     /// Goes up and down.
@@ -47,7 +46,7 @@ pub struct Series {
     /// Its exact name.
     pub name: &'static str,
     /// Its kind.
-    pub kind: Kind,
+    pub series_type: SeriesType,
     /// What it is measured in; the name says it too.
     pub unit: Unit,
     /// Upper bounds, for histograms.
@@ -57,15 +56,15 @@ pub struct Series {
 }
 
 const fn counter(name: &'static str, help: &'static str) -> Series {
-    Series { name, kind: Kind::Counter, unit: Unit::Count, buckets: &[], help }
+    Series { name, series_type: SeriesType::Counter, unit: Unit::Count, buckets: &[], help }
 }
 
 const fn gauge(name: &'static str, unit: Unit, help: &'static str) -> Series {
-    Series { name, kind: Kind::Gauge, unit, buckets: &[], help }
+    Series { name, series_type: SeriesType::Gauge, unit, buckets: &[], help }
 }
 
 const fn histogram(name: &'static str, unit: Unit, buckets: &'static [f64], help: &'static str) -> Series {
-    Series { name, kind: Kind::Histogram, unit, buckets, help }
+    Series { name, series_type: SeriesType::Histogram, unit, buckets, help }
 }
 
 const SECONDS: &[f64] =
@@ -375,7 +374,7 @@ impl Metrics {
     /// Metrics that nobody else counts in.
     pub fn new() -> Self {
         let mut builder = PrometheusBuilder::new();
-        for series in SERIES.iter().filter(|series| series.kind == Kind::Histogram) {
+        for series in SERIES.iter().filter(|series| series.series_type == SeriesType::Histogram) {
             builder = builder
                 .set_buckets_for_metric(Matcher::Full(series.name.to_owned()), series.buckets)
                 .expect("a histogram has buckets");
@@ -385,10 +384,10 @@ impl Metrics {
         let registry = Registry(Arc::new(recorder));
         for series in SERIES {
             let (name, unit, help) = (series.name.into(), Some(series.unit), SharedString::from(series.help));
-            match series.kind {
-                Kind::Counter => registry.0.describe_counter(name, unit, help),
-                Kind::Gauge => registry.0.describe_gauge(name, unit, help),
-                Kind::Histogram => registry.0.describe_histogram(name, unit, help),
+            match series.series_type {
+                SeriesType::Counter => registry.0.describe_counter(name, unit, help),
+                SeriesType::Gauge => registry.0.describe_gauge(name, unit, help),
+                SeriesType::Histogram => registry.0.describe_histogram(name, unit, help),
             }
         }
         registry.gauge(&BUILD, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
@@ -435,10 +434,10 @@ impl Metrics {
             let cost = handles.cost.load(Ordering::Relaxed);
             match sums
                 .iter_mut()
-                .find(|(op, model, _)| *op == handles.operation.label() && *model == &*handles.model)
+                .find(|(op, model, _)| *op == handles.kind.label() && *model == &*handles.model)
             {
                 Some((_, _, sum)) => *sum = sum.wrapping_add(cost),
-                None => sums.push((handles.operation.label(), &handles.model, cost)),
+                None => sums.push((handles.kind.label(), &handles.model, cost)),
             }
         }
         if sums.is_empty() {
@@ -484,8 +483,8 @@ impl Metrics {
     }
 
     /// The handles of requests. The same for the same values.
-    pub fn handles(&self, operation: Operation, dialect: Option<Dialect>, model: &str) -> Arc<Handles> {
-        let matches = |handles: &&Arc<Handles>| handles.operation == operation && handles.dialect == dialect;
+    pub fn handles(&self, kind: Kind, dialect: Option<Dialect>, model: &str) -> Arc<Handles> {
+        let matches = |handles: &&Arc<Handles>| handles.kind == kind && handles.dialect == dialect;
         let models = self.0.models.load();
         if let Some(handles) = models.get(model).and_then(|all| all.iter().find(matches)) {
             return handles.clone();
@@ -502,7 +501,7 @@ impl Metrics {
         if let Some(handles) = known.iter().find(matches) {
             return handles.clone();
         }
-        let handles = Arc::new(Handles::new(&self.0.registry, operation, dialect, model));
+        let handles = Arc::new(Handles::new(&self.0.registry, kind, dialect, model));
         known.push(handles.clone());
         self.0.models.store(Arc::new(models));
         handles
@@ -513,7 +512,7 @@ impl Metrics {
         let entry = &closed.entry;
         let model = if entry.model_known { &*entry.model } else { OTHER };
         let dialect = entry.target.as_ref().map(|target| target.channel.dialect);
-        self.handles(entry.operation, dialect, model).close(closed);
+        self.handles(entry.endpoint.kind, dialect, model).close(closed);
     }
 
     /// Shows how full the gateway is.
@@ -568,7 +567,7 @@ impl Metrics {
 /// The resolved handles of one operation and model.
 pub struct Handles {
     registry: Registry,
-    operation: Operation,
+    kind: Kind,
     dialect: Option<Dialect>,
     model: Arc<str>,
     outcomes: ByOutcome<Outcome>,
@@ -595,10 +594,10 @@ struct Outcome {
 }
 
 impl Handles {
-    fn new(registry: &Registry, operation: Operation, dialect: Option<Dialect>, model: &str) -> Self {
-        let op = operation.label();
+    fn new(registry: &Registry, kind: Kind, dialect: Option<Dialect>, model: &str) -> Self {
+        let op = kind.label();
         let ours = [("operation", op), ("model", model)];
-        let stock = stock_labels(operation, dialect, model);
+        let stock = stock_labels(kind, dialect, model);
         let tokens = |kind: &'static str| {
             registry.counter(&TOKENS_TOTAL, &[("operation", op), ("model", model), ("kind", kind)])
         };
@@ -608,7 +607,7 @@ impl Handles {
             registry.histogram(&GENAI_TOKENS, &labels)
         };
         Self {
-            operation,
+            kind,
             dialect,
             model: model.into(),
             outcomes: ByOutcome::new(),
@@ -635,7 +634,7 @@ impl Handles {
             label,
             requests: [const { OnceLock::new() }; STATUS_CLASSES.len()],
             duration: {
-                let mut labels = stock_labels(self.operation, self.dialect, &self.model).to_vec();
+                let mut labels = stock_labels(self.kind, self.dialect, &self.model).to_vec();
                 labels.push(("error_type", if label == "ok" { "" } else { label }));
                 self.registry.histogram(&GENAI_DURATION, &labels)
             },
@@ -644,7 +643,7 @@ impl Handles {
         let class = if class < STATUS_CLASSES.len() { class } else { 0 };
         let requests = outcome.requests[class].get_or_init(|| {
             let labels = [
-                ("operation", self.operation.label()),
+                ("operation", self.kind.label()),
                 ("model", &*self.model),
                 ("outcome", outcome.label),
                 ("status", STATUS_CLASSES[class]),
@@ -683,14 +682,14 @@ impl Handles {
 }
 
 /// The labels of the stock series; the provider name is that of the wire format.
-fn stock_labels(operation: Operation, dialect: Option<Dialect>, model: &str) -> [(&'static str, &str); 3] {
+fn stock_labels(kind: Kind, dialect: Option<Dialect>, model: &str) -> [(&'static str, &str); 3] {
     let provider = match dialect {
         Some(Dialect::OpenAiChat) => "openai",
         Some(other) => other.label(),
         None => "",
     };
     [
-        ("gen_ai_operation_name", operation.label()),
+        ("gen_ai_operation_name", kind.label()),
         ("gen_ai_provider_name", provider),
         ("gen_ai_request_model", model),
     ]
@@ -783,10 +782,10 @@ mod tests {
         let text = metrics.render();
 
         for series in SERIES {
-            let (kind, sample) = match series.kind {
-                Kind::Counter => ("counter", series.name.to_owned()),
-                Kind::Gauge => ("gauge", series.name.to_owned()),
-                Kind::Histogram => ("histogram", format!("{}_bucket", series.name)),
+            let (kind, sample) = match series.series_type {
+                SeriesType::Counter => ("counter", series.name.to_owned()),
+                SeriesType::Gauge => ("gauge", series.name.to_owned()),
+                SeriesType::Histogram => ("histogram", format!("{}_bucket", series.name)),
             };
             assert!(
                 has(&text, &format!("# HELP {} {}", series.name, series.help)),
@@ -809,10 +808,10 @@ mod tests {
                 ["uni_api_", "process_", "gen_ai_"].iter().any(|prefix| name.starts_with(prefix)),
                 "{name}"
             );
-            assert_eq!(series.kind == Kind::Counter, name.ends_with("_total"), "{name}");
+            assert_eq!(series.series_type == SeriesType::Counter, name.ends_with("_total"), "{name}");
             assert_eq!(series.unit == Unit::Seconds, name.ends_with("_seconds"), "{name}");
             assert_eq!(series.unit == Unit::Bytes, name.contains("_bytes"), "{name}");
-            assert_eq!(series.kind == Kind::Histogram, !series.buckets.is_empty(), "{name}");
+            assert_eq!(series.series_type == SeriesType::Histogram, !series.buckets.is_empty(), "{name}");
             assert!(series.buckets.is_sorted(), "{name}");
         }
     }

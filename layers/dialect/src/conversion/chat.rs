@@ -110,6 +110,10 @@ fn fold(answer: &Answered, framing: Framing, kept: &Kept) -> Result<ir::Response
             decoder.decode(frame, &mut events).map_err(Malformed::into_answer_error)?;
         }
     }
+    if let Some(fault) = framer.fault() {
+        return Err(Malformed::new(format!("upstream sent a stream that cannot be read: {fault}"))
+            .into_answer_error());
+    }
     decoder.finish(&mut events);
     ir::Response::fold(events)
 }

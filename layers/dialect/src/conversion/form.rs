@@ -46,13 +46,12 @@ pub fn answer_form(content_type: Option<&[u8]>, first_bytes: &[u8], asked: Answe
                 _ => AnswerForm::Bytes,
             }
         }
-        // Lines and arrays of values begin like one value.
-        Some(b'{' | b'[') => match framed {
-            Some(framing) if claimed != Some(AnswerForm::Json) && framing != Framing::Sse => {
-                AnswerForm::Events(framing)
-            }
-            _ => AnswerForm::Json,
-        },
+        // Lines and arrays of values begin like one value, and nothing names an array of them.
+        Some(b'[') if framed == Some(Framing::JsonArray) => AnswerForm::Events(Framing::JsonArray),
+        Some(b'{') if framed == Some(Framing::JsonLines) && claimed != Some(AnswerForm::Json) => {
+            AnswerForm::Events(Framing::JsonLines)
+        }
+        Some(b'{' | b'[') => AnswerForm::Json,
         Some(b'<') => AnswerForm::Page,
         Some(_) if is_event_line(first) => AnswerForm::Events(Framing::Sse),
         Some(_) => claimed.unwrap_or(asked),
@@ -89,6 +88,9 @@ mod tests {
     use super::*;
 
     const EVENTS: AnswerForm = AnswerForm::Events(Framing::Sse);
+    const LINES: AnswerForm = AnswerForm::Events(Framing::JsonLines);
+    const ARRAY: AnswerForm = AnswerForm::Events(Framing::JsonArray);
+    const MESSAGES: AnswerForm = AnswerForm::Events(Framing::EventStream);
 
     #[test]
     fn the_first_byte_decides_and_the_content_type_breaks_ties() {
@@ -124,6 +126,16 @@ mod tests {
             (None, "{\"error\":1}", AnswerForm::Bytes, AnswerForm::Json),
             (Some("text/event-stream"), "data: {}", AnswerForm::Bytes, EVENTS),
             (Some("image/svg+xml"), "<svg", AnswerForm::Bytes, AnswerForm::Bytes),
+            // Framings whose frames are JSON begin as one value does.
+            (Some("application/x-ndjson"), "{\"a\":1}\n", EVENTS, AnswerForm::Events(Framing::JsonLines)),
+            (Some("text/plain"), "{\"a\":1}\n", LINES, LINES),
+            (Some("application/json"), "{\"error\":1}", LINES, AnswerForm::Json),
+            (Some("application/json"), "[{", ARRAY, ARRAY),
+            (Some("application/json"), "{\"error\":1}", ARRAY, AnswerForm::Json),
+            (Some("application/json"), "[1]", AnswerForm::Json, AnswerForm::Json),
+            (Some("application/vnd.amazon.eventstream"), "\0\0", EVENTS, MESSAGES),
+            (None, "\0\0", MESSAGES, MESSAGES),
+            (Some("application/json"), "{\"message\":1}", MESSAGES, AnswerForm::Json),
         ] {
             let found = answer_form(content_type.map(str::as_bytes), first.as_bytes(), asked);
 

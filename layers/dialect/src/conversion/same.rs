@@ -1,5 +1,7 @@
 //! Equal dialects: the client's bytes go on as they came, and answers are only watched.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use serde_json::{Map, Value};
@@ -8,8 +10,8 @@ use super::{Answered, Ask, Conversion, JSON, Kept, Refused, Sent, SentBody, Tran
 use crate::aim::{Betas, Place};
 use crate::codec::Probe;
 use crate::{
-    Aim, AnswerForm, Body, Depth, Envelope, Frame, Framing, Kind, Malformed, ModelPlace, Sighting, ir,
-    moderation,
+    Aim, AnswerForm, Body, Depth, Envelope, ErrorShape, Frame, Framing, Kind, Malformed, ModelPlace,
+    Sighting, ir, moderation,
 };
 
 /// Bodies up to this are joined: copying them costs less than more buffers on the wire.
@@ -72,8 +74,10 @@ impl Conversion for Same {
         let (probe, to) = (self.probe(kept)?, kept.framing());
         Some(Box::new(Reframe {
             probe,
+            shape: kept.client.error_shape(),
             to,
-            first: true,
+            begun: false,
+            opened: false,
             hide_usage: kept.hide_usage,
             want_text: kept.want_text,
         }))
@@ -196,13 +200,26 @@ fn change(json: &[u8], ask: &Ask<'_>, aim: &Aim<'_>) -> Result<Map<String, Value
     Ok(map)
 }
 
-/// The same events in the client's framing.
+/// A stream of the same events in the client's framing.
 struct Reframe {
     probe: Box<dyn Probe>,
+    shape: ErrorShape,
     to: Framing,
-    first: bool,
+    /// What stands before the first frame was written.
+    begun: bool,
+    /// A frame was written.
+    opened: bool,
     hide_usage: bool,
     want_text: bool,
+}
+
+impl Reframe {
+    /// What stands before the first frame, once.
+    fn open(&mut self, out: &mut BytesMut) {
+        if !std::mem::replace(&mut self.begun, true) {
+            out.extend_from_slice(self.to.open());
+        }
+    }
 }
 
 impl Transcode for Reframe {
@@ -214,7 +231,8 @@ impl Transcode for Reframe {
         let sighting = self.probe.observe(frame.clone(), depth);
         let hidden = self.hide_usage && sighting.usage_only;
         if !hidden && sighting.error().is_none() {
-            self.to.write(&frame, std::mem::replace(&mut self.first, false), out);
+            self.open(out);
+            self.opened |= self.to.write(&frame, !self.opened, out);
         }
         Ok(sighting)
     }
@@ -224,14 +242,24 @@ impl Transcode for Reframe {
     }
 
     fn trailer(&mut self, out: &mut BytesMut) {
+        self.open(out);
         out.extend_from_slice(self.to.close());
     }
 
     fn fail(&mut self, error: &ir::Error, out: &mut BytesMut) {
-        self.probe.fail(error, out);
+        if self.to == Framing::Sse {
+            return self.probe.fail(error, out);
+        }
+        let body = self.shape.body(error);
+        let frame = Frame { data: Some(Cow::Borrowed(&body)), ..Frame::default() };
+        self.open(out);
+        self.opened |= self.to.write(&frame, !self.opened, out);
     }
 
     fn keepalive(&mut self, out: &mut BytesMut) {
-        self.probe.keepalive(out);
+        match self.to {
+            Framing::Sse => self.probe.keepalive(out),
+            other => out.extend_from_slice(other.comment().unwrap_or_default()),
+        }
     }
 }

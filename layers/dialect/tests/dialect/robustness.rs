@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
-use dialect::{Correspondence, Depth, Dialect, Framer, Sighting, StreamStyle, frames, ir};
+use dialect::{Correspondence, Depth, Dialect, Framing, Sighting, StreamStyle, frames, ir};
 use http::StatusCode;
 use proptest::prelude::*;
 
@@ -52,7 +52,7 @@ fn survive(bytes: &[u8]) {
         let (mut opening, mut relay) = (dialect.probe(), dialect.probe());
         let mut decoder = outbound.events(&Correspondence::default());
         let mut events = Vec::new();
-        let mut framer = Framer::new(1 << 20);
+        let mut framer = Framing::Sse.framer(1 << 20);
         let mut blocks: Vec<Bytes> =
             bytes.chunks(97).filter_map(|c| framer.push(Bytes::copy_from_slice(c))).collect();
         blocks.push(framer.take_tail());

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use dialect::{
-    Correspondence, Depth, Dialect, ErrorShape, Framer, Sighting, StreamStyle, Unsupported, frames, ir,
+    Correspondence, Depth, Dialect, ErrorShape, Framing, Sighting, StreamStyle, Unsupported, frames, ir,
 };
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -404,7 +404,7 @@ const A: &str = concat!(
 
 fn convert(stream: &[u8], step: usize, include_usage: bool) -> String {
     let style = StreamStyle { model: "alias".into(), include_usage, id: "x".into(), created: 1 };
-    let mut framer = Framer::new(1 << 16);
+    let mut framer = Framing::Sse.framer(1 << 16);
     let mut decoder = Dialect::Anthropic.outbound().events(&Correspondence::default());
     let mut encoder = Dialect::OpenAiChat.inbound().expect("convertible").events(&style);
     let (mut events, mut out) = (Vec::new(), BytesMut::new());

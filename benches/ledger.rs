@@ -1,20 +1,24 @@
-//! Measures what accounting adds to a request: `cargo run --release --example ledger_cost [ROWS] [PER_SECOND]`.
+//! What it costs to account for a request.
+//!
+//! `cargo bench --bench ledger [-- ROWS [PER_SECOND]]`
 //!
 //! Closes records the way the pipeline does, first one sink at a time and then all together, and
 //! tells the CPU time of the whole process per record (all threads, from the kernel's count), the
 //! making of the record itself taken off. With PER_SECOND records come at that pace, which is what
 //! batches and wake-ups cost outside a burst; without it they come as fast as they are stored.
 
+mod fixture;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dialect::ir::Usage;
+use layers::endpoint::CHAT_COMPLETIONS;
 use layers::ledger::{AttemptRecord, Entry};
 use layers::policy::{Caller, ChannelName, Fingerprint, Target};
 use layers::ports::Records;
 use layers::request_id::RequestId;
-use layers::stage::Operation;
 use tokio::sync::watch;
 use uni_api::accounting::{self, Database, Price, Recorder, Settings, Store};
 use uni_api::lifecycle::Phase;
@@ -22,9 +26,6 @@ use uni_api::state::Runtime;
 use uni_api::state::keys::KeySettings;
 use uni_api::telemetry::metrics::Metrics;
 use uni_api::telemetry::request_log::{self, Format};
-
-#[path = "../benches/fixture/mod.rs"]
-mod fixture;
 
 struct Sample {
     caller: Arc<Caller>,
@@ -50,7 +51,7 @@ impl Sample {
     fn entry(&self) -> Entry {
         let now = tokio::time::Instant::now();
         let mut entry =
-            Entry::new(RequestId::draw(), Operation::Chat, self.caller.clone(), self.model.clone(), now);
+            Entry::new(RequestId::draw(), &CHAT_COMPLETIONS, self.caller.clone(), self.model.clone(), now);
         entry.model_known = true;
         entry.stream = true;
         entry.client = Some([203, 0, 113, 9].into());
@@ -61,7 +62,7 @@ impl Sample {
         entry.usage = Some(Usage { input_total: 1200, output_total: 300, ..Usage::default() });
         entry.attempts.push(AttemptRecord {
             channel: self.target.channel.name.clone(),
-            beside: None,
+            side_call: None,
             key: Some(Fingerprint::new("fedcba9876543210")),
             outcome: "ok",
             elapsed: Duration::from_millis(250),

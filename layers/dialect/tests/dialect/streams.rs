@@ -5,9 +5,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
-use dialect::{Correspondence, Depth, Dialect, Frame, Framer, Sighting, frames, ir};
+use dialect::{Correspondence, Depth, Dialect, Sighting, frames, ir};
 use serde_json::{Value, json};
+
+use crate::cuts::{play, ways};
 
 fn recordings() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/streams");
@@ -18,21 +19,6 @@ fn recordings() -> Vec<PathBuf> {
     cases.sort();
     assert!(cases.len() > 10);
     cases
-}
-
-/// Gives the events of a stream that comes in pieces to `see`.
-fn play(stream: &[u8], cuts: &[usize], mut see: impl FnMut(Frame<'_>)) {
-    let mut framer = Framer::new(1 << 20);
-    let mut from = 0;
-    for to in cuts.iter().copied().chain([stream.len()]) {
-        if let Some(block) = framer.push(Bytes::copy_from_slice(&stream[from..to])) {
-            frames(&block).for_each(&mut see);
-        }
-        from = to;
-    }
-    if let Some(block) = framer.finish() {
-        frames(&block).for_each(&mut see);
-    }
 }
 
 fn sighting(dialect: Dialect, stream: &[u8], cuts: &[usize], depth: Depth) -> Sighting {
@@ -87,9 +73,9 @@ fn recorded_streams_tell_the_same_at_every_boundary_and_depth() {
         }
         assert_eq!(full, quick, "{}", case.display());
         assert!(relayed.delivered > 0, "{}", case.display());
-        for cut in 1..stream.len() {
-            let cut_once = sighting(Dialect::OpenAiChat, &stream, &[cut], opening);
-            assert_eq!(cut_once, whole, "{} cut at {cut}", case.display());
+        for cuts in ways(&stream) {
+            let in_pieces = sighting(Dialect::OpenAiChat, &stream, &cuts, opening);
+            assert_eq!(in_pieces, whole, "{} cut at {cuts:?}", case.display());
         }
         let bytewise: Vec<usize> = (1..stream.len()).collect();
         assert_eq!(sighting(Dialect::OpenAiChat, &stream, &bytewise, Depth::Relay), relayed);

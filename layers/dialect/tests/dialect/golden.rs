@@ -7,8 +7,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bytes::{Bytes, BytesMut};
-use dialect::{Correspondence, Dialect, Framer, StreamStyle, frames, ir};
+use bytes::BytesMut;
+use dialect::{Correspondence, Dialect, StreamStyle, ir};
+
+use crate::cuts::{play, ways};
 
 #[test]
 fn openai_chat_clients_are_served_by_anthropic() {
@@ -41,17 +43,13 @@ fn check(case: &Path, client: Dialect, upstream: Dialect) -> Result<(), String> 
             id: "fallback".into(),
             created: 1_700_000_000,
         };
-        let play = |cuts: &[usize]| replay(&answer, cuts, client, upstream, &style, &sent.correspondence);
-        let whole = play(&[]);
+        let replay = |cuts: &[usize]| replay(&answer, cuts, client, upstream, &style, &sent.correspondence);
+        let whole = replay(&[]);
         compare(&case.join("response.sse"), &whole)?;
-        for cut in 1..answer.len() {
-            if play(&[cut]) != whole {
-                return Err(format!("{}: cut at byte {cut} changes the answer", streamed.display()));
+        for cuts in ways(&answer) {
+            if replay(&cuts) != whole {
+                return Err(format!("{}: cut at {cuts:?} the answer is another", streamed.display()));
             }
-        }
-        let bytewise: Vec<usize> = (1..answer.len()).collect();
-        if play(&bytewise) != whole {
-            return Err(format!("{}: byte by byte changes the answer", streamed.display()));
         }
     } else {
         let answer = fs::read(case.join("upstream.json")).expect("an answer");
@@ -74,20 +72,10 @@ fn replay(
     style: &StreamStyle,
     correspondence: &Correspondence,
 ) -> String {
-    let mut framer = Framer::new(1 << 20);
     let mut decoder = upstream.outbound().events(correspondence);
     let mut encoder = client.inbound().expect("convertible").events(style);
     let (mut events, mut out) = (Vec::new(), BytesMut::new());
-    let mut from = 0;
-    for to in cuts.iter().copied().chain([answer.len()]) {
-        if let Some(block) = framer.push(Bytes::copy_from_slice(&answer[from..to])) {
-            frames(&block).for_each(|frame| decoder.decode(frame, &mut events).expect("readable"));
-        }
-        from = to;
-    }
-    if let Some(block) = framer.finish() {
-        frames(&block).for_each(|frame| decoder.decode(frame, &mut events).expect("readable"));
-    }
+    play(answer, cuts, |frame| decoder.decode(frame, &mut events).expect("readable"));
     decoder.finish(&mut events);
     // Pings tell when, not what.
     events.retain(|event| *event != ir::Event::KeepAlive);

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use crate::{read, root};
+
 /// What a row may be planned for.
 const TOPICS: [&str; 6] = ["foundation", "resilience", "dialects", "clients", "ledger-admin", "operate"];
 
@@ -15,13 +17,9 @@ struct Row {
     state: String,
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn rows() -> Vec<Row> {
-    let page = std::fs::read_to_string(root().join("docs/parity.md")).expect("docs/parity.md is there");
-    page.lines()
+    read("docs/parity.md")
+        .lines()
         .filter(|line| line.starts_with("| ") && !line.starts_with("| id "))
         .map(|line| {
             let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
