@@ -64,11 +64,11 @@ fn survive(bytes: &[u8]) {
             }
         }
         decoder.finish(&mut events);
-        let ends = events
-            .iter()
-            .filter(|event| matches!(event, ir::Event::Finish { .. } | ir::Event::Error(_)))
-            .count();
-        assert!(ends <= 1, "an answer ends once");
+        let choices = events.iter().filter(|event| matches!(event, ir::Event::Choice(_))).count();
+        let finishes = events.iter().filter(|event| matches!(event, ir::Event::Finish { .. })).count();
+        let errors = events.iter().filter(|event| matches!(event, ir::Event::Error(_))).count();
+        assert!(errors <= 1 && finishes <= choices + 1, "an answer ends once, and each candidate does");
+        assert!(errors == 0 || finishes == 0, "an answer that failed has no finish");
         let mut encoder = Dialect::OpenAiChat.inbound().expect("convertible").events(&style);
         let mut out = BytesMut::new();
         for event in &events {

@@ -239,7 +239,7 @@ fn newest_models_take_no_sampling_and_an_effort() {
 #[test]
 fn sampling_is_brought_within_bounds() {
     let body = anthropic(with(json!({
-        "temperature": 1.7, "top_p": 0.9, "stop": "X", "user": "u", "metadata": { "a": "b" }, "seed": 1, "n": 2,
+        "temperature": 1.7, "top_p": 0.9, "stop": "X", "user": "u", "metadata": { "a": "b" }, "seed": 1, "n": 1,
         "logit_bias": {}, "frequency_penalty": 1, "unknown": 1, "service_tier": "flex",
     })));
 
@@ -345,8 +345,8 @@ fn a_schema_is_native_or_a_forced_tool_whose_arguments_are_the_answer() {
         .outbound()
         .response(answer.to_string().as_bytes(), &sent.correspondence)
         .expect("whole");
-    assert_eq!(answer.blocks, [ir::Block::text("{\"a\":1}")]);
-    assert_eq!(answer.finish, ir::FinishReason::Stop);
+    assert_eq!(answer.choices[0].blocks, [ir::Block::text("{\"a\":1}")]);
+    assert_eq!(answer.choices[0].finish, ir::FinishReason::Stop);
 }
 
 #[test]
@@ -620,7 +620,7 @@ fn a_whole_answer_is_read_like_its_stream() {
     let answer = outbound.response(body.to_string().as_bytes(), &Correspondence::default()).expect("whole");
 
     assert_eq!(ir::Response::fold(answer.events()).as_ref(), Ok(&answer));
-    assert_eq!(answer.finish, ir::FinishReason::ToolCalls);
+    assert_eq!(answer.choices[0].finish, ir::FinishReason::ToolCalls);
     assert_eq!(answer.usage.map(|usage| usage.total()), Some(5));
     for bad in ["", "<html>", "[]", "{}", "{\"choices\":[]}"] {
         let error = outbound.response(bad.as_bytes(), &Correspondence::default()).expect_err("no answer");
