@@ -235,19 +235,15 @@ where
             endpoint,
             stored_id,
             headers: kept_headers(&head.headers, catalog.as_ref()),
-            peek: Peek {
-                model,
-                model_place: fields.model_place,
-                stream,
-                stream_options: fields.stream_options,
-            },
+            peek: Peek { model, model_place: fields.model_place, stream },
             body,
             catalog,
             ledger: Ledger::open(entry),
             received,
             id,
             held,
-            neutral: std::sync::OnceLock::new(),
+            neutral: Default::default(),
+            media: Default::default(),
         }
     }
 }

@@ -80,7 +80,7 @@ pub trait Inbound: Send + Sync {
     fn events(&self, manner: &Manner, identity: &Identity) -> Box<dyn EncodeEvents>;
 
     /// How a stream for this client is cut into frames.
-    fn framing(&self, _manner: &Manner) -> Framing {
+    fn framing(&self, _manner: &dyn Fn() -> Manner) -> Framing {
         Framing::Sse
     }
 }
@@ -165,9 +165,14 @@ pub(crate) trait RawRequest: Send + Sync {
     fn set_stream(&self, body: &mut Map<String, Value>, stream: bool);
 
     /// The members that ask for the usage of a stream, as JSON text that opens the object; none where usage comes
-    /// unasked.
-    fn ask_usage(&self) -> Option<&'static [u8]> {
+    /// unasked, and for a body that says itself what it wants.
+    fn ask_usage(&self, _body: &[u8]) -> Option<&'static [u8]> {
         None
+    }
+
+    /// Whether a refusal is about these members.
+    fn names_addition(&self, _error: &ir::Error, _body: &[u8]) -> bool {
+        false
     }
 
     /// Whether the last turn is the model's own: then nothing more to say is an answer.

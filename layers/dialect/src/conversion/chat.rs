@@ -41,8 +41,6 @@ impl Conversion for ThroughChat {
         let (request, manner) = Self::read(ask)?;
         let written = self.0.codec().upstream.outbound.request(request, aim, ask.media)?;
         let mut kept = ask.kept(aim, self.0);
-        // The encoder shows the usage to those who asked for it only.
-        kept.hide_usage = false;
         kept.correspondence = written.correspondence;
         kept.manner = Wish::Known(manner.clone());
         Ok(vec![Sent { body: written.body, content_type: Some(JSON), kept }])

@@ -132,7 +132,7 @@ impl Ask<'_> {
             upstream,
             stream: self.stream,
             want_text: self.want_text,
-            hide_usage: aim.ask_usage,
+            hide_usage: false,
             identity: Identity { id: self.id.to_owned(), created: self.created, model: aim.alias.to_owned() },
             correspondence: Correspondence::default(),
             manner: Wish::In(self.body.clone()),
@@ -206,7 +206,7 @@ impl Kept {
         let speaks = self.client.codec().client.as_ref();
         // Only a client whose requests can be read can wish for anything but the usual.
         match speaks.and_then(|client| client.inbound) {
-            Some(inbound) => inbound.framing(&self.manner()),
+            Some(inbound) => inbound.framing(&|| self.manner()),
             None => self.client.codec().upstream.framing,
         }
     }
@@ -239,7 +239,7 @@ impl Kept {
             let mut out = BytesMut::new();
             events.iter().for_each(|event| encoder.encode(event, &mut out));
             encoder.finish(&mut out);
-            let content_type = HeaderValue::from_static(inbound.framing(&manner).content_type());
+            let content_type = HeaderValue::from_static(inbound.framing(&|| manner.clone()).content_type());
             return Ok(Whole { bytes: out.freeze(), content_type, sighting });
         }
         answer.model = Some(self.identity.model.clone());
@@ -271,7 +271,7 @@ pub struct Whole {
 }
 
 /// Media that were fetched for one exchange: each address once, for all attempts.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct FetchedMedia(HashMap<String, ir::Source>);
 
 impl FetchedMedia {
