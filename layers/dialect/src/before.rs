@@ -6,9 +6,10 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use crate::codec::{Correspondence, DecodeEvents, EncodeEvents, Identity, Inbound, Manner, Probe};
+use crate::codec::{Correspondence, DecodeEvents, EncodeEvents, Identity, Inbound, Manner, Probe, Received};
 use crate::{
-    Aim, Dialect, Envelope, FetchedMedia, Malformed, Quirks, SentBody, Sighting, Unsupported, fresh_text, ir,
+    Aim, Body, Dialect, Envelope, FetchedMedia, Malformed, Quirks, SentBody, Sighting, Unsupported,
+    fresh_text, ir,
 };
 
 /// What an encoder of streams needs to know besides the events.
@@ -79,7 +80,8 @@ impl InboundBefore {
     /// # Errors
     /// What in it cannot be understood.
     pub fn request(&self, body: &[u8]) -> Result<ir::Request, Malformed> {
-        self.0.request(body).map(|(request, _)| request)
+        let body = Body::Json(Bytes::copy_from_slice(body));
+        self.0.request(Received { body: &body, query: "" }).map(|(request, _)| request)
     }
 
     /// Writes a whole answer.

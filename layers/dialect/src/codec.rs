@@ -68,10 +68,10 @@ pub trait Inbound: Send + Sync {
     ///
     /// # Errors
     /// What in it cannot be understood, to be answered with 400.
-    fn request(&self, body: &[u8]) -> Result<(ir::Request, Manner), Malformed>;
+    fn request(&self, received: Received<'_>) -> Result<(ir::Request, Manner), Malformed>;
 
     /// How the client wants its answer written, read as cheaply as possible. A body that cannot be read has no wish.
-    fn manner(&self, body: &Body) -> Manner;
+    fn manner(&self, received: Received<'_>) -> Manner;
 
     /// Writes a whole answer.
     fn response(&self, answer: &ir::Response, manner: &Manner, identity: &Identity) -> Bytes;
@@ -79,10 +79,19 @@ pub trait Inbound: Send + Sync {
     /// An encoder for one streamed answer.
     fn events(&self, manner: &Manner, identity: &Identity) -> Box<dyn EncodeEvents>;
 
-    /// How a stream for this client is cut into frames.
-    fn framing(&self, _manner: &Manner) -> Framing {
+    /// How a stream for a client that asked with this query is cut into frames.
+    fn framing(&self, _query: &str) -> Framing {
         Framing::Sse
     }
+}
+
+/// A request as it was received, as far as codecs read it.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// The body.
+    pub body: &'a Body,
+    /// The query of its target, without the question mark and without credentials; empty where there is none.
+    pub query: &'a str,
 }
 
 /// How an upstream speaks to us.

@@ -44,7 +44,7 @@ pub use before::{InboundBefore, OutboundBefore, StreamStyle, UpstreamRequest};
 pub use body::{Body, ModelPlace};
 pub use codec::{
     Client, Codec, Correspondence, DecodeEvents, EncodeEvents, Identity, Inbound, Manner, Outbound, Probe,
-    Upstream, Watch, Written,
+    Received, Upstream, Watch, Written,
 };
 pub use conversion::{
     AnswerForm, Answered, Ask, Conversion, FetchedMedia, Kept, Neutral, Refused, Sent, SentBody, Transcode,

@@ -57,6 +57,7 @@ impl Case {
             kind: self.kind,
             client: self.client,
             body: &self.body,
+            query: "",
             model_place: &self.place,
             stream: self.stream,
             want_text: false,
@@ -352,8 +353,7 @@ fn a_large_picture_goes_out_from_where_it_was_read() {
     let sent = case.sent(Dialect::Anthropic, aim(false));
 
     let inbound = case.client.codec().client.as_ref().and_then(|client| client.inbound).expect("convertible");
-    let (request, _) =
-        case.neutral.chat(inbound, case.body.json().expect("JSON")).expect("it was read before");
+    let (request, _) = case.neutral.chat(inbound, case.ask().received()).expect("it was read before");
     let ir::Content::Image { source: ir::Source::Base64 { data, .. }, .. } =
         &request.turns[0].blocks[0].content
     else {
