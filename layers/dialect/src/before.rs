@@ -56,7 +56,9 @@ impl Dialect {
     /// # Panics
     /// No client speaks the dialect.
     pub fn probe(self) -> Box<dyn Probe> {
-        (self.codec().upstream.watch.as_ref().expect("both dialects have a client half").probe)()
+        (self.codec().upstream.watch.as_ref().expect("both dialects have a client half").probe)(
+            crate::Framing::Sse,
+        )
     }
 
     /// What a whole JSON answer of this dialect tells.

@@ -41,8 +41,8 @@ pub struct Upstream {
 
 /// The reading of answers that are forwarded as they are.
 pub struct Watch {
-    /// A probe for one stream.
-    pub probe: fn() -> Box<dyn Probe>,
+    /// A probe for one stream that the client gets in this framing.
+    pub probe: fn(Framing) -> Box<dyn Probe>,
     /// What a whole JSON answer tells, with its text where that is wanted. Bytes that are no answer tell nothing:
     /// `done` is false.
     pub whole: fn(&[u8], bool) -> Sighting,
@@ -62,7 +62,7 @@ pub struct Client {
     pub(crate) raw: &'static dyn RawRequest,
 }
 
-/// How clients speak a dialect.
+/// The codec of clients: reads their requests, writes their answers.
 pub trait Inbound: Send + Sync {
     /// Reads a client's request, and how this client wants its answer written.
     ///
@@ -94,7 +94,7 @@ pub struct Received<'a> {
     pub query: &'a str,
 }
 
-/// How an upstream speaks to us.
+/// The codec of upstreams: writes their requests, reads their answers.
 pub trait Outbound: Send + Sync {
     /// Writes the request for one attempt. Large media go out as slices of what was received.
     ///

@@ -43,7 +43,7 @@ const TEXTUAL: [&str; 11] = [
     "thinking",
 ];
 
-/// Where a dialect's requests hold texts.
+/// The places in which a dialect's requests hold texts.
 pub(crate) struct Layout {
     /// The list of turns.
     pub(crate) turns: &'static str,

@@ -99,7 +99,7 @@ pub trait Transcode: Send {
     fn keepalive(&mut self, out: &mut BytesMut);
 }
 
-/// What a client asks: the same for all attempts.
+/// The request of a client, the same for all attempts.
 #[derive(Clone, Copy)]
 pub struct Ask<'a> {
     /// The kind of call.

@@ -273,6 +273,18 @@ fn answers_of_equal_dialects_are_passed_on_as_they_are_whatever_they_are() {
 }
 
 #[test]
+fn only_conversations_are_folded_and_unfolded() {
+    let mut case = Case::chat(r#"{"model":"alias","stream":true}"#);
+    case.kind = Kind::Transcribe;
+    let kept = case.sent(Dialect::OpenAiChat, aim(true)).kept;
+
+    let whole = Same.whole(&answered(r#"{"text":"said"}"#, AnswerForm::Json), &kept).expect("whole");
+
+    assert_eq!(whole.bytes, r#"{"text":"said"}"#);
+    assert!(whole.sighting.content && whole.sighting.done);
+}
+
+#[test]
 fn a_judgement_tells_its_verdict_and_other_answers_none() {
     let mut case = Case::chat(r#"{"model":"alias","input":"x"}"#);
     case.kind = Kind::Moderate;

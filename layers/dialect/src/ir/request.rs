@@ -26,7 +26,7 @@ pub struct Request {
     pub tools: Vec<Tool>,
     /// Tools that run at the provider.
     pub server_tools: Vec<ServerTool>,
-    /// Which tool may or must be called.
+    /// The choice among tools: which may or must be called.
     pub tool_choice: Option<ToolChoice>,
     /// Whether several calls in one turn are allowed; `None` leaves it to the provider.
     pub parallel_tool_calls: Option<bool>,
@@ -225,7 +225,7 @@ pub enum Content {
     },
 }
 
-/// Where the bytes of a medium are.
+/// The place in which the bytes of a medium are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// In the request.
@@ -243,7 +243,7 @@ pub enum Source {
     Reference(String),
 }
 
-/// How tokens are drawn. Numbers stay as the client wrote them.
+/// The parameters by which tokens are drawn. Numbers stay as the client wrote them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sampling {
     /// Output limit.
@@ -298,7 +298,7 @@ pub struct ServerTool {
     pub raw: Raw,
 }
 
-/// What a tool at the provider does.
+/// The task of a tool at the provider.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ServerTask {
     /// It searches the web.

@@ -2,9 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use dialect::{
-    Aim, Answered, Ask, Body, Conversion, Correspondence, Depth, Dialect, Envelope, FetchedMedia, Identity,
-    Inbound, Kept, Kind, Malformed, Manner, ModelPlace, Neutral, Outbound, Probe, Quirks, Received, SentBody,
-    Sighting, Unsupported, Watch, between, frames, ir,
+    Aim, Answered, Ask, Body, Conversion, Correspondence, Depth, Dialect, Envelope, FetchedMedia, Framing,
+    Identity, Inbound, Kept, Kind, Malformed, Manner, ModelPlace, Neutral, Outbound, Probe, Quirks, Received,
+    SentBody, Sighting, Unsupported, Watch, between, frames, ir,
 };
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ pub(crate) fn watch(dialect: Dialect) -> &'static Watch {
 
 /// A probe for one stream.
 pub(crate) fn probe(dialect: Dialect) -> Box<dyn Probe> {
-    (watch(dialect).probe)()
+    (watch(dialect).probe)(Framing::Sse)
 }
 
 /// What a whole answer tells.
