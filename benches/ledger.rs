@@ -20,12 +20,13 @@ use layers::policy::{Caller, ChannelName, Fingerprint, Target};
 use layers::ports::Records;
 use layers::request_id::RequestId;
 use tokio::sync::watch;
-use uni_api::accounting::{self, Database, Price, Recorder, Settings, Store};
+use uni_api::accounting::{self, Database, LedgerSettings, Recorder, Store};
 use uni_api::lifecycle::Phase;
 use uni_api::state::Runtime;
 use uni_api::state::keys::KeySettings;
 use uni_api::telemetry::metrics::Metrics;
 use uni_api::telemetry::request_log::{self, Format};
+use uni_api::values::{Closed, Price};
 
 struct Sample {
     caller: Arc<Caller>,
@@ -124,8 +125,8 @@ async fn measure(
 async fn ledger(folder: &Path, name: &str) -> (accounting::Writer, watch::Sender<Phase>, Database) {
     let database = Database::Sqlite(folder.join(name));
     let (phase, seen) = watch::channel(Phase::Serving);
-    let settings = Settings::new(database.clone(), Fingerprint::new);
-    let (writer, _task) = accounting::start(Settings { queue: 65_536, ..settings }, seen);
+    let settings = LedgerSettings::new(database.clone(), Fingerprint::new);
+    let (writer, _task) = accounting::start(LedgerSettings { queue: 65_536, ..settings }, seen);
     writer.opened().await;
     (writer, phase, database)
 }
@@ -165,7 +166,7 @@ async fn main() {
     let alone = writer.clone();
     let price = Price::flat(1_000_000, 2_000_000);
     let stored = || alone.written() >= rows;
-    let send = || writer.record(Arc::new(accounting::Closed::new(sample.entry(), price)));
+    let send = || writer.record(Arc::new(Closed::new(sample.entry(), price)));
     measure("ledger", rows, pace, floor, send, stored).await;
 
     let (writer, _phase, database) = ledger(&folder, "all.db").await;

@@ -12,9 +12,10 @@ use layers::plan::{Plan, Step};
 use layers::policy::{ChannelName, Retries};
 use layers::ports::Route;
 use tokio::time::Instant;
-use uni_api::routing::{Access, Algorithm, CallerRoute, Offers, Routes, Rule, RuleMatch};
+use uni_api::routing::{Access, CallerRoute, Offers, Routes};
 use uni_api::state::Runtime;
 use uni_api::state::keys::KeySettings;
+use uni_api::values::{Algorithm, Rule, RuleMatch};
 
 #[global_allocator]
 static ALLOC: divan::AllocProfiler = divan::AllocProfiler::system();

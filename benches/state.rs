@@ -14,7 +14,8 @@ use layers::ports::{InputTokens, KeyOutcome, Limits, Secret};
 use layers::stage::TriedKeys;
 use tokio::time::Instant;
 use uni_api::state::Runtime;
-use uni_api::state::keys::{KeyAlgorithm, KeySettings};
+use uni_api::state::keys::KeySettings;
+use uni_api::values::KeyAlgorithm;
 
 #[global_allocator]
 static ALLOC: divan::AllocProfiler = divan::AllocProfiler::system();

@@ -60,10 +60,6 @@ impl Catalog for Everything {
     fn forwards(&self, _: &http::HeaderName) -> bool {
         false
     }
-
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
 }
 
 /// A chat request with a text of this length; `model` stands first, as SDKs write it.

@@ -12,29 +12,31 @@ use layers::estimate::{Size, size};
 use layers::heavy::{INLINE, heavy};
 use layers::plan::Group;
 use layers::policy::{Caller, Credits};
-use layers::ports::{Balances, Catalog, Gates, Limits, Verdict};
+use layers::ports::{Balances, Gates, Limits, Verdict};
 use layers::stage::Exchange;
 use tokio::time::Instant;
 
-use crate::config::Snapshot;
 use crate::state::Runtime;
 use crate::state::balances::Accounts;
 use crate::state::windows::Windows;
+use crate::values::Prices;
 
 /// Output tokens that are held for a request which sets no limit: an answer of some length.
 const USUAL_OUTPUT: u64 = 1024;
 
-/// What keys may still have. Shared by all requests.
-#[derive(Debug, Clone)]
+/// Judge of what keys may still have, shared by all requests.
+#[derive(Clone)]
 pub struct Allowance {
     accounts: Arc<Accounts>,
     windows: Arc<Windows>,
+    prices: Arc<dyn Prices>,
 }
 
 impl Allowance {
-    /// Over what this process remembers.
-    pub fn new(runtime: &Runtime) -> Self {
-        Self { accounts: runtime.accounts().clone(), windows: runtime.windows().clone() }
+    /// Over what this process remembers. Holds are computed with the prices that closed records
+    /// are charged with.
+    pub fn new(runtime: &Runtime, prices: Arc<dyn Prices>) -> Self {
+        Self { accounts: runtime.accounts().clone(), windows: runtime.windows().clone(), prices }
     }
 }
 
@@ -50,7 +52,7 @@ impl Balances for Allowance {
             credits,
             caller: exchange.caller.clone(),
             ledger: exchange.ledger.clone(),
-            catalog: exchange.catalog.clone(),
+            prices: self.prices.clone(),
             model: exchange.peek.model.clone(),
             free: exchange.endpoint.kind == Kind::Moderate,
         };
@@ -72,7 +74,7 @@ struct Hold {
     credits: Credits,
     caller: Arc<Caller>,
     ledger: layers::ledger::Ledger,
-    catalog: Arc<dyn Catalog>,
+    prices: Arc<dyn Prices>,
     model: Arc<str>,
     /// Whether it will cost nothing.
     free: bool,
@@ -92,8 +94,7 @@ impl Hold {
 
     /// The most that the request will cost, as far as can be told before it is sent.
     fn estimate(&self, size: Size) -> i128 {
-        let Some(snapshot) = self.catalog.as_any().downcast_ref::<Snapshot>() else { return 0 };
-        let price = snapshot.price(&self.model);
+        let price = self.prices.price(&self.model);
         price.estimate(size.input.0, size.most_output.unwrap_or(USUAL_OUTPUT)).max(0)
     }
 }

@@ -19,12 +19,11 @@ use crate::admin::{self, Admin};
 use crate::allowance::Allowance;
 use crate::config::source::{LastGood, Source, Text};
 use crate::config::{Environment, Loaded, Origin, environment, load};
-use crate::gate::Gate;
 use crate::lifecycle::Phase;
-use crate::pipeline::Means;
-use crate::publisher::{Publisher, fingerprint, tell};
+use crate::pipeline::Parts;
 use crate::recall::Recall;
 use crate::server::{self, Serving, Trusted};
+use crate::snapshot::{CurrentSnapshot, Publisher, fingerprint, tell};
 use crate::state::Runtime;
 use crate::state::balances::Accounts;
 use crate::state::keys::KeyHistory;
@@ -37,8 +36,8 @@ const FIRST_ROUND: Duration = Duration::from_secs(10);
 /// Requests at once. Each costs some tens of kilobytes, so memory is gone before this is.
 const MOST_REQUESTS: usize = 50_000;
 
-/// What to serve.
-pub struct Plan {
+/// Everything that a serving process starts from.
+pub struct Startup {
     /// Where the configuration comes from.
     pub source: Source,
     /// Its first text.
@@ -51,7 +50,7 @@ pub struct Plan {
     pub announce: Option<fn(SocketAddr) -> std::io::Result<()>>,
 }
 
-impl Plan {
+impl Startup {
     /// Finds and reads the configuration.
     ///
     /// # Errors
@@ -78,7 +77,7 @@ impl Plan {
     pub async fn serve(self) -> anyhow::Result<()> {
         let Self { source, text, env, log, announce } = self;
         tell(&env.warnings);
-        let loaded = load(&text.text, text.origin.clone(), &env).map_err(Refused)?;
+        let loaded = load(&text.text, text.origin.clone(), &env).map_err(ConfigRefused)?;
         tell(&loaded.warnings);
 
         let (steer, phase) = watch::channel(Phase::Starting);
@@ -88,17 +87,17 @@ impl Plan {
         let publisher = publisher(loaded, &env, &runtime, &metrics, &source);
         publisher.keep(&text.text);
         metrics.reloaded(Some(&fingerprint(&text.text)));
-        let gate = publisher.gate();
+        let current = publisher.current();
 
-        let recall = Recall::new(runtime.clone(), history.clone(), gate.clone());
-        let ledger = ledger(&env, &gate, &metrics, &recall, phase.clone())?;
+        let recall = Recall::new(runtime.clone(), history.clone(), current.clone());
+        let ledger = ledger(&env, &current, &metrics, &recall, phase.clone())?;
         let writer = ledger.as_ref().map(|(writer, _)| writer.clone());
-        let records = recorder(&gate, &metrics, &log, writer.clone(), runtime.accounts(), history);
+        let records = recorder(&current, &metrics, &log, writer.clone(), runtime.accounts(), history);
         let capacity = Capacity::new(MOST_REQUESTS, buffer_budget());
         metrics.observe_capacity(&capacity);
         let dropped = log.clone();
         metrics.observe_total(&metrics::LOG_DROPPED, move || dropped.dropped());
-        let allowance = Arc::new(Allowance::new(&runtime));
+        let allowance = Arc::new(Allowance::new(&runtime, current.clone()));
         let most_body = usize::try_from(env.max_body_bytes).unwrap_or(usize::MAX);
         let sources = admin::Sources {
             metrics: metrics.clone(),
@@ -107,8 +106,8 @@ impl Plan {
             capacity: capacity.clone(),
             most_body,
         };
-        let means = Means {
-            directory: gate.clone(),
+        let parts = Parts {
+            directory: current.clone(),
             capacity,
             most_body,
             records,
@@ -126,7 +125,7 @@ impl Plan {
             Some(address) => admin::metrics_listener(address, metrics.clone(), phase.clone()).await,
             None => None,
         };
-        let (callers, channels, models) = gate.current().size();
+        let (callers, channels, models) = current.load().size();
         tracing::info!(
             address = %listener.local_addr()?,
             metrics = scraping.map(|address| address.to_string()),
@@ -148,7 +147,7 @@ impl Plan {
             client_stall: env.client_stall,
             trusted: Trusted::new(env.trusted_proxies.clone()),
         };
-        server::serve(listener, means, serving, phase).await?;
+        server::serve(listener, parts, serving, phase).await?;
 
         steer.send_replace(Phase::Ended);
         steering.abort();
@@ -166,16 +165,16 @@ impl Plan {
 
 /// A configuration that cannot be served.
 #[derive(Debug)]
-pub struct Refused(pub Vec<crate::config::Problem>);
+pub struct ConfigRefused(pub Vec<crate::config::Problem>);
 
-impl std::fmt::Display for Refused {
+impl std::fmt::Display for ConfigRefused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "the configuration cannot be served:")?;
         self.0.iter().try_for_each(|problem| writeln!(f, "{problem}"))
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for ConfigRefused {}
 
 fn publisher(
     loaded: Loaded,
@@ -236,35 +235,36 @@ type Ledger = (Writer, tokio::task::JoinHandle<()>);
 
 fn ledger(
     env: &Environment,
-    gate: &Arc<Gate>,
+    current: &Arc<CurrentSnapshot>,
     metrics: &Metrics,
     recall: &Recall,
     phase: watch::Receiver<Phase>,
 ) -> anyhow::Result<Option<Ledger>> {
     let Some(database) = accounting::Database::of(&env.database)? else { return Ok(None) };
-    let mut settings =
-        accounting::Settings::new(database, |key| crate::config::settings::Secret::from(key).fingerprint());
+    let mut settings = accounting::LedgerSettings::new(database, |key| {
+        crate::config::settings::SecretText::from(key).fingerprint()
+    });
     settings.retention_days = env.retention_days;
     settings.recall = Some(recall.reading());
     if env.stats_plain_keys {
-        let gate = gate.clone();
+        let current = current.clone();
         settings.plain_keys =
-            Some(Arc::new(move |fingerprint: &Fingerprint| gate.current().plain_key(fingerprint)));
+            Some(Arc::new(move |fingerprint: &Fingerprint| current.load().plain_key(fingerprint)));
     }
     let (writer, task) = accounting::start(settings, phase);
-    metrics.observe_ledger(&writer);
+    writer.report_to(metrics);
     Ok(Some((writer, task)))
 }
 
 fn recorder(
-    gate: &Arc<Gate>,
+    current: &Arc<CurrentSnapshot>,
     metrics: &Metrics,
     log: &RequestLog,
     writer: Option<Writer>,
     accounts: &Arc<Accounts>,
     history: Arc<KeyHistory>,
 ) -> Arc<dyn Records> {
-    let recorder = Recorder::new(gate.clone(), metrics.clone())
+    let recorder = Recorder::new(current.clone(), metrics.clone())
         .with_log(log.clone())
         .with_balances(accounts.clone())
         .with_history(history);
@@ -302,7 +302,7 @@ fn buffer_budget() -> usize {
 const DEMO_KEY: &str = "sk-demo";
 
 /// The demo: its configuration, its place, and what it tells.
-pub fn demo(env: &Environment, log: RequestLog) -> Plan {
+pub fn demo(env: &Environment, log: RequestLog) -> Startup {
     let mut env = env.clone();
     env.host = "127.0.0.1".to_owned();
     env.database = environment::Database::Off;
@@ -311,7 +311,7 @@ pub fn demo(env: &Environment, log: RequestLog) -> Plan {
     );
     let source = Source::Inline(text.clone());
     let text = Text { text, origin: Origin::Inline, tag: None, stale: None };
-    Plan { source, text, env: Arc::new(env), log, announce: Some(announce_demo) }
+    Startup { source, text, env: Arc::new(env), log, announce: Some(announce_demo) }
 }
 
 /// Prints what the demo is and a line to try.

@@ -25,16 +25,16 @@ use crate::admin::Admin;
 /// The body of an answer as it leaves: boxed once, by the panic guard.
 pub type EdgeBody = tower_http::body::UnsyncBoxBody<Bytes, tower::BoxError>;
 
-/// Turns a panic into a 500 in OpenAI's shape, the most common one.
+/// Answer to a panic: a 500 in OpenAI's shape, the most common one.
 #[derive(Debug, Clone, Copy)]
-pub struct Apology;
+pub struct PanicResponse;
 
 /// Mounts the panic guard.
-pub fn panic_layer() -> CatchPanicLayer<Apology> {
-    CatchPanicLayer::custom(Apology)
+pub fn panic_layer() -> CatchPanicLayer<PanicResponse> {
+    CatchPanicLayer::custom(PanicResponse)
 }
 
-impl ResponseForPanic for Apology {
+impl ResponseForPanic for PanicResponse {
     type ResponseBody = ReplyBody;
 
     fn response_for_panic(&mut self, panic: Box<dyn Any + Send + 'static>) -> Reply {
@@ -47,7 +47,7 @@ impl ResponseForPanic for Apology {
     }
 }
 
-/// Answers browsers: preflights, and the headers that let a page read an answer.
+/// Layer that answers browsers: preflights, and the headers that let a page read an answer.
 ///
 /// Requests without an `Origin` do not come from a page and go past it, so programs neither pay
 /// for it nor see headers that say nothing to them.
@@ -58,7 +58,7 @@ pub struct BrowserLayer {
 
 /// The service of [`BrowserLayer`].
 #[derive(Debug, Clone)]
-pub struct Browsers<S> {
+pub struct Browser<S> {
     plain: S,
     cors: tower_http::cors::Cors<S>,
 }
@@ -83,14 +83,14 @@ impl Default for BrowserLayer {
 }
 
 impl<S: Clone> Layer<S> for BrowserLayer {
-    type Service = Browsers<S>;
+    type Service = Browser<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Browsers { plain: inner.clone(), cors: self.cors.layer(inner) }
+        Browser { plain: inner.clone(), cors: self.cors.layer(inner) }
     }
 }
 
-impl<S, B, R> Service<Request<B>> for Browsers<S>
+impl<S, B, R> Service<Request<B>> for Browser<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
     R: Default,

@@ -1,28 +1,44 @@
 //! The uni-api gateway: assembly of the layers into one program.
 //!
-//! In reading order: [`pipeline`] is the list of layers; [`config`] turns `api.yaml` into what
-//! runs; [`gate`] holds the current configuration; [`routing`] decides who is next and [`state`]
-//! remembers what must outlive a configuration; [`recall`] gives it back after a restart, [`allowance`] says what a key may still have; [`providers`] and [`upstream`] reach the upstreams;
-//! [`accounting`] and [`telemetry`] keep the books; [`server`] listens, [`admin`] answers
-//! everything that is not a model's business, [`explain`] says why a request goes where it goes; [`edge`] and [`lifecycle`] frame it, and [`app`] is the
-//! life of the whole.
+//! In reading order: [`app`] is the life of the whole and [`pipeline`] the list of layers.
+//! [`snapshot`] is the configuration that is served, made from what [`config`] reads; [`routing`]
+//! decides who is next and [`state`] remembers what must outlive a configuration. [`allowance`]
+//! says what a key may still have and [`recall`] gives it back after a restart. [`providers`] and
+//! [`upstream`] reach the upstreams; [`accounting`] keeps the books and [`telemetry`] shows them.
+//! [`server`] listens, [`admin`] answers everything that is not a model's business, [`explain`]
+//! says why a request goes where it goes; [`edge`] and [`lifecycle`] frame it.
+//!
+//! Imports run downwards only, from floor to floor; `tests/readme.rs` holds the folders to it:
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 10 | `app` |
+//! | 9 | `server` |
+//! | 8 | `pipeline` |
+//! | 7 | `edge` |
+//! | 6 | `admin` |
+//! | 5 | `explain`, `allowance`, `recall` |
+//! | 4 | `snapshot` |
+//! | 3 | `routing`, `accounting`, `upstream` |
+//! | 2 | `config`, `state`, `telemetry`, `providers` |
+//! | 1 | `values`, `engine`, `lifecycle` |
 
 pub mod accounting;
 pub mod admin;
 pub mod allowance;
 pub mod app;
 pub mod config;
-pub mod discovery;
 pub mod edge;
+pub mod engine;
 pub mod explain;
-pub mod gate;
 pub mod lifecycle;
 pub mod pipeline;
 pub mod providers;
-pub mod publisher;
 pub mod recall;
 pub mod routing;
 pub mod server;
+pub mod snapshot;
 pub mod state;
 pub mod telemetry;
 pub mod upstream;
+pub mod values;

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use uni_api::app::{Plan, Refused, demo};
+use uni_api::app::{ConfigRefused, Startup, demo};
 use uni_api::config::Environment;
 use uni_api::config::check::{Check, check};
 use uni_api::config::source::SourceError;
-use uni_api::explain::command::Asked;
+use uni_api::explain::command::ExplainArguments;
 use uni_api::telemetry::request_log::{Format, start};
 use uni_api::upstream::Fetcher;
 
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
     let env = match Environment::from_vars(std::env::vars()) {
         Ok(env) => Arc::new(env),
         Err(problems) => {
-            eprint!("{}", Refused(problems));
+            eprint!("{}", ConfigRefused(problems));
             return ExitCode::from(2);
         }
     };
@@ -95,7 +95,8 @@ async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
         return u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from);
     }
     if let Some(Command::Explain { key, model, endpoint, body, url, admin_key, json }) = arguments.command {
-        let asked = Asked { key, model, endpoint, body, url, admin_key, config: arguments.config, json };
+        let asked =
+            ExplainArguments { key, model, endpoint, body, url, admin_key, config: arguments.config, json };
         let (report, code) = uni_api::explain::command::run(asked, &env, Path::new(".")).await;
         if code == 2 {
             eprint!("{report}");
@@ -119,7 +120,7 @@ async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
     }
     let served = match arguments.command {
         Some(Command::Demo) => demo(&env, log.clone()).serve().await,
-        _ => match Plan::find(arguments.config.as_deref(), env, log.clone()).await {
+        _ => match Startup::find(arguments.config.as_deref(), env, log.clone()).await {
             Ok(plan) => plan.serve().await,
             Err(error) => Err(error),
         },

@@ -40,13 +40,13 @@ use tokio::sync::watch;
 use tower::{Service, ServiceBuilder};
 
 use crate::admin::Admin;
-use crate::admin::health::HealthLayer;
+use crate::admin::health::HealthCheckLayer;
 use crate::edge::{BrowserLayer, EdgeBody, Fork, panic_layer};
 use crate::lifecycle::{Phase, reached};
 
-/// What the stacks need of the world: state and its users, shared by all workers.
+/// Parts of the world that the stacks are built from: state and its users, shared by all workers.
 #[derive(Clone)]
-pub struct Means {
+pub struct Parts {
     /// Callers and the current configuration.
     pub directory: Arc<dyn Directory>,
     /// Concurrent requests and buffered bytes.
@@ -86,7 +86,7 @@ impl<S> Upstreams for S where
 
 /// One HTTP request, from the listener to the answer.
 pub fn edge<B, U>(
-    means: &Means,
+    parts: &Parts,
     upstream: U,
     phase: watch::Receiver<Phase>,
 ) -> impl Service<http::Request<B>, Response = http::Response<EdgeBody>, Error = Infallible, Future: Send>
@@ -97,7 +97,7 @@ where
     B: Body<Data = Bytes, Error: Into<tower::BoxError> + Send> + Send + Unpin + 'static,
     U: Upstreams,
 {
-    let exchanges = request(means, attempt(upstream));
+    let exchanges = request(parts, attempt(upstream));
     let ending = phase.clone();
     let curfew: Curfew = Arc::new(move || {
         let mut ending = ending.clone();
@@ -114,39 +114,39 @@ where
         // Outside rescue: the shape of a refusal is that of the path's clients.
         .layer(EndpointLayer)
         // The only answers that need no key and are never refused.
-        .layer(HealthLayer::new(phase))
+        .layer(HealthCheckLayer::new(phase))
         // The only place where failures become bytes, so outside everything that fails.
         .layer(RescueLayer::new(curfew))
         // Before auth, because checking keys is work too.
-        .layer(AdmissionLayer::new(means.capacity.clone()))
+        .layer(AdmissionLayer::new(parts.capacity.clone()))
         // Before the body is read: strangers cannot make us buffer.
-        .layer(AuthLayer::new(means.directory.clone()))
+        .layer(AuthLayer::new(parts.directory.clone()))
         .service(Fork::new(
             ServiceBuilder::new()
                 // The body, whole and bounded, and the fields that decide where it goes.
-                .layer(IngressLayer::new(means.capacity.clone(), means.most_body))
+                .layer(IngressLayer::new(parts.capacity.clone(), parts.most_body))
                 .service(exchanges),
-            means.admin.clone(),
+            parts.admin.clone(),
         ))
 }
 
 /// One client request, whatever the number of channels it takes.
-fn request<A>(means: &Means, attempts: A) -> impl Gateway<Exchange> + use<A>
+fn request<A>(parts: &Parts, attempts: A) -> impl Gateway<Exchange> + use<A>
 where
     A: Gateway<Attempt>,
 {
     ServiceBuilder::new()
         // Outermost: refusals are recorded like answers.
-        .layer(AccountLayer::new(means.records.clone()))
+        .layer(AccountLayer::new(parts.records.clone()))
         // Before anything that costs something upstream.
-        .layer(RateLimitLayer::new(means.windows.clone(), means.balances.clone()))
+        .layer(RateLimitLayer::new(parts.windows.clone(), parts.balances.clone()))
         // Asks the stack below it, so the question is routed and failed over like any request.
         .layer(ModerationLayer)
         // From here on it is known who may serve, and takes the request.
         .layer(ResolveLayer)
         // Outside failover: keeps the client warm while channels change.
         .layer(KeepaliveLayer)
-        .layer(FailoverLayer::new(means.gates.clone()))
+        .layer(FailoverLayer::new(parts.gates.clone()))
         .service(attempts)
 }
 

@@ -16,11 +16,9 @@ use layers::policy::{Caller, ChannelName, Credits, Fingerprint};
 use layers::ports::{Catalog, Limits};
 use tokio::time::{Instant, sleep};
 
-use crate::accounting::{Recall as Reading, Store, Writer};
-use crate::config::settings::Secret;
-use crate::config::{Snapshot, longest_window};
-use crate::gate::Gate;
-use crate::publisher::prune;
+use crate::accounting::{FirstReading, Store, Writer};
+use crate::config::settings::SecretText;
+use crate::snapshot::{CurrentSnapshot, Snapshot, longest_window, prune};
 use crate::state::Runtime;
 use crate::state::balances::ROLLING_HOURS;
 use crate::state::keys::{HISTORY_SPAN, KeyHistory, Record};
@@ -35,29 +33,29 @@ const UPKEEP: Duration = Duration::from_secs(600);
 /// Between tries of a look-up that failed.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Knows what is to be remembered and where it belongs.
+/// Reader of the past: knows what is to be remembered and where it belongs.
 #[derive(Clone)]
 pub struct Recall {
     runtime: Arc<Runtime>,
     history: Arc<KeyHistory>,
-    gate: Arc<Gate>,
+    current: Arc<CurrentSnapshot>,
     /// How much of it was read. Each part is taken over once, even where a later one has to be
     /// tried again.
     done: Arc<AtomicU8>,
 }
 
 fn fingerprint(key: &str) -> Fingerprint {
-    Secret::from(key).fingerprint()
+    SecretText::from(key).fingerprint()
 }
 
 impl Recall {
     /// For this state, under the configuration of the moment.
-    pub fn new(runtime: Arc<Runtime>, history: Arc<KeyHistory>, gate: Arc<Gate>) -> Self {
-        Self { runtime, history, gate, done: Arc::default() }
+    pub fn new(runtime: Arc<Runtime>, history: Arc<KeyHistory>, current: Arc<CurrentSnapshot>) -> Self {
+        Self { runtime, history, current, done: Arc::default() }
     }
 
     /// What the ledger does when it is first opened.
-    pub fn reading(&self) -> Reading {
+    pub fn reading(&self) -> FirstReading {
         let this = self.clone();
         Arc::new(move |store| {
             let this = this.clone();
@@ -68,7 +66,7 @@ impl Recall {
     /// Waits until the past is known, where the configuration asks for it, or cannot be known for
     /// now: then what needs it goes on without.
     pub async fn ready(&self, writer: &Writer) {
-        let snapshot = self.gate.current();
+        let snapshot = self.current.load();
         let needed = !self.history.missing().is_empty()
             || snapshot.longest_global_window().max(snapshot.longest_key_window()) >= SHORTEST
             || snapshot
@@ -81,11 +79,11 @@ impl Recall {
 
     /// Looks up what new configurations ask about the past, and forgets what is over.
     pub async fn follow(self, writer: Option<Writer>) {
-        let mut changes = self.gate.changes();
+        let mut changes = self.current.changes();
         let mut due = Instant::now() + UPKEEP;
         loop {
             let wanted =
-                !self.beginners(&self.gate.current()).is_empty() || !self.history.missing().is_empty();
+                !self.beginners(&self.current.load()).is_empty() || !self.history.missing().is_empty();
             let failed = match &writer {
                 Some(writer) if wanted => self.catch_up(writer).await.is_err(),
                 _ => false,
@@ -96,7 +94,7 @@ impl Recall {
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep_until(due) => {
-                    prune(&self.runtime, &self.gate.current());
+                    prune(&self.runtime, &self.current.load());
                     due = Instant::now() + UPKEEP;
                 }
                 () = sleep(PAUSE), if failed => {}
@@ -107,7 +105,7 @@ impl Recall {
     async fn catch_up(&self, writer: &Writer) -> Result<(), sqlx::Error> {
         // A ledger that is away is read as a whole when it comes, or asked again.
         let Some(store) = writer.store() else { return Err(sqlx::Error::PoolClosed) };
-        let beginners = self.beginners(&self.gate.current());
+        let beginners = self.beginners(&self.current.load());
         if !beginners.is_empty() {
             let mut older = Older::new(&beginners, self.first_hour());
             store
@@ -127,7 +125,7 @@ impl Recall {
 
     /// All of it.
     async fn read(&self, store: &Store) -> Result<(), sqlx::Error> {
-        let snapshot = self.gate.current();
+        let snapshot = self.current.load();
         if self.done.load(Ordering::Relaxed) == 0 {
             self.money(store, &snapshot).await?;
             self.done.store(1, Ordering::Relaxed);

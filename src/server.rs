@@ -35,7 +35,7 @@ use tower::Service;
 
 use crate::config::environment::Network;
 use crate::lifecycle::{Phase, reached};
-use crate::pipeline::{Means, edge};
+use crate::pipeline::{Parts, edge};
 use crate::upstream::Upstream;
 
 /// Longest time that a request head may take, and that a connection may be idle between requests.
@@ -103,12 +103,12 @@ struct Worker {
 /// When a worker thread cannot be started.
 pub async fn serve(
     listener: TcpListener,
-    means: Means,
+    parts: Parts,
     serving: Serving,
     mut phase: watch::Receiver<Phase>,
 ) -> io::Result<()> {
     let workers: Vec<Worker> =
-        (0..serving.workers.max(1)).map(|n| start(n, &means, &serving, &phase)).collect::<io::Result<_>>()?;
+        (0..serving.workers.max(1)).map(|n| start(n, &parts, &serving, &phase)).collect::<io::Result<_>>()?;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -142,13 +142,13 @@ fn hand_over(workers: &[Worker], stream: TcpStream, peer: SocketAddr) {
     }
 }
 
-fn start(n: usize, means: &Means, serving: &Serving, phase: &watch::Receiver<Phase>) -> io::Result<Worker> {
+fn start(n: usize, parts: &Parts, serving: &Serving, phase: &watch::Receiver<Phase>) -> io::Result<Worker> {
     let connections = Arc::new(AtomicUsize::new(0));
     let (queue, arrivals) = mpsc::unbounded_channel();
-    let (means, serving, phase, count) = (means.clone(), serving.clone(), phase.clone(), connections.clone());
+    let (parts, serving, phase, count) = (parts.clone(), serving.clone(), phase.clone(), connections.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name(format!("worker-{n}")).spawn(move || {
-        runtime.block_on(work(arrivals, means, serving, phase, count));
+        runtime.block_on(work(arrivals, parts, serving, phase, count));
         // Tasks that are left wait for something that will not come.
         runtime.shutdown_background();
     })?;
@@ -157,12 +157,12 @@ fn start(n: usize, means: &Means, serving: &Serving, phase: &watch::Receiver<Pha
 
 async fn work(
     mut arrivals: mpsc::UnboundedReceiver<(std::net::TcpStream, SocketAddr)>,
-    means: Means,
+    parts: Parts,
     serving: Serving,
     mut phase: watch::Receiver<Phase>,
     connections: Arc<AtomicUsize>,
 ) {
-    let pipeline = Arc::new(Mutex::new(edge(&means, Upstream::new(), phase.clone())));
+    let pipeline = Arc::new(Mutex::new(edge(&parts, Upstream::new(), phase.clone())));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD);
     let tasks = TaskTracker::new();

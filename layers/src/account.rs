@@ -100,3 +100,6 @@ where
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,3 +95,6 @@ where
         Poll::Ready(Ok(Reply::from_parts(parts, body)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,3 +139,6 @@ fn forward(from: &HeaderMap, to: &mut HeaderMap) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -192,3 +192,6 @@ impl Inspection {
         Failure::Triggered { channel: self.target.channel.name.clone() }
     }
 }
+
+#[cfg(test)]
+mod tests;

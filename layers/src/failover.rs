@@ -196,3 +196,6 @@ fn signed(mut reply: Reply, exchange: &Exchange, target: &Target, ordinal: u32) 
     }
     reply
 }
+
+#[cfg(test)]
+mod tests;

@@ -272,3 +272,6 @@ fn kept_headers(headers: &HeaderMap, catalog: &dyn Catalog) -> HeaderMap {
     }
     kept
 }
+
+#[cfg(test)]
+mod tests;

@@ -159,3 +159,6 @@ impl Pieces for Warm {
         Poll::Ready(Some(Ok(Piece { bytes, sighting: Sighting::machinery(), torn: false })))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,3 +143,6 @@ fn settle(mut failure: Failure, lease: Lease, target: &Target, tried: &TriedKeys
     }
     failure
 }
+
+#[cfg(test)]
+mod tests;

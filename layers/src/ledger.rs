@@ -266,3 +266,6 @@ impl Drop for Watch {
         self.close(None);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,8 @@ pub mod rescue;
 pub mod resolve;
 pub mod shortcut;
 pub mod stage;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod timeout;
 
 pub use failure::Failure;

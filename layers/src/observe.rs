@@ -137,3 +137,6 @@ impl Drop for Note {
         self.target.meters.attempt(outcome, elapsed);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,7 +61,7 @@ pub struct Admission {
 }
 
 /// One configuration, as a request sees it.
-pub trait Catalog: Send + Sync {
+pub trait Catalog: std::any::Any + Send + Sync {
     /// Who may serve this model to this caller: used by `resolve`.
     fn route(&self, caller: &Caller, model: &str) -> Result<Arc<dyn Route>, Failure>;
     /// The request windows of this caller for this model: used by `rate_limit`.
@@ -72,8 +72,6 @@ pub trait Catalog: Send + Sync {
     fn known_model(&self, model: &str) -> Option<Arc<str>>;
     /// Whether some channel wants this header of the client's: `passthrough_request_headers`.
     fn forwards(&self, header: &HeaderName) -> bool;
-    /// For callers that need the concrete configuration.
-    fn as_any(&self) -> &dyn std::any::Any;
 }
 
 /// The windows that one request is counted in.
@@ -363,6 +361,25 @@ pub struct Destination {
     pub uri: Uri,
     /// Generated headers, authentication included.
     pub headers: HeaderMap,
+}
+
+/// Media behind addresses: used by `convert`, for upstreams that follow none themselves.
+pub trait Media: Send + Sync {
+    /// What is behind an address that a client named. Never a place of the gateway's own network,
+    /// never more than a bounded number of bytes, never longer than a bounded time.
+    ///
+    /// # Errors
+    /// A sentence for the client about why it could not be had: nothing of it is secret.
+    fn fetch(&self, address: &str) -> BoxFuture<Result<Fetched, String>>;
+}
+
+/// A medium that was fetched.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// The media type that it was served with; empty without one.
+    pub mime: String,
+    /// Its bytes.
+    pub bytes: Bytes,
 }
 
 /// The closed record of a request: used by `account`.

@@ -240,3 +240,6 @@ impl<S, R> Gateway<R> for S where
     S: tower::Service<R, Response = Reply, Error = Failure, Future: Send> + Clone + Send + Sync + 'static
 {
 }
+
+#[cfg(test)]
+mod tests;

@@ -156,20 +156,4 @@ fn seconds(duration: Duration) -> HeaderValue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::failure::Exceeded;
-
-    #[test]
-    fn a_refused_window_says_when_to_come_back() {
-        let exceeded = Exceeded { limit: 15, reset: Duration::from_millis(1500) };
-
-        let reply = render(&Failure::RateLimited(exceeded), ErrorShape::OpenAi);
-
-        assert_eq!(reply.status(), 429);
-        assert_eq!(reply.headers()["retry-after"], "2");
-        assert_eq!(reply.headers()["x-ratelimit-limit-requests"], "15");
-        assert_eq!(reply.headers()["x-ratelimit-remaining-requests"], "0");
-        assert_eq!(reply.headers()["x-ratelimit-reset-requests"], "1.5s");
-    }
-}
+mod tests;

@@ -71,3 +71,6 @@ fn plan(exchange: &Exchange) -> Result<Plan, Failure> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

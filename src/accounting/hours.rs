@@ -10,7 +10,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use layers::policy::{ChannelName, Fingerprint};
 
-use super::closed::Closed;
+use crate::values::Closed;
 
 /// Most groups that are kept apart while the database is away; beyond them only hour and key are.
 const MOST_GROUPS: usize = 65_536;
@@ -194,8 +194,8 @@ pub(crate) fn count(tokens: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounting::price::Price;
-    use crate::accounting::testing::{attempt, entry};
+    use crate::values::Price;
+    use crate::values::testing::{attempt, entry};
 
     fn sums<'a>(hours: &'a Hours, channel: &str, model: &str) -> Option<&'a Sums> {
         hours

@@ -3,19 +3,13 @@
 //! [`Recorder`] is the `Records` port of the pipeline. It computes the cost, counts, and hands the
 //! record to two queues that never make it wait: the request log's and the ledger [`Writer`]'s.
 
-mod closed;
 pub mod hours;
-pub mod price;
 mod record;
 pub mod store;
-#[cfg(test)]
-pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-pub use closed::Closed;
-pub use price::{Price, Prices};
 pub use record::{Recorder, Settle};
 pub use store::{Database, PlainKeys, Store};
-pub use writer::{QUEUE, Recall, Settings, Writer, start};
+pub use writer::{FirstReading, LedgerSettings, QUEUE, Writer, start};

@@ -8,14 +8,13 @@ use std::sync::Arc;
 use layers::ledger::Entry;
 use layers::ports::Records;
 
-use super::closed::Closed;
-use super::price::Prices;
 use super::store::BLAMELESS;
 use super::writer::Writer;
 use crate::state::balances::Accounts;
 use crate::state::keys::KeyHistory;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::request_log::RequestLog;
+use crate::values::{Closed, Prices};
 
 /// Whoever keeps balances: told what each request really cost.
 pub trait Settle: Send + Sync {
@@ -107,8 +106,8 @@ mod tests {
     use layers::policy::ChannelName;
 
     use super::*;
-    use crate::accounting::price::Price;
-    use crate::accounting::testing::{attempt, entry};
+    use crate::values::Price;
+    use crate::values::testing::{attempt, entry};
 
     #[derive(Default)]
     struct Book(Mutex<Vec<(i128, i128)>>);

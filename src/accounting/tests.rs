@@ -11,14 +11,13 @@ use sqlx::{AssertSqlSafe, Executor};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::closed::Closed;
 use super::hours::Hours;
-use super::price::Price;
 use super::store::{Cost, Database, Grant, PlainKeys, Scratch, Store, UnreadableUrl};
-use super::testing::{attempt, entry};
-use super::writer::{PERIOD, Settings, Writer, start};
+use super::writer::{LedgerSettings, PERIOD, Writer, start};
 use crate::config::Environment;
 use crate::lifecycle::Phase;
+use crate::values::testing::{attempt, entry};
+use crate::values::{Closed, Price};
 
 fn fingerprint(key: &str) -> Fingerprint {
     Fingerprint::new(&format!("fp-{key}"))
@@ -343,8 +342,12 @@ async fn an_old_database_is_completed_and_its_rows_are_summed_once(
     assert!(requests.len() == 2500 && requests.iter().all(|request| request.key.as_str() == "fp-sk-old"));
     let tries = store.tries(1_767_222_000, 1_767_225_600, fingerprint).await.unwrap();
     assert_eq!((tries[0].key.as_str(), tries[0].attempts), ("fp-sk-provider", 1));
-    write(&store, &[closed("m", |entry| entry.target = Some(super::testing::target("chan", "m")))], None)
-        .await;
+    write(
+        &store,
+        &[closed("m", |entry| entry.target = Some(crate::values::testing::target("chan", "m")))],
+        None,
+    )
+    .await;
     let done = store.backfill(fingerprint).await.unwrap();
     assert!(!done, "there are more rows than one step takes");
     assert_eq!(spent(&store).await.get("fp-sk-old"), Some(&old), "half of it summed");
@@ -602,8 +605,11 @@ mod on_postgres {
 fn begin(database: &Database, queue: usize) -> (Writer, tokio::task::JoinHandle<()>, watch::Sender<Phase>) {
     let (phase, seen) = watch::channel(Phase::Serving);
     // The records of these tests are of some day long ago.
-    let settings =
-        Settings { queue, retention_days: Some(0), ..Settings::new(database.clone(), fingerprint) };
+    let settings = LedgerSettings {
+        queue,
+        retention_days: Some(0),
+        ..LedgerSettings::new(database.clone(), fingerprint)
+    };
     let (writer, task) = start(settings, seen);
     (writer, task, phase)
 }
@@ -651,7 +657,7 @@ fn begin_with_recall(
     recall: impl Fn(usize) -> Result<(), sqlx::Error> + Send + Sync + 'static,
 ) -> (Writer, tokio::task::JoinHandle<()>, watch::Sender<Phase>) {
     let (phase, seen) = watch::channel(Phase::Serving);
-    let mut settings = Settings::new(database.clone(), fingerprint);
+    let mut settings = LedgerSettings::new(database.clone(), fingerprint);
     settings.retention_days = Some(0);
     let recall = Arc::new(recall);
     settings.recall = Some(Arc::new(move |store| {
@@ -843,7 +849,7 @@ async fn only_a_database_of_our_own_loses_rows_unasked() {
 
     for (place, left) in [(&ours, 0), (&found, 1)] {
         let (_phase, seen) = watch::channel(Phase::Serving);
-        let (writer, task) = start(Settings::new(place.database.clone(), fingerprint), seen);
+        let (writer, task) = start(LedgerSettings::new(place.database.clone(), fingerprint), seen);
         writer.record(closed("gpt-4o", |_| {}));
         written(&writer, 1).await;
         sleep(PERIOD).await;

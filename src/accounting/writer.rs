@@ -22,10 +22,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
-use super::closed::{Closed, seconds};
 use super::hours::Hours;
 use super::store::{Database, PlainKeys, Scratch, Store};
 use crate::lifecycle::Phase;
+use crate::telemetry::metrics::{LEDGER_DROPPED, LEDGER_QUEUE, LEDGER_UP, LEDGER_WRITTEN, Metrics};
+use crate::values::{Closed, seconds};
 
 /// Records that may wait: some seconds of a busy gateway, a few megabytes.
 pub const QUEUE: usize = 8192;
@@ -68,7 +69,7 @@ const RETENTION_DAYS: u32 = 180;
 
 /// How the ledger is kept.
 #[derive(Clone)]
-pub struct Settings {
+pub struct LedgerSettings {
     /// Where.
     pub database: Database,
     /// Finds the clear text for the `api_key` column: `STATS_PLAIN_KEYS`. Without it the column
@@ -82,13 +83,13 @@ pub struct Settings {
     /// Records that may wait: [`QUEUE`].
     pub queue: usize,
     /// Reads what earlier processes left, before this one writes anything.
-    pub recall: Option<Recall>,
+    pub recall: Option<FirstReading>,
 }
 
 /// Reads from a database that has just been opened.
-pub type Recall = Arc<dyn Fn(Arc<Store>) -> BoxFuture<Result<(), sqlx::Error>> + Send + Sync>;
+pub type FirstReading = Arc<dyn Fn(Arc<Store>) -> BoxFuture<Result<(), sqlx::Error>> + Send + Sync>;
 
-impl Settings {
+impl LedgerSettings {
     /// The usual settings for a database.
     pub fn new(database: Database, fingerprint: fn(&str) -> Fingerprint) -> Self {
         Self { database, plain_keys: None, retention_days: None, fingerprint, queue: QUEUE, recall: None }
@@ -126,7 +127,7 @@ impl Shared {
 /// Starts the writer. It returns at once whatever the state of the database. With each change of
 /// `phase` what waits is stored at once. The task ends, with everything stored, when it is told to
 /// [`finish`](Writer::finish) or nobody steers `phase` any more.
-pub fn start(settings: Settings, phase: watch::Receiver<Phase>) -> (Writer, JoinHandle<()>) {
+pub fn start(settings: LedgerSettings, phase: watch::Receiver<Phase>) -> (Writer, JoinHandle<()>) {
     let (queue, rows) = mpsc::channel(settings.queue.max(1));
     let shared = Arc::new(Shared {
         queue,
@@ -178,6 +179,15 @@ impl Writer {
         }
     }
 
+    /// Shows in metrics how the ledger does, whenever somebody scrapes.
+    pub fn report_to(&self, metrics: &Metrics) {
+        let (depth, dropped, written, up) = (self.clone(), self.clone(), self.clone(), self.clone());
+        metrics.observe(&LEDGER_QUEUE, move || depth.depth() as f64);
+        metrics.observe_total(&LEDGER_DROPPED, move || dropped.dropped());
+        metrics.observe_total(&LEDGER_WRITTEN, move || written.written());
+        metrics.observe(&LEDGER_UP, move || f64::from(u8::from(up.store().is_some())));
+    }
+
     /// How many records wait.
     pub fn depth(&self) -> usize {
         self.0.queue.max_capacity() - self.0.queue.capacity()
@@ -226,7 +236,7 @@ impl Writer {
 struct Task {
     rows: mpsc::Receiver<Arc<Closed>>,
     shared: Arc<Shared>,
-    settings: Settings,
+    settings: LedgerSettings,
     phase: watch::Receiver<Phase>,
     batch: Vec<Arc<Closed>>,
     /// The sums of the batch, and of what was dropped before it.

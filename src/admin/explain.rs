@@ -18,13 +18,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::{Administrator, Asking, Refused, Sources};
-use crate::config::Snapshot;
-use crate::explain::{Books, Explanation, Question};
+use super::{Administrator, Asker, Current, Refused, Sources};
+use crate::explain::{Counts, Explanation, Question};
+use crate::snapshot::Snapshot;
 
-/// What is asked.
+/// Body of the question.
 #[derive(Deserialize)]
-struct Asked<'a> {
+struct ExplainBody<'a> {
     key: Option<String>,
     model: Option<String>,
     endpoint: Option<String>,
@@ -32,9 +32,9 @@ struct Asked<'a> {
     request: Option<&'a RawValue>,
 }
 
-/// The part of a request that names its model.
+/// Part of a request that names its model.
 #[derive(Deserialize)]
-struct Named {
+struct ModelName {
     model: Option<String>,
 }
 
@@ -42,25 +42,28 @@ struct Named {
 pub(super) async fn explain(
     State(sources): State<Sources>,
     _admin: Administrator,
-    asking: Asking,
+    Current(snapshot): Current,
+    Asker(caller): Asker,
     request: Request,
 ) -> Result<Json<Explanation>, Refused> {
     // As the pipeline reads it: a request may stand in it whole.
     let reading = read(request.into_body(), sources.most_body, sources.capacity.hold());
     let (body, _held) = reading.await.map_err(Refused)?;
-    let explained = heavy(body.len(), move || answer(&sources, asking, &body)).await;
+    let explained = heavy(body.len(), move || answer(&sources, &snapshot, caller, &body)).await;
     explained.map_err(Refused)?.map(Json)
 }
 
-fn answer(sources: &Sources, asking: Asking, body: &[u8]) -> Result<Explanation, Refused> {
-    let Some(snapshot) = asking.catalog.as_any().downcast_ref::<Snapshot>() else {
-        return Err(Refused(Failure::Internal));
-    };
+fn answer(
+    sources: &Sources,
+    snapshot: &Snapshot,
+    asker: Arc<Caller>,
+    body: &[u8],
+) -> Result<Explanation, Refused> {
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
-    let asked: Asked<'_> = serde_json::from_slice(body)
+    let asked: ExplainBody<'_> = serde_json::from_slice(body)
         .map_err(|error| invalid(&format!("the body is not as expected: {error}"), None))?;
     let caller = match &asked.key {
-        None => asking.caller,
+        None => asker,
         Some(name) => called(snapshot, name)?,
     };
     let endpoint = match &asked.endpoint {
@@ -70,14 +73,14 @@ fn answer(sources: &Sources, asking: Asking, body: &[u8]) -> Result<Explanation,
             .ok_or_else(|| invalid("this is no path that requests are sent to", Some("endpoint")))?,
     };
     let request = asked.request.map(|request| request.get().as_bytes());
-    let named = || serde_json::from_slice::<Named>(request?).ok()?.model;
+    let named = || serde_json::from_slice::<ModelName>(request?).ok()?.model;
     let Some(model) = asked.model.or_else(named) else {
         return Err(invalid("name a model, or give a request that does", Some("model")));
     };
     let most_body = sources.most_body as u64;
     let question = Question { caller: &caller, model: &model, endpoint, body: request, most_body };
-    let books = Books { windows: &*sources.windows, accounts: &sources.accounts };
-    Ok(crate::explain::explain(snapshot, books, question, Instant::now()))
+    let counts = Counts { windows: &*sources.windows, accounts: &sources.accounts };
+    Ok(crate::explain::explain(snapshot, counts, question, Instant::now()))
 }
 
 fn called(snapshot: &Snapshot, name: &str) -> Result<Arc<Caller>, Refused> {

@@ -13,41 +13,41 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, StatusCode};
 use layers::{Reply, ReplyBody};
 use pin_project_lite::pin_project;
-use serde_json::json;
+use serde::Serialize;
 use tokio::sync::watch;
 use tower::{Layer, Service};
 
 use crate::lifecycle::Phase;
 
-/// Mounts [`Health`].
+/// Mounts [`HealthCheck`].
 #[derive(Debug, Clone)]
-pub struct HealthLayer {
+pub struct HealthCheckLayer {
     phase: watch::Receiver<Phase>,
 }
 
-/// The service of [`HealthLayer`]: answers health paths, passes everything else on.
+/// The service of [`HealthCheckLayer`]: answers health paths, passes everything else on.
 #[derive(Debug, Clone)]
-pub struct Health<S> {
+pub struct HealthCheck<S> {
     inner: S,
     phase: watch::Receiver<Phase>,
 }
 
-impl HealthLayer {
+impl HealthCheckLayer {
     /// Reads readiness off the process's phase.
     pub fn new(phase: watch::Receiver<Phase>) -> Self {
         Self { phase }
     }
 }
 
-impl<S> Layer<S> for HealthLayer {
-    type Service = Health<S>;
+impl<S> Layer<S> for HealthCheckLayer {
+    type Service = HealthCheck<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Health { inner, phase: self.phase.clone() }
+        HealthCheck { inner, phase: self.phase.clone() }
     }
 }
 
-impl<S, B> Service<Request<B>> for Health<S>
+impl<S, B> Service<Request<B>> for HealthCheck<S>
 where
     S: Service<Request<B>, Response = Reply, Error = Infallible>,
 {
@@ -69,6 +69,13 @@ where
     }
 }
 
+/// Answer of every health path.
+#[derive(Debug, Serialize)]
+struct HealthAnswer {
+    status: &'static str,
+    version: &'static str,
+}
+
 fn probe(path: &str, phase: Phase) -> Option<Reply> {
     let healthy = match path {
         "/livez" | "/healthz" => true,
@@ -76,11 +83,10 @@ fn probe(path: &str, phase: Phase) -> Option<Reply> {
         "/readyz" => phase == Phase::Serving,
         _ => return None,
     };
-    let body = json!({
-        "status": if healthy { "ok" } else { phase.label() },
-        "version": env!("CARGO_PKG_VERSION"),
-    });
-    let mut reply = Reply::new(ReplyBody::from(bytes::Bytes::from(body.to_string())));
+    let status = if healthy { "ok" } else { phase.label() };
+    let answer = HealthAnswer { status, version: env!("CARGO_PKG_VERSION") };
+    let body = serde_json::to_vec(&answer).expect("two texts can be written as JSON");
+    let mut reply = Reply::new(ReplyBody::from(bytes::Bytes::from(body)));
     if !healthy {
         *reply.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }

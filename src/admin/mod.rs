@@ -8,6 +8,7 @@ mod explain;
 pub mod health;
 mod models;
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -30,10 +31,11 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use crate::lifecycle::{Phase, reached};
+use crate::snapshot::Snapshot;
 use crate::state::balances::Accounts;
 use crate::telemetry::metrics::Metrics;
 
-/// What handlers read beside the configuration.
+/// State that handlers read beside the configuration.
 #[derive(Clone)]
 pub struct Sources {
     /// What `/metrics` shows.
@@ -48,7 +50,7 @@ pub struct Sources {
     pub most_body: usize,
 }
 
-/// Answers everything beside the pipeline.
+/// Service of everything beside the pipeline.
 #[derive(Clone)]
 pub struct Admin {
     router: Router,
@@ -86,7 +88,8 @@ impl Admin {
             return Err(Failure::RateLimited(exceeded));
         }
         let (mut head, body) = request.into_parts();
-        head.extensions.insert(Asking { catalog, caller });
+        head.extensions.insert(Current::of(catalog)?);
+        head.extensions.insert(Asker(caller));
         let request = axum::extract::Request::from_parts(head, axum::body::Body::new(body));
         let mut response = match self.router.oneshot(request).await {
             Ok(response) => response,
@@ -111,14 +114,22 @@ fn allowed(response: &Response) -> String {
     listed.unwrap_or_default().replace(',', ", ")
 }
 
-/// Who asks, in which configuration.
+/// The snapshot that the request was admitted under: an extractor, and the only place where the
+/// catalogue of the layers becomes what it is.
 #[derive(Clone)]
-pub(crate) struct Asking {
-    pub(crate) catalog: Arc<dyn Catalog>,
-    pub(crate) caller: Arc<Caller>,
+pub(crate) struct Current(pub(crate) Arc<Snapshot>);
+
+impl Current {
+    fn of(catalog: Arc<dyn Catalog>) -> Result<Self, Failure> {
+        let catalog: Arc<dyn Any + Send + Sync> = catalog;
+        catalog.downcast().map(Self).map_err(|_other| {
+            tracing::error!("A request was admitted under something that is no snapshot.");
+            Failure::Internal
+        })
+    }
 }
 
-impl<S: Sync> FromRequestParts<S> for Asking {
+impl<S: Sync> FromRequestParts<S> for Current {
     type Rejection = Refused;
 
     async fn from_request_parts(head: &mut Parts, _state: &S) -> Result<Self, Refused> {
@@ -126,15 +137,27 @@ impl<S: Sync> FromRequestParts<S> for Asking {
     }
 }
 
-/// Somebody whose key has the role `admin`.
+/// The caller whose key the request came with: an extractor.
+#[derive(Clone)]
+pub(crate) struct Asker(pub(crate) Arc<Caller>);
+
+impl<S: Sync> FromRequestParts<S> for Asker {
+    type Rejection = Refused;
+
+    async fn from_request_parts(head: &mut Parts, _state: &S) -> Result<Self, Refused> {
+        head.extensions.get::<Self>().cloned().ok_or(Refused(Failure::Internal))
+    }
+}
+
+/// Proof that the asking key has the role `admin`: an extractor.
 pub(crate) struct Administrator;
 
 impl<S: Sync> FromRequestParts<S> for Administrator {
     type Rejection = Refused;
 
     async fn from_request_parts(head: &mut Parts, state: &S) -> Result<Self, Refused> {
-        let asking = Asking::from_request_parts(head, state).await?;
-        match asking.caller.role {
+        let Asker(caller) = Asker::from_request_parts(head, state).await?;
+        match caller.role {
             Role::Admin => Ok(Self),
             Role::Steward | Role::User => Err(Refused(Failure::PermissionDenied("Permission denied"))),
         }

@@ -1,23 +1,34 @@
 //! `GET /v1/models`: exactly the models that this key can route, in the order of its rules.
 
-use axum::Json;
-use serde_json::{Value, json};
+use std::sync::Arc;
 
-use super::{Asking, Refused};
-use crate::config::Snapshot;
+use axum::Json;
+use serde::Serialize;
+
+use super::{Asker, Current};
 
 /// What OpenAI clients expect in `created`; models here have no date of their own.
 const CREATED: i64 = 1_720_524_448;
 
+/// Answer of `GET /v1/models`, in OpenAI's shape.
+#[derive(Debug, Serialize)]
+pub(super) struct ModelList {
+    object: &'static str,
+    data: Vec<Model>,
+}
+
+/// One model of a [`ModelList`].
+#[derive(Debug, Serialize)]
+struct Model {
+    id: Arc<str>,
+    object: &'static str,
+    created: i64,
+    owned_by: &'static str,
+}
+
 /// Lists the models.
-pub(super) async fn list(asking: Asking) -> Result<Json<Value>, Refused> {
-    let Some(snapshot) = asking.catalog.as_any().downcast_ref::<Snapshot>() else {
-        return Err(Refused(layers::Failure::Internal));
-    };
-    let models: Vec<Value> = snapshot
-        .models(&asking.caller)
-        .iter()
-        .map(|alias| json!({ "id": &**alias, "object": "model", "created": CREATED, "owned_by": "uni-api" }))
-        .collect();
-    Ok(Json(json!({ "object": "list", "data": models })))
+pub(super) async fn list(Current(snapshot): Current, Asker(caller): Asker) -> Json<ModelList> {
+    let model = |id| Model { id, object: "model", created: CREATED, owned_by: "uni-api" };
+    let data = snapshot.models(&caller).into_iter().map(model).collect();
+    Json(ModelList { object: "list", data })
 }

@@ -3,7 +3,7 @@
 use super::lookup::Prefixes;
 use super::problem::Report;
 use super::schema::{Item, PRICE, Section};
-use crate::accounting::Price;
+use crate::values::Price;
 
 /// USD to picodollars.
 pub(super) const USD: u32 = 12;

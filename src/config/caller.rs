@@ -15,8 +15,9 @@ use super::channel::{Channels, limit, limit_table};
 use super::moderation;
 use super::problem::{Path, Report, mask, nearest, shown};
 use super::schema::{CALLER, CALLER_PREFERENCES, Item, Section};
-use super::settings::{Algorithm, CallerLimit, CallerSettings, ChannelRef, Rule, RuleMatch, Secret};
+use super::settings::{CallerLimit, CallerSettings, SecretText};
 use super::tree::{Node, Value};
+use crate::values::{Algorithm, Rule, RuleMatch};
 
 const ALGORITHMS: [&str; 6] =
     ["fixed_priority", "round_robin", "weighted_round_robin", "lottery", "random", "smart_round_robin"];
@@ -25,7 +26,7 @@ const ALGORITHMS: [&str; 6] =
 struct Names<'a> {
     channels: &'a Channels,
     /// By written name, and by unique name where no written one is the same.
-    by_name: HashMap<&'a str, ChannelRef>,
+    by_name: HashMap<&'a str, Arc<[usize]>>,
     /// Every alias that some channel has written down.
     aliases: HashSet<&'a str>,
     /// Aliases by channel ordinal.
@@ -38,7 +39,7 @@ struct Names<'a> {
     texts: HashMap<String, Arc<str>>,
 }
 
-struct Entry<'a> {
+struct KeyEntry<'a> {
     section: Section<'a>,
     key: String,
     id: u32,
@@ -47,7 +48,7 @@ struct Entry<'a> {
 /// Reads all client keys, in order.
 pub(super) fn read(list: Item<'_>, channels: &Channels, report: &mut Report) -> Vec<CallerSettings> {
     let items = list.items();
-    let mut entries: Vec<Entry<'_>> = Vec::with_capacity(items.len());
+    let mut entries: Vec<KeyEntry<'_>> = Vec::with_capacity(items.len());
     let mut seen: HashSet<String> = HashSet::new();
     let mut disabled = HashSet::new();
     let mut disabled_admin = false;
@@ -75,7 +76,7 @@ pub(super) fn read(list: Item<'_>, channels: &Channels, report: &mut Report) -> 
             disabled.insert(key);
             continue;
         }
-        entries.push(Entry { section, key, id });
+        entries.push(KeyEntry { section, key, id });
     }
 
     let mut names = Names::new(channels, &entries, &disabled);
@@ -107,7 +108,7 @@ pub(super) fn read(list: Item<'_>, channels: &Channels, report: &mut Report) -> 
 fn warn_unmoderated(
     callers: &[CallerSettings],
     channels: &Channels,
-    entries: &[Entry<'_>],
+    entries: &[KeyEntry<'_>],
     report: &mut Report,
 ) {
     for at in moderation::unmoderated(callers, &channels.read) {
@@ -142,7 +143,7 @@ fn client_key(section: &Section<'_>, report: &mut Report) -> Option<(u32, String
 }
 
 fn caller(
-    entry: &Entry<'_>,
+    entry: &KeyEntry<'_>,
     alone: bool,
     names: &mut Names<'_>,
     quotas: &mut HashMap<String, Arc<Quota>>,
@@ -156,7 +157,7 @@ fn caller(
         Section::open(section.get("preferences").unwrap_or(nothing), &CALLER_PREFERENCES, report)
             .or_else(|| Section::open(nothing, &CALLER_PREFERENCES, report))
             .expect("null is an empty map");
-    let key = Secret::from(entry.key.as_str());
+    let key = SecretText::from(entry.key.as_str());
     let written = section.text("role", report);
     let is_admin = alone || written.as_deref().is_some_and(|role| role.eq_ignore_ascii_case("admin"));
     if let Some(role) = written.as_deref().filter(|role| !is_admin && role.to_lowercase().contains("admin"))
@@ -198,7 +199,11 @@ fn caller(
 // === impl Names ===
 
 impl<'a> Names<'a> {
-    fn new(channels: &'a Channels, entries: &'a [Entry<'_>], disabled_callers: &'a HashSet<String>) -> Self {
+    fn new(
+        channels: &'a Channels,
+        entries: &'a [KeyEntry<'_>],
+        disabled_callers: &'a HashSet<String>,
+    ) -> Self {
         let mut ordinals: HashMap<&str, Vec<usize>> = HashMap::new();
         for (ordinal, channel) in channels.read.iter().enumerate() {
             ordinals.entry(&channel.written_name).or_default().push(ordinal);
@@ -206,10 +211,7 @@ impl<'a> Names<'a> {
         for (ordinal, channel) in channels.read.iter().enumerate() {
             ordinals.entry(channel.name.as_str()).or_insert_with(|| vec![ordinal]);
         }
-        let by_name = ordinals
-            .into_iter()
-            .map(|(name, ordinals)| (name, ChannelRef { name: name.into(), ordinals: ordinals.into() }))
-            .collect();
+        let by_name = ordinals.into_iter().map(|(name, ordinals)| (name, ordinals.into())).collect();
         let aliases_of: Vec<HashSet<&str>> = channels
             .read
             .iter()
@@ -243,7 +245,7 @@ impl<'a> Names<'a> {
         }
         if let Some(name) = text.strip_prefix('<').and_then(|text| text.strip_suffix('>')) {
             self.expect_alias(name, id, path, report);
-            return Some(RuleMatch::Literal(self.text(name)));
+            return Some(RuleMatch::Model(self.text(name)));
         }
         let Some((prefix, rest)) = text.split_once('/') else {
             if self.callers.contains_key(text) || text.starts_with("sk-") {
@@ -280,8 +282,8 @@ impl<'a> Names<'a> {
         if self.disabled_callers.contains(prefix) {
             return None;
         }
-        let channel = match self.by_name.get(prefix) {
-            Some(channel) => channel.clone(),
+        let channels = match self.by_name.get(prefix) {
+            Some(channels) => channels.clone(),
             None => {
                 if prefix.starts_with("sk-") {
                     let found = format!("{:?}, which no entry has", mask(prefix));
@@ -289,15 +291,14 @@ impl<'a> Names<'a> {
                     return None;
                 }
                 self.absent(prefix, rest, id, path, report);
-                ChannelRef { name: self.text(prefix), ordinals: Arc::default() }
+                Arc::default()
             }
         };
         if rest == "*" {
-            return Some(RuleMatch::ChannelAll(channel));
+            return Some(RuleMatch::ChannelAll(channels));
         }
-        let known = channel.ordinals.is_empty()
-            || channel
-                .ordinals
+        let known = channels.is_empty()
+            || channels
                 .iter()
                 .any(|&at| self.channels.read[at].discover || self.aliases_of[at].contains(rest));
         if !known && !rest.is_empty() && !rest.ends_with('*') {
@@ -308,12 +309,12 @@ impl<'a> Names<'a> {
                 found,
                 "a model of the channel under the name that clients use; matches nothing",
             );
-            let aliases = channel.ordinals.iter().flat_map(|&at| self.aliases_of[at].iter().copied());
+            let aliases = channels.iter().flat_map(|&at| self.aliases_of[at].iter().copied());
             if let Some(near) = nearest(rest, aliases) {
                 report.hint(format!("did you mean {}/{}?", shown(prefix), shown(near)));
             }
         }
-        Some(RuleMatch::ChannelModel(channel, self.text(rest)))
+        Some(RuleMatch::ChannelModel(channels, self.text(rest)))
     }
 
     fn absent(&self, prefix: &str, rest: &str, id: u32, path: Path<'_>, report: &mut Report) {
@@ -547,7 +548,7 @@ fn moment(item: &Item<'_>) -> Option<i64> {
 }
 
 /// Reports every group of keys that lead to one another.
-fn cycles(callers: &[CallerSettings], entries: &[Entry<'_>], report: &mut Report) {
+fn cycles(callers: &[CallerSettings], entries: &[KeyEntry<'_>], report: &mut Report) {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
         New,

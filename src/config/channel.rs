@@ -6,17 +6,16 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use layers::policy::{ChannelName, Quota};
 
-use super::engine::{self, Named};
 use super::lookup::Patterns;
 use super::overrides;
 use super::problem::{Report, nearest, shown};
 use super::quota;
 use super::schema::{Item, PROVIDER, PROVIDER_PREFERENCES, Section};
-use super::settings::{
-    CONNECT, ChannelSettings, ChannelTables, Engine, Globals, KeyAlgorithm, Secret, names_a_model,
-};
+use super::settings::{CONNECT, ChannelSettings, ChannelTables, Globals, SecretText, names_a_model};
 use super::timeouts;
 use super::tree::Value;
+use crate::engine::{self, Engine, Named};
+use crate::values::KeyAlgorithm;
 
 /// Deviations that `quirks` may add or remove.
 pub const QUIRKS: &[&str] = &["stream_options"];
@@ -98,10 +97,10 @@ impl Channels {
         let keys = keys(section, &mut project_ids, report);
         let private_key = section.get("private_key").and_then(|item| item.secret(report)).map(|text| {
             // Inside single quotes or a block the escaped line ends of the JSON key file stay as they are.
-            Secret::from(text.replace("\\n", "\n").as_str())
+            SecretText::from(text.replace("\\n", "\n").as_str())
         });
         let secret = |key: &str, report: &mut Report| {
-            section.get(key).and_then(|item| item.secret(report)).map(|text| Secret::from(text.as_str()))
+            section.get(key).and_then(|item| item.secret(report)).map(|text| SecretText::from(text.as_str()))
         };
         let aws_access_key = secret("aws_access_key", report);
         let aws_secret_key = secret("aws_secret_key", report);
@@ -110,14 +109,14 @@ impl Channels {
         let client_email = section.text("client_email", report);
 
         let base_url = base_url(section, report);
-        let facts = Facts {
+        let hints = CredentialHints {
             project: !project_ids.is_empty() || private_key.is_some(),
             express: private_key.is_none() && client_email.is_none() && !keys.is_empty(),
             cloudflare: cf_account_id.is_some(),
             aws: aws_access_key.is_some() || aws_secret_key.is_some(),
         };
-        let (engine, engine_is_explicit) = engine_of(section, base_url.as_ref(), &facts, report)?;
-        self.credentials(section, engine, &keys, &facts, base_url.is_some(), report);
+        let (engine, engine_is_explicit) = engine_of(section, base_url.as_ref(), &hints, report)?;
+        self.credentials(section, engine, &keys, &hints, base_url.is_some(), report);
 
         let model_section = section.get("model");
         let models = models(model_section, report);
@@ -248,8 +247,8 @@ impl Channels {
         &self,
         section: &Section<'_>,
         engine: Engine,
-        keys: &[Secret],
-        facts: &Facts,
+        keys: &[SecretText],
+        hints: &CredentialHints,
         has_url: bool,
         report: &mut Report,
     ) {
@@ -265,7 +264,7 @@ impl Channels {
                     ["aws_access_key", "aws_secret_key"].iter().all(|key| section.get(key).is_some());
                 (!complete).then_some("aws_access_key and aws_secret_key, or api")
             }
-            Engine::Cloudflare if !facts.cloudflare && !has_url => Some("cf_account_id"),
+            Engine::Cloudflare if !hints.cloudflare && !has_url => Some("cf_account_id"),
             _ => None,
         };
         if let Some(missing) = missing {
@@ -344,7 +343,7 @@ pub(super) fn limit(
 }
 
 /// `proxy`, kept even when it is no URL that can be used.
-pub(super) fn proxy(preferences: &Section<'_>, report: &mut Report) -> Option<Secret> {
+pub(super) fn proxy(preferences: &Section<'_>, report: &mut Report) -> Option<SecretText> {
     let item = preferences.get("proxy")?;
     let text = item.secret(report)?;
     let usable = text
@@ -356,11 +355,11 @@ pub(super) fn proxy(preferences: &Section<'_>, report: &mut Report) -> Option<Se
             "socks5://, socks5h://, http:// or https:// with host and port; requests through this one fail";
         item.warn(format!("{:?}", shown(&text)), accepted, report);
     }
-    Some(Secret::from(text.as_str()))
+    Some(SecretText::from(text.as_str()))
 }
 
-/// What a provider's keys beside `base_url` tell about its engine.
-struct Facts {
+/// Hints that a provider's credentials give about its engine.
+struct CredentialHints {
     project: bool,
     express: bool,
     cloudflare: bool,
@@ -370,7 +369,7 @@ struct Facts {
 fn engine_of(
     section: &Section<'_>,
     base_url: Option<&(String, Uri)>,
-    facts: &Facts,
+    hints: &CredentialHints,
     report: &mut Report,
 ) -> Option<(Engine, bool)> {
     if let Some(item) = section.get("engine")
@@ -401,13 +400,13 @@ fn engine_of(
     let detected = base_url.and_then(|(_, url)| engine::detect(url));
     let engine = match detected {
         // A key beside an address that tells nothing: an upstream reached by a private way.
-        None if facts.project => Engine::Vertex,
-        None if facts.cloudflare => Engine::Cloudflare,
-        None if facts.aws => Engine::Bedrock,
+        None if hints.project => Engine::Vertex,
+        None if hints.cloudflare => Engine::Cloudflare,
+        None if hints.aws => Engine::Bedrock,
         None => Engine::OpenAi,
         Some(engine) => engine,
     };
-    let engine = if engine == Engine::Vertex && facts.express { Engine::VertexExpress } else { engine };
+    let engine = if engine == Engine::Vertex && hints.express { Engine::VertexExpress } else { engine };
     needs_url(section, engine, base_url, report).map(|engine| (engine, false))
 }
 
@@ -451,7 +450,7 @@ fn base_url(section: &Section<'_>, report: &mut Report) -> Option<(String, Uri)>
 }
 
 /// The distinct keys. A project that stands parallel to a repeated key goes with it.
-fn keys(section: &Section<'_>, projects: &mut Vec<String>, report: &mut Report) -> Vec<Secret> {
+fn keys(section: &Section<'_>, projects: &mut Vec<String>, report: &mut Report) -> Vec<SecretText> {
     let Some(item) = section.get("api") else {
         return Vec::new();
     };
@@ -470,7 +469,7 @@ fn keys(section: &Section<'_>, projects: &mut Vec<String>, report: &mut Report) 
             continue;
         }
         if seen.insert(key.clone()) {
-            keys.push(Secret::from(key.as_str()));
+            keys.push(SecretText::from(key.as_str()));
         } else {
             repeated.push(ordinal);
             item.warn("a key that stands above already", "each key once; this one is ignored", report);

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::problem::{Problem, Severity, shown};
-use super::settings::Secret;
+use super::settings::SecretText;
 
 /// What the environment decides.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ pub struct Environment {
     /// `FETCH_ALLOW_PRIVATE`: media may be fetched from private addresses.
     pub fetch_allow_private: bool,
     /// `REDIS_URL`.
-    pub redis_url: Option<Secret>,
+    pub redis_url: Option<SecretText>,
     /// What is odd but no obstacle.
     pub warnings: Vec<Problem>,
     vars: BTreeMap<String, String>,
@@ -76,7 +76,7 @@ pub enum Database {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Postgres {
     /// `DATABASE_URL`, which stands for all the rest.
-    pub url: Option<Secret>,
+    pub url: Option<SecretText>,
     /// `DB_HOST`.
     pub host: String,
     /// `DB_PORT`.
@@ -84,7 +84,7 @@ pub struct Postgres {
     /// `DB_USER`.
     pub user: String,
     /// `DB_PASSWORD`.
-    pub password: Secret,
+    pub password: SecretText,
     /// `DB_NAME`.
     pub name: String,
 }
@@ -146,7 +146,7 @@ impl Environment {
                 retention_days: read.number("RETENTION_DAYS", "a number of days, 0 to keep everything"),
                 stats_plain_keys: read.flag("STATS_PLAIN_KEYS"),
                 fetch_allow_private: read.flag("FETCH_ALLOW_PRIVATE"),
-                redis_url: read.text("REDIS_URL").map(Secret::from),
+                redis_url: read.text("REDIS_URL").map(SecretText::from),
                 warnings: Vec::new(),
                 vars: BTreeMap::new(),
             };
@@ -281,7 +281,7 @@ impl<'a> Reader<'a> {
         let kind = self.text("DB_TYPE").unwrap_or("sqlite").to_ascii_lowercase();
         match kind.as_str() {
             "postgres" | "postgresql" => Database::Postgres(Postgres {
-                url: url.map(Secret::from),
+                url: url.map(SecretText::from),
                 host: self.text("DB_HOST").unwrap_or("localhost").to_owned(),
                 port: self.number("DB_PORT", "a port from 1 to 65535").unwrap_or(5432),
                 user: self.text("DB_USER").unwrap_or("postgres").to_owned(),

@@ -14,7 +14,7 @@ const INDEXED_FROM: usize = 12;
 #[derive(Debug, Clone)]
 pub struct Patterns<T> {
     /// Longest first; among equally long ones the first written.
-    entries: Vec<Entry<T>>,
+    entries: Vec<PatternEntry<T>>,
     index: HashMap<Box<str>, usize>,
     default: Option<T>,
     /// Written as a map, even if only `default` is in it.
@@ -22,7 +22,7 @@ pub struct Patterns<T> {
 }
 
 #[derive(Debug, Clone)]
-struct Entry<T> {
+struct PatternEntry<T> {
     written: Box<str>,
     lower: Box<str>,
     value: T,
@@ -49,12 +49,12 @@ impl<T> Patterns<T> {
     /// since it would be contained in every name.
     pub fn new(pairs: impl IntoIterator<Item = (String, T)>) -> Self {
         let mut default = None;
-        let mut entries: Vec<Entry<T>> = Vec::new();
+        let mut entries: Vec<PatternEntry<T>> = Vec::new();
         for (key, value) in pairs {
             if key == "default" {
                 default = Some(value);
             } else if !key.is_empty() {
-                entries.push(Entry { lower: key.to_lowercase().into(), written: key.into(), value });
+                entries.push(PatternEntry { lower: key.to_lowercase().into(), written: key.into(), value });
             }
         }
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.lower.len()));

@@ -3,8 +3,8 @@
 //! The way of a text: [`source`] finds it and [`watch`] notices its successors; `tree` reads the
 //! YAML, applies `<<` and can tell the place of every node; `expand` fills in variables and secret
 //! files; `channel`, `caller` and their helpers (`timeouts`, `amount`, `overrides`, [`quota`],
-//! [`engine`]) read the entries by the keys of [`schema`]; [`mod@load`] puts it together into the
-//! [`settings`]; `compile` makes a [`Snapshot`] of those and of what discovery found. [`check`] does the same for the command of that name. [`problem`] is what all of
+//! `moderation`) read the entries by the keys of [`schema`]; [`mod@load`] puts it together into the
+//! [`settings`]. [`check`] does the same for the command of that name. [`problem`] is what all of
 //! them complain with, [`lookup`] the rule by which names find settings, [`environment`] the
 //! variables of the process.
 //!
@@ -20,8 +20,6 @@ mod amount;
 mod caller;
 pub mod channel;
 pub mod check;
-mod compile;
-pub mod engine;
 pub mod environment;
 mod expand;
 pub mod load;
@@ -32,7 +30,6 @@ pub mod problem;
 pub mod quota;
 pub mod schema;
 pub mod settings;
-mod snapshot;
 pub mod source;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -42,9 +39,7 @@ mod timeouts;
 mod tree;
 pub mod watch;
 
-pub use compile::{Discovered, compile};
 pub use environment::Environment;
 pub use load::{Loaded, Origin, load};
 pub use problem::{Problem, Severity};
-pub use settings::{ChannelSettings, Engine, Settings};
-pub use snapshot::{Snapshot, longest_window};
+pub use settings::{ChannelSettings, Settings};

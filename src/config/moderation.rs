@@ -3,7 +3,8 @@
 use layers::endpoint::MODERATIONS;
 pub(super) use layers::moderation::MODEL;
 
-use super::settings::{CallerSettings, ChannelSettings, RuleMatch};
+use super::settings::{CallerSettings, ChannelSettings};
+use crate::values::RuleMatch;
 
 /// The positions of callers whose rules lead to no channel that moderates. A channel that is asked
 /// for its models may turn out to have the one that is needed.
@@ -38,11 +39,9 @@ impl Search<'_> {
         let any_of = |ordinals: &[usize]| ordinals.iter().any(|&ordinal| self.moderates[ordinal]);
         self.callers[at].rules.iter().any(|rule| match &rule.matcher {
             RuleMatch::All => self.moderates.contains(&true),
-            RuleMatch::Model(model) | RuleMatch::Literal(model) => {
-                **model == *MODEL && self.moderates.contains(&true)
-            }
-            RuleMatch::ChannelAll(channel) => any_of(&channel.ordinals),
-            RuleMatch::ChannelModel(channel, model) => **model == *MODEL && any_of(&channel.ordinals),
+            RuleMatch::Model(model) => **model == *MODEL && self.moderates.contains(&true),
+            RuleMatch::ChannelAll(channels) => any_of(channels),
+            RuleMatch::ChannelModel(channels, model) => **model == *MODEL && any_of(channels),
             RuleMatch::NestedAll(inner) => self.finds(*inner, seen),
             RuleMatch::NestedModel(inner, model) => **model == *MODEL && self.finds(*inner, seen),
         })

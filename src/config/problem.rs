@@ -240,7 +240,7 @@ fn mask_passwords(text: &str) -> String {
 }
 
 /// The known word that `word` is most likely a slip of.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = fold(word);
     let allowed = (word.chars().count() / 3).clamp(1, 4);
     known

@@ -19,14 +19,15 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::lookup::{Patterns, Prefixes, layered};
-use crate::accounting::Price;
+use crate::engine::Engine;
+use crate::values::{Algorithm, KeyAlgorithm, Price, Rule};
 
 /// How long the opening of an answer is waited for when `model_timeout` is shorter.
 const OPENING: Duration = Duration::from_secs(600);
 /// How long a whole request may take.
 const TOTAL: Duration = Duration::from_secs(3600);
 /// How long connecting may take.
-pub(super) const CONNECT: Duration = Duration::from_secs(10);
+pub const CONNECT: Duration = Duration::from_secs(10);
 /// A keepalive interval from here on is the written form of "off".
 pub(super) const KEEPALIVE_OFF: Duration = Duration::from_secs(99_999);
 /// How long a failed (channel, model) rests when nothing is configured.
@@ -53,7 +54,7 @@ pub struct Globals {
     /// `model_price` by prefix of the request model.
     pub prices: Prefixes<Price>,
     /// `proxy` for channels that name none.
-    pub proxy: Option<Secret>,
+    pub proxy: Option<SecretText>,
     /// `cooldown_period` for channels that name none; zero means never.
     pub cooldown: Duration,
     /// `model_timeout`.
@@ -68,7 +69,7 @@ pub struct Globals {
 
 /// A text that must not be shown: a key, a private key, a proxy URL with its password.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Secret(Arc<str>);
+pub struct SecretText(Arc<str>);
 
 /// An enabled `providers` entry.
 #[derive(Clone)]
@@ -85,7 +86,7 @@ pub struct ChannelSettings {
     pub engine_is_explicit: bool,
     /// `api`: the provider keys, in order, without repeats. Empty for service accounts, Bedrock
     /// credentials, and upstreams that ask for none.
-    pub keys: Vec<Secret>,
+    pub keys: Vec<SecretText>,
     /// The models that are written down.
     pub models: Vec<ModelSettings>,
     /// Whether the upstream is asked for its models: nothing is written down, or `discover: true`.
@@ -100,7 +101,7 @@ pub struct ChannelSettings {
     pub cooldown: Duration,
     /// `proxy`, the global one when absent. Kept as written even when it is no usable URL: then
     /// connecting fails, where ignoring it would go around the proxy.
-    pub proxy: Option<Secret>,
+    pub proxy: Option<SecretText>,
     /// `headers`, marked sensitive so that they are never printed.
     pub headers: HeaderMap,
     /// `passthrough_request_headers`, without those that carry the client's own credentials.
@@ -122,7 +123,7 @@ pub struct ChannelSettings {
     /// `project_id`; a list runs parallel to `keys`.
     pub project_ids: Vec<String>,
     /// `private_key` of a Google service account, PEM.
-    pub private_key: Option<Secret>,
+    pub private_key: Option<SecretText>,
     /// `client_email` of a Google service account.
     pub client_email: Option<String>,
     /// `token_uri`: where service accounts get tokens, if not from Google's endpoint.
@@ -132,11 +133,11 @@ pub struct ChannelSettings {
     /// `cf_account_id`.
     pub cf_account_id: Option<String>,
     /// `aws_access_key`.
-    pub aws_access_key: Option<Secret>,
+    pub aws_access_key: Option<SecretText>,
     /// `aws_secret_key`.
-    pub aws_secret_key: Option<Secret>,
+    pub aws_secret_key: Option<SecretText>,
     /// `aws_session_token`.
-    pub aws_session_token: Option<Secret>,
+    pub aws_session_token: Option<SecretText>,
     /// `api_version` for Azure, when `base_url` names none.
     pub api_version: Option<String>,
     /// What resolves models that are found later.
@@ -194,80 +195,11 @@ pub struct ModelSettings {
     pub price: Price,
 }
 
-/// The wire format and place of an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Engine {
-    /// OpenAI chat completions, and whatever speaks like it: `gpt`, `openai`.
-    OpenAi,
-    /// OpenAI Responses as the only upstream endpoint: `responses`.
-    Responses,
-    /// Anthropic Messages: `claude`, `anthropic`.
-    Anthropic,
-    /// Google AI Studio: `gemini`.
-    Gemini,
-    /// Vertex AI before the model's name decides; no [`ModelSettings`] has it.
-    Vertex,
-    /// Gemini on Vertex AI: `vertex-gemini`.
-    VertexGemini,
-    /// Claude on Vertex AI: `vertex-claude`.
-    VertexClaude,
-    /// Vertex AI with API keys: `vertex-express`.
-    VertexExpress,
-    /// Azure OpenAI and Azure AI Foundry: `azure`.
-    Azure,
-    /// Databricks serving endpoints: `azure-databricks`, `databricks`.
-    Databricks,
-    /// Amazon Bedrock: `aws`, `bedrock`.
-    Bedrock,
-    /// Cloudflare Workers AI: `cloudflare`.
-    Cloudflare,
-    /// Cohere: `cohere`.
-    Cohere,
-    /// OpenRouter: `openrouter`.
-    OpenRouter,
-    /// Doubao translation on Volcengine Ark: `doubao`.
-    Doubao,
-    /// The upstream inside this program: `mock`.
-    Mock,
-}
-
-/// In which order a channel's keys are used: `api_key_schedule_algorithm`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KeyAlgorithm {
-    /// One after the other.
-    #[default]
-    RoundRobin,
-    /// A fresh draw per request.
-    Random,
-    /// Always the first usable one.
-    FixedPriority,
-    /// By success rate over the last 72 hours.
-    SmartRoundRobin,
-}
-
-/// In which order a client key's channels are tried: `SCHEDULING_ALGORITHM`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Algorithm {
-    /// Always from the head of the rules.
-    #[default]
-    FixedPriority,
-    /// The head moves on by one per request.
-    RoundRobin,
-    /// Smooth rotation by weight.
-    WeightedRoundRobin,
-    /// A draw by weight per request.
-    Lottery,
-    /// A fresh shuffle per request.
-    Random,
-    /// Written for keys; among channels it rotates.
-    SmartRoundRobin,
-}
-
 /// An enabled `api_keys` entry.
 #[derive(Debug, Clone)]
 pub struct CallerSettings {
     /// `api`, compared exactly.
-    pub key: Secret,
+    pub key: SecretText,
     /// What logs call it: `role` as written, or the key's fingerprint.
     pub alias: Arc<str>,
     /// What it may do.
@@ -298,43 +230,6 @@ pub enum CallerLimit {
     /// One window per model; the pattern chooses the limit. An unlimited quota is in the table
     /// where a pattern lifts the `default`.
     PerModel(Arc<Patterns<Arc<Quota>>>),
-}
-
-/// One entry of a client key's `model` list.
-#[derive(Debug, Clone)]
-pub struct Rule {
-    /// What it admits.
-    pub matcher: RuleMatch,
-    /// Its weight, if it has one; positive.
-    pub weight: Option<u32>,
-}
-
-/// What a rule admits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RuleMatch {
-    /// `all`: every model of every channel.
-    All,
-    /// `name`: this model on every channel that has it.
-    Model(Arc<str>),
-    /// `<a/b>`: the same for a name that holds a slash.
-    Literal(Arc<str>),
-    /// `channel/*`: every model of the channel.
-    ChannelAll(ChannelRef),
-    /// `channel/name`: this model on the channel.
-    ChannelModel(ChannelRef, Arc<str>),
-    /// `sk-…/*`: whatever the client key at this position of [`Settings::callers`] may use.
-    NestedAll(usize),
-    /// `sk-…/name`: this model as that client key may use it.
-    NestedModel(usize, Arc<str>),
-}
-
-/// The channels that a name in a rule means.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChannelRef {
-    /// The name as written.
-    pub name: Arc<str>,
-    /// Positions in [`Settings::channels`]; several for duplicate names, none for an absent one.
-    pub ordinals: Arc<[usize]>,
 }
 
 /// `timeout_policy` of a channel or of the whole configuration.
@@ -424,21 +319,7 @@ pub struct RequestTimeouts {
     rules: [Vec<TimeoutRule>; 2],
 }
 
-// === impl Algorithm ===
-
-impl Algorithm {
-    /// The word for it in configurations.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::FixedPriority => "fixed_priority",
-            Self::RoundRobin => "round_robin",
-            Self::WeightedRoundRobin => "weighted_round_robin",
-            Self::Lottery => "lottery",
-            Self::Random => "random",
-            Self::SmartRoundRobin => "smart_round_robin",
-        }
-    }
-}
+// === impl Globals ===
 
 impl Globals {
     /// What a token of this request model costs.
@@ -447,9 +328,9 @@ impl Globals {
     }
 }
 
-// === impl Secret ===
+// === impl SecretText ===
 
-impl Secret {
+impl SecretText {
     /// The text itself, for the place that sends or compares it.
     pub fn expose(&self) -> &str {
         &self.0
@@ -479,15 +360,15 @@ impl Secret {
     }
 }
 
-impl From<&str> for Secret {
+impl From<&str> for SecretText {
     fn from(text: &str) -> Self {
         Self(text.into())
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secret({})", self.fingerprint().as_str())
+        write!(f, "SecretText({})", self.fingerprint().as_str())
     }
 }
 
@@ -742,44 +623,6 @@ impl TimeLimits {
             idle,
             opening: self.first_byte.unwrap_or_else(|| idle.max(OPENING)),
             total: self.total.unwrap_or(TOTAL),
-        }
-    }
-}
-
-// === impl Engine ===
-
-impl Engine {
-    /// Its name in `engine:`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::OpenAi => "gpt",
-            Self::Responses => "responses",
-            Self::Anthropic => "claude",
-            Self::Gemini => "gemini",
-            Self::Vertex => "vertex",
-            Self::VertexGemini => "vertex-gemini",
-            Self::VertexClaude => "vertex-claude",
-            Self::VertexExpress => "vertex-express",
-            Self::Azure => "azure",
-            Self::Databricks => "azure-databricks",
-            Self::Bedrock => "aws",
-            Self::Cloudflare => "cloudflare",
-            Self::Cohere => "cohere",
-            Self::OpenRouter => "openrouter",
-            Self::Doubao => "doubao",
-            Self::Mock => "mock",
-        }
-    }
-
-    /// The format of one upstream model on a channel of this engine.
-    pub fn refined(self, upstream: &str, is_explicit: bool) -> Self {
-        let name = upstream.to_lowercase();
-        match self {
-            Self::Vertex if name.contains("claude") => Self::VertexClaude,
-            Self::Vertex => Self::VertexGemini,
-            // The Ark endpoint speaks Responses except for its translation models.
-            Self::Doubao if !is_explicit && !name.contains("translation") => Self::Responses,
-            engine => engine,
         }
     }
 }

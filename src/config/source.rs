@@ -13,7 +13,7 @@ use async_trait::async_trait;
 
 use super::environment::{Database, Environment};
 use super::load::Origin;
-use super::settings::Secret;
+use super::settings::SecretText;
 
 /// A text longer than this is no configuration.
 const MAX_TEXT: u64 = 16 << 20;
@@ -291,7 +291,7 @@ impl LastGood {
             }
             Database::Off | Database::Postgres(_) => folder.join("data"),
         };
-        let name = format!("last-good-{}.yaml", Secret::from(url).fingerprint().as_str());
+        let name = format!("last-good-{}.yaml", SecretText::from(url).fingerprint().as_str());
         Self { path: place.join(name) }
     }
 

@@ -8,6 +8,8 @@ use serde_json::json;
 
 use super::settings::*;
 use super::*;
+use crate::engine::Engine;
+use crate::values::*;
 
 fn read(text: &str) -> Result<Loaded, Vec<Problem>> {
     load(text, Origin::Inline, &Environment::default())
@@ -142,7 +144,7 @@ fn the_priority_example_keeps_its_order() {
         .rules
         .iter()
         .map(|rule| match &rule.matcher {
-            RuleMatch::ChannelAll(channel) => channel.ordinals[0],
+            RuleMatch::ChannelAll(channel) => channel[0],
             other => panic!("{other:?}"),
         })
         .collect();
@@ -417,7 +419,7 @@ fn channels_of_one_name_are_both_meant_by_a_rule() {
     let names: Vec<&str> = loaded.settings.channels.iter().map(|channel| channel.name.as_str()).collect();
     assert_eq!(names, ["a", "a~2", "a~2~2"]);
     let ordinals = |rule: usize| match &loaded.settings.callers[0].rules[rule].matcher {
-        RuleMatch::ChannelAll(channel) | RuleMatch::ChannelModel(channel, _) => channel.ordinals.to_vec(),
+        RuleMatch::ChannelAll(channel) | RuleMatch::ChannelModel(channel, _) => channel.to_vec(),
         other => panic!("{other:?}"),
     };
     assert_eq!(ordinals(0), [0, 1]);
@@ -481,8 +483,8 @@ fn rules_are_read_in_order_and_kind() {
     assert_eq!(loaded.warnings, []);
     assert!(matches!(rules[0].matcher, RuleMatch::All) && matches!(rules[1].matcher, RuleMatch::All));
     assert_eq!(rules[2].matcher, RuleMatch::Model("m".into()));
-    assert_eq!(rules[3].matcher, RuleMatch::Literal("x/y".into()));
-    assert!(matches!(&rules[4].matcher, RuleMatch::ChannelAll(channel) if *channel.ordinals == [0]));
+    assert_eq!(rules[3].matcher, RuleMatch::Model("x/y".into()));
+    assert!(matches!(&rules[4].matcher, RuleMatch::ChannelAll(channel) if **channel == [0]));
     assert!(matches!(&rules[5].matcher, RuleMatch::ChannelModel(_, model) if &**model == "x/y"));
     assert_eq!(
         rules.iter().map(|rule| rule.weight).collect::<Vec<_>>(),
@@ -737,7 +739,7 @@ fn a_repeated_key_takes_its_project_along() {
     let text = "providers: [{provider: a, project_id: [p, q, r], api: [k, k, l], model: [m]}]\napi_keys: [{api: sk-1}]\n";
     let channel = good(text).settings.channels.remove(0);
 
-    assert_eq!(channel.keys.iter().map(Secret::expose).collect::<Vec<_>>(), ["k", "l"]);
+    assert_eq!(channel.keys.iter().map(SecretText::expose).collect::<Vec<_>>(), ["k", "l"]);
     assert_eq!(channel.project_ids, ["p", "r"]);
 }
 

@@ -10,9 +10,10 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Books, Explanation, Question, table};
+use super::{Counts, Explanation, Question, table};
 use crate::config::source::Source;
-use crate::config::{Discovered, Environment, compile, load};
+use crate::config::{Environment, load};
+use crate::snapshot::{Discovered, compile};
 use crate::state::Runtime;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Fetcher;
@@ -20,8 +21,8 @@ use crate::upstream::Fetcher;
 /// Longest body that is read.
 const LONGEST: u64 = 256 << 20;
 
-/// What is asked on the command line.
-pub struct Asked {
+/// Arguments of `uni-api explain`.
+pub struct ExplainArguments {
     /// Whose request.
     pub key: String,
     /// For which model.
@@ -42,7 +43,7 @@ pub struct Asked {
 
 /// What to print, and the exit code: 0 when the request would be sent somewhere, 1 when it would
 /// be refused, 2 when the question cannot be answered.
-pub async fn run(asked: Asked, env: &Environment, folder: &Path) -> (String, i32) {
+pub async fn run(asked: ExplainArguments, env: &Environment, folder: &Path) -> (String, i32) {
     match answer(&asked, env, folder).await {
         Ok(explanation) => {
             let code = i32::from(explanation.verdict.channel.is_none());
@@ -57,7 +58,7 @@ pub async fn run(asked: Asked, env: &Environment, folder: &Path) -> (String, i32
     }
 }
 
-async fn answer(asked: &Asked, env: &Environment, folder: &Path) -> Result<Explanation, String> {
+async fn answer(asked: &ExplainArguments, env: &Environment, folder: &Path) -> Result<Explanation, String> {
     if let Some(endpoint) = &asked.endpoint
         && endpoint::on_path(endpoint).next().is_none()
     {
@@ -93,7 +94,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 
 /// Compiles the configuration as a start would, without asking anybody for model lists.
 async fn local(
-    asked: &Asked,
+    asked: &ExplainArguments,
     env: &Environment,
     folder: &Path,
     model: &str,
@@ -116,14 +117,19 @@ async fn local(
     let endpoint = asked.endpoint.as_deref().and_then(|path| endpoint::on_path(path).next());
     let endpoint = endpoint.unwrap_or(&CHAT_COMPLETIONS);
     let question = Question { caller, model, endpoint, body, most_body: env.max_body_bytes };
-    let books = Books { windows: &**runtime.windows(), accounts: runtime.accounts() };
-    let mut explanation = super::explain(&snapshot, books, question, Instant::now());
+    let counts = Counts { windows: &**runtime.windows(), accounts: runtime.accounts() };
+    let mut explanation = super::explain(&snapshot, counts, question, Instant::now());
     explanation.fresh = true;
     Ok(explanation)
 }
 
 /// Asks a running gateway.
-async fn remote(asked: &Asked, url: &str, model: &str, body: Option<Vec<u8>>) -> Result<Explanation, String> {
+async fn remote(
+    asked: &ExplainArguments,
+    url: &str,
+    model: &str,
+    body: Option<Vec<u8>>,
+) -> Result<Explanation, String> {
     let mut question = json!({ "model": model });
     if asked.admin_key.is_some() {
         question["key"] = json!(asked.key);

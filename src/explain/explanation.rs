@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Where a request would go, and why.
+/// Answer to where a request would go, and why.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Explanation {
     /// Whose request it would be.
@@ -10,7 +10,7 @@ pub struct Explanation {
     /// The model that was asked for.
     pub model: String,
     /// What would come of it.
-    pub verdict: Verdict,
+    pub verdict: Decision,
     /// Whether nothing had happened yet: the plan of a process that has just started.
     pub fresh: bool,
     /// In which order the key's members are tried: `SCHEDULING_ALGORITHM`.
@@ -24,7 +24,7 @@ pub struct Explanation {
     pub moderated: bool,
     /// What was read of the body.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub request: Option<RequestFacts>,
+    pub request: Option<RequestSummary>,
     /// US dollars per million tokens.
     pub price_per_million: Prices,
     /// Every channel of the route, in the order of this plan.
@@ -40,9 +40,9 @@ pub struct KeyName {
     pub fingerprint: String,
 }
 
-/// What would come of the request.
+/// The decision on the request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct Decision {
     /// The channel that is asked first; none when the request is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
@@ -115,7 +115,7 @@ pub struct Balance {
 
 /// What was read of a body.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RequestFacts {
+pub struct RequestSummary {
     /// Its length.
     pub body_bytes: u64,
     /// The longest that is accepted.
@@ -135,7 +135,7 @@ pub struct Candidate {
     pub upstream_model: String,
     /// The nested keys above it, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub groups: Vec<GroupFacts>,
+    pub groups: Vec<GroupSummary>,
     /// How it stands: `chosen`, `last_resort`, `standby`, `tried`, `benched`, `gate_refused`,
     /// `no_key`, `unfit`, `too_long` or `unserved`.
     pub standing: String,
@@ -150,7 +150,7 @@ pub struct Candidate {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cooling_seconds: Option<f64>,
     /// Its keys.
-    pub keys: KeyFacts,
+    pub keys: KeySummary,
     /// The longest input that its keys take, in tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub most_input_tokens: Option<u64>,
@@ -168,7 +168,7 @@ pub struct Candidate {
 
 /// A nested key on the way to a channel.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct GroupFacts {
+pub struct GroupSummary {
     /// Its log name.
     pub key: String,
     /// How it orders its members.
@@ -177,7 +177,7 @@ pub struct GroupFacts {
 
 /// The keys of a channel.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct KeyFacts {
+pub struct KeySummary {
     /// How many there are; 0 where the upstream asks for none.
     pub total: usize,
     /// How many could be used now.

@@ -6,9 +6,9 @@
 //! `uni-api explain`, and `POST /v1/route/explain` of the admin stack gives it as it is.
 
 pub mod command;
+mod decision;
 mod explanation;
 pub mod table;
-mod verdict;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,18 +23,18 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 pub use self::explanation::{
-    Balance, Candidate, Explanation, GroupFacts, KeyFacts, KeyName, Limit, OneKey, Prices, RequestFacts,
-    Verdict,
+    Balance, Candidate, Decision, Explanation, GroupSummary, KeyName, KeySummary, Limit, OneKey, Prices,
+    RequestSummary,
 };
-use crate::accounting::Price;
-use crate::config::Snapshot;
-use crate::routing::{CallerRoute, Candidate as Line, Standing};
+use crate::routing::{CallerRoute, RouteLine, Standing};
+use crate::snapshot::Snapshot;
 use crate::state::balances::Accounts;
+use crate::values::Price;
 
 /// Keys of one channel that are listed; all are counted.
 const MOST_KEYS: usize = 50;
 
-/// What is asked.
+/// A request as far as it decides its way.
 #[derive(Clone, Copy)]
 pub struct Question<'a> {
     /// Whose request it would be.
@@ -55,9 +55,9 @@ impl Question<'_> {
     }
 }
 
-/// What requests are counted and booked in.
+/// The live counts that limits and credits are judged by.
 #[derive(Clone, Copy)]
-pub struct Books<'a> {
+pub struct Counts<'a> {
     /// Request windows.
     pub windows: &'a dyn Windows,
     /// Balances.
@@ -65,7 +65,7 @@ pub struct Books<'a> {
 }
 
 /// Explains what would become of a request at this moment.
-pub fn explain(snapshot: &Snapshot, books: Books<'_>, question: Question<'_>, now: Instant) -> Explanation {
+pub fn explain(snapshot: &Snapshot, counts: Counts<'_>, question: Question<'_>, now: Instant) -> Explanation {
     let Question { caller, model, endpoint, body, most_body } = question;
     let mut explanation = Explanation {
         key: KeyName {
@@ -73,20 +73,20 @@ pub fn explain(snapshot: &Snapshot, books: Books<'_>, question: Question<'_>, no
             fingerprint: caller.fingerprint.as_str().to_owned(),
         },
         model: model.to_owned(),
-        verdict: Verdict { channel: None, status: None, reason: String::new() },
+        verdict: Decision { channel: None, status: None, reason: String::new() },
         fresh: false,
         algorithm: algorithm(snapshot, caller),
-        limits: limits(books, snapshot, caller, model, None),
-        balances: balance(books, caller, "key").into_iter().collect(),
+        limits: limits(counts, snapshot, caller, model, None),
+        balances: balance(counts, caller, "key").into_iter().collect(),
         moderated: caller.moderation && endpoint.kind != Kind::Moderate,
-        request: body.map(|body| request_facts(body, most_body)),
+        request: body.map(|body| request_summary(body, most_body)),
         price_per_million: snapshot.price(model).into(),
         candidates: Vec::new(),
     };
-    let refused = verdict::before_routing(snapshot, caller, &explanation);
+    let refused = decision::before_routing(snapshot, caller, &explanation);
     let found = match snapshot.caller_route(caller, model) {
-        Err(_) => verdict::without_route(snapshot, caller, model),
-        Ok(route) => through(&route, snapshot, books, question, &mut explanation, now),
+        Err(_) => decision::without_route(snapshot, caller, model),
+        Ok(route) => through(&route, snapshot, counts, question, &mut explanation, now),
     };
     explanation.verdict = refused.unwrap_or(found);
     explanation
@@ -96,20 +96,20 @@ pub fn explain(snapshot: &Snapshot, books: Books<'_>, question: Question<'_>, no
 fn through(
     route: &Arc<CallerRoute>,
     snapshot: &Snapshot,
-    books: Books<'_>,
+    counts: Counts<'_>,
     question: Question<'_>,
     explanation: &mut Explanation,
     now: Instant,
-) -> Verdict {
+) -> Decision {
     let mut refusals = Vec::new();
     let (lines, misfit) = match route.preview(question.demand()) {
         Err(misfit) => (route.unfit(), Some(misfit)),
         Ok(mut plan) => {
             let mut lines = route.explain(&plan, now);
             for group in groups(&lines) {
-                let limits = limits(books, snapshot, &group, question.model, Some(&group.alias));
-                let balance = balance(books, &group, &group.alias);
-                if let Some(reason) = verdict::of_gate(&group, &limits, balance.as_ref()) {
+                let limits = limits(counts, snapshot, &group, question.model, Some(&group.alias));
+                let balance = balance(counts, &group, &group.alias);
+                if let Some(reason) = decision::of_gate(&group, &limits, balance.as_ref()) {
                     refuse(&mut plan, &group);
                     refusals.push((group.ordinal, reason));
                 }
@@ -124,18 +124,18 @@ fn through(
     };
     let input = explanation.request.as_ref().map(|request| InputTokens(request.input_tokens));
     let stream = explanation.request.as_ref().is_some_and(|request| request.stream);
-    let sight = Sight { snapshot, question, input, stream, refusals: &refusals };
-    explanation.candidates = lines.iter().map(|line| candidate(line, sight)).collect();
+    let context = CandidateContext { snapshot, question, input, stream, refusals: &refusals };
+    explanation.candidates = lines.iter().map(|line| candidate(line, context)).collect();
     choose(&mut explanation.candidates);
     match misfit {
-        Some(misfit) => verdict::of_misfit(misfit, question.demand()),
-        None => verdict::of_candidates(&explanation.candidates),
+        Some(misfit) => decision::of_misfit(misfit, question.demand()),
+        None => decision::of_candidates(&explanation.candidates),
     }
 }
 
-/// What candidates are seen in.
+/// The request and its surroundings that every candidate is judged in.
 #[derive(Clone, Copy)]
-struct Sight<'a> {
+struct CandidateContext<'a> {
     snapshot: &'a Snapshot,
     question: Question<'a>,
     input: Option<InputTokens>,
@@ -145,7 +145,7 @@ struct Sight<'a> {
 }
 
 /// The distinct nested keys of a route.
-fn groups(lines: &[Line]) -> Vec<Arc<Caller>> {
+fn groups(lines: &[RouteLine]) -> Vec<Arc<Caller>> {
     let mut groups: Vec<Arc<Caller>> = Vec::new();
     for group in lines.iter().flat_map(|line| &line.groups) {
         if !groups.iter().any(|known| known.ordinal == group.ordinal) {
@@ -167,7 +167,7 @@ fn algorithm(snapshot: &Snapshot, caller: &Caller) -> String {
 
 /// The windows of a caller: of a nested key under its name, else with those of the gateway.
 fn limits(
-    books: Books<'_>,
+    counts: Counts<'_>,
     snapshot: &Snapshot,
     caller: &Caller,
     model: &str,
@@ -177,7 +177,7 @@ fn limits(
     if nested.is_some() {
         limits = Limits { global: None, ..limits };
     }
-    let usage = books.windows.usage(&caller.fingerprint, &limits);
+    let usage = counts.windows.usage(&caller.fingerprint, &limits);
     let own = usage.caller.iter().map(|window| (nested.unwrap_or("key"), window));
     own.chain(usage.global.iter().map(|window| ("gateway", window)))
         .map(|(whose, window)| limit(whose, window))
@@ -197,8 +197,8 @@ fn limit(whose: &str, usage: &WindowUse) -> Limit {
 }
 
 /// The balance of a caller, if it has one.
-fn balance(books: Books<'_>, caller: &Caller, whose: &str) -> Option<Balance> {
-    let balance = books.accounts.balance(&caller.fingerprint, &caller.credits?);
+fn balance(counts: Counts<'_>, caller: &Caller, whose: &str) -> Option<Balance> {
+    let balance = counts.accounts.balance(&caller.fingerprint, &caller.credits?);
     Some(Balance {
         whose: whose.to_owned(),
         credits: dollars(balance.credits),
@@ -209,14 +209,14 @@ fn balance(books: Books<'_>, caller: &Caller, whose: &str) -> Option<Balance> {
     })
 }
 
-fn request_facts(body: &[u8], most_body: u64) -> RequestFacts {
+fn request_summary(body: &[u8], most_body: u64) -> RequestSummary {
     #[derive(Deserialize)]
     struct Peek {
         #[serde(default)]
         stream: Option<bool>,
     }
     let peek = serde_json::from_slice::<Peek>(body).ok();
-    RequestFacts {
+    RequestSummary {
         body_bytes: body.len() as u64,
         most_body_bytes: most_body,
         input_tokens: input_tokens(body).0,
@@ -224,13 +224,13 @@ fn request_facts(body: &[u8], most_body: u64) -> RequestFacts {
     }
 }
 
-fn candidate(line: &Line, sight: Sight<'_>) -> Candidate {
-    let Question { caller, endpoint, body, .. } = sight.question;
+fn candidate(line: &RouteLine, context: CandidateContext<'_>) -> Candidate {
+    let Question { caller, endpoint, body, .. } = context.question;
     let target = &line.target;
     let keys = keys(target);
-    let (standing, reason) = standing(line, &keys, sight);
+    let (standing, reason) = standing(line, &keys, context);
     let timeouts = match body {
-        Some(_) => target.timeouts_for(Timed { endpoint, stream: sight.stream, caller }),
+        Some(_) => target.timeouts_for(Timed { endpoint, stream: context.stream, caller }),
         None => target.timeouts,
     };
     Candidate {
@@ -239,9 +239,9 @@ fn candidate(line: &Line, sight: Sight<'_>) -> Candidate {
         groups: line
             .groups
             .iter()
-            .map(|group| GroupFacts {
+            .map(|group| GroupSummary {
                 key: group.alias.as_ref().to_owned(),
-                algorithm: algorithm(sight.snapshot, group),
+                algorithm: algorithm(context.snapshot, group),
             })
             .collect(),
         standing: standing.to_owned(),
@@ -262,9 +262,9 @@ fn most_input(target: &Target) -> Option<u64> {
     target.key_quota.as_ref().and_then(|quota| quota.tokens_per_request)
 }
 
-fn keys(target: &Target) -> KeyFacts {
+fn keys(target: &Target) -> KeySummary {
     let standings = target.channel.keys.standings(target);
-    let mut facts = KeyFacts { total: standings.len(), ..KeyFacts::default() };
+    let mut facts = KeySummary { total: standings.len(), ..KeySummary::default() };
     for (fingerprint, standing) in standings {
         let (count, word, left) = match standing {
             KeyStanding::Usable => (&mut facts.usable, "usable", None),
@@ -284,13 +284,13 @@ fn keys(target: &Target) -> KeyFacts {
 }
 
 /// The word for how a channel stands, and a clause for a person.
-fn standing(line: &Line, keys: &KeyFacts, sight: Sight<'_>) -> (&'static str, String) {
+fn standing(line: &RouteLine, keys: &KeySummary, context: CandidateContext<'_>) -> (&'static str, String) {
     let is_next = matches!(line.standing, Standing::Chosen | Standing::Standby | Standing::LastResort(_));
     if is_next && let Some(reason) = line.target.channel.provider.unserved() {
         return ("unserved", reason.to_owned());
     }
     if is_next
-        && let (Some(InputTokens(input)), Some(most)) = (sight.input, most_input(&line.target))
+        && let (Some(InputTokens(input)), Some(most)) = (context.input, most_input(&line.target))
         && input > most
     {
         return ("too_long", format!("about {input} tokens are more than the {most} that its keys take"));
@@ -307,7 +307,11 @@ fn standing(line: &Line, keys: &KeyFacts, sight: Sight<'_>) -> (&'static str, St
         }
         Standing::GateRefused => {
             let gate = |group: &Arc<Caller>| {
-                sight.refusals.iter().find(|(ordinal, _)| *ordinal == group.ordinal).map(|(_, reason)| reason)
+                context
+                    .refusals
+                    .iter()
+                    .find(|(ordinal, _)| *ordinal == group.ordinal)
+                    .map(|(_, reason)| reason)
             };
             line.groups.iter().find_map(gate).cloned().unwrap_or_default()
         }
@@ -317,13 +321,13 @@ fn standing(line: &Line, keys: &KeyFacts, sight: Sight<'_>) -> (&'static str, St
                 first.map_or_else(String::new, |left| format!("; the first is back in {}", span(left)));
             format!("{} of its keys rest and {} are over their limit{back}", keys.cooling, keys.over_limit)
         }
-        Standing::Unfit => unfit(line, sight.question.demand()),
+        Standing::Unfit => unfit(line, context.question.demand()),
     };
     (line.standing.label(), reason)
 }
 
 /// Why a channel does not take the request.
-fn unfit(line: &Line, demand: Demand) -> String {
+fn unfit(line: &RouteLine, demand: Demand) -> String {
     let takes = &line.target.channel.takes;
     match takes.most_body.filter(|_| takes.serves(demand.endpoint)) {
         Some(most) => format!("takes bodies of at most {most} bytes, this one has {}", demand.body),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Balance, Candidate, Explanation, KeyFacts, Prices, span};
+use super::{Balance, Candidate, Explanation, KeySummary, Prices, span};
 
 /// Lines for a terminal: the verdict, what holds for the request, then one line per channel.
 pub fn render(explanation: &Explanation) -> String {
@@ -132,6 +132,6 @@ fn row(at: usize, candidate: &Candidate) -> [String; 10] {
     ]
 }
 
-fn keys(keys: &KeyFacts) -> String {
+fn keys(keys: &KeySummary) -> String {
     if keys.total == 0 { "-".to_owned() } else { format!("{}/{}", keys.usable, keys.total) }
 }

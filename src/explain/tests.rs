@@ -1,7 +1,8 @@
 use layers::failure::Exceeded;
 
 use super::*;
-use crate::config::{Discovered, compile, testing::settings};
+use crate::config::testing::settings;
+use crate::snapshot::{Discovered, compile};
 use crate::state::Runtime;
 use crate::telemetry::metrics::Metrics;
 
@@ -47,8 +48,8 @@ impl World {
             body,
             most_body: 100,
         };
-        let books = Books { windows: &**self.runtime.windows(), accounts: self.runtime.accounts() };
-        explain(&self.snapshot, books, question, Instant::now())
+        let counts = Counts { windows: &**self.runtime.windows(), accounts: self.runtime.accounts() };
+        explain(&self.snapshot, counts, question, Instant::now())
     }
 }
 

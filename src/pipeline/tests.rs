@@ -18,8 +18,8 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::admin::Sources;
-use crate::config::{Discovered, Environment, Origin, compile, load};
-use crate::gate::Gate;
+use crate::config::{Environment, Origin, load};
+use crate::snapshot::{CurrentSnapshot, Discovered, compile};
 use crate::state::Runtime;
 use crate::telemetry::metrics::Metrics;
 
@@ -145,7 +145,7 @@ impl Fakes {
 
 /// A running pipeline over fake upstreams.
 struct World {
-    means: Means,
+    parts: Parts,
     fakes: Fakes,
     phase: watch::Receiver<Phase>,
     _steer: watch::Sender<Phase>,
@@ -177,8 +177,8 @@ impl World {
             capacity: capacity.clone(),
             most_body,
         };
-        let means = Means {
-            directory: Arc::new(Gate::new(Arc::new(snapshot))),
+        let parts = Parts {
+            directory: Arc::new(CurrentSnapshot::new(Arc::new(snapshot))),
             capacity,
             most_body,
             records: Arc::new(Nobody),
@@ -188,11 +188,11 @@ impl World {
             admin: Admin::new(sources),
         };
         let (steer, phase) = watch::channel(Phase::Serving);
-        Self { means, fakes: fakes.clone(), phase, _steer: steer }
+        Self { parts, fakes: fakes.clone(), phase, _steer: steer }
     }
 
     fn send(&self, body: &'static str) -> impl Future<Output = Response<EdgeBody>> + Send + 'static {
-        let service = edge(&self.means, self.fakes.clone(), self.phase.clone());
+        let service = edge(&self.parts, self.fakes.clone(), self.phase.clone());
         let request = Request::post("/v1/chat/completions")
             .header("authorization", "Bearer sk-test")
             .body(Full::new(Bytes::from_static(body.as_bytes())))

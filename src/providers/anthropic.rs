@@ -6,8 +6,7 @@ use layers::Failure;
 use layers::ports::{Destination, Provider, Verdict};
 use layers::stage::Call;
 
-use super::{addressed, bearer, host, sensitive, with_path};
-use crate::config::ChannelSettings;
+use super::{ProviderSpec, addressed, bearer, host, sensitive, with_path};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -20,8 +19,8 @@ pub(super) struct Anthropic {
 
 impl Anthropic {
     /// Derives the URL; none when there is no usable `base_url`.
-    pub(super) fn new(channel: &ChannelSettings) -> Option<Self> {
-        let base: Uri = channel.base_url.as_deref().unwrap_or("https://api.anthropic.com").parse().ok()?;
+    pub(super) fn new(spec: &ProviderSpec<'_>) -> Option<Self> {
+        let base: Uri = spec.base_url.unwrap_or("https://api.anthropic.com").parse().ok()?;
         base.host()?;
         let path = base.path().trim_end_matches('/');
         let path = match path {
@@ -58,9 +57,9 @@ impl Provider for Anthropic {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::testing::channel;
-
     use super::*;
+    use crate::engine::Engine;
+    use crate::providers::testing::spec;
 
     #[test]
     fn messages_is_appended_where_it_is_missing() {
@@ -69,7 +68,7 @@ mod tests {
             ("https://api.anthropic.com", "https://api.anthropic.com/v1/messages"),
             ("https://a.example/anthropic/v1", "https://a.example/anthropic/v1/messages"),
         ] {
-            assert_eq!(Anthropic::new(&channel(base)).unwrap().messages, expected);
+            assert_eq!(Anthropic::new(&spec(Engine::Anthropic, base)).unwrap().messages, expected);
         }
     }
 }

@@ -19,37 +19,51 @@ use dialect::Dialect;
 use http::header::HOST;
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Uri};
-use layers::policy::Quirks;
+use layers::policy::{ChannelName, Quirks};
 use layers::ports::{Provider, Secret};
 use layers::stage::Call;
 
-use crate::config::{ChannelSettings, Engine};
+use crate::engine::Engine;
+
+/// The plain facts that a provider is built from: a channel as far as it decides where requests go.
+#[derive(Debug, Clone, Copy)]
+pub struct ProviderSpec<'a> {
+    /// The channel's name, for what is said about it.
+    pub channel: &'a ChannelName,
+    /// The wire format and place of the upstream.
+    pub engine: Engine,
+    /// Whether the configuration names the engine, so that the address is taken at its word.
+    pub engine_is_explicit: bool,
+    /// The upstream's address as written.
+    pub base_url: Option<&'a str>,
+}
 
 /// The dialect and the provider of a channel's models that have this engine.
-pub fn pair(channel: &ChannelSettings, engine: Engine) -> (Dialect, Arc<dyn Provider>) {
-    match engine {
-        Engine::OpenAi | Engine::OpenRouter => match openai::OpenAi::new(channel, engine) {
+pub fn pair(spec: &ProviderSpec<'_>) -> (Dialect, Arc<dyn Provider>) {
+    match spec.engine {
+        Engine::OpenAi | Engine::OpenRouter => match openai::OpenAi::new(spec) {
             Some(provider) => (Dialect::OpenAiChat, Arc::new(provider)),
-            None => (Dialect::OpenAiChat, unserved::unserved(channel, "its base_url is no URL")),
+            None => (Dialect::OpenAiChat, unserved::unserved(spec.channel, "its base_url is no URL")),
         },
-        Engine::Anthropic => match anthropic::Anthropic::new(channel) {
+        Engine::Anthropic => match anthropic::Anthropic::new(spec) {
             Some(provider) => (Dialect::Anthropic, Arc::new(provider)),
-            None => (Dialect::Anthropic, unserved::unserved(channel, "its base_url is no URL")),
+            None => (Dialect::Anthropic, unserved::unserved(spec.channel, "its base_url is no URL")),
         },
         Engine::Mock => (Dialect::OpenAiChat, Arc::new(mock::Mock)),
         engine => {
             let reason = format!("engine {} is not served by this version", engine.name());
-            (Dialect::OpenAiChat, unserved::unserved(channel, &reason))
+            (Dialect::OpenAiChat, unserved::unserved(spec.channel, &reason))
         }
     }
 }
 
-/// The deviations that are known of a host, changed by the channel's `quirks`.
-pub fn quirks(channel: &ChannelSettings) -> Quirks {
-    let host = channel.base_url.as_deref().and_then(|url| url.parse::<Uri>().ok());
+/// The deviations that are known of a host, changed by a channel's own: names that are added
+/// (true) or removed (false).
+pub fn quirks(base_url: Option<&str>, changes: &[(Box<str>, bool)]) -> Quirks {
+    let host = base_url.and_then(|url| url.parse::<Uri>().ok());
     let host = host.as_ref().and_then(Uri::host).unwrap_or_default();
     let mut quirks = Quirks { stream_options: UNDERSTANDS_STREAM_OPTIONS.contains(&host) };
-    for (name, on) in &channel.quirks {
+    for (name, on) in changes {
         if &**name == "stream_options" {
             quirks.stream_options = *on;
         }
@@ -109,4 +123,18 @@ pub(crate) fn with_path(base: &Uri, path: &str) -> Option<Uri> {
     };
     parts.path_and_query = Some(target.parse().ok()?);
     Uri::from_parts(parts).ok()
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::sync::LazyLock;
+
+    use super::*;
+
+    static CHANNEL: LazyLock<ChannelName> = LazyLock::new(|| ChannelName::from("a"));
+
+    /// A channel at this URL.
+    pub(crate) fn spec(engine: Engine, base_url: &str) -> ProviderSpec<'_> {
+        ProviderSpec { channel: &CHANNEL, engine, engine_is_explicit: false, base_url: Some(base_url) }
+    }
 }

@@ -7,8 +7,8 @@ use layers::Failure;
 use layers::ports::{Destination, Provider, Verdict};
 use layers::stage::Call;
 
-use super::{addressed, bearer, host, with_path};
-use crate::config::{ChannelSettings, Engine};
+use super::{ProviderSpec, addressed, bearer, host, with_path};
+use crate::engine::Engine;
 
 /// Endings that a `base_url` may have; what stands before one of them is the base path.
 const ENDPOINTS: [&str; 14] = [
@@ -38,17 +38,17 @@ pub(super) struct OpenAi {
 
 impl OpenAi {
     /// Derives the URLs; none when there is no usable `base_url`.
-    pub(super) fn new(channel: &ChannelSettings, engine: Engine) -> Option<Self> {
-        let base: Uri = channel.base_url.as_deref()?.parse().ok()?;
+    pub(super) fn new(spec: &ProviderSpec<'_>) -> Option<Self> {
+        let base: Uri = spec.base_url?.parse().ok()?;
         base.host()?;
         let path = base.path().trim_end_matches('/');
         let root = root(&base);
         // An explicit `engine: openrouter` may name an endpoint of another format; it is taken at
         // its word.
-        let literal = engine == Engine::OpenRouter && channel.engine_is_explicit && root != path;
+        let literal = spec.engine == Engine::OpenRouter && spec.engine_is_explicit && root != path;
         let chat = if literal { path.to_owned() } else { format!("{root}/chat/completions") };
         let mut headers = HeaderMap::new();
-        if engine == Engine::OpenRouter || base.host() == Some("openrouter.ai") {
+        if spec.engine == Engine::OpenRouter || base.host() == Some("openrouter.ai") {
             headers.insert(HeaderName::from_static("x-title"), HeaderValue::from_static("uni-api"));
         }
         Some(Self {
@@ -95,12 +95,11 @@ impl Provider for OpenAi {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::testing::channel;
-
     use super::*;
+    use crate::providers::testing::spec;
 
     fn chat(base_url: &str) -> String {
-        OpenAi::new(&channel(base_url), Engine::OpenAi).unwrap().chat.to_string()
+        OpenAi::new(&spec(Engine::OpenAi, base_url)).unwrap().chat.to_string()
     }
 
     #[test]

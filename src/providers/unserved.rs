@@ -3,18 +3,17 @@
 use std::sync::Arc;
 
 use layers::Failure;
+use layers::policy::ChannelName;
 use layers::ports::{Destination, Provider, Verdict};
 use layers::stage::Call;
-
-use crate::config::ChannelSettings;
 
 struct Unserved {
     reason: String,
 }
 
 /// A provider that refuses for this reason; said once, when the configuration is compiled.
-pub(super) fn unserved(channel: &ChannelSettings, reason: &str) -> Arc<dyn Provider> {
-    tracing::warn!(channel = %channel.name, reason, "Channel cannot be asked; its requests go to the next one.");
+pub(super) fn unserved(channel: &ChannelName, reason: &str) -> Arc<dyn Provider> {
+    tracing::warn!(channel = %channel, reason, "Channel cannot be asked; its requests go to the next one.");
     Arc::new(Unserved { reason: reason.to_owned() })
 }
 

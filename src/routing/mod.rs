@@ -12,6 +12,6 @@ pub mod schedule;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use route::{CallerRoute, Candidate, Routes, Standing};
-pub use rules::{Access, Offers, Rule, RuleMatch};
-pub use schedule::{Algorithm, Schedule};
+pub use route::{CallerRoute, RouteLine, Routes, Standing};
+pub use rules::{Access, Offers};
+pub use schedule::Schedule;

@@ -10,35 +10,9 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use layers::policy::{Caller, Target};
 
-use super::schedule::Algorithm;
+use crate::values::{Algorithm, Rule, RuleMatch};
 
-/// One entry of a client key's `model` list.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Rule {
-    /// What it admits.
-    pub matcher: RuleMatch,
-    /// Its weight, if it has one; positive.
-    pub weight: Option<u32>,
-}
-
-/// What a rule admits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum RuleMatch {
-    /// `all`: every model of every channel.
-    All,
-    /// `name` or `<na/me>`: this model on every channel that has it.
-    Model(Arc<str>),
-    /// `channel/*`: every model of the channels at these positions; several for duplicate names.
-    ChannelAll(Arc<[usize]>),
-    /// `channel/name`: this model on the channels at these positions.
-    ChannelModel(Arc<[usize]>, Arc<str>),
-    /// `sk-…/*`: whatever the client key at this position may use.
-    NestedAll(usize),
-    /// `sk-…/name`: this model as the client key at this position may use it.
-    NestedModel(usize, Arc<str>),
-}
-
-/// What one client key may use, and in which order.
+/// The access of one client key: what it may use, and in which order.
 #[derive(Debug, Clone)]
 pub struct Access {
     /// The key's entry; its `ordinal` is its position among all of them.

@@ -21,23 +21,7 @@ use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 use pingora_load_balancing::{Backend, Backends, LoadBalancer, discovery};
 
-/// In which order the members of a node are tried: `SCHEDULING_ALGORITHM`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Algorithm {
-    /// Always from the head of the rules.
-    #[default]
-    FixedPriority,
-    /// In turn.
-    RoundRobin,
-    /// In turn, interleaved, as often as the weights say.
-    WeightedRoundRobin,
-    /// A draw by weight per request.
-    Lottery,
-    /// An even draw per request.
-    Random,
-    /// Meant for provider keys; among channels the same as [`Algorithm::WeightedRoundRobin`].
-    SmartRoundRobin,
-}
+use crate::values::Algorithm;
 
 /// Bits of a ticket that count requests; the ones above are drawn at random.
 const TURN_BITS: u32 = 40;

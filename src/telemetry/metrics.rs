@@ -27,7 +27,7 @@ use layers::ports::Meters;
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use crate::accounting::{Closed, Writer};
+use crate::values::Closed;
 
 /// How a series behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -543,15 +543,6 @@ impl Metrics {
         lock(&self.0.scraped).push(Scraped::Counter(counter, Box::new(read)));
     }
 
-    /// Shows how the ledger does.
-    pub fn observe_ledger(&self, writer: &Writer) {
-        let (depth, dropped, written, up) = (writer.clone(), writer.clone(), writer.clone(), writer.clone());
-        self.observe(&LEDGER_QUEUE, move || depth.depth() as f64);
-        self.observe_total(&LEDGER_DROPPED, move || dropped.dropped());
-        self.observe_total(&LEDGER_WRITTEN, move || written.written());
-        self.observe(&LEDGER_UP, move || f64::from(u8::from(up.store().is_some())));
-    }
-
     /// Tells that a configuration was read: the hash of the one now served, or that it was broken
     /// and the one before goes on.
     pub fn reloaded(&self, hash: Option<&str>) {
@@ -752,8 +743,8 @@ fn resident_memory() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounting::Price;
-    use crate::accounting::testing::entry;
+    use crate::values::Price;
+    use crate::values::testing::entry;
 
     fn closed(change: impl FnOnce(&mut layers::ledger::Entry)) -> Closed {
         let mut entry = entry("gpt-4o");

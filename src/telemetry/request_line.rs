@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
-use crate::accounting::Closed;
+use crate::values::Closed;
 
 // === text ===
 
@@ -285,8 +285,8 @@ mod tests {
     use layers::request_id::RequestId;
 
     use super::*;
-    use crate::accounting::Price;
-    use crate::accounting::testing::{attempt, entry};
+    use crate::values::Price;
+    use crate::values::testing::{attempt, entry};
 
     fn closed(change: impl FnOnce(&mut layers::ledger::Entry)) -> Closed {
         let mut entry = entry("gpt-4o");

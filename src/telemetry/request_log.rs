@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::request_line::{JsonLines, TextLine};
-use crate::accounting::Closed;
+use crate::values::Closed;
 
 /// Bytes that may wait: some eight thousand lines.
 const MOST: usize = 4 << 20;
@@ -281,8 +281,8 @@ mod tests {
     use std::sync::mpsc::{Receiver, sync_channel};
 
     use super::*;
-    use crate::accounting::Price;
-    use crate::accounting::testing::entry;
+    use crate::values::Price;
+    use crate::values::testing::entry;
 
     /// An output that tests can read.
     #[derive(Clone, Default)]

@@ -16,15 +16,15 @@ use tower::ServiceExt;
 use tower_http::decompression::Decompression;
 
 /// A request body in parts whose length is known.
-pub(super) struct Parts(VecDeque<Bytes>);
+pub(super) struct BodyChunks(VecDeque<Bytes>);
 
-impl From<Vec<Bytes>> for Parts {
+impl From<Vec<Bytes>> for BodyChunks {
     fn from(parts: Vec<Bytes>) -> Self {
         Self(parts.into())
     }
 }
 
-impl Body for Parts {
+impl Body for BodyChunks {
     type Data = Bytes;
     type Error = Infallible;
 

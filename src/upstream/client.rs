@@ -21,7 +21,7 @@ use layers::policy::Link;
 use layers::ports::{BoxFuture, Outgoing};
 use tower::Service;
 
-use super::body::{Parts, decoded, is_encoded, plain};
+use super::body::{BodyChunks, decoded, is_encoded, plain};
 use super::connector::{Answered, Connector};
 use super::proxy::ProxyError;
 use super::spread::Spread;
@@ -35,7 +35,7 @@ const MOST_IDLE: usize = 512;
 const MOST_LINKS: usize = 1024;
 
 /// A pool of connections of one kind.
-pub(super) type Pool = Client<Connector, Parts>;
+pub(super) type Pool = Client<Connector, BodyChunks>;
 
 /// The innermost service: takes an outgoing request, gives the upstream's answer. Clones share
 /// their pools; every layer above clones it, so it is one pointer.
@@ -45,12 +45,12 @@ pub struct Upstream(Arc<Pools>);
 struct Pools {
     /// Direct HTTP/1.1, which nearly everything is.
     direct: Pool,
-    others: Mutex<HashMap<Link, Kind>>,
+    others: Mutex<HashMap<Link, Transport>>,
 }
 
 /// How requests of a link are sent.
 #[derive(Clone)]
-enum Kind {
+enum Transport {
     Http1(Arc<Pool>),
     Http2(Arc<Spread>),
     Mock,
@@ -65,7 +65,7 @@ impl Upstream {
 
 impl Pools {
     /// How requests of a link are sent; none for the usual one.
-    fn kind(&self, link: &Link) -> Option<Kind> {
+    fn kind(&self, link: &Link) -> Option<Transport> {
         if *link == Link::default() {
             return None;
         }
@@ -80,11 +80,11 @@ impl Pools {
             .or_insert_with(|| {
                 let (proxy, limit) = (link.proxy.as_deref(), link.connect);
                 if link.mock {
-                    Kind::Mock
+                    Transport::Mock
                 } else if link.http2 {
-                    Kind::Http2(Arc::new(Spread::new(proxy, limit)))
+                    Transport::Http2(Arc::new(Spread::new(proxy, limit)))
                 } else {
-                    Kind::Http1(Arc::new(pool(proxy, limit)))
+                    Transport::Http1(Arc::new(pool(proxy, limit)))
                 }
             })
             .clone();
@@ -126,17 +126,17 @@ impl Service<Outgoing> for Upstream {
         let Outgoing { request, link } = outgoing;
         let Some(kind) = self.0.kind(&link) else { return send(&self.0.direct, request) };
         match kind {
-            Kind::Http1(pool) => send(&pool, request),
-            Kind::Http2(spread) => {
-                Answering::Other(Box::pin(async move { spread.send(request.map(Parts::from)).await }))
+            Transport::Http1(pool) => send(&pool, request),
+            Transport::Http2(spread) => {
+                Answering::Other(Box::pin(async move { spread.send(request.map(BodyChunks::from)).await }))
             }
-            Kind::Mock => Answering::Other(Box::pin(std::future::ready(Ok(mock::answer(request))))),
+            Transport::Mock => Answering::Other(Box::pin(std::future::ready(Ok(mock::answer(request))))),
         }
     }
 }
 
 fn send(pool: &Pool, request: Request<Vec<Bytes>>) -> Answering {
-    Answering::Http1(pool.request(request.map(Parts::from)))
+    Answering::Http1(pool.request(request.map(BodyChunks::from)))
 }
 
 /// An answer that is awaited. The usual way costs no box beside the client's own.

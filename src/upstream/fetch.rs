@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
-use super::body::{Parts, readable};
+use super::body::{BodyChunks, readable};
 use super::client::Pool;
 use super::connector::Connector;
 use crate::config::source::{Fetch, Fetched};
@@ -60,7 +60,7 @@ impl Fetcher {
         headers: HeaderMap,
         json: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), String> {
-        let mut request = Request::new(Parts::from(vec![Bytes::from(json)]));
+        let mut request = Request::new(BodyChunks::from(vec![Bytes::from(json)]));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = url.parse().map_err(|_invalid| "it is no URL".to_owned())?;
         *request.headers_mut() = headers;
@@ -100,7 +100,7 @@ impl Fetcher {
     ) -> Result<Option<(Bytes, Option<String>)>, String> {
         let mut uri: Uri = url.parse().map_err(|_invalid| "it is no URL".to_owned())?;
         for _ in 0..=REDIRECTS {
-            let mut request = Request::new(Parts::from(Vec::new()));
+            let mut request = Request::new(BodyChunks::from(Vec::new()));
             *request.uri_mut() = uri.clone();
             *request.headers_mut() = headers.clone();
             request.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));

@@ -19,7 +19,7 @@ use http_body_util::BodyExt;
 use layers::body::{Broken, UpstreamBody};
 use layers::failure::TransportKind;
 
-use super::body::{Parts, readable};
+use super::body::{BodyChunks, readable};
 use super::client::{Pool, builder, note_answer, transport_kind};
 use super::connector::Connector;
 
@@ -53,7 +53,7 @@ impl Spread {
 
     pub(super) async fn send(
         &self,
-        request: Request<Parts>,
+        request: Request<BodyChunks>,
     ) -> Result<Response<UpstreamBody>, TransportKind> {
         let stream = self.take();
         let secure = request.uri().scheme() == Some(&Scheme::HTTPS);

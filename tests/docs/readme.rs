@@ -1,6 +1,8 @@
-//! Keeps `README.md` true where a program can tell: its configurations, variables and paths.
+//! Keeps `README.md` and the map in `src/lib.rs` true where a program can tell: configurations,
+//! variables, paths, and which folder may import which.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::{between, read, root};
@@ -62,4 +64,56 @@ fn every_path_that_is_named_exists() {
             assert!(root().join(path).exists(), "{page} names {path}");
         }
     }
+}
+
+/// Every source file below a folder that is not tests alone.
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("the sources can be listed").flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs")
+            && name != "tests.rs"
+            && name != "testing.rs"
+        {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_import_runs_down_the_floors_that_the_map_gives() {
+    let map = read("src/lib.rs");
+    let floors: HashMap<&str, u32> = map
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | ")?.split_once(" | "))
+        .filter_map(|(floor, modules)| Some((floor.parse().ok()?, modules)))
+        .flat_map(|(floor, modules)| between(modules, "`", "`").into_iter().map(move |name| (name, floor)))
+        .collect();
+    for module in between(&map, "\npub mod ", ";") {
+        assert!(floors.contains_key(module), "{module} is on no floor of src/lib.rs");
+    }
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+
+    for file in files {
+        let path = file.strip_prefix(root().join("src")).expect("it was found there");
+        let module = path.iter().next().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some(floor) = floors.get(module.trim_end_matches(".rs")) else { continue };
+        let text = std::fs::read_to_string(&file).expect("a source is text");
+        // Unit tests may build what they need from above.
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for used in text.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(mentioned) {
+            let own = used == module.trim_end_matches(".rs");
+            let down = floors.get(used).is_none_or(|below| below < floor);
+            assert!(own || down, "{} imports {used} from no floor below its own", path.display());
+        }
+    }
+}
+
+/// The modules of this crate that a line of code names.
+fn mentioned(line: &str) -> impl Iterator<Item = &str> {
+    let names = line.split("crate::").skip(1);
+    names.map(|rest| rest.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap_or_default())
 }

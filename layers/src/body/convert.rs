@@ -163,3 +163,6 @@ impl Pieces for Convert {
         self.accepted = true;
     }
 }
+
+#[cfg(test)]
+mod tests;

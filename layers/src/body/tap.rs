@@ -175,3 +175,6 @@ impl Pieces for Tap {
         self.depth = Depth::Relay;
     }
 }
+
+#[cfg(test)]
+mod tests;

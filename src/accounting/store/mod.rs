@@ -22,9 +22,9 @@ pub use postgres::Postgres;
 pub use rows::PlainKeys;
 pub use sqlite::Sqlite;
 
-use super::closed::Closed;
 use super::hours::{Group, Hours, Sums};
 use crate::config::environment;
+use crate::values::Closed;
 
 /// Where the ledger is.
 #[derive(Clone)]

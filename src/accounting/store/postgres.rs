@@ -16,8 +16,8 @@ use super::{
     FOUND, Grant, INSERT_GRANT, KEEP_NOTE, ORIGIN, OURS, PlainKeys, RawHour, SELECT_GRANTS, SELECT_HOURS,
     SELECT_NOTE, SET_NOTE, STEP, SUM_ATTEMPTS, SUM_CONFLICT, SUM_REQUESTS, Scratch,
 };
-use crate::accounting::closed::Closed;
 use crate::accounting::hours::Hours;
+use crate::values::Closed;
 
 /// How long opening and each wait for a connection may take.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -20,8 +20,8 @@ use sqlx::Arguments;
 use sqlx::postgres::PgArguments;
 use sqlx::sqlite::SqliteArguments;
 
-use crate::accounting::closed::Closed;
 use crate::accounting::hours::{Group, Sums, count};
+use crate::values::Closed;
 
 /// Most rows in one statement.
 pub(super) const LARGEST: usize = 128;

@@ -21,8 +21,8 @@ use super::{
     FOUND, Grant, INSERT_GRANT, KEEP_NOTE, ORIGIN, OURS, PlainKeys, RawHour, SELECT_GRANTS, SELECT_HOURS,
     SELECT_NOTE, SET_NOTE, STEP, SUM_ATTEMPTS, SUM_CONFLICT, SUM_REQUESTS, Scratch,
 };
-use crate::accounting::closed::Closed;
 use crate::accounting::hours::Hours;
+use crate::values::Closed;
 
 /// How long a statement waits for another program that has the file locked.
 const BUSY: Duration = Duration::from_secs(5);

@@ -29,9 +29,10 @@ use pingora_load_balancing::LoadBalancer;
 use pingora_load_balancing::selection::BackendIter;
 use tokio::time::Instant;
 
-use super::rules::{Access, Admitted, Offers, Rule, members};
-use super::schedule::{self, Algorithm, Key, Ordinals, Schedule, Ticket};
+use super::rules::{Access, Admitted, Offers, members};
+use super::schedule::{self, Key, Ordinals, Schedule, Ticket};
 use crate::state::cursors::{Cursor, Cursors};
+use crate::values::{Algorithm, Rule};
 
 /// Trees kept over all rule lists and models. A dropped one is built again when it is asked for.
 const CAPACITY: usize = 1 << 14;
@@ -407,9 +408,9 @@ impl Route for CallerRoute {
     }
 }
 
-/// What is to be said about one channel of a route.
+/// One channel of a route, as far as there is something to be said about it.
 #[derive(Debug, Clone)]
-pub struct Candidate {
+pub struct RouteLine {
     /// The channel.
     pub channel: ChannelName,
     /// Under which name it has the model.
@@ -426,7 +427,7 @@ pub struct Candidate {
     pub share: f64,
 }
 
-impl Candidate {
+impl RouteLine {
     fn new(
         target: &Arc<Target>,
         groups: Vec<Arc<Caller>>,
@@ -501,18 +502,18 @@ impl CallerRoute {
 
     /// Every channel of the route, in the order of the rules, for a request that none of them
     /// takes.
-    pub fn unfit(&self) -> Vec<Candidate> {
+    pub fn unfit(&self) -> Vec<RouteLine> {
         let mut lines = Vec::new();
         self.tree.root.visit(&mut Vec::new(), &mut |above, target| {
             let groups = above.iter().map(|group| Arc::clone(&group.caller)).collect();
-            lines.push(Candidate::new(target, groups, Standing::Unfit, None, 0.0));
+            lines.push(RouteLine::new(target, groups, Standing::Unfit, None, 0.0));
         });
         lines
     }
 
     /// Every channel of the route in the order in which this request would try it, with the
     /// reason why it would not. Changes nothing. Gates that were not asked yet count as open.
-    pub fn explain(&self, plan: &Plan, now: Instant) -> Vec<Candidate> {
+    pub fn explain(&self, plan: &Plan, now: Instant) -> Vec<RouteLine> {
         let mut lines = Vec::new();
         let above = Above { groups: Vec::new(), refused: false, share: 1.0 };
         explain(&self.tree.root, Ticket(plan.ticket), plan, now, &above, &mut lines);
@@ -582,7 +583,7 @@ fn explain(
     plan: &Plan,
     now: Instant,
     above: &Above,
-    lines: &mut Vec<Candidate>,
+    lines: &mut Vec<RouteLine>,
 ) {
     let (out, _) = node.survey(plan, now);
     let key = Key::new(ticket, &out);
@@ -610,7 +611,7 @@ fn explain(
         match node.members.get(ordinal) {
             Some(Member::Leaf(target)) => {
                 let standing = standing(target, plan, now, above.refused);
-                lines.push(Candidate::new(target, above.groups.clone(), standing, weight, share));
+                lines.push(RouteLine::new(target, above.groups.clone(), standing, weight, share));
             }
             Some(Member::Group(group, inner)) => {
                 let groups = above.groups.iter().chain([&group.caller]).cloned().collect();

@@ -6,9 +6,9 @@ use layers::ports::Health;
 use proptest::prelude::*;
 
 use super::*;
-use crate::routing::rules::RuleMatch;
 use crate::routing::testing::{caller, channel_named, target, target_with};
 use crate::state::Runtime;
+use crate::values::RuleMatch;
 
 const BENCH: Duration = Duration::from_secs(300);
 

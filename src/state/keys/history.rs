@@ -313,7 +313,8 @@ mod tests {
 
         use crate::routing::testing::{channel_with, target};
         use crate::state::Runtime;
-        use crate::state::keys::{KeyAlgorithm, KeySettings};
+        use crate::state::keys::KeySettings;
+        use crate::values::KeyAlgorithm;
 
         let history = Arc::new(KeyHistory::new(true));
         let runtime = Runtime::new(Some(history.clone()));

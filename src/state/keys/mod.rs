@@ -31,6 +31,7 @@ pub use self::history::{KeyHistory, SPAN as HISTORY_SPAN};
 use self::bits::{Bits, Both};
 use super::clock::{Clock, ticks};
 use super::windows::{Tally, is_no_limit};
+use crate::values::KeyAlgorithm;
 
 /// The longest rest that an upstream's hint gives a key.
 const LONGEST_HINT: Duration = Duration::from_secs(3600);
@@ -48,20 +49,6 @@ const SMALL_POOL: usize = 256;
 const GROUP: usize = 100;
 /// Blind draws before the usable keys are counted.
 const BLIND_DRAWS: usize = 16;
-
-/// In which order the keys of a channel are used: `api_key_schedule_algorithm`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KeyAlgorithm {
-    /// One after the other.
-    #[default]
-    RoundRobin,
-    /// A fresh draw per request.
-    Random,
-    /// Always the first usable one.
-    FixedPriority,
-    /// In turn, in an order that follows their success over the last 72 hours.
-    SmartRoundRobin,
-}
 
 /// How a channel's keys are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

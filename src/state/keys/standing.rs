@@ -6,7 +6,8 @@ use layers::policy::{Fingerprint, Target};
 use layers::ports::KeyStanding;
 use tokio::time::Instant;
 
-use super::{KeyAlgorithm, KeyPool, Tally, counts, lock};
+use super::{KeyPool, Tally, counts, lock};
+use crate::values::KeyAlgorithm;
 
 impl KeyPool {
     /// How each key stands towards a request for this target, in the order of their turns.

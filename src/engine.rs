@@ -1,8 +1,43 @@
-//! Tells from `engine:` or from a base URL which wire format a channel speaks.
+//! The engine of a channel: its names, and what in a base URL gives it away.
 
 use http::Uri;
 
-use super::settings::Engine;
+/// The wire format and place of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Engine {
+    /// OpenAI chat completions, and whatever speaks like it: `gpt`, `openai`.
+    OpenAi,
+    /// OpenAI Responses as the only upstream endpoint: `responses`.
+    Responses,
+    /// Anthropic Messages: `claude`, `anthropic`.
+    Anthropic,
+    /// Google AI Studio: `gemini`.
+    Gemini,
+    /// Vertex AI before the model's name decides; no model has it.
+    Vertex,
+    /// Gemini on Vertex AI: `vertex-gemini`.
+    VertexGemini,
+    /// Claude on Vertex AI: `vertex-claude`.
+    VertexClaude,
+    /// Vertex AI with API keys: `vertex-express`.
+    VertexExpress,
+    /// Azure OpenAI and Azure AI Foundry: `azure`.
+    Azure,
+    /// Databricks serving endpoints: `azure-databricks`, `databricks`.
+    Databricks,
+    /// Amazon Bedrock: `aws`, `bedrock`.
+    Bedrock,
+    /// Cloudflare Workers AI: `cloudflare`.
+    Cloudflare,
+    /// Cohere: `cohere`.
+    Cohere,
+    /// OpenRouter: `openrouter`.
+    OpenRouter,
+    /// Doubao translation on Volcengine Ark: `doubao`.
+    Doubao,
+    /// The upstream inside this program: `mock`.
+    Mock,
+}
 
 /// The names that are listed when an unknown one is met.
 pub const NAMES: &str = "gpt, openai, responses, claude, anthropic, gemini, vertex, vertex-gemini, vertex-claude, \
@@ -96,6 +131,44 @@ pub fn detect(url: &Uri) -> Option<Engine> {
         return None;
     };
     Some(engine)
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// Its name in `engine:`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenAi => "gpt",
+            Self::Responses => "responses",
+            Self::Anthropic => "claude",
+            Self::Gemini => "gemini",
+            Self::Vertex => "vertex",
+            Self::VertexGemini => "vertex-gemini",
+            Self::VertexClaude => "vertex-claude",
+            Self::VertexExpress => "vertex-express",
+            Self::Azure => "azure",
+            Self::Databricks => "azure-databricks",
+            Self::Bedrock => "aws",
+            Self::Cloudflare => "cloudflare",
+            Self::Cohere => "cohere",
+            Self::OpenRouter => "openrouter",
+            Self::Doubao => "doubao",
+            Self::Mock => "mock",
+        }
+    }
+
+    /// The format of one upstream model on a channel of this engine.
+    pub fn refined(self, upstream: &str, is_explicit: bool) -> Self {
+        let name = upstream.to_lowercase();
+        match self {
+            Self::Vertex if name.contains("claude") => Self::VertexClaude,
+            Self::Vertex => Self::VertexGemini,
+            // The Ark endpoint speaks Responses except for its translation models.
+            Self::Doubao if !is_explicit && !name.contains("translation") => Self::Responses,
+            engine => engine,
+        }
+    }
 }
 
 #[cfg(test)]

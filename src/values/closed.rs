@@ -96,7 +96,7 @@ fn clip(text: &str, limit: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounting::testing::entry;
+    use crate::values::testing::entry;
 
     const PRICE: Price = Price {
         input: 10,

@@ -12,17 +12,15 @@ use bytes::Bytes;
 use dialect::Dialect;
 use layers::endpoint;
 use layers::policy::{Caller, Channel, ChannelName, Link, Takes, Target};
-use layers::ports::{Provider, Secret as KeySecret, Timing};
+use layers::ports::{Provider, Secret, Timing};
 
-use super::settings::{
-    Algorithm, CONNECT, CallerSettings, ChannelSettings, Engine, KeyAlgorithm, ModelSettings, Rule,
-    RuleMatch, Settings,
-};
-use super::snapshot::{Entry, KeyTable, Snapshot};
-use crate::providers;
-use crate::routing::{self, Access, Offers, Routes};
+use super::{CallerEntry, KeyTable, Snapshot};
+use crate::config::settings::{CONNECT, CallerSettings, ChannelSettings, ModelSettings, Settings};
+use crate::engine::Engine;
+use crate::providers::{self, ProviderSpec};
+use crate::routing::{Access, Offers, Routes};
 use crate::state::Runtime;
-use crate::state::keys::{self, KeySettings};
+use crate::state::keys::KeySettings;
 use crate::telemetry::metrics::Metrics;
 
 /// Model lists that upstreams told, by channel.
@@ -59,8 +57,8 @@ pub fn compile(
         .zip(&callers)
         .map(|(settings, caller)| Access {
             caller: caller.clone(),
-            rules: settings.rules.iter().map(rule).collect(),
-            algorithm: algorithm(settings.algorithm),
+            rules: settings.rules.as_slice().into(),
+            algorithm: settings.algorithm,
         })
         .collect();
     let by_key = KeyTable::new(settings.callers.iter().map(|caller| &caller.key));
@@ -75,7 +73,7 @@ pub fn compile(
         .callers
         .iter()
         .zip(callers)
-        .map(|(settings, caller)| Entry {
+        .map(|(settings, caller)| CallerEntry {
             caller,
             limit: settings.rate_limit.clone(),
             limits: std::sync::RwLock::default(),
@@ -132,13 +130,12 @@ struct Channels<'a> {
 impl<'a> Channels<'a> {
     fn new(settings: &'a ChannelSettings, runtime: &Runtime) -> Self {
         let pool = KeySettings {
-            algorithm: key_algorithm(settings.key_algorithm),
+            algorithm: settings.key_algorithm,
             cooldown: settings.key_cooldown,
             windows_per_model: settings.key_quotas.is_by_name(),
         };
-        let secrets =
-            settings.keys.iter().map(|key| KeySecret::new(key.expose(), key.fingerprint())).collect();
-        let asks = providers::quirks(settings).stream_options;
+        let secrets = settings.keys.iter().map(|key| Secret::new(key.expose(), key.fingerprint())).collect();
+        let asks = providers::quirks(settings.base_url.as_deref(), &settings.quirks).stream_options;
         Self {
             settings,
             keys: runtime.keys(&settings.name, pool, secrets),
@@ -151,7 +148,12 @@ impl<'a> Channels<'a> {
         if let Some((_, channel)) = self.by_engine.iter().find(|(known, _)| *known == engine) {
             return channel.clone();
         }
-        let (dialect, provider) = providers::pair(self.settings, engine);
+        let (dialect, provider) = providers::pair(&ProviderSpec {
+            channel: &self.settings.name,
+            engine,
+            engine_is_explicit: self.settings.engine_is_explicit,
+            base_url: self.settings.base_url.as_deref(),
+        });
         let channel = Arc::new(self.build(dialect, provider, engine));
         self.by_engine.push((engine, channel.clone()));
         channel
@@ -216,39 +218,5 @@ fn caller(ordinal: usize, settings: &CallerSettings) -> Caller {
         credits: settings.credits,
         expose_route: settings.expose_route,
         ordinal,
-    }
-}
-
-fn rule(rule: &Rule) -> routing::Rule {
-    let matcher = match &rule.matcher {
-        RuleMatch::All => routing::RuleMatch::All,
-        RuleMatch::Model(model) | RuleMatch::Literal(model) => routing::RuleMatch::Model(model.clone()),
-        RuleMatch::ChannelAll(channel) => routing::RuleMatch::ChannelAll(channel.ordinals.clone()),
-        RuleMatch::ChannelModel(channel, model) => {
-            routing::RuleMatch::ChannelModel(channel.ordinals.clone(), model.clone())
-        }
-        RuleMatch::NestedAll(caller) => routing::RuleMatch::NestedAll(*caller),
-        RuleMatch::NestedModel(caller, model) => routing::RuleMatch::NestedModel(*caller, model.clone()),
-    };
-    routing::Rule { matcher, weight: rule.weight }
-}
-
-fn algorithm(algorithm: Algorithm) -> routing::Algorithm {
-    match algorithm {
-        Algorithm::FixedPriority => routing::Algorithm::FixedPriority,
-        Algorithm::RoundRobin => routing::Algorithm::RoundRobin,
-        Algorithm::WeightedRoundRobin => routing::Algorithm::WeightedRoundRobin,
-        Algorithm::Lottery => routing::Algorithm::Lottery,
-        Algorithm::Random => routing::Algorithm::Random,
-        Algorithm::SmartRoundRobin => routing::Algorithm::SmartRoundRobin,
-    }
-}
-
-fn key_algorithm(algorithm: KeyAlgorithm) -> keys::KeyAlgorithm {
-    match algorithm {
-        KeyAlgorithm::RoundRobin => keys::KeyAlgorithm::RoundRobin,
-        KeyAlgorithm::Random => keys::KeyAlgorithm::Random,
-        KeyAlgorithm::FixedPriority => keys::KeyAlgorithm::FixedPriority,
-        KeyAlgorithm::SmartRoundRobin => keys::KeyAlgorithm::SmartRoundRobin,
     }
 }

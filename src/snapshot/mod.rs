@@ -5,7 +5,11 @@
 //! when it is first asked for and kept, so that a thousand keys over five hundred models cost
 //! nothing until they are used.
 
-use std::any::Any;
+mod compile;
+mod current;
+mod discovery;
+mod publisher;
+
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,10 +21,15 @@ use layers::Failure;
 use layers::policy::{Caller, ChannelName, Fingerprint, Quota, Target, Triggers};
 use layers::ports::{Catalog, Limits, Route};
 
-use super::settings::{CallerLimit, CallerSettings, Globals, RuleMatch, Secret, Settings};
-use crate::accounting::Price;
+pub use self::compile::{Discovered, compile};
+pub use self::current::CurrentSnapshot;
+pub use self::publisher::{Publisher, fingerprint, prune, tell};
+
+use crate::config::problem::nearest;
+use crate::config::settings::{CallerLimit, CallerSettings, Globals, SecretText, Settings};
 use crate::routing::{CallerRoute, Routes};
 use crate::state::cursors::Cursors;
+use crate::values::{Price, RuleMatch};
 
 /// The bucket that all models share which no channel has, so that inventing names neither evades
 /// a limit nor grows a table.
@@ -28,42 +37,42 @@ const UNKNOWN_MODEL: &str = "";
 
 /// A compiled configuration.
 pub struct Snapshot {
-    pub(super) settings: Arc<Settings>,
-    pub(super) callers: Box<[Entry]>,
-    pub(super) by_key: KeyTable,
-    pub(super) fingerprints: HashSet<Fingerprint, RandomState>,
-    pub(super) channels: HashMap<ChannelName, usize, RandomState>,
-    pub(super) routes: Routes,
+    settings: Arc<Settings>,
+    callers: Box<[CallerEntry]>,
+    by_key: KeyTable,
+    fingerprints: HashSet<Fingerprint, RandomState>,
+    channels: HashMap<ChannelName, usize, RandomState>,
+    routes: Routes,
     /// Headers of clients that some channel passes on.
-    pub(super) forwarded: Box<[HeaderName]>,
-    pub(super) cursors: Arc<Cursors>,
+    forwarded: Box<[HeaderName]>,
+    cursors: Arc<Cursors>,
     /// Of every model that a channel has; empty where one price is for all.
-    pub(super) prices: HashMap<Arc<str>, Price, RandomState>,
+    prices: HashMap<Arc<str>, Price, RandomState>,
     /// Channels whose model lists are still being fetched.
-    pub(super) pending: bool,
+    pending: bool,
 }
 
 /// A client key with what was compiled of it.
-pub(super) struct Entry {
-    pub(super) caller: Arc<Caller>,
-    pub(super) limit: CallerLimit,
+struct CallerEntry {
+    caller: Arc<Caller>,
+    limit: CallerLimit,
     /// Limits by model that were asked for.
-    pub(super) limits: RwLock<HashMap<Arc<str>, Option<Arc<Quota>>, RandomState>>,
+    limits: RwLock<HashMap<Arc<str>, Option<Arc<Quota>>, RandomState>>,
 }
 
-/// Finds the caller of a presented key.
+/// Table that finds the caller of a presented key.
 ///
 /// Looked up by a hash that is seeded at random in each process, then compared in a time that does
 /// not depend on where two texts differ: how long it takes tells nothing about how much of a guess
 /// was right, at a tenth of what a cryptographic digest costs each request.
-pub(super) struct KeyTable {
+struct KeyTable {
     seed: RandomState,
     ordinals: HashMap<u64, Vec<usize>, RandomState>,
 }
 
 impl KeyTable {
     /// The keys of all callers, by ordinal.
-    pub(super) fn new<'a>(keys: impl Iterator<Item = &'a Secret>) -> Self {
+    fn new<'a>(keys: impl Iterator<Item = &'a SecretText>) -> Self {
         let mut table = Self { seed: RandomState::default(), ordinals: HashMap::default() };
         for (ordinal, key) in keys.enumerate() {
             table.ordinals.entry(table.seed.hash_one(key.expose())).or_default().push(ordinal);
@@ -108,10 +117,8 @@ impl Snapshot {
             .iter()
             .flat_map(|rule| match &rule.matcher {
                 RuleMatch::All => (0..self.settings.channels.len()).flat_map(of_channel).collect(),
-                RuleMatch::ChannelAll(channel) => {
-                    channel.ordinals.iter().copied().flat_map(of_channel).collect()
-                }
-                RuleMatch::Model(model) | RuleMatch::Literal(model) | RuleMatch::ChannelModel(_, model) => {
+                RuleMatch::ChannelAll(channels) => channels.iter().copied().flat_map(of_channel).collect(),
+                RuleMatch::Model(model) | RuleMatch::ChannelModel(_, model) => {
                     vec![model.clone()]
                 }
                 RuleMatch::NestedAll(inner) => self.mentioned(*inner, depth + 1),
@@ -159,7 +166,7 @@ impl Snapshot {
     /// The model that this caller can route and that `name` is most likely a slip of.
     pub fn resembling(&self, caller: &Caller, name: &str) -> Option<Arc<str>> {
         let models = self.models(caller);
-        let near = super::problem::nearest(name, models.iter().map(|model| &**model))?;
+        let near = nearest(name, models.iter().map(|model| &**model))?;
         Some(near.into())
     }
 
@@ -249,7 +256,7 @@ pub fn longest_window(quota: &Quota) -> Duration {
     quota.windows.iter().map(|window| window.period).max().unwrap_or_default()
 }
 
-impl Entry {
+impl CallerEntry {
     /// The quota and the bucket of one model.
     fn limit_of(&self, model: Option<&Arc<str>>) -> Option<(Arc<Quota>, Option<Arc<str>>)> {
         match &self.limit {
@@ -292,9 +299,5 @@ impl Catalog for Snapshot {
 
     fn forwards(&self, header: &HeaderName) -> bool {
         self.forwarded.contains(header)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }

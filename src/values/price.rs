@@ -6,8 +6,6 @@
 
 use dialect::ir::Usage;
 
-use crate::gate::Gate;
-
 /// Picodollars per token in a price of one US dollar per million tokens.
 pub const PER_MILLION: u64 = 1_000_000;
 
@@ -109,12 +107,6 @@ where
 {
     fn price(&self, model: &str) -> Price {
         self(model)
-    }
-}
-
-impl Prices for Gate {
-    fn price(&self, model: &str) -> Price {
-        self.current().price(model)
     }
 }
 

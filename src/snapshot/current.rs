@@ -1,4 +1,4 @@
-//! The door: holds the current configuration and finds callers in it.
+//! The current snapshot: what requests that come now are served with, and whose they are.
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use layers::policy::Caller;
 use layers::ports::{Admission, Directory};
 use tokio::sync::watch;
 
-use crate::config::Snapshot;
+use super::Snapshot;
+use crate::values::{Price, Prices};
 
 /// Headers that may carry a key by itself.
 static KEY_HEADERS: [HeaderName; 3] = [
@@ -20,20 +21,20 @@ static KEY_HEADERS: [HeaderName; 3] = [
 ];
 
 /// The current configuration. Written by the publisher, read once per request.
-pub struct Gate {
+pub struct CurrentSnapshot {
     current: ArcSwap<Snapshot>,
     /// Told of each configuration that follows the first.
     changed: watch::Sender<()>,
 }
 
-impl Gate {
+impl CurrentSnapshot {
     /// Opens with a first configuration.
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
         Self { current: ArcSwap::new(snapshot), changed: watch::Sender::new(()) }
     }
 
     /// What requests that come now will see.
-    pub fn current(&self) -> Arc<Snapshot> {
+    pub fn load(&self) -> Arc<Snapshot> {
         self.current.load_full()
     }
 
@@ -49,13 +50,19 @@ impl Gate {
     }
 }
 
-impl Directory for Gate {
+impl Directory for CurrentSnapshot {
     fn admit(&self, head: &Parts) -> Result<Admission, Failure> {
-        let catalog = self.current();
+        let catalog = self.load();
         match caller(&catalog, head) {
             Some(caller) => Ok(Admission { catalog, caller }),
             None => Err(Failure::Unauthenticated),
         }
+    }
+}
+
+impl Prices for CurrentSnapshot {
+    fn price(&self, model: &str) -> Price {
+        self.load().price(model)
     }
 }
 

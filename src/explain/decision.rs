@@ -6,11 +6,11 @@ use layers::moderation::MODEL;
 use layers::policy::{Caller, ChannelName, Demand};
 use layers::ports::Misfit;
 
-use super::{Balance, Candidate, Explanation, Limit, Verdict, span};
-use crate::config::Snapshot;
+use super::{Balance, Candidate, Decision, Explanation, Limit, span};
+use crate::snapshot::Snapshot;
 
-fn refused(status: u16, reason: impl Into<String>) -> Verdict {
-    Verdict { channel: None, status: Some(status), reason: reason.into() }
+fn refused(status: u16, reason: impl Into<String>) -> Decision {
+    Decision { channel: None, status: Some(status), reason: reason.into() }
 }
 
 /// What refuses a request before anybody asks for its route: its length, the windows and the
@@ -19,7 +19,7 @@ pub(super) fn before_routing(
     snapshot: &Snapshot,
     caller: &Caller,
     explanation: &Explanation,
-) -> Option<Verdict> {
+) -> Option<Decision> {
     if let Some(request) = &explanation.request
         && request.body_bytes > request.most_body_bytes
     {
@@ -55,7 +55,7 @@ fn used_up(balance: &Balance) -> String {
 }
 
 /// Whether the texts of this key's requests have nobody to judge them.
-fn unmoderated(snapshot: &Snapshot, caller: &Caller) -> Option<Verdict> {
+fn unmoderated(snapshot: &Snapshot, caller: &Caller) -> Option<Decision> {
     let demand = Demand { endpoint: &MODERATIONS, body: 0 };
     match snapshot.caller_route(caller, MODEL) {
         Ok(route) if route.preview(demand).is_ok() => None,
@@ -81,7 +81,7 @@ pub(super) fn of_gate(group: &Caller, limits: &[Limit], balance: Option<&Balance
 }
 
 /// What comes of a request that no channel takes.
-pub(super) fn of_misfit(misfit: Misfit, demand: Demand) -> Verdict {
+pub(super) fn of_misfit(misfit: Misfit, demand: Demand) -> Decision {
     match misfit {
         Misfit::Endpoint => {
             refused(404, format!("no channel of the key serves this model on {}", demand.endpoint.path))
@@ -93,12 +93,12 @@ pub(super) fn of_misfit(misfit: Misfit, demand: Demand) -> Verdict {
 }
 
 /// What comes of a request that some channel takes.
-pub(super) fn of_candidates(candidates: &[Candidate]) -> Verdict {
+pub(super) fn of_candidates(candidates: &[Candidate]) -> Decision {
     if let Some(next) =
         candidates.iter().find(|candidate| matches!(&*candidate.standing, "chosen" | "last_resort"))
     {
         let reason = format!("{} {}", next.channel, next.reason);
-        return Verdict { channel: Some(next.channel.clone()), status: None, reason };
+        return Decision { channel: Some(next.channel.clone()), status: None, reason };
     }
     let all = |word: &str| candidates.iter().all(|candidate| candidate.standing == word);
     let some = |word: &str| candidates.iter().any(|candidate| candidate.standing == word);
@@ -114,7 +114,7 @@ pub(super) fn of_candidates(candidates: &[Candidate]) -> Verdict {
 }
 
 /// Why there is no route.
-pub(super) fn without_route(snapshot: &Snapshot, caller: &Caller, model: &str) -> Verdict {
+pub(super) fn without_route(snapshot: &Snapshot, caller: &Caller, model: &str) -> Decision {
     let list = |names: Vec<ChannelName>| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let (channels, awaited) = (snapshot.channels_with(model), snapshot.awaited());
     if channels.is_empty() && !awaited.is_empty() {

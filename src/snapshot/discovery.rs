@@ -16,7 +16,8 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::config::{ChannelSettings, Engine, Settings};
+use crate::config::{ChannelSettings, Settings};
+use crate::engine::Engine;
 use crate::upstream::Fetcher;
 
 /// Pauses between attempts while a channel does not answer; the last one repeats.
@@ -28,76 +29,77 @@ const MOST_MODELS: usize = 20_000;
 
 /// A model list that came.
 #[derive(Debug)]
-pub struct Found {
+pub(super) struct Found {
     /// Whose.
     pub channel: ChannelName,
     /// The models, in the upstream's order, each once.
     pub models: Arc<[Arc<str>]>,
 }
 
-/// What a list depends on.
+/// Everything that a channel's list depends on: a change of it makes the list void.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Question {
+struct ListRequest {
     url: String,
     fingerprint: String,
     proxy: Option<Arc<str>>,
 }
 
-/// Asks, as long as it lives.
-pub struct Discovery {
+/// Tasks that ask, as long as this lives.
+pub(super) struct Discovery {
     tasks: JoinSet<()>,
-    asking: HashMap<ChannelName, (Question, tokio::task::AbortHandle)>,
+    asking: HashMap<ChannelName, (ListRequest, tokio::task::AbortHandle)>,
     found: mpsc::Sender<Found>,
 }
 
 impl Discovery {
     /// Sends what it finds to `found`.
-    pub fn new(found: mpsc::Sender<Found>) -> Self {
+    pub(super) fn new(found: mpsc::Sender<Found>) -> Self {
         Self { tasks: JoinSet::new(), asking: HashMap::new(), found }
     }
 
     /// Asks for the channels of a configuration. Tells which channels' earlier answers are void.
-    pub fn follow(&mut self, settings: &Settings) -> Vec<ChannelName> {
+    pub(super) fn follow(&mut self, settings: &Settings) -> Vec<ChannelName> {
         let mut void = Vec::new();
-        let wanted: HashMap<ChannelName, (Question, HeaderMap)> = settings
+        let wanted: HashMap<ChannelName, (ListRequest, HeaderMap)> = settings
             .channels
             .iter()
             .filter(|channel| channel.discover)
-            .filter_map(|channel| Some((channel.name.clone(), question(channel)?)))
+            .filter_map(|channel| Some((channel.name.clone(), list_request(channel)?)))
             .collect();
         self.asking.retain(|name, (known, task)| {
-            let same = wanted.get(name).is_some_and(|(question, _)| question == known);
+            let same = wanted.get(name).is_some_and(|(list_request, _)| list_request == known);
             if !same {
                 task.abort();
                 void.push(name.clone());
             }
             same
         });
-        for (name, (question, headers)) in wanted {
+        for (name, (list_request, headers)) in wanted {
             if !self.asking.contains_key(&name) {
-                let task = self.tasks.spawn(ask(name.clone(), question.clone(), headers, self.found.clone()));
-                self.asking.insert(name, (question, task));
+                let task =
+                    self.tasks.spawn(ask(name.clone(), list_request.clone(), headers, self.found.clone()));
+                self.asking.insert(name, (list_request, task));
             }
         }
         void
     }
 
     /// How many channels are asked.
-    pub fn len(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.asking.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.asking.is_empty()
     }
 }
 
-async fn ask(channel: ChannelName, question: Question, headers: HeaderMap, found: mpsc::Sender<Found>) {
-    let fetcher = Fetcher::new(question.proxy.as_deref());
+async fn ask(
+    channel: ChannelName,
+    list_request: ListRequest,
+    headers: HeaderMap,
+    found: mpsc::Sender<Found>,
+) {
+    let fetcher = Fetcher::new(list_request.proxy.as_deref());
     let mut failures = 0;
     loop {
-        let pause = match list(&fetcher, &question.url, &headers).await {
+        let pause = match list(&fetcher, &list_request.url, &headers).await {
             Ok(models) => {
                 failures = 0;
                 tracing::info!(%channel, models = models.len(), "Model list of the channel is known.");
@@ -140,7 +142,7 @@ async fn list(fetcher: &Fetcher, url: &str, headers: &HeaderMap) -> Result<Vec<A
 }
 
 /// Where and how a channel is asked; none for engines that have no list of this form.
-fn question(channel: &ChannelSettings) -> Option<(Question, HeaderMap)> {
+fn list_request(channel: &ChannelSettings) -> Option<(ListRequest, HeaderMap)> {
     let base: Uri = channel.base_url.as_deref()?.parse().ok()?;
     let key = channel.keys.first();
     let mut headers = HeaderMap::new();
@@ -169,6 +171,6 @@ fn question(channel: &ChannelSettings) -> Option<(Question, HeaderMap)> {
     headers.extend(channel.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
     let url = crate::providers::with_path(&base, &path)?.to_string();
     let fingerprint = key.map(|key| key.fingerprint().as_str().to_owned()).unwrap_or_default();
-    let proxy = channel.proxy.as_ref().map(crate::config::settings::Secret::shared);
-    Some((Question { url, fingerprint, proxy }, headers))
+    let proxy = channel.proxy.as_ref().map(crate::config::settings::SecretText::shared);
+    Some((ListRequest { url, fingerprint, proxy }, headers))
 }

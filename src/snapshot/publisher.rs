@@ -1,6 +1,6 @@
 //! Turns what changes (the configuration's text, discovered models) into what is served.
 //!
-//! The only writer of the [`Gate`]. A text that is broken changes nothing: the last good
+//! The only writer of the [`CurrentSnapshot`]. A text that is broken changes nothing: the last good
 //! configuration serves on, a log line and a gauge say so. What is learnt at run time is in the
 //! [`Runtime`], keyed by name, and is pruned after each change.
 
@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
+use super::discovery::{Discovery, Found};
+use super::{CurrentSnapshot, Discovered, Snapshot, compile};
 use crate::config::source::{Fetch, LastGood, Source, Text};
-use crate::config::{Discovered, Environment, Loaded, Origin, Problem, Settings, Snapshot, compile, load};
-use crate::discovery::{Discovery, Found};
-use crate::gate::Gate;
+use crate::config::{Environment, Loaded, Origin, Problem, Settings, load};
 use crate::lifecycle::{Phase, reached};
 use crate::state::{Live, Runtime};
 use crate::telemetry::metrics::Metrics;
 
-/// Everything that a configuration is compiled with.
+/// Writer of the current snapshot, with everything that a configuration is compiled with.
 pub struct Publisher {
     env: Arc<Environment>,
     runtime: Arc<Runtime>,
@@ -26,7 +26,7 @@ pub struct Publisher {
     discovered: Discovered,
     discovery: Discovery,
     found: mpsc::Receiver<Found>,
-    gate: Arc<Gate>,
+    current: Arc<CurrentSnapshot>,
     /// Where the last text from a URL that could be served is kept.
     copy: Option<LastGood>,
 }
@@ -40,13 +40,13 @@ impl Publisher {
         discovery.follow(&settings);
         let discovered = Discovered::new();
         let snapshot = Arc::new(compile(settings.clone(), &discovered, &runtime, &metrics));
-        let gate = Arc::new(Gate::new(snapshot));
-        Self { env, runtime, metrics, settings, discovered, discovery, found, gate, copy: None }
+        let current = Arc::new(CurrentSnapshot::new(snapshot));
+        Self { env, runtime, metrics, settings, discovered, discovery, found, current, copy: None }
     }
 
-    /// The gate that is written to.
-    pub fn gate(&self) -> Arc<Gate> {
-        self.gate.clone()
+    /// Where it publishes.
+    pub fn current(&self) -> Arc<CurrentSnapshot> {
+        self.current.clone()
     }
 
     /// Keeps texts from `source` that could be served, if it is a URL.
@@ -67,7 +67,7 @@ impl Publisher {
 
     /// Waits until every channel that is asked for its models has answered.
     pub async fn first_round(&mut self) {
-        while self.discovered.len() < self.discovery.len() {
+        while self.discovered.len() < self.discovery.count() {
             let Some(found) = self.found.recv().await else { return };
             self.learn(found);
         }
@@ -110,7 +110,7 @@ impl Publisher {
                     self.discovered.remove(&channel);
                 }
                 self.publish();
-                let (callers, channels, models) = self.gate.current().size();
+                let (callers, channels, models) = self.current.load().size();
                 tracing::info!(callers, channels, models, "Configuration loaded.");
                 self.metrics.reloaded(Some(&fingerprint(text)));
             }
@@ -130,13 +130,13 @@ impl Publisher {
     fn publish(&self) {
         let snapshot =
             Arc::new(compile(self.settings.clone(), &self.discovered, &self.runtime, &self.metrics));
-        self.gate.publish(snapshot.clone());
+        self.current.publish(snapshot.clone());
         prune(&self.runtime, &snapshot);
     }
 }
 
 /// Forgets what the configuration no longer has.
-pub(crate) fn prune(runtime: &Runtime, snapshot: &Snapshot) {
+pub fn prune(runtime: &Runtime, snapshot: &Snapshot) {
     runtime.prune(&Live {
         channel: &|name| snapshot.has_channel(name),
         target: &|name, alias| snapshot.has_target(name, alias),
@@ -147,7 +147,7 @@ pub(crate) fn prune(runtime: &Runtime, snapshot: &Snapshot) {
 
 /// What stands for a configuration's text in a metric.
 pub fn fingerprint(text: &str) -> String {
-    crate::config::settings::Secret::from(text).fingerprint().as_str().to_owned()
+    crate::config::settings::SecretText::from(text).fingerprint().as_str().to_owned()
 }
 
 /// Logs problems of a configuration, one line each.
