@@ -281,8 +281,8 @@ pub struct Whole {
     pub sighting: Sighting,
 }
 
-/// Media that were fetched for one exchange: each address once, for all attempts.
-#[derive(Debug, Default)]
+/// Media that were fetched for one exchange: each address once, for all attempts. A clone shares their bytes.
+#[derive(Clone, Debug, Default)]
 pub struct FetchedMedia(HashMap<String, ir::Source>);
 
 impl FetchedMedia {
