@@ -68,6 +68,8 @@ pub struct Exchange {
     pub endpoint: &'static Endpoint,
     /// The stored object that the path names.
     pub stored_id: Option<Arc<str>>,
+    /// The query of its path, where a dialect has wishes; without credentials.
+    pub query: Box<str>,
     /// The client's headers.
     pub headers: HeaderMap,
     /// The client's body, as it was received.
@@ -125,6 +127,7 @@ impl Exchange {
             purpose: Purpose::SideCall,
             endpoint,
             stored_id: None,
+            query: Box::default(),
             headers: self.headers.clone(),
             body: Body::Json(body),
             peek,

@@ -18,6 +18,7 @@ fn ask<'a>(exchange: &'a Exchange, media: &'a FetchedMedia, created: u64) -> Ask
         kind: exchange.endpoint.kind,
         client: exchange.endpoint.client,
         body: &exchange.body,
+        query: &exchange.query,
         model_place: &exchange.peek.model_place,
         stream: exchange.peek.stream,
         want_text: !exchange.catalog.triggers().is_empty(),

@@ -36,6 +36,7 @@ fn kept(upstream: Dialect, want_text: bool) -> Kept {
         kind: Kind::Chat,
         client: Dialect::OpenAiChat,
         body: &body,
+        query: "",
         model_place: &ModelPlace::Json(9..12),
         stream: true,
         want_text,

@@ -144,6 +144,7 @@ impl ExchangeBuilder {
             purpose: self.purpose,
             endpoint: self.endpoint,
             stored_id: None,
+            query: Box::default(),
             headers: self.headers,
             body: Body::Json(body),
             peek,

@@ -49,7 +49,11 @@ impl Conversion for Same {
             return Err(Malformed::new("upstream sent more than one answer").into_answer_error());
         };
         let is_events = matches!(answer.form, AnswerForm::Events(_));
-        if is_events != kept.stream && (is_events || answer.form == AnswerForm::Json) {
+        // Only conversations have both forms; what other kinds of calls are answered with is passed on.
+        if kept.kind == Kind::Chat
+            && is_events != kept.stream
+            && (is_events || answer.form == AnswerForm::Json)
+        {
             return kept.tell(chat::read(answer, kept)?);
         }
         let sighting = match answer.form {
@@ -87,7 +91,7 @@ impl Conversion for Same {
     }
 
     fn probe(&self, kept: &Kept) -> Option<Box<dyn Probe>> {
-        kept.upstream.codec().upstream.watch.as_ref().map(|watch| (watch.probe)())
+        kept.upstream.codec().upstream.watch.as_ref().map(|watch| (watch.probe)(kept.framing))
     }
 }
 
