@@ -11,9 +11,9 @@ BUILD_NEEDS := cc:gcc cc:libc6-dev cmake:cmake
 TEST_NEEDS  := python3:python3 py/ensurepip:python3-venv node:nodejs npm:npm /usr/lib/postgresql/*/bin/postgres:postgresql
 BENCH_NEEDS := python3:python3 nginx:nginx-light taskset:util-linux
 LAYOUT_NEEDS := python3:python3 taskset:util-linux valgrind:valgrind nm:binutils
-SCRIPTS     := $(wildcard .ci/run .ci/need tests/sdk/install.sh)
+SCRIPTS     := $(wildcard .ci/run .ci/need .ci/test tests/sdk/install.sh)
 
-.PHONY: help deps deps-build deps-test deps-bench run test check bench bench-micro bench-layout clean
+.PHONY: help deps deps-build deps-test deps-bench run test test-dialect test-layers test-root test-gateway check bench bench-micro bench-layout clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -38,9 +38,22 @@ run: deps-build ## Serve ./api.yaml, or a demo when there is none
 	else exec cargo run --quiet -- demo; fi
 
 test: deps-test ## Run every test: Rust, documentation examples, SDKs, PostgreSQL
-	@if cargo nextest --version >/dev/null 2>&1; then \
-		cargo test --workspace --doc && cargo nextest run --workspace --no-fail-fast; \
-	else cargo test --workspace --no-fail-fast; fi
+	@echo "Building the libraries for the documentation's examples."
+	cargo test --workspace --doc
+	@.ci/test --workspace --no-fail-fast
+
+# One part of them, with what is installed. FILTER="words of names" chooses tests.
+test-dialect: ## Test the wire formats (FILTER=golden)
+	@.ci/test -p dialect -- $(FILTER)
+
+test-layers: ## Test the layers (FILTER=failover)
+	@.ci/test -p layers -- $(FILTER)
+
+test-root: ## Test the program's library and the pages about it (FILTER=config)
+	@.ci/test -p uni-api --lib --test docs --test memory -- $(FILTER)
+
+test-gateway: ## Test the built program (FILTER=failover)
+	@.ci/test -p uni-api --test gateway -- $(FILTER)
 
 check: deps-build ## Format, lints, documentation, licences, example configuration, scripts
 	cargo fmt --all --check
@@ -50,7 +63,7 @@ check: deps-build ## Format, lints, documentation, licences, example configurati
 	else echo "NOT CHECKED: licences and banned crates (cargo install cargo-deny)" >&2; fi
 	cargo run --quiet -- check --strict --config api.yaml.example
 	@for script in $(SCRIPTS); do sh -n $$script; done
-	@! command -v python3 >/dev/null || for script in benches/*/*.py tests/sdk/python/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' $$script; done
+	@! command -v python3 >/dev/null || for script in .ci/*.py benches/*/*.py tests/sdk/python/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' $$script; done
 
 bench: deps-bench ## Compare the whole process with a bare hyper proxy and nginx (ROUNDS=3)
 	cargo build --release --bin uni-api

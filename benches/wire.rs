@@ -12,7 +12,7 @@ use bytes::Bytes;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use http_body_util::Full;
-use layers::admission::Capacity;
+use layers::capacity::Capacity;
 use layers::convert::ConvertLayer;
 use layers::ingress::IngressLayer;
 use layers::policy::{Caller, ChannelName, Target, Triggers};
@@ -167,7 +167,7 @@ fn framing(bencher: Bencher, word: usize, size: Option<usize>) {
     let stream = stream(word);
     let pieces = pieces(&stream, size);
     bencher.counter(BytesCount::new(stream.len())).bench_local(|| {
-        let mut framer = dialect::Framer::new(64 << 10);
+        let mut framer = dialect::Framing::Sse.framer(64 << 10);
         pieces
             .iter()
             .filter_map(|piece| framer.push(black_box(piece).clone()))

@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
+use dialect::{Body, Kind};
 use layers::Failure;
 use layers::estimate::{Size, size};
 use layers::heavy::{INLINE, heavy};
 use layers::plan::Group;
 use layers::policy::{Caller, Credits};
 use layers::ports::{Balances, Gates, Limits, Verdict};
-use layers::stage::{Exchange, Operation};
+use layers::stage::Exchange;
 use tokio::time::Instant;
 
 use crate::state::Runtime;
@@ -53,12 +54,13 @@ impl Balances for Allowance {
             ledger: exchange.ledger.clone(),
             prices: self.prices.clone(),
             model: exchange.peek.model.clone(),
-            free: exchange.operation == Operation::Moderation,
+            free: exchange.endpoint.kind == Kind::Moderate,
         };
-        if exchange.body.len() <= INLINE {
-            return Verdict::Ready(hold.take(size(&exchange.body)));
+        let Body::Json(body) = &exchange.body else { return Verdict::Ready(hold.take(Size::default())) };
+        if body.len() <= INLINE {
+            return Verdict::Ready(hold.take(size(body)));
         }
-        let body = exchange.body.clone();
+        let body = body.clone();
         Verdict::Wait(Box::pin(async move {
             let size = heavy(body.len(), move || size(&body)).await?;
             hold.take(size)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use layers::admission::Capacity;
+use layers::capacity::Capacity;
 use layers::policy::Fingerprint;
 use layers::ports::Records;
 use tokio::net::TcpListener;

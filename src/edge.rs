@@ -6,13 +6,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use dialect::Dialect;
+use dialect::ErrorShape;
 use http::{HeaderName, Method, Request, Response};
 use http_body::Body;
 use layers::Failure;
+use layers::endpoint::Lookup;
 use layers::ports::BoxFuture;
 use layers::rescue::render;
-use layers::stage::{Admitted, Operation};
+use layers::stage::Admitted;
 use layers::{Reply, ReplyBody};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
@@ -42,7 +43,7 @@ impl ResponseForPanic for PanicResponse {
             .map(|text| (*text).to_owned())
             .or_else(|| panic.downcast_ref::<String>().cloned());
         tracing::error!(panic = said.as_deref().unwrap_or("?"), "A request handler panicked.");
-        render(&Failure::Internal, Dialect::OpenAiChat)
+        render(&Failure::Internal, ErrorShape::OpenAi)
     }
 }
 
@@ -146,7 +147,8 @@ where
     }
 }
 
-/// The fork behind `auth`: paths of operations go into the pipeline, all others to [`Admin`].
+/// The fork behind `auth`: endpoints of the pipeline go there, with whatever method, all other paths
+/// to [`Admin`].
 #[derive(Clone)]
 pub struct Fork<S> {
     pipeline: S,
@@ -154,7 +156,7 @@ pub struct Fork<S> {
 }
 
 impl<S> Fork<S> {
-    /// Operations to `pipeline`, the rest to `admin`.
+    /// Endpoints to `pipeline`, the rest to `admin`.
     pub fn new(pipeline: S, admin: Admin) -> Self {
         Self { pipeline, admin }
     }
@@ -174,13 +176,17 @@ where
     }
 
     fn call(&mut self, admitted: Admitted<B>) -> Self::Future {
-        let way = if Operation::of_path(admitted.request.uri().path()).is_some() {
+        let way = if is_of_pipeline(&admitted.request) {
             Way::Pipeline { answer: self.pipeline.call(admitted) }
         } else {
             Way::Admin { answer: Box::pin(self.admin.clone().answer(admitted)) }
         };
         ForkFuture { way }
     }
+}
+
+fn is_of_pipeline<B>(request: &Request<B>) -> bool {
+    matches!(request.extensions().get::<Lookup>(), Some(Lookup::Found(_) | Lookup::OtherMethod(_)))
 }
 
 pin_project! {

@@ -12,12 +12,14 @@ use http::Response;
 use http_body::Body;
 use layers::Gateway;
 use layers::account::AccountLayer;
-use layers::admission::{AdmissionLayer, Capacity};
+use layers::admission::AdmissionLayer;
 use layers::auth::AuthLayer;
 use layers::body::UpstreamBody;
+use layers::capacity::Capacity;
 use layers::convert::ConvertLayer;
 use layers::cooldown::CooldownLayer;
 use layers::dispatch::DispatchLayer;
+use layers::endpoint::EndpointLayer;
 use layers::error_trigger::ErrorTriggerLayer;
 use layers::failover::FailoverLayer;
 use layers::failure::TransportKind;
@@ -109,6 +111,8 @@ where
         // Outside auth: browsers send preflights without a key, and read refusals only with these
         // headers.
         .layer(BrowserLayer::default())
+        // Outside rescue: the shape of a refusal is that of the path's clients.
+        .layer(EndpointLayer)
         // The only answers that need no key and are never refused.
         .layer(HealthCheckLayer::new(phase))
         // The only place where failures become bytes, so outside everything that fails.

@@ -9,14 +9,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use dialect::ir::Usage;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::failure::Failure;
-use crate::ledger::Ledger;
+use crate::ledger::Watch;
 use crate::ports::Records;
-use crate::reply::{Piece, Reply};
+use crate::reply::Reply;
 use crate::stage::Exchange;
 
 /// Mounts [`Account`].
@@ -30,18 +29,6 @@ pub struct AccountLayer {
 pub struct Account<S> {
     inner: S,
     records: Arc<dyn Records>,
-}
-
-/// Watches one answer and closes its record, when dropped at the latest.
-pub struct Watch {
-    /// Taken when the record is closed.
-    open: Option<(Ledger, Arc<dyn Records>)>,
-    usage: Option<Usage>,
-    delivered: u64,
-    bytes: u64,
-    /// The finish reason or the terminal marker went by: whoever leaves now has everything.
-    finished: bool,
-    whole: bool,
 }
 
 // === impl AccountLayer ===
@@ -102,7 +89,7 @@ where
         let mut watch = this.watch.take().expect("a future is not polled after it is done");
         Poll::Ready(match result {
             Ok(reply) => {
-                watch.whole = reply.body().is_whole();
+                watch.answered(reply.body().is_whole());
                 let (parts, body) = reply.into_parts();
                 Ok(Reply::from_parts(parts, body.with_watch(watch)))
             }
@@ -114,69 +101,5 @@ where
     }
 }
 
-// === impl Watch ===
-
-impl Watch {
-    /// Watches the answer to the request of `ledger`.
-    pub fn new(ledger: Ledger, records: Arc<dyn Records>) -> Self {
-        Self {
-            open: Some((ledger, records)),
-            usage: None,
-            delivered: 0,
-            bytes: 0,
-            finished: false,
-            whole: false,
-        }
-    }
-
-    /// Takes note of what goes to the client: a piece, an error, or the end.
-    pub fn see(&mut self, next: Option<&Result<Piece, Failure>>) {
-        match next {
-            Some(Ok(piece)) => {
-                self.bytes += piece.bytes.len() as u64;
-                self.delivered += u64::from(piece.sighting.delivered);
-                self.finished |= piece.sighting.finished || piece.sighting.done;
-                if let Some(usage) = piece.sighting.detail.as_ref().and_then(|detail| detail.usage) {
-                    self.usage.get_or_insert_default().merge(usage);
-                }
-                if self.whole {
-                    // The listener takes the whole body at once and drops it after the write.
-                    self.finished = true;
-                }
-            }
-            Some(Err(failure)) => self.close(Some(failure.label())),
-            None => self.close(None),
-        }
-    }
-
-    /// The request failed before an answer.
-    fn refuse(&mut self, failure: &Failure) {
-        if let Some((ledger, _)) = &self.open {
-            ledger.entry().status = failure.status();
-        }
-        self.close(Some(failure.label()));
-    }
-
-    fn close(&mut self, failure: Option<&'static str>) {
-        let Some((ledger, records)) = self.open.take() else { return };
-        let entry = {
-            let mut entry = ledger.entry();
-            entry.failure = failure.or(entry.failure);
-            entry.usage = self.usage.or(entry.usage);
-            entry.delivered += self.delivered;
-            entry.answer_bytes += self.bytes;
-            entry.elapsed = entry.received.elapsed();
-            entry.take()
-        };
-        records.close(entry);
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        if let Some((ledger, _)) = &self.open {
-            ledger.entry().abandoned = !self.finished;
-        }
-        self.close(None);
-    }
-}
+#[cfg(test)]
+mod tests;

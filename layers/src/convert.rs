@@ -102,3 +102,6 @@ where
 fn bytes(body: bytes::Bytes) -> Payload {
     Payload::Bytes(vec![body])
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,3 +101,6 @@ fn benches(failure: &Failure) -> bool {
         Cools::Key => matches!(failure, Failure::Upstream(rejection) if !rejection.spare_key),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,11 +90,13 @@ where
 /// Brings the body into its final bytes.
 fn settle_payload(call: &mut Call) {
     let body = match &call.payload {
-        Payload::Untouched => call.attempt.exchange.body.clone(),
-        Payload::Json(map) => Bytes::from(serde_json::to_vec(map).expect("a JSON value can be written")),
+        Payload::Untouched => call.attempt.exchange.body.to_chunks(),
+        Payload::Json(map) => {
+            vec![Bytes::from(serde_json::to_vec(map).expect("a JSON value can be written"))]
+        }
         Payload::Bytes(_) => return,
     };
-    call.payload = Payload::Bytes(vec![body]);
+    call.payload = Payload::Bytes(body);
 }
 
 fn outgoing(call: &Call, destination: Destination) -> Outgoing {
@@ -112,7 +114,7 @@ fn outgoing(call: &Call, destination: Destination) -> Outgoing {
     // The body is read on its way, so it should come as it is.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("uni-api/", env!("CARGO_PKG_VERSION"))));
-    if channel.dialect == call.attempt.exchange.dialect {
+    if channel.dialect == call.attempt.exchange.dialect() {
         forward(&call.attempt.exchange.headers, headers);
     }
     for (name, value) in &channel.headers {
@@ -137,3 +139,6 @@ fn forward(from: &HeaderMap, to: &mut HeaderMap) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,7 +124,7 @@ impl Inspection {
         let opening = opening::read(body, self.exchange.catalog.triggers()).await;
         self.exchange.ledger.entry().waited += began.elapsed();
         let body = match opening? {
-            Opening::Accepted(body) => body.with_voice(self.exchange.dialect),
+            Opening::Accepted(body) => body.with_voice(self.exchange.dialect()),
             Opening::Empty => return Err(self.empty()),
             Opening::Triggered => return Err(self.triggered()),
             Opening::Error(piece) => return Err(self.in_band(&piece, &head.headers)),
@@ -145,7 +145,7 @@ impl Inspection {
             return Err(self.triggered());
         }
         let cut = opening::is_cut(sighting);
-        if !sighting.content && !cut && !self.exchange.operation.may_be_empty() && !self.prefilled() {
+        if !sighting.content && !cut && !self.exchange.endpoint.may_be_empty && !self.prefilled() {
             return Err(self.empty());
         }
         Ok(())
@@ -162,22 +162,23 @@ impl Inspection {
         struct Message {
             role: String,
         }
-        serde_json::from_slice::<Conversation>(&self.exchange.body)
-            .is_ok_and(|talk| talk.messages.last().is_some_and(|message| message.role == "assistant"))
+        let body =
+            self.exchange.body.json().and_then(|body| serde_json::from_slice::<Conversation>(body).ok());
+        body.is_some_and(|talk| talk.messages.last().is_some_and(|message| message.role == "assistant"))
     }
 
     fn in_band(&self, piece: &Piece, headers: &HeaderMap) -> Failure {
         let error = piece.sighting.error().cloned();
         let error =
             error.unwrap_or_else(|| dialect::ir::Error::new(StatusCode::BAD_GATEWAY, "unknown error"));
-        let same = self.target.channel.dialect == self.exchange.dialect;
+        let same = self.target.channel.dialect == self.exchange.dialect();
         judge(Refusal {
             channel: &self.target.channel.name,
             status: error.status,
             headers,
             // An event is not a body; a whole answer of the client's own dialect is.
             body: if same && piece.sighting.done { piece.bytes.clone() } else { bytes::Bytes::new() },
-            dialect: if same { self.exchange.dialect } else { Dialect::OpenAiChat },
+            dialect: if same { self.exchange.dialect() } else { Dialect::OpenAiChat },
             error,
             hidden: &hidden(&self.target.channel, self.secret.as_ref()),
         })
@@ -191,3 +192,6 @@ impl Inspection {
         Failure::Triggered { channel: self.target.channel.name.clone() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ use crate::plan::{Plan, Step};
 use crate::policy::{Target, Timeouts};
 use crate::ports::Gates;
 use crate::reply::Reply;
-use crate::stage::{Attempt, Exchange, Routed, TriedKeys};
+use crate::stage::{Attempt, Exchange, Purpose, Routed, TriedKeys};
 
 /// The pause before a lone channel with a lone key is asked again: long enough for a hiccup to
 /// pass, jittered so that many clients do not return at once.
@@ -158,8 +158,8 @@ async fn next(
         match plan.route.clone().pick(plan, Instant::now()) {
             Step::Try(target) => return Some(target),
             Step::Exhausted => return None,
-            // A call beside a request is none that a gate would count.
-            Step::Enter(group) if exchange.ledger.entry().is_beside => plan.gate(group, true),
+            // A side call is none that a gate would count.
+            Step::Enter(group) if exchange.purpose == Purpose::SideCall => plan.gate(group, true),
             Step::Enter(group) => {
                 let admitted = gates.enter(&group, exchange).resolve().await;
                 plan.gate(group, admitted.is_ok());
@@ -196,3 +196,6 @@ fn signed(mut reply: Reply, exchange: &Exchange, target: &Target, ordinal: u32) 
     }
     reply
 }
+
+#[cfg(test)]
+mod tests;

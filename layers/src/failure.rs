@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialect::Dialect;
 use dialect::ir::{Error as WireError, ErrorKind};
+use dialect::{Dialect, ErrorShape};
 use http::StatusCode;
 
 use crate::policy::ChannelName;
@@ -59,8 +59,11 @@ pub enum Failure {
     #[error("no such endpoint: {0}")]
     UnknownEndpoint(String),
     /// The path exists, with another method.
-    #[error("method not allowed")]
-    MethodNotAllowed,
+    #[error("method not allowed; allowed: {allow}")]
+    MethodNotAllowed {
+        /// The methods that it has, as `Allow` lists them.
+        allow: String,
+    },
     /// Admission is full: too many requests at once, or too many buffered bytes.
     #[error("the gateway is at its limit of concurrent requests")]
     Overloaded,
@@ -286,7 +289,7 @@ impl Failure {
             // nginx's number for it; nobody is left to read it, the ledger and the log do.
             Self::ClientGone => CLIENT_CLOSED_REQUEST,
             Self::ModelNotFound { .. } | Self::UnknownEndpoint(_) => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::ModelsPending { .. } | Self::Overloaded | Self::ShuttingDown | Self::NoChannel => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -345,7 +348,7 @@ impl Failure {
             | Self::ModelNotFound { .. }
             | Self::ModelsPending { .. }
             | Self::UnknownEndpoint(_)
-            | Self::MethodNotAllowed
+            | Self::MethodNotAllowed { .. }
             | Self::Overloaded
             | Self::ShuttingDown
             | Self::RateLimited(_)
@@ -402,7 +405,7 @@ impl Failure {
             Self::ModelNotFound { .. } => "model_not_found",
             Self::ModelsPending { .. } => "models_pending",
             Self::UnknownEndpoint(_) => "unknown_endpoint",
-            Self::MethodNotAllowed => "method_not_allowed",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::Overloaded => "overloaded",
             Self::ShuttingDown => "shutting_down",
             Self::RateLimited(_) => "rate_limited",
@@ -525,7 +528,7 @@ impl Failure {
                 (kind, Some("moderation_failed"))
             }
             Self::UnknownEndpoint(_) => (ErrorKind::NotFound, Some("unknown_endpoint")),
-            Self::MethodNotAllowed => (ErrorKind::InvalidRequest, Some("method_not_allowed")),
+            Self::MethodNotAllowed { .. } => (ErrorKind::InvalidRequest, Some("method_not_allowed")),
             Self::ModelsPending { .. } => (ErrorKind::Overloaded, Some("models_pending")),
             Self::Overloaded => (ErrorKind::Overloaded, Some("overloaded")),
             Self::ShuttingDown => (ErrorKind::Overloaded, Some("shutting_down")),
@@ -557,11 +560,11 @@ impl Failure {
     }
 
     /// The upstream's own error body, where it may be passed on as it is: a fault of the request
-    /// itself, told in the client's own dialect.
-    pub fn verbatim(&self, client: Dialect) -> Option<Bytes> {
+    /// itself, told in the shape in which the client reads errors.
+    pub fn verbatim(&self, client: ErrorShape) -> Option<Bytes> {
         match self {
             Self::Upstream(rejection)
-                if rejection.dialect == client
+                if rejection.dialect.error_shape() == client
                     && rejection.client_status() == rejection.status
                     && !rejection.body.is_empty()
                     && matches!(rejection.blame, Blame::Request | Blame::Length | Blame::Nobody) =>

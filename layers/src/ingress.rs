@@ -1,29 +1,30 @@
-//! Reads the request: its whole body, bounded in size and time, and the few fields that decide
-//! where it goes.
+//! Reads the request: its whole body, bounded in size and time ([`buffer`]), and the few fields
+//! that decide where it goes ([`fields`]).
 //!
-//! Inside `auth`, so that only known callers make the gateway buffer anything. The body is parsed
-//! once, borrowed and whole: a scanner that stops at the first `model` would let a client be
-//! authorised for one model and send another one behind it, so duplicates are refused. Opens the
-//! ledger.
+//! Inside `auth`, so that only known callers make the gateway buffer anything. What the body is
+//! (a JSON object, a form, nothing) and what the path says is the endpoint's. Opens the ledger.
 
-use std::borrow::Cow;
+mod buffer;
+mod fields;
+
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use dialect::Body;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
-use http_body::{Body, Frame};
-use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use crate::admission::{Capacity, Held};
+use self::buffer::Buffer;
+pub use self::buffer::read;
+use self::fields::Fields;
+use crate::capacity::{Capacity, Held};
+use crate::endpoint::{AnswerForm, Lookup, Matched, RequestForm};
 use crate::failure::Failure;
 use crate::heavy::{INLINE, heavy};
 use crate::ledger::{Entry, Ledger};
@@ -31,16 +32,7 @@ use crate::policy::Caller;
 use crate::ports::{BoxFuture, Catalog};
 use crate::reply::Reply;
 use crate::request_id::RequestId;
-use crate::stage::{Admitted, Exchange, Operation, Peek, Peer};
-
-/// Longest wait for the next bytes of a body.
-const SILENCE: Duration = Duration::from_secs(30);
-/// Longest time a whole body may take.
-const WHOLE: Duration = Duration::from_secs(600);
-/// Most that is reserved for a body on the client's word alone.
-const RESERVED: usize = 1 << 20;
-/// Longest model name; longer ones cannot be configured and would bloat logs.
-const LONGEST_MODEL: usize = 512;
+use crate::stage::{Admitted, Exchange, Peek, Peer, Purpose};
 
 /// Mounts [`Ingress`].
 #[derive(Debug, Clone)]
@@ -79,7 +71,7 @@ impl<S> Layer<S> for IngressLayer {
 impl<S, B> Service<Admitted<B>> for Ingress<S>
 where
     S: Service<Exchange, Response = Reply, Error = Failure> + Clone,
-    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    B: http_body::Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
 {
     type Response = Reply;
     type Error = Failure;
@@ -121,7 +113,7 @@ pin_project! {
 impl<S, B> Future for ResponseFuture<S, S::Future, B>
 where
     S: Service<Exchange, Response = Reply, Error = Failure>,
-    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    B: http_body::Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
 {
     type Output = Result<Reply, Failure>;
 
@@ -132,13 +124,13 @@ where
                 Projection::Arriving { arrival } => {
                     let (admitted, held, most) = arrival.take().expect("polled once in this state");
                     let mut arrival = Arrival::new(admitted, held, most)?;
-                    if !arrival.take_what_is_there(cx)? || arrival.parts.len() > INLINE {
+                    if !arrival.take_what_is_there(cx)? || arrival.buffer.len() > INLINE {
                         this.state.set(State::Reading { reading: Box::pin(arrival.rest()) });
                         continue;
                     }
-                    let body = std::mem::take(&mut arrival.parts).join();
-                    let fields = peek(&body)?;
-                    arrival.open(body, fields)
+                    let body = arrival.body()?;
+                    let peek = arrival.peek(&body)?;
+                    arrival.open(body, peek)
                 }
                 Projection::Reading { reading } => ready!(reading.as_mut().poll(cx))?,
                 Projection::Serving { answering } => return answering.poll(cx),
@@ -155,38 +147,39 @@ struct Arrival<B> {
     caller: Arc<Caller>,
     received: Instant,
     head: http::request::Parts,
-    operation: Operation,
+    matched: Matched,
     body: B,
-    parts: Parts,
+    buffer: Buffer,
     held: Held,
     most: usize,
 }
 
 impl<B> Arrival<B>
 where
-    B: Body<Data = Bytes, Error: Send> + Send + Unpin,
+    B: http_body::Body<Data = Bytes, Error: Send> + Send + Unpin,
 {
     /// Refuses what need not be read to be refused.
     fn new(admitted: Admitted<B>, held: Held, most: usize) -> Result<Self, Failure> {
         let Admitted { catalog, caller, received, request } = admitted;
-        let (head, body) = request.into_parts();
-        let operation = Operation::of_path(head.uri.path())
-            .ok_or_else(|| Failure::UnknownEndpoint(head.uri.path().to_owned()))?;
-        if head.method != http::Method::POST {
-            return Err(Failure::MethodNotAllowed);
-        }
-        let announced = body.size_hint().lower();
-        if announced > most as u64 {
-            return Err(Failure::BodyTooLarge { limit: most });
-        }
-        let parts = Parts { announced, ..Parts::default() };
-        Ok(Self { catalog, caller, received, head, operation, body, parts, held, most })
+        let (mut head, body) = request.into_parts();
+        let matched = match head.extensions.remove::<Lookup>() {
+            Some(Lookup::Found(matched)) => matched,
+            Some(Lookup::OtherMethod(allow)) => return Err(Failure::MethodNotAllowed { allow }),
+            Some(Lookup::Unknown) | None => {
+                return Err(Failure::UnknownEndpoint(head.uri.path().to_owned()));
+            }
+        };
+        let buffer = Buffer::new(matched.endpoint.request, &body, most)?;
+        Ok(Self { catalog, caller, received, head, matched, body, buffer, held, most })
     }
 
     /// Takes what has come; true when that is all of it.
     fn take_what_is_there(&mut self, cx: &mut Context<'_>) -> Result<bool, Failure> {
+        if self.matched.endpoint.request == RequestForm::Nothing {
+            return Ok(true);
+        }
         while let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            if !self.parts.take(frame, &mut self.held, self.most)? {
+            if !self.buffer.take(frame, &mut self.held, self.most)? {
                 return Ok(true);
             }
         }
@@ -195,36 +188,57 @@ where
 
     /// Waits for the rest of it.
     async fn rest(mut self) -> Result<Exchange, Failure> {
-        self.parts.take_rest(&mut self.body, &mut self.held, self.most).await?;
-        let body = std::mem::take(&mut self.parts).join();
-        let fields = {
-            let body = body.clone();
-            heavy(body.len(), move || peek(&body)).await??
-        };
+        self.buffer.take_rest(&mut self.body, &mut self.held, self.most).await?;
+        let form = self.matched.endpoint.request;
+        let kind = content_type(&self.head.headers);
+        let path_model = self.matched.model.clone();
+        let buffer = std::mem::take(&mut self.buffer);
+        let read = heavy(buffer.len(), move || {
+            let body = buffer.into_body(form, &kind)?;
+            let fields = Fields::read(&body, path_model)?;
+            Ok::<_, Failure>((body, fields))
+        });
+        let (body, fields) = read.await??;
         Ok(self.open(body, fields))
     }
 
+    /// What has come, as the body that it is.
+    fn body(&mut self) -> Result<Body, Failure> {
+        let kind = match self.matched.endpoint.request {
+            RequestForm::Multipart => content_type(&self.head.headers),
+            RequestForm::Json | RequestForm::Nothing => String::new(),
+        };
+        std::mem::take(&mut self.buffer).into_body(self.matched.endpoint.request, &kind)
+    }
+
+    fn peek(&self, body: &Body) -> Result<Fields, Failure> {
+        Fields::read(body, self.matched.model.clone())
+    }
+
     /// The request as the pipeline takes it, with a record of its own.
-    fn open(self, body: Bytes, fields: Fields) -> Exchange {
-        let Self { catalog, caller, received, head, operation, held, .. } = self;
+    fn open(self, body: Body, fields: Fields) -> Exchange {
+        let Self { catalog, caller, received, head, matched, held, .. } = self;
+        let Matched { endpoint, id: stored_id, .. } = matched;
         let id = head.extensions.get::<RequestId>().cloned().unwrap_or_else(RequestId::draw);
         let known = catalog.known_model(&fields.model);
         let model_known = known.is_some();
         let model = known.unwrap_or_else(|| fields.model.into());
-        let mut entry = Entry::new(id.clone(), operation, caller.clone(), model.clone(), received);
+        let stream = fields.stream || endpoint.answer == AnswerForm::Events;
+        let mut entry = Entry::new(id.clone(), endpoint, caller.clone(), model.clone(), received);
         entry.client = head.extensions.get::<Peer>().map(|peer: &Peer| -> IpAddr { peer.0 });
         entry.model_known = model_known;
-        entry.stream = fields.stream;
+        entry.stream = stream;
         entry.body_bytes = body.len();
         Exchange {
             caller,
-            operation,
-            dialect: operation.dialect(),
+            purpose: Purpose::Client,
+            endpoint,
+            stored_id,
             headers: kept_headers(&head.headers, catalog.as_ref()),
             peek: Peek {
                 model,
-                model_span: fields.model_span,
-                stream: fields.stream,
+                model_place: fields.model_place,
+                stream,
                 stream_options: fields.stream_options,
             },
             body,
@@ -238,23 +252,9 @@ where
     }
 }
 
-/// Reads the body of a request that becomes no exchange, within the same bounds: at most `most`
-/// bytes, which `held` holds.
-///
-/// # Errors
-/// [`Failure::BodyTooLarge`], [`Failure::BodyTimeout`], [`Failure::Overloaded`] and
-/// [`Failure::ClientGone`].
-pub async fn read<B>(mut body: B, most: usize, mut held: Held) -> Result<(Bytes, Held), Failure>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let announced = body.size_hint().lower();
-    if announced > most as u64 {
-        return Err(Failure::BodyTooLarge { limit: most });
-    }
-    let mut parts = Parts { announced, ..Parts::default() };
-    parts.take_rest(&mut body, &mut held, most).await?;
-    Ok((parts.join(), held))
+fn content_type(headers: &HeaderMap) -> String {
+    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    text.unwrap_or_default().to_owned()
 }
 
 /// The client's headers that some upstream may be sent: those of a dialect, and those that the
@@ -273,186 +273,5 @@ fn kept_headers(headers: &HeaderMap, catalog: &dyn Catalog) -> HeaderMap {
     kept
 }
 
-/// What has come of a body.
-#[derive(Default)]
-struct Parts {
-    first: Bytes,
-    more: BytesMut,
-    /// Length by the client's word.
-    announced: u64,
-}
-
-impl Parts {
-    fn len(&self) -> usize {
-        self.first.len() + self.more.len()
-    }
-
-    /// Takes a frame; false at the end.
-    fn take<E>(
-        &mut self,
-        frame: Option<Result<Frame<Bytes>, E>>,
-        held: &mut Held,
-        most: usize,
-    ) -> Result<bool, Failure> {
-        let Some(frame) = frame else { return Ok(false) };
-        let Ok(data) = frame.map_err(|_broken| Failure::ClientGone)?.into_data() else { return Ok(true) };
-        if self.len() + data.len() > most {
-            return Err(Failure::BodyTooLarge { limit: most });
-        }
-        held.grow(data.len())?;
-        if self.first.is_empty() && self.more.is_empty() {
-            self.first = data;
-            return Ok(true);
-        }
-        if self.more.is_empty() {
-            let announced = usize::try_from(self.announced).unwrap_or(RESERVED).min(RESERVED);
-            self.more.reserve(announced.max(self.first.len() + data.len()));
-            self.more.extend_from_slice(&std::mem::take(&mut self.first));
-        }
-        self.more.extend_from_slice(&data);
-        Ok(true)
-    }
-
-    /// Waits for the rest of it.
-    async fn take_rest<B>(&mut self, body: &mut B, held: &mut Held, most: usize) -> Result<(), Failure>
-    where
-        B: Body<Data = Bytes> + Unpin,
-    {
-        let reading = async {
-            loop {
-                let frame = tokio::time::timeout(SILENCE, body.frame()).await;
-                let frame = frame.map_err(|_elapsed| Failure::BodyTimeout)?;
-                if !self.take(frame, held, most)? {
-                    return Ok(());
-                }
-            }
-        };
-        tokio::time::timeout(WHOLE, reading).await.map_err(|_elapsed| Failure::BodyTimeout)?
-    }
-
-    /// The whole of it. A small body is copied, so that a request that waits long for its answer
-    /// does not keep the connection's whole read buffer, of which the body is a slice.
-    fn join(self) -> Bytes {
-        const SMALL: usize = 4 << 10;
-        if !self.more.is_empty() {
-            self.more.freeze()
-        } else if self.first.len() <= SMALL {
-            Bytes::copy_from_slice(&self.first)
-        } else {
-            self.first
-        }
-    }
-}
-
-/// What [`peek`] reads.
-#[derive(Debug, PartialEq, Eq)]
-struct Fields {
-    model: String,
-    model_span: std::ops::Range<usize>,
-    stream: bool,
-    stream_options: bool,
-}
-
-/// The fields that matter, borrowed. Deserialising into a struct validates all of the body and
-/// refuses a second occurrence of any of them.
-#[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(borrow)]
-    model: Option<&'a RawValue>,
-    stream: Option<bool>,
-    stream_options: Option<serde::de::IgnoredAny>,
-}
-
-/// Reads the deciding fields of a JSON object; everything else is only validated.
-///
-/// # Errors
-/// [`Failure::Invalid`] for anything but an object with one non-empty string `model` and a
-/// boolean `stream`, if any.
-fn peek(body: &[u8]) -> Result<Fields, Failure> {
-    let head: Head<'_> = serde_json::from_slice(body).map_err(|error| refusal(body, &error))?;
-    let Some(raw) = head.model else {
-        return Err(Failure::invalid("you must provide a model parameter", Some("model")));
-    };
-    let text = raw.get();
-    let model: Cow<'_, str> = serde_json::from_str::<Text<'_>>(text)
-        .map_err(|_not_text| Failure::invalid("model must be a string", Some("model")))?
-        .0;
-    if model.is_empty() || model.len() > LONGEST_MODEL {
-        return Err(Failure::invalid("model must be a name of 1 to 512 bytes", Some("model")));
-    }
-    // The raw value borrows from the body, so its place in it is the distance of two pointers.
-    let start = text.as_ptr().addr() - body.as_ptr().addr();
-    Ok(Fields {
-        model: model.into_owned(),
-        model_span: start..start + text.len(),
-        stream: head.stream.unwrap_or(false),
-        stream_options: head.stream_options.is_some(),
-    })
-}
-
-/// A string, borrowed when it holds no escapes.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-fn refusal(body: &[u8], error: &serde_json::Error) -> Failure {
-    let text = error.to_string();
-    if !error.is_data() {
-        return Failure::invalid(format!("We could not parse the JSON body of your request: {text}"), None);
-    }
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Failure::invalid("the request body must be a JSON object", None);
-    }
-    let param = ["model", "stream", "stream_options"]
-        .into_iter()
-        .find(|field| text.starts_with(&format!("duplicate field `{field}`")));
-    match param {
-        Some(field) => Failure::invalid(format!("{field} is given twice"), Some(field)),
-        None => Failure::invalid(format!("stream must be a boolean: {text}"), Some("stream")),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn param_of(body: &str) -> Option<&'static str> {
-        match peek(body.as_bytes()) {
-            Err(Failure::Invalid { param, .. }) => param,
-            other => panic!("{body} gave {other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_span_covers_the_value_with_its_quotes() {
-        let body = br#" { "messages": [{"model":"no"}], "model" : "gpt-4o" , "stream":true}"#;
-
-        let fields = peek(body).unwrap();
-
-        assert_eq!(&body[fields.model_span.clone()], br#""gpt-4o""#);
-        assert_eq!((fields.model.as_str(), fields.stream, fields.stream_options), ("gpt-4o", true, false));
-    }
-
-    #[test]
-    fn an_escaped_model_is_unescaped() {
-        assert_eq!(peek(br#"{"model":"gpt\u002d4"}"#).unwrap().model, "gpt-4");
-    }
-
-    #[test]
-    fn a_second_model_is_refused_also_when_it_is_escaped() {
-        assert_eq!(param_of(r#"{"model":"a","model":"b"}"#), Some("model"));
-        assert_eq!(param_of(r#"{"model":"a","mod\u0065l":"b"}"#), Some("model"));
-        assert_eq!(param_of(r#"{"model":"a","stream":true,"stream":false}"#), Some("stream"));
-    }
-
-    #[test]
-    fn what_is_not_an_object_with_a_model_is_refused() {
-        assert_eq!(param_of(r#"{"messages":[]}"#), Some("model"));
-        assert_eq!(param_of(r#"{"model":7}"#), Some("model"));
-        assert_eq!(param_of(r#"{"model":null}"#), Some("model"));
-        assert_eq!(param_of(r#"{"model":""}"#), Some("model"));
-        assert_eq!(param_of(r#"{"model":"a","stream":"yes"}"#), Some("stream"));
-        for body in ["", "[]", "7", "null", "{", r#"{"model":"a"} x"#, "\u{feff}{}", r#""text""#] {
-            assert_eq!(param_of(body), None, "{body}");
-        }
-    }
-}
+mod tests;

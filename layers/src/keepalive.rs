@@ -59,7 +59,7 @@ where
 
     fn call(&mut self, routed: Routed) -> Self::Future {
         let interval = routed.plan.route.keepalive().filter(|_| routed.exchange.peek.stream);
-        let dialect = routed.exchange.dialect;
+        let dialect = routed.exchange.dialect();
         let answering = self.inner.call(routed);
         match interval {
             None => Shortcut::inner(answering),
@@ -159,3 +159,6 @@ impl Pieces for Warm {
         Poll::Ready(Some(Ok(Piece { bytes, sighting: Sighting::machinery(), torn: false })))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,7 +79,10 @@ where
 /// The input estimate, made only where a limit asks for it: it reads the whole body.
 fn input(attempt: &Attempt) -> InputTokens {
     let limited = attempt.target.key_quota.as_ref().is_some_and(|quota| quota.tokens_per_request.is_some());
-    if limited { input_tokens(&attempt.exchange.body) } else { InputTokens::default() }
+    match attempt.exchange.body.json() {
+        Some(body) if limited => input_tokens(body),
+        _ => InputTokens::default(),
+    }
 }
 
 fn refusal(attempt: &Attempt, exhausted: KeysExhausted) -> Failure {
@@ -140,3 +143,6 @@ fn settle(mut failure: Failure, lease: Lease, target: &Target, tried: &TriedKeys
     }
     failure
 }
+
+#[cfg(test)]
+mod tests;

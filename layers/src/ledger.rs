@@ -12,9 +12,12 @@ use dialect::ir::Usage;
 use http::StatusCode;
 use tokio::time::Instant;
 
+use crate::endpoint::Endpoint;
+use crate::failure::Failure;
 use crate::policy::{Caller, ChannelName, Fingerprint, Target};
+use crate::ports::Records;
+use crate::reply::Piece;
 use crate::request_id::RequestId;
-use crate::stage::Operation;
 
 /// A shared handle on the [`Entry`] of a request.
 #[derive(Clone)]
@@ -39,7 +42,7 @@ pub struct Entry {
     /// Its name.
     pub id: RequestId,
     /// What it asked for.
-    pub operation: Operation,
+    pub endpoint: &'static Endpoint,
     /// Who asked.
     pub caller: Arc<Caller>,
     /// From where; the proxy's word where the proxy is trusted.
@@ -86,11 +89,8 @@ pub struct Entry {
     pub groups: Vec<Fingerprint>,
     /// The input estimate in tokens, where one was made.
     pub input_estimate: Option<u64>,
-    /// Usage of calls that the gateway made for this request beside it, with the model of each.
-    pub beside: Vec<(Arc<str>, Usage)>,
-    /// This is the record of such a call. It is absorbed by the request's and never closed itself,
-    /// and the call counts in no window.
-    pub is_beside: bool,
+    /// Usage of the side calls that the gateway made for this request, with the model of each.
+    pub side_calls: Vec<(Arc<str>, Usage)>,
 }
 
 /// One try.
@@ -98,8 +98,8 @@ pub struct Entry {
 pub struct AttemptRecord {
     /// The channel.
     pub channel: ChannelName,
-    /// The model, where it is not the request's: a call that the gateway made beside it.
-    pub beside: Option<Arc<str>>,
+    /// The model, where it is not the request's: that of a side call.
+    pub side_call: Option<Arc<str>>,
     /// The key it used; none when none could be leased or the channel has none.
     pub key: Option<Fingerprint>,
     /// How it ended: `ok` or a failure label.
@@ -112,14 +112,14 @@ impl Entry {
     /// A record of a request that has just been read.
     pub fn new(
         id: RequestId,
-        operation: Operation,
+        endpoint: &'static Endpoint,
         caller: Arc<Caller>,
         model: Arc<str>,
         received: Instant,
     ) -> Self {
         Self {
             id,
-            operation,
+            endpoint,
             caller,
             client: None,
             model,
@@ -143,18 +143,17 @@ impl Entry {
             reserved: 0,
             groups: Vec::new(),
             input_estimate: None,
-            beside: Vec::new(),
-            is_beside: false,
+            side_calls: Vec::new(),
         }
     }
 
-    /// Adds what is known of a call that the gateway made for this request beside it.
+    /// Adds what is known of a side call that the gateway made for this request.
     pub fn absorb(&mut self, call: Self) {
         let Self { model, attempts, usage, waited, .. } = call;
         self.attempts.extend(
-            attempts.into_iter().map(|attempt| AttemptRecord { beside: Some(model.clone()), ..attempt }),
+            attempts.into_iter().map(|attempt| AttemptRecord { side_call: Some(model.clone()), ..attempt }),
         );
-        self.beside.extend(usage.map(|usage| (model, usage)));
+        self.side_calls.extend(usage.map(|usage| (model, usage)));
         // Several calls may wait at once.
         self.waited = (self.waited + waited).min(self.received.elapsed());
     }
@@ -167,7 +166,7 @@ impl Entry {
             model: self.model.clone(),
             groups: Vec::new(),
             attempts: Vec::new(),
-            beside: Vec::new(),
+            side_calls: Vec::new(),
             target: None,
             ..*self
         };
@@ -183,3 +182,90 @@ impl Entry {
         }
     }
 }
+
+/// The eye on one answer, which closes the record of its request, when dropped at the latest.
+pub struct Watch {
+    /// Taken when the record is closed.
+    open: Option<(Ledger, Arc<dyn Records>)>,
+    usage: Option<Usage>,
+    delivered: u64,
+    bytes: u64,
+    /// The finish reason or the terminal marker went by: whoever leaves now has everything.
+    finished: bool,
+    whole: bool,
+}
+
+// === impl Watch ===
+
+impl Watch {
+    /// Watches the answer to the request of `ledger`.
+    pub fn new(ledger: Ledger, records: Arc<dyn Records>) -> Self {
+        Self {
+            open: Some((ledger, records)),
+            usage: None,
+            delivered: 0,
+            bytes: 0,
+            finished: false,
+            whole: false,
+        }
+    }
+
+    /// Takes note of what goes to the client: a piece, an error, or the end.
+    pub fn see(&mut self, next: Option<&Result<Piece, Failure>>) {
+        match next {
+            Some(Ok(piece)) => {
+                self.bytes += piece.bytes.len() as u64;
+                self.delivered += u64::from(piece.sighting.delivered);
+                self.finished |= piece.sighting.finished || piece.sighting.done;
+                if let Some(usage) = piece.sighting.detail.as_ref().and_then(|detail| detail.usage) {
+                    self.usage.get_or_insert_default().merge(usage);
+                }
+                if self.whole {
+                    // The listener takes the whole body at once and drops it after the write.
+                    self.finished = true;
+                }
+            }
+            Some(Err(failure)) => self.close(Some(failure.label())),
+            None => self.close(None),
+        }
+    }
+
+    /// There is an answer; `whole` says that all of it is there.
+    pub fn answered(&mut self, whole: bool) {
+        self.whole = whole;
+    }
+
+    /// The request failed before an answer.
+    pub fn refuse(&mut self, failure: &Failure) {
+        if let Some((ledger, _)) = &self.open {
+            ledger.entry().status = failure.status();
+        }
+        self.close(Some(failure.label()));
+    }
+
+    fn close(&mut self, failure: Option<&'static str>) {
+        let Some((ledger, records)) = self.open.take() else { return };
+        let entry = {
+            let mut entry = ledger.entry();
+            entry.failure = failure.or(entry.failure);
+            entry.usage = self.usage.or(entry.usage);
+            entry.delivered += self.delivered;
+            entry.answer_bytes += self.bytes;
+            entry.elapsed = entry.received.elapsed();
+            entry.take()
+        };
+        records.close(entry);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some((ledger, _)) = &self.open {
+            ledger.entry().abandoned = !self.finished;
+        }
+        self.close(None);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 //!
 //! | stage | layers |
 //! |---|---|
-//! | edge | [`request_id`], [`admission`], [`rescue`], [`auth`], [`ingress`] |
+//! | edge | [`request_id`], [`endpoint`], [`rescue`], [`admission`], [`auth`], [`ingress`] |
 //! | request | [`account`], [`rate_limit`], [`moderation`], [`resolve`], [`keepalive`], [`failover`] |
 //! | attempt | [`observe`], [`cooldown`], [`lease`], [`timeout`], [`error_trigger`], [`convert`], [`overrides`], [`dispatch`] |
 //!
@@ -16,9 +16,11 @@ pub mod account;
 pub mod admission;
 pub mod auth;
 pub mod body;
+pub mod capacity;
 pub mod convert;
 pub mod cooldown;
 pub mod dispatch;
+pub mod endpoint;
 pub mod error_trigger;
 pub mod estimate;
 pub mod failover;
@@ -42,6 +44,8 @@ pub mod rescue;
 pub mod resolve;
 pub mod shortcut;
 pub mod stage;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod timeout;
 
 pub use failure::Failure;

@@ -15,16 +15,18 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 
+use dialect::{Body, Kind, ModelPlace};
 use tower::{Layer, Service, ServiceExt};
 
-use crate::admission::Held;
+use crate::capacity::Held;
+use crate::endpoint::MODERATIONS;
 use crate::failure::Failure;
 use crate::heavy::heavy;
-use crate::ledger::{Entry, Ledger};
+use crate::ledger::Ledger;
 use crate::ports::BoxFuture;
 use crate::reply::Reply;
 use crate::shortcut::Shortcut;
-use crate::stage::{Exchange, Operation, Peek};
+use crate::stage::{Exchange, Peek};
 
 /// The model that is asked: the name under which a channel must offer it.
 pub const MODEL: &str = "omni-moderation-latest";
@@ -72,7 +74,7 @@ where
     }
 
     fn call(&mut self, exchange: Exchange) -> Self::Future {
-        if !exchange.caller.moderation || exchange.operation == Operation::Moderation {
+        if !exchange.caller.moderation || exchange.endpoint.kind == Kind::Moderate {
             return Shortcut::inner(self.inner.call(exchange));
         }
         let spare = self.inner.clone();
@@ -92,10 +94,15 @@ where
 
 /// The texts to be judged, one below the other, and the room that they take.
 async fn text(exchange: &Exchange) -> Result<(String, Held), Failure> {
-    let (body, dialect) = (exchange.body.clone(), exchange.dialect);
-    let text = heavy(body.len(), move || dialect.fresh_texts(&body).map(|texts| texts.join("\n")))
-        .await?
-        .map_err(|malformed| Failure::invalid(malformed.message, None))?;
+    let dialect = exchange.dialect();
+    let body = exchange.body.clone();
+    let text = heavy(body.len(), move || match &body {
+        Body::Json(body) => dialect.fresh_texts(body).map(|texts| texts.join("\n")),
+        Body::Form(form) => Ok(form.texts().join("\n")),
+        Body::Empty => Ok(String::new()),
+    })
+    .await?
+    .map_err(|malformed| Failure::invalid(malformed.message, None))?;
     let mut held = exchange.held.another();
     held.grow(text.len())?;
     Ok((text, held))
@@ -156,29 +163,11 @@ fn question(of: &Exchange, piece: &str) -> Result<Exchange, Failure> {
     let known = of.catalog.known_model(MODEL);
     let model_known = known.is_some();
     let model = known.unwrap_or_else(|| MODEL.into());
-    let (body, model_span) = dialect::moderation::request(&model, piece);
+    let (body, span) = dialect::moderation::request(&model, piece);
     let mut held = of.held.another();
     held.grow(body.len())?;
-    let mut entry =
-        Entry::new(of.id.clone(), Operation::Moderation, of.caller.clone(), model.clone(), of.received);
-    entry.model_known = model_known;
-    entry.body_bytes = body.len();
-    entry.is_beside = true;
-    Ok(Exchange {
-        catalog: of.catalog.clone(),
-        caller: of.caller.clone(),
-        operation: Operation::Moderation,
-        dialect: Operation::Moderation.dialect(),
-        headers: of.headers.clone(),
-        body,
-        peek: Peek { model, model_span, stream: false, stream_options: false },
-        ledger: Ledger::open(entry),
-        // Not now: the time that the whole request has runs on.
-        received: of.received,
-        id: of.id.clone(),
-        held,
-        neutral: std::sync::OnceLock::new(),
-    })
+    let peek = Peek { model, model_place: ModelPlace::Json(span), stream: false, stream_options: false };
+    Ok(of.side_call(&MODERATIONS, body, peek, model_known, held))
 }
 
 /// Asks, and reads the verdict. What comes of it is added to `record`.
@@ -233,293 +222,4 @@ fn no_verdict(ledger: &Ledger) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicUsize;
-    use std::sync::atomic::Ordering::SeqCst;
-    use std::sync::{Arc, Mutex};
-    use std::time::Duration;
-
-    use bytes::Bytes;
-    use dialect::{Dialect, Sighting};
-    use http::HeaderName;
-    use tokio::time::Instant;
-
-    use super::*;
-    use crate::admission::Capacity;
-    use crate::failure::TransportKind;
-    use crate::policy::{Caller, ChannelName, Fingerprint, Retries, Role, Triggers};
-    use crate::ports::{Catalog, Limits, Route};
-    use crate::reply::ReplyBody;
-    use crate::request_id::RequestId;
-
-    struct Bare;
-
-    impl Catalog for Bare {
-        fn route(&self, _: &Caller, _: &str) -> Result<Arc<dyn Route>, Failure> {
-            unreachable!("routes are below this layer")
-        }
-        fn limits(&self, _: &Caller, _: &str) -> Limits {
-            unreachable!("limits are above this layer")
-        }
-        fn triggers(&self) -> &Triggers {
-            unreachable!("triggers are below this layer")
-        }
-        fn known_model(&self, model: &str) -> Option<Arc<str>> {
-            (model == MODEL).then(|| model.into())
-        }
-        fn forwards(&self, _: &HeaderName) -> bool {
-            false
-        }
-    }
-
-    /// A request that says `text`, of a caller that is moderated or not.
-    fn saying(text: &str, moderation: bool) -> Exchange {
-        let caller = Arc::new(Caller {
-            alias: "caller".into(),
-            fingerprint: Fingerprint::new("0123456789abcdef"),
-            role: Role::User,
-            retries: Retries::Budget,
-            moderation,
-            credits: None,
-            expose_route: false,
-            ordinal: 0,
-        });
-        let body = serde_json::json!({ "model": "m", "messages": [{ "role": "user", "content": text }] });
-        let (id, received) = (RequestId::draw(), Instant::now());
-        Exchange {
-            catalog: Arc::new(Bare),
-            caller: caller.clone(),
-            operation: Operation::Chat,
-            dialect: Dialect::OpenAiChat,
-            headers: http::HeaderMap::new(),
-            body: body.to_string().into(),
-            peek: Peek { model: "m".into(), model_span: 9..12, stream: true, stream_options: false },
-            ledger: Ledger::open(Entry::new(id.clone(), Operation::Chat, caller, "m".into(), received)),
-            received,
-            id,
-            held: Held::default(),
-            neutral: std::sync::OnceLock::new(),
-        }
-    }
-
-    fn verdict(flagged: bool) -> Reply {
-        let body = serde_json::json!({ "results": [{ "flagged": flagged }] }).to_string();
-        Reply::new(ReplyBody::whole(body.into(), Sighting::default()))
-    }
-
-    /// What the layer asked the stack below it.
-    #[derive(Clone, Default)]
-    struct Below {
-        questions: Arc<Mutex<Vec<String>>>,
-        chats: Arc<AtomicUsize>,
-        now: Arc<AtomicUsize>,
-        most: Arc<AtomicUsize>,
-    }
-
-    impl Below {
-        /// Runs a request over a stack that answers questions with `judge`.
-        async fn run(
-            &self,
-            exchange: Exchange,
-            judge: impl Fn(&str) -> Result<Reply, Failure> + Clone + Send + 'static,
-        ) -> Result<Reply, Failure> {
-            let below = self.clone();
-            let inner = tower::service_fn(move |exchange: Exchange| {
-                let (below, judge) = (below.clone(), judge.clone());
-                async move {
-                    if exchange.operation == Operation::Chat {
-                        below.chats.fetch_add(1, SeqCst);
-                        return Ok(Reply::new(ReplyBody::default()));
-                    }
-                    assert!(!exchange.peek.stream && exchange.ledger.entry().is_beside);
-                    assert_eq!(
-                        &exchange.body[exchange.peek.model_span.clone()],
-                        format!("{MODEL:?}").as_bytes()
-                    );
-                    let body: serde_json::Value = serde_json::from_slice(&exchange.body).unwrap();
-                    let input = body["input"].as_str().unwrap().to_owned();
-                    below.most.fetch_max(below.now.fetch_add(1, SeqCst) + 1, SeqCst);
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    below.now.fetch_sub(1, SeqCst);
-                    below.questions.lock().unwrap().push(input.clone());
-                    judge(&input)
-                }
-            });
-            ModerationLayer.layer(inner).ready().await.unwrap().call(exchange).await
-        }
-
-        fn questions(&self) -> Vec<String> {
-            self.questions.lock().unwrap().clone()
-        }
-
-        fn chats(&self) -> usize {
-            self.chats.load(SeqCst)
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_caller_without_moderation_is_not_asked_about() {
-        let below = Below::default();
-
-        below.run(saying("bad", false), |_| Ok(verdict(true))).await.unwrap();
-
-        assert_eq!((below.questions().len(), below.chats()), (0, 1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_moderation_request_is_not_moderated() {
-        let below = Below::default();
-        let (body, model_span) = dialect::moderation::request(MODEL, "hello");
-        let mut exchange = saying("", true);
-        exchange.operation = Operation::Moderation;
-        exchange.ledger.entry().is_beside = true;
-        exchange.peek = Peek { model_span, stream: false, ..exchange.peek };
-        exchange.body = body;
-
-        below.run(exchange, |_| Ok(verdict(false))).await.unwrap();
-
-        assert_eq!(below.questions(), ["hello"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_clean_text_goes_on_after_one_question() {
-        let below = Below::default();
-
-        below.run(saying("hello", true), |_| Ok(verdict(false))).await.unwrap();
-
-        assert_eq!((below.questions(), below.chats()), (vec!["hello".to_owned()], 1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_flagged_text_ends_there_and_is_recorded_as_flagged() {
-        let below = Below::default();
-        let exchange = saying("bad", true);
-        let ledger = exchange.ledger.clone();
-
-        let failure = below.run(exchange, |text| Ok(verdict(text == "bad"))).await.unwrap_err();
-
-        assert!(matches!(failure, Failure::Flagged), "{failure:?}");
-        assert!(ledger.entry().flagged);
-        assert_eq!(below.chats(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nothing_is_asked_where_there_is_no_text() {
-        let below = Below::default();
-
-        below.run(saying(" ", true), |_| Ok(verdict(true))).await.unwrap();
-
-        assert_eq!((below.questions().len(), below.chats()), (0, 1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_long_text_is_asked_about_in_pieces_of_which_few_are_under_way_at_once() {
-        let below = Below::default();
-        let text = "é".repeat(LONGEST * 9 + 5);
-
-        below.run(saying(&text, true), |_| Ok(verdict(false))).await.unwrap();
-
-        let lengths: Vec<usize> = below.questions().iter().map(|text| text.chars().count()).collect();
-        assert_eq!(lengths.iter().sum::<usize>(), LONGEST * 9 + 5);
-        assert!(lengths.len() == 10 && lengths.iter().all(|length| *length <= LONGEST), "{lengths:?}");
-        assert_eq!((below.most.load(SeqCst), below.chats()), (AT_ONCE, 1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_flagged_piece_ends_all_questions() {
-        let below = Below::default();
-        let text = "a".repeat(LONGEST * 9) + "bad";
-
-        let failure = below.run(saying(&text, true), |_| Ok(verdict(true))).await.unwrap_err();
-
-        assert!(matches!(failure, Failure::Flagged), "{failure:?}");
-        assert_eq!((below.questions().len(), below.chats()), (1, 0));
-    }
-
-    #[test]
-    fn a_text_is_cut_between_words_and_loses_nothing() {
-        let text = "word ".repeat(LONGEST / 2);
-
-        let cut: Vec<&str> = pieces(&text).collect();
-
-        assert_eq!(cut.concat(), text);
-        assert!(cut.iter().all(|piece| piece.ends_with(' ') && piece.chars().count() <= LONGEST));
-        assert_eq!(pieces("").count(), 0);
-        assert_eq!(pieces(&"x".repeat(LONGEST)).count(), 1);
-        assert_eq!(pieces(&"x".repeat(LONGEST + 1)).map(str::len).collect::<Vec<_>>(), [LONGEST, 1]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_a_verdict_nothing_goes_on() {
-        let transport =
-            || Failure::Transport { channel: ChannelName::from("judge"), kind: TransportKind::Broken };
-        let unread = |body: &'static str| Reply::new(ReplyBody::from(Bytes::from_static(body.as_bytes())));
-        let missing = || Failure::ModelNotFound { model: MODEL.to_owned() };
-        type Judge = Box<dyn Fn() -> Result<Reply, Failure> + Send + Sync>;
-        let cases: [(Judge, &str, u16); 6] = [
-            (Box::new(move || Err(transport())), "moderation_failed", 502),
-            (Box::new(|| Err(Failure::NoChannel)), "moderation_failed", 503),
-            (Box::new(|| Err(Failure::invalid("bad", None))), "moderation_failed", 502),
-            (Box::new(move || Ok(unread("{}"))), "moderation_failed", 503),
-            (Box::new(move || Err(missing())), "moderation_unavailable", 404),
-            (Box::new(|| Err(Failure::Overloaded)), "overloaded", 503),
-        ];
-        for (judge, label, status) in cases {
-            let (below, judge) = (Below::default(), Arc::new(judge));
-
-            let failure = below.run(saying("hello", true), move |_| judge()).await.unwrap_err();
-
-            assert_eq!((failure.label(), failure.status().as_u16(), below.chats()), (label, status, 0));
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_whose_texts_cannot_be_found_goes_nowhere() {
-        let below = Below::default();
-        let mut exchange = saying("hello", true);
-        exchange.body = Bytes::from_static(br#"{"model":"m","messages":[7]}"#);
-
-        let failure = below.run(exchange, |_| Ok(verdict(false))).await.unwrap_err();
-
-        assert_eq!((failure.status().as_u16(), below.chats()), (400, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_the_question_recorded_is_in_the_record_of_the_request() {
-        let below = Below::default();
-        let exchange = saying("hello", true);
-        let ledger = exchange.ledger.clone();
-        let usage = dialect::ir::Usage { input_total: 3, ..Default::default() };
-        let judge = move |_: &str| {
-            let mut sighting = Sighting::default();
-            sighting.detail.get_or_insert_default().usage = Some(usage);
-            Ok(Reply::new(ReplyBody::whole(
-                Bytes::from_static(br#"{"results":[{"flagged":false}]}"#),
-                sighting,
-            )))
-        };
-
-        below.run(exchange, judge).await.unwrap();
-
-        let entry = ledger.entry();
-        assert_eq!(entry.beside, [(Arc::<str>::from(MODEL), usage)]);
-        assert!(entry.usage.is_none() && !entry.flagged);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_room_for_the_texts_is_asked_for_and_given_back() {
-        let capacity = Capacity::new(1, 100);
-        let sized = |length: usize| {
-            let mut exchange = saying(&"x".repeat(length), true);
-            exchange.held = capacity.hold();
-            exchange
-        };
-        let below = Below::default();
-
-        below.run(sized(20), |_| Ok(verdict(false))).await.unwrap();
-        let failure = below.run(sized(101), |_| Ok(verdict(false))).await.unwrap_err();
-
-        assert!(matches!(failure, Failure::Overloaded), "{failure:?}");
-        assert_eq!(capacity.bytes(), 0);
-    }
-}
+mod tests;

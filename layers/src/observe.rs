@@ -96,7 +96,7 @@ impl Note {
         let ledger = attempt.exchange.ledger.clone();
         ledger.entry().attempts.push(AttemptRecord {
             channel: attempt.target.channel.name.clone(),
-            beside: None,
+            side_call: None,
             key: None,
             outcome: "client_gone",
             elapsed: std::time::Duration::ZERO,
@@ -137,3 +137,6 @@ impl Drop for Note {
         self.target.meters.attempt(outcome, elapsed);
     }
 }
+
+#[cfg(test)]
+mod tests;

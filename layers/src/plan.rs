@@ -140,3 +140,6 @@ impl Plan {
         self.leaves == 1
     }
 }
+
+#[cfg(test)]
+mod tests;

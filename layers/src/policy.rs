@@ -14,8 +14,8 @@ use bytes::Bytes;
 use dialect::Dialect;
 use http::{HeaderMap, HeaderName};
 
+use crate::endpoint::Endpoint;
 use crate::ports::{Health, Keys, Meters, Provider, Timed, Timing};
-use crate::stage::Operation;
 
 /// The name of a channel: a `providers` entry.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -179,7 +179,7 @@ impl fmt::Debug for Channel {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Takes {
     /// `exclude_endpoints`.
-    pub excluded: Box<[Operation]>,
+    pub excluded: Box<[&'static Endpoint]>,
     /// `max_request_body_bytes`.
     pub most_body: Option<u64>,
 }
@@ -188,7 +188,7 @@ pub struct Takes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demand {
     /// What is asked for.
-    pub operation: Operation,
+    pub endpoint: &'static Endpoint,
     /// Length of its body in bytes.
     pub body: u64,
 }
@@ -199,14 +199,14 @@ impl Takes {
         self.excluded.is_empty() && self.most_body.is_none()
     }
 
-    /// Whether it takes requests of this kind, whatever their length.
-    pub fn serves(&self, operation: Operation) -> bool {
-        !self.excluded.contains(&operation)
+    /// Whether it takes requests to this endpoint, whatever their length.
+    pub fn serves(&self, endpoint: &Endpoint) -> bool {
+        !self.excluded.contains(&endpoint)
     }
 
     /// Whether it takes this request.
     pub fn fits(&self, demand: Demand) -> bool {
-        self.serves(demand.operation) && self.most_body.is_none_or(|most| demand.body <= most)
+        self.serves(demand.endpoint) && self.most_body.is_none_or(|most| demand.body <= most)
     }
 }
 

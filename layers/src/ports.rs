@@ -16,12 +16,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Uri};
 use tokio::time::Instant;
 
+use crate::endpoint::Endpoint;
 use crate::failure::{Exceeded, Failure};
 use crate::ledger::Entry;
 use crate::plan::{Group, Plan, Step};
 use crate::policy::{Caller, Demand, Fingerprint, Link, Quota, Target, Timeouts, Triggers, Window};
 use crate::request_id::RequestId;
-use crate::stage::{Call, Exchange, Operation, TriedKeys};
+use crate::stage::{Call, Exchange, TriedKeys};
 
 /// A future that is boxed because its port is an object.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -107,8 +108,8 @@ pub trait Route: Send + Sync {
 /// Why no channel of a route takes a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Misfit {
-    /// None of them serves what is asked for.
-    Operation,
+    /// None of them serves the endpoint.
+    Endpoint,
     /// The body is longer than any of them takes.
     Length,
 }
@@ -322,7 +323,7 @@ pub trait Timing: Send + Sync {
 #[derive(Debug, Clone, Copy)]
 pub struct Timed<'a> {
     /// What is asked for.
-    pub operation: Operation,
+    pub endpoint: &'static Endpoint,
     /// Whether the client wants a stream.
     pub stream: bool,
     /// Who asks.
@@ -331,8 +332,8 @@ pub struct Timed<'a> {
 
 impl<'a> From<&'a Exchange> for Timed<'a> {
     fn from(exchange: &'a Exchange) -> Self {
-        let Exchange { operation, peek, caller, .. } = exchange;
-        Self { operation: *operation, stream: peek.stream, caller }
+        let Exchange { endpoint, peek, caller, .. } = exchange;
+        Self { endpoint, stream: peek.stream, caller }
     }
 }
 
@@ -360,6 +361,25 @@ pub struct Destination {
     pub uri: Uri,
     /// Generated headers, authentication included.
     pub headers: HeaderMap,
+}
+
+/// Media behind addresses: used by `convert`, for upstreams that follow none themselves.
+pub trait Media: Send + Sync {
+    /// What is behind an address that a client named. Never a place of the gateway's own network,
+    /// never more than a bounded number of bytes, never longer than a bounded time.
+    ///
+    /// # Errors
+    /// A sentence for the client about why it could not be had: nothing of it is secret.
+    fn fetch(&self, address: &str) -> BoxFuture<Result<Fetched, String>>;
+}
+
+/// A medium that was fetched.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// The media type that it was served with; empty without one.
+    pub mime: String,
+    /// Its bytes.
+    pub bytes: Bytes,
 }
 
 /// The closed record of a request: used by `account`.

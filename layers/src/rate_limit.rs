@@ -114,3 +114,6 @@ impl<S: Clone> RateLimit<S> {
 fn refuse(exceeded: Option<Exceeded>) -> Result<(), Failure> {
     exceeded.map_or(Ok(()), |exceeded| Err(Failure::RateLimited(exceeded)))
 }
+
+#[cfg(test)]
+mod tests;

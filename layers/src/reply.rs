@@ -15,9 +15,9 @@ use bytes::Bytes;
 use dialect::{Dialect, Sighting};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::account::Watch;
 use crate::body::dozing::Dozing;
 use crate::failure::Failure;
+use crate::ledger::Watch;
 use crate::ports::BoxFuture;
 
 /// An answer.
@@ -240,3 +240,6 @@ impl<S, R> Gateway<R> for S where
     S: tower::Service<R, Response = Reply, Error = Failure, Future: Send> + Clone + Send + Sync + 'static
 {
 }
+
+#[cfg(test)]
+mod tests;

@@ -125,23 +125,4 @@ where
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(id: &str) -> http::Request<()> {
-        http::Request::builder().header(X_REQUEST_ID, id).body(()).unwrap()
-    }
-
-    #[test]
-    fn a_short_printable_id_is_kept() {
-        assert_eq!(RequestId::of(&request("trace-7/a")).as_str(), "trace-7/a");
-    }
-
-    #[test]
-    fn an_id_with_spaces_or_of_great_length_is_replaced() {
-        for bad in ["a b", &"x".repeat(LONGEST + 1), ""] {
-            let id = RequestId::of(&request(bad));
-            assert_eq!(id.as_str().len(), 16, "{bad:?} became {id:?}");
-        }
-    }
-}
+mod tests;

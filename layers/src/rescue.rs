@@ -1,7 +1,7 @@
 //! Turns failures into answers: the only place where an error gets bytes.
 //!
-//! Outside everything that can fail, inside the panic guard. The shape is the client's dialect,
-//! known from the path before anything else is. A failure inside an event stream that has begun is
+//! Outside everything that can fail, inside the panic guard. The shape is that of the endpoint's
+//! clients, known from the path before anything else is. A failure inside an event stream that has begun is
 //! told by the body itself, in the same dialect, and without a terminal marker.
 
 use std::convert::Infallible;
@@ -10,18 +10,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use dialect::Dialect;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use dialect::ErrorShape;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::body::lingering::Lingering;
+use crate::endpoint::Lookup;
 use crate::failure::Failure;
 use crate::ports::BoxFuture;
 use crate::reply::{Reply, ReplyBody};
-use crate::stage::Operation;
 
 /// Gives a future that is over when streams have to end.
 pub type Curfew = Arc<dyn Fn() -> BoxFuture<()> + Send + Sync>;
@@ -74,12 +74,12 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let dialect =
-            Operation::of_path(request.uri().path()).map_or(Dialect::OpenAiChat, Operation::dialect);
+        let lookup = request.extensions().get::<Lookup>().unwrap_or(&Lookup::Unknown);
+        let shape = lookup.error_shape(request.uri().path());
         let (head, body) = request.into_parts();
         let body = Lingering::new(body, &head.headers);
         let inner = self.inner.call(http::Request::from_parts(head, body));
-        ResponseFuture { inner, dialect, curfew: self.curfew.clone() }
+        ResponseFuture { inner, shape, curfew: self.curfew.clone() }
     }
 }
 
@@ -88,7 +88,7 @@ pin_project! {
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,
-        dialect: Dialect,
+        shape: ErrorShape,
         curfew: Curfew,
     }
 }
@@ -105,14 +105,14 @@ where
         Poll::Ready(Ok(match result {
             Ok(reply) if reply.body().is_whole() => reply,
             Ok(reply) => reply.map(|body| body.with_curfew((this.curfew)())),
-            Err(failure) => render(&failure, *this.dialect),
+            Err(failure) => render(&failure, *this.shape),
         }))
     }
 }
 
-/// A failure as an answer in this dialect.
-pub fn render(failure: &Failure, dialect: Dialect) -> Reply {
-    let body = failure.verbatim(dialect).unwrap_or_else(|| dialect.error(&failure.to_wire()));
+/// A failure as an answer in this shape.
+pub fn render(failure: &Failure, shape: ErrorShape) -> Reply {
+    let body = failure.verbatim(shape).unwrap_or_else(|| shape.body(&failure.to_wire()));
     let mut reply = Reply::new(ReplyBody::from(body));
     *reply.status_mut() = failure.status();
     let headers = reply.headers_mut();
@@ -123,6 +123,9 @@ pub fn render(failure: &Failure, dialect: Dialect) -> Reply {
     match failure {
         Failure::Unauthenticated => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        Failure::MethodNotAllowed { allow } => {
+            headers.extend(HeaderValue::from_str(allow).ok().map(|allow| (ALLOW, allow)));
         }
         Failure::RateLimited(exceeded) => {
             let limits = [
@@ -153,20 +156,4 @@ fn seconds(duration: Duration) -> HeaderValue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::failure::Exceeded;
-
-    #[test]
-    fn a_refused_window_says_when_to_come_back() {
-        let exceeded = Exceeded { limit: 15, reset: Duration::from_millis(1500) };
-
-        let reply = render(&Failure::RateLimited(exceeded), Dialect::OpenAiChat);
-
-        assert_eq!(reply.status(), 429);
-        assert_eq!(reply.headers()["retry-after"], "2");
-        assert_eq!(reply.headers()["x-ratelimit-limit-requests"], "15");
-        assert_eq!(reply.headers()["x-ratelimit-remaining-requests"], "0");
-        assert_eq!(reply.headers()["x-ratelimit-reset-requests"], "1.5s");
-    }
-}
+mod tests;

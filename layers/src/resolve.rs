@@ -62,12 +62,15 @@ where
 
 fn plan(exchange: &Exchange) -> Result<Plan, Failure> {
     let route = exchange.catalog.route(&exchange.caller, &exchange.peek.model)?;
-    let demand = Demand { operation: exchange.operation, body: exchange.body.len() as u64 };
+    let demand = Demand { endpoint: exchange.endpoint, body: exchange.body.len() as u64 };
     Plan::demanding(route, exchange.caller.retries, demand).map_err(|misfit| {
         let model = exchange.peek.model.to_string();
         match misfit {
-            Misfit::Operation => Failure::ModelNotFound { model },
+            Misfit::Endpoint => Failure::ModelNotFound { model },
             Misfit::Length => Failure::TooLong { model },
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,83 +9,35 @@
 //! | [`Attempt`] | `failover` | per try |
 //! | [`Call`] | `lease` | per try |
 //!
-//! No field is filled in later, so a layer written for one stage cannot be mounted in another and
-//! a forgotten layer does not compile. From `resolve` on the [`Exchange`] is shared: an attempt
+//! A layer written for one stage cannot be mounted in another, and a forgotten layer does not
+//! compile. No field is filled in later but the shared decoding of the body, which the first
+//! attempt that needs it makes for all. From `resolve` on the [`Exchange`] is shared: an attempt
 //! costs a reference count, and the body, being [`Bytes`], can be sent any number of times.
 
 use std::net::IpAddr;
-use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use dialect::{Dialect, Malformed, ir};
+use dialect::{Body, Dialect, Malformed, ModelPlace, ir};
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use crate::admission::Held;
-use crate::ledger::Ledger;
+use crate::capacity::Held;
+use crate::endpoint::Endpoint;
+use crate::ledger::{Entry, Ledger};
 use crate::plan::Plan;
 use crate::policy::{Caller, Target, Timeouts};
 use crate::ports::{Catalog, Secret};
 use crate::request_id::RequestId;
 
-/// What a path asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// `POST /v1/chat/completions`.
-    Chat,
-    /// `POST /v1/moderations`.
-    Moderation,
-}
-
-impl Operation {
-    /// The operation behind a path; none when it is not a pipeline path.
-    pub fn of_path(path: &str) -> Option<Self> {
-        match path {
-            "/v1/chat/completions" => Some(Self::Chat),
-            "/v1/moderations" => Some(Self::Moderation),
-            _ => None,
-        }
-    }
-
-    /// The path, without a slash at its end.
-    pub fn path(self) -> &'static str {
-        match self {
-            Self::Chat => "/v1/chat/completions",
-            Self::Moderation => "/v1/moderations",
-        }
-    }
-
-    /// How the client speaks on that path.
-    pub fn dialect(self) -> Dialect {
-        match self {
-            Self::Chat | Self::Moderation => Dialect::OpenAiChat,
-        }
-    }
-
-    /// The word for metrics, logs and spans.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::Moderation => "moderation",
-        }
-    }
-
-    /// What the `endpoint` column of the ledger says: method and path.
-    pub fn endpoint(self) -> &'static str {
-        match self {
-            Self::Chat => "POST /v1/chat/completions",
-            Self::Moderation => "POST /v1/moderations",
-        }
-    }
-
-    /// Whether an answer without content is an answer. Chat answers say something.
-    pub fn may_be_empty(self) -> bool {
-        match self {
-            Self::Chat => false,
-            Self::Moderation => true,
-        }
-    }
+/// The purpose of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A client asked for it.
+    Client,
+    /// The gateway asks for it on behalf of a client's request. Its record is absorbed by that
+    /// request's and never closed itself, and it counts in no window.
+    SideCall,
 }
 
 /// Who is connected, as the listener saw it.
@@ -110,14 +62,16 @@ pub struct Exchange {
     pub catalog: Arc<dyn Catalog>,
     /// The key's entry.
     pub caller: Arc<Caller>,
-    /// What is asked for.
-    pub operation: Operation,
-    /// How the client speaks.
-    pub dialect: Dialect,
+    /// On whose behalf it is made.
+    pub purpose: Purpose,
+    /// What is asked for, and how the client speaks.
+    pub endpoint: &'static Endpoint,
+    /// The stored object that the path names.
+    pub stored_id: Option<Arc<str>>,
     /// The client's headers.
     pub headers: HeaderMap,
-    /// The client's body, whole.
-    pub body: Bytes,
+    /// The client's body, as it was received.
+    pub body: Body,
     /// What was read of it.
     pub peek: Peek,
     /// The record of this request.
@@ -132,17 +86,55 @@ pub struct Exchange {
     pub neutral: OnceLock<Box<Result<ir::Request, Malformed>>>,
 }
 
-/// What `ingress` reads of a body, in one pass that validates all of it.
+/// What `ingress` reads of a request, in one pass that validates all of its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peek {
-    /// `model`; interned when some channel has it.
+    /// The model; interned when some channel has it, empty when none is named.
     pub model: Arc<str>,
-    /// Where the value of `model` stands in the body, quotes included.
-    pub model_span: Range<usize>,
-    /// `stream` is true.
+    /// Where it is named.
+    pub model_place: ModelPlace,
+    /// Whether a stream is asked for.
     pub stream: bool,
     /// `stream_options` is there.
     pub stream_options: bool,
+}
+
+impl Exchange {
+    /// How the client speaks.
+    pub fn dialect(&self) -> Dialect {
+        self.endpoint.client
+    }
+
+    /// A call that the gateway makes on behalf of this request: of the same caller, in the same
+    /// configuration, within the time that the whole request has, with a record of its own.
+    pub fn side_call(
+        &self,
+        endpoint: &'static Endpoint,
+        body: Bytes,
+        peek: Peek,
+        model_known: bool,
+        held: Held,
+    ) -> Self {
+        let mut entry =
+            Entry::new(self.id.clone(), endpoint, self.caller.clone(), peek.model.clone(), self.received);
+        entry.model_known = model_known;
+        entry.body_bytes = body.len();
+        Self {
+            catalog: self.catalog.clone(),
+            caller: self.caller.clone(),
+            purpose: Purpose::SideCall,
+            endpoint,
+            stored_id: None,
+            headers: self.headers.clone(),
+            body: Body::Json(body),
+            peek,
+            ledger: Ledger::open(entry),
+            received: self.received,
+            id: self.id.clone(),
+            held,
+            neutral: OnceLock::new(),
+        }
+    }
 }
 
 /// A request with its route.

@@ -104,3 +104,6 @@ where
         Poll::Ready(Err(Failure::Timeout { channel: this.channel.clone(), limit: *this.limit }))
     }
 }
+
+#[cfg(test)]
+mod tests;

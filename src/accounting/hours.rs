@@ -145,11 +145,11 @@ impl Hours {
                 attempt_successes: i64::from(attempt.outcome == "ok"),
                 ..Sums::default()
             };
-            if attempt.channel == group.channel && attempt.beside.is_none() {
+            if attempt.channel == group.channel && attempt.side_call.is_none() {
                 sums.add(&tried);
             } else {
                 let mut group = self.group(hour, closed, attempt.channel.clone());
-                if let Some(model) = &attempt.beside {
+                if let Some(model) = &attempt.side_call {
                     group.model = model.clone();
                 }
                 self.add(group, &tried);

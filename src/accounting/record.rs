@@ -73,10 +73,10 @@ impl Recorder {
 impl Records for Recorder {
     fn close(&self, entry: Entry) {
         let price = self.prices.price(&entry.model);
-        let beside: i128 =
-            entry.beside.iter().map(|(model, usage)| self.prices.price(model).cost(usage)).sum();
+        let side_calls: i128 =
+            entry.side_calls.iter().map(|(model, usage)| self.prices.price(model).cost(usage)).sum();
         let mut closed = Closed::new(entry, price);
-        closed.cost = closed.cost.saturating_add(beside);
+        closed.cost = closed.cost.saturating_add(side_calls);
         if let Some(balances) = &self.balances {
             balances.settle(&closed);
         }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use layers::Failure;
+use layers::endpoint::{self, CHAT_COMPLETIONS};
 use layers::heavy::heavy;
 use layers::ingress::read;
 use layers::policy::Caller;
-use layers::stage::Operation;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -66,9 +66,10 @@ fn answer(
         None => asker,
         Some(name) => called(snapshot, name)?,
     };
-    let operation = match &asked.endpoint {
-        None => Operation::Chat,
-        Some(path) => Operation::of_path(path)
+    let endpoint = match &asked.endpoint {
+        None => &CHAT_COMPLETIONS,
+        Some(path) => endpoint::on_path(path)
+            .next()
             .ok_or_else(|| invalid("this is no path that requests are sent to", Some("endpoint")))?,
     };
     let request = asked.request.map(|request| request.get().as_bytes());
@@ -77,7 +78,7 @@ fn answer(
         return Err(invalid("name a model, or give a request that does", Some("model")));
     };
     let most_body = sources.most_body as u64;
-    let question = Question { caller: &caller, model: &model, operation, body: request, most_body };
+    let question = Question { caller: &caller, model: &model, endpoint, body: request, most_body };
     let counts = Counts { windows: &*sources.windows, accounts: &sources.accounts };
     Ok(crate::explain::explain(snapshot, counts, question, Instant::now()))
 }

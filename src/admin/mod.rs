@@ -17,12 +17,12 @@ use axum::extract::FromRequestParts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderValue, request::Parts};
 use http_body::Body;
 use http_body_util::BodyExt;
 use layers::Failure;
-use layers::admission::Capacity;
+use layers::capacity::Capacity;
 use layers::policy::{Caller, Role};
 use layers::ports::{Catalog, Limits, Windows};
 use layers::stage::Admitted;
@@ -68,7 +68,9 @@ impl Admin {
             .fallback(|request: axum::extract::Request| async move {
                 Refused(Failure::UnknownEndpoint(request.uri().path().to_owned()))
             })
-            .method_not_allowed_fallback(|| async { Refused(Failure::MethodNotAllowed) });
+            .method_not_allowed_fallback(|| async {
+                Refused(Failure::MethodNotAllowed { allow: String::new() })
+            });
         Self { router, windows }
     }
 
@@ -94,12 +96,22 @@ impl Admin {
             Err(never) => match never {},
         };
         if let Some(Refusal(failure)) = response.extensions_mut().remove::<Refusal>() {
-            return Err(failure);
+            return Err(match failure {
+                // Only the router knows which methods the path has.
+                Failure::MethodNotAllowed { .. } => Failure::MethodNotAllowed { allow: allowed(&response) },
+                failure => failure,
+            });
         }
         let (head, body) = response.into_parts();
         let body = body.collect().await.map_err(|_broken| Failure::Internal)?.to_bytes();
         Ok(Reply::from_parts(head, ReplyBody::from(body)))
     }
+}
+
+/// The methods that the router lists for a path which has not the one that was asked for.
+fn allowed(response: &Response) -> String {
+    let listed = response.headers().get(ALLOW).and_then(|value| value.to_str().ok());
+    listed.unwrap_or_default().replace(',', ", ")
 }
 
 /// The snapshot that the request was admitted under: an extractor, and the only place where the

@@ -1,7 +1,7 @@
 //! Finds client keys that are to be moderated and have nothing to be moderated by.
 
+use layers::endpoint::MODERATIONS;
 pub(super) use layers::moderation::MODEL;
-use layers::stage::Operation;
 
 use super::settings::{CallerSettings, ChannelSettings};
 use crate::values::RuleMatch;
@@ -19,7 +19,7 @@ pub(super) fn unmoderated(callers: &[CallerSettings], channels: &[ChannelSetting
 
 fn moderates(channel: &ChannelSettings) -> bool {
     let listed = || channel.models.iter().any(|model| *model.alias == *MODEL);
-    let path = Operation::Moderation.path();
+    let path = MODERATIONS.path;
     !channel.exclude_endpoints.iter().any(|excluded| **excluded == *path) && (channel.discover || listed())
 }
 

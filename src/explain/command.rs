@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
-use layers::stage::Operation;
+use layers::endpoint::{self, CHAT_COMPLETIONS};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -60,7 +60,7 @@ pub async fn run(asked: ExplainArguments, env: &Environment, folder: &Path) -> (
 
 async fn answer(asked: &ExplainArguments, env: &Environment, folder: &Path) -> Result<Explanation, String> {
     if let Some(endpoint) = &asked.endpoint
-        && Operation::of_path(endpoint).is_none()
+        && endpoint::on_path(endpoint).next().is_none()
     {
         return Err(format!("{endpoint} is no path that requests are sent to"));
     }
@@ -114,8 +114,9 @@ async fn local(
         [] => return Err("no client key is this, has this fingerprint or this role".to_owned()),
         _ => return Err("several client keys have this role: name one by its fingerprint".to_owned()),
     };
-    let operation = asked.endpoint.as_deref().and_then(Operation::of_path).unwrap_or(Operation::Chat);
-    let question = Question { caller, model, operation, body, most_body: env.max_body_bytes };
+    let endpoint = asked.endpoint.as_deref().and_then(|path| endpoint::on_path(path).next());
+    let endpoint = endpoint.unwrap_or(&CHAT_COMPLETIONS);
+    let question = Question { caller, model, endpoint, body, most_body: env.max_body_bytes };
     let counts = Counts { windows: &**runtime.windows(), accounts: runtime.accounts() };
     let mut explanation = super::explain(&snapshot, counts, question, Instant::now());
     explanation.fresh = true;

@@ -1,10 +1,10 @@
 //! What would come of a request, in one sentence: the first refusal that it would meet, in the
 //! order of the pipeline, else the channel that is asked first.
 
+use layers::endpoint::MODERATIONS;
 use layers::moderation::MODEL;
 use layers::policy::{Caller, ChannelName, Demand};
 use layers::ports::Misfit;
-use layers::stage::Operation;
 
 use super::{Balance, Candidate, Decision, Explanation, Limit, span};
 use crate::snapshot::Snapshot;
@@ -56,7 +56,7 @@ fn used_up(balance: &Balance) -> String {
 
 /// Whether the texts of this key's requests have nobody to judge them.
 fn unmoderated(snapshot: &Snapshot, caller: &Caller) -> Option<Decision> {
-    let demand = Demand { operation: Operation::Moderation, body: 0 };
+    let demand = Demand { endpoint: &MODERATIONS, body: 0 };
     match snapshot.caller_route(caller, MODEL) {
         Ok(route) if route.preview(demand).is_ok() => None,
         Err(_) if !snapshot.awaited().is_empty() && snapshot.channels_with(MODEL).is_empty() => {
@@ -83,8 +83,8 @@ pub(super) fn of_gate(group: &Caller, limits: &[Limit], balance: Option<&Balance
 /// What comes of a request that no channel takes.
 pub(super) fn of_misfit(misfit: Misfit, demand: Demand) -> Decision {
     match misfit {
-        Misfit::Operation => {
-            refused(404, format!("no channel of the key serves this model on {}", demand.operation.path()))
+        Misfit::Endpoint => {
+            refused(404, format!("no channel of the key serves this model on {}", demand.endpoint.path))
         }
         Misfit::Length => {
             refused(413, format!("a body of {} bytes is too long for every channel", demand.body))

@@ -13,11 +13,12 @@ pub mod table;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dialect::Kind;
+use layers::endpoint::Endpoint;
 use layers::estimate::input_tokens;
 use layers::plan::{Group, Plan};
 use layers::policy::{Caller, Demand, Target};
 use layers::ports::{Catalog as _, InputTokens, KeyStanding, Limits, Timed, WindowUse, Windows};
-use layers::stage::Operation;
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -41,7 +42,7 @@ pub struct Question<'a> {
     /// For which model.
     pub model: &'a str,
     /// On which path.
-    pub operation: Operation,
+    pub endpoint: &'static Endpoint,
     /// Its body, if that matters.
     pub body: Option<&'a [u8]>,
     /// Largest accepted body, in bytes.
@@ -50,7 +51,7 @@ pub struct Question<'a> {
 
 impl Question<'_> {
     fn demand(&self) -> Demand {
-        Demand { operation: self.operation, body: self.body.map_or(0, |body| body.len() as u64) }
+        Demand { endpoint: self.endpoint, body: self.body.map_or(0, |body| body.len() as u64) }
     }
 }
 
@@ -65,7 +66,7 @@ pub struct Counts<'a> {
 
 /// Explains what would become of a request at this moment.
 pub fn explain(snapshot: &Snapshot, counts: Counts<'_>, question: Question<'_>, now: Instant) -> Explanation {
-    let Question { caller, model, operation, body, most_body } = question;
+    let Question { caller, model, endpoint, body, most_body } = question;
     let mut explanation = Explanation {
         key: KeyName {
             alias: caller.alias.as_ref().to_owned(),
@@ -77,7 +78,7 @@ pub fn explain(snapshot: &Snapshot, counts: Counts<'_>, question: Question<'_>, 
         algorithm: algorithm(snapshot, caller),
         limits: limits(counts, snapshot, caller, model, None),
         balances: balance(counts, caller, "key").into_iter().collect(),
-        moderated: caller.moderation && operation != Operation::Moderation,
+        moderated: caller.moderation && endpoint.kind != Kind::Moderate,
         request: body.map(|body| request_summary(body, most_body)),
         price_per_million: snapshot.price(model).into(),
         candidates: Vec::new(),
@@ -224,12 +225,12 @@ fn request_summary(body: &[u8], most_body: u64) -> RequestSummary {
 }
 
 fn candidate(line: &RouteLine, context: CandidateContext<'_>) -> Candidate {
-    let Question { caller, operation, body, .. } = context.question;
+    let Question { caller, endpoint, body, .. } = context.question;
     let target = &line.target;
     let keys = keys(target);
     let (standing, reason) = standing(line, &keys, context);
     let timeouts = match body {
-        Some(_) => target.timeouts_for(Timed { operation, stream: context.stream, caller }),
+        Some(_) => target.timeouts_for(Timed { endpoint, stream: context.stream, caller }),
         None => target.timeouts,
     };
     Candidate {
@@ -328,9 +329,9 @@ fn standing(line: &RouteLine, keys: &KeySummary, context: CandidateContext<'_>) 
 /// Why a channel does not take the request.
 fn unfit(line: &RouteLine, demand: Demand) -> String {
     let takes = &line.target.channel.takes;
-    match takes.most_body.filter(|_| takes.serves(demand.operation)) {
+    match takes.most_body.filter(|_| takes.serves(demand.endpoint)) {
         Some(most) => format!("takes bodies of at most {most} bytes, this one has {}", demand.body),
-        None => format!("does not serve {}", demand.operation.path()),
+        None => format!("does not serve {}", demand.endpoint.path),
     }
 }
 

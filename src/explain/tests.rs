@@ -41,8 +41,13 @@ impl World {
 
     fn explain(&self, name: &str, body: Option<&[u8]>) -> Explanation {
         let caller = self.caller(name);
-        let question =
-            Question { caller: &caller, model: "m", operation: Operation::Chat, body, most_body: 100 };
+        let question = Question {
+            caller: &caller,
+            model: "m",
+            endpoint: &layers::endpoint::CHAT_COMPLETIONS,
+            body,
+            most_body: 100,
+        };
         let counts = Counts { windows: &**self.runtime.windows(), accounts: self.runtime.accounts() };
         explain(&self.snapshot, counts, question, Instant::now())
     }

@@ -1,10 +1,11 @@
 //! Upstreams of the OpenAI format: chat completions and their neighbours under one base path.
 
+use dialect::Kind;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use layers::Failure;
 use layers::ports::{Destination, Provider, Verdict};
-use layers::stage::{Call, Operation};
+use layers::stage::Call;
 
 use super::{ProviderSpec, addressed, bearer, host, with_path};
 use crate::engine::Engine;
@@ -71,9 +72,9 @@ pub(crate) fn root(base: &Uri) -> &str {
 
 impl Provider for OpenAi {
     fn prepare(&self, call: &Call) -> Verdict<Destination> {
-        let uri = match call.attempt.exchange.operation {
-            Operation::Chat => &self.chat,
-            Operation::Moderation => &self.moderations,
+        let uri = match call.attempt.exchange.endpoint.kind {
+            Kind::Moderate => &self.moderations,
+            _ => &self.chat,
         };
         let mut headers = addressed(&self.host, call);
         for (name, value) in &self.headers {

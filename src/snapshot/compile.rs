@@ -10,9 +10,9 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use dialect::Dialect;
+use layers::endpoint;
 use layers::policy::{Caller, Channel, ChannelName, Link, Takes, Target};
 use layers::ports::{Provider, Secret, Timing};
-use layers::stage::Operation;
 
 use super::{CallerEntry, KeyTable, Snapshot};
 use crate::config::settings::{CONNECT, CallerSettings, ChannelSettings, ModelSettings, Settings};
@@ -180,7 +180,7 @@ impl<'a> Channels<'a> {
                 excluded: settings
                     .exclude_endpoints
                     .iter()
-                    .filter_map(|path| Operation::of_path(path))
+                    .flat_map(|path| endpoint::on_path(path))
                     .collect(),
                 most_body: settings.max_request_body_bytes,
             },

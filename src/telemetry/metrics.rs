@@ -23,11 +23,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use dialect::Dialect;
+use dialect::{Dialect, Kind};
 use foldhash::fast::RandomState;
-use layers::admission::Capacity;
+use layers::capacity::Capacity;
 use layers::ports::Meters;
-use layers::stage::Operation;
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _, SharedString};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
@@ -36,9 +35,9 @@ use crate::values::Closed;
 pub use self::handles::Handles;
 pub use self::series::{
     ATTEMPT_DURATION, ATTEMPTS, BUILD, BYTES_LIMIT, BYTES_USED, CONFIG, COST, DURATION, ESTIMATED,
-    GENAI_DURATION, GENAI_FIRST_TOKEN, GENAI_TOKENS, IN_FLIGHT, Kind, LEDGER_DROPPED, LEDGER_QUEUE,
-    LEDGER_UP, LEDGER_WRITTEN, LOG_DROPPED, MEMORY, OVERHEAD_TIME, PERMITS_LIMIT, PERMITS_USED, REFUSED,
-    RELOAD_SUCCESS, RELOAD_TIME, REQUESTS, SERIES, STARTED, STREAMS, Series, TOKENS_TOTAL,
+    GENAI_DURATION, GENAI_FIRST_TOKEN, GENAI_TOKENS, IN_FLIGHT, LEDGER_DROPPED, LEDGER_QUEUE, LEDGER_UP,
+    LEDGER_WRITTEN, LOG_DROPPED, MEMORY, OVERHEAD_TIME, PERMITS_LIMIT, PERMITS_USED, REFUSED, RELOAD_SUCCESS,
+    RELOAD_TIME, REQUESTS, SERIES, STARTED, STREAMS, Series, SeriesType, TOKENS_TOTAL,
 };
 
 use self::handles::{ByOutcome, ChannelMeters, OTHER};
@@ -118,7 +117,7 @@ impl Metrics {
     /// Metrics that nobody else counts in.
     pub fn new() -> Self {
         let mut builder = PrometheusBuilder::new();
-        for series in SERIES.iter().filter(|series| series.kind == Kind::Histogram) {
+        for series in SERIES.iter().filter(|series| series.series_type == SeriesType::Histogram) {
             builder = builder
                 .set_buckets_for_metric(Matcher::Full(series.name.to_owned()), series.buckets)
                 .expect("a histogram has buckets");
@@ -128,10 +127,10 @@ impl Metrics {
         let registry = Registry(Arc::new(recorder));
         for series in SERIES {
             let (name, unit, help) = (series.name.into(), Some(series.unit), SharedString::from(series.help));
-            match series.kind {
-                Kind::Counter => registry.0.describe_counter(name, unit, help),
-                Kind::Gauge => registry.0.describe_gauge(name, unit, help),
-                Kind::Histogram => registry.0.describe_histogram(name, unit, help),
+            match series.series_type {
+                SeriesType::Counter => registry.0.describe_counter(name, unit, help),
+                SeriesType::Gauge => registry.0.describe_gauge(name, unit, help),
+                SeriesType::Histogram => registry.0.describe_histogram(name, unit, help),
             }
         }
         registry.gauge(&BUILD, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
@@ -178,10 +177,10 @@ impl Metrics {
             let cost = handles.cost.load(Ordering::Relaxed);
             match sums
                 .iter_mut()
-                .find(|(op, model, _)| *op == handles.operation.label() && *model == &*handles.model)
+                .find(|(op, model, _)| *op == handles.kind.label() && *model == &*handles.model)
             {
                 Some((_, _, sum)) => *sum = sum.wrapping_add(cost),
-                None => sums.push((handles.operation.label(), &handles.model, cost)),
+                None => sums.push((handles.kind.label(), &handles.model, cost)),
             }
         }
         if sums.is_empty() {
@@ -227,8 +226,8 @@ impl Metrics {
     }
 
     /// The handles of requests. The same for the same values.
-    pub fn handles(&self, operation: Operation, dialect: Option<Dialect>, model: &str) -> Arc<Handles> {
-        let matches = |handles: &&Arc<Handles>| handles.operation == operation && handles.dialect == dialect;
+    pub fn handles(&self, kind: Kind, dialect: Option<Dialect>, model: &str) -> Arc<Handles> {
+        let matches = |handles: &&Arc<Handles>| handles.kind == kind && handles.dialect == dialect;
         let models = self.0.models.load();
         if let Some(handles) = models.get(model).and_then(|all| all.iter().find(matches)) {
             return handles.clone();
@@ -245,7 +244,7 @@ impl Metrics {
         if let Some(handles) = known.iter().find(matches) {
             return handles.clone();
         }
-        let handles = Arc::new(Handles::new(&self.0.registry, operation, dialect, model));
+        let handles = Arc::new(Handles::new(&self.0.registry, kind, dialect, model));
         known.push(handles.clone());
         self.0.models.store(Arc::new(models));
         handles
@@ -256,7 +255,7 @@ impl Metrics {
         let entry = &closed.entry;
         let model = if entry.model_known { &*entry.model } else { OTHER };
         let dialect = entry.target.as_ref().map(|target| target.channel.dialect);
-        self.handles(entry.operation, dialect, model).close(closed);
+        self.handles(entry.endpoint.kind, dialect, model).close(closed);
     }
 
     /// Shows how full the gateway is.

@@ -41,7 +41,7 @@ impl fmt::Display for TextLine<'_> {
         write!(f, "{}{}{} ", paint(DIM), time.strftime("%H:%M:%S%.3f"), paint(RESET))?;
         write!(f, "{}{} {:<14}{} ", paint(mood), entry.status.as_u16(), entry.outcome(), paint(RESET))?;
         write!(f, "{:>8}  ", Span(entry.elapsed).to_string())?;
-        write!(f, "{} {}", entry.operation.label(), Plain(self.closed.model()))?;
+        write!(f, "{} {}", entry.endpoint.kind.label(), Plain(self.closed.model()))?;
         if let Some(channel) = self.closed.channel() {
             write!(f, " → {}", Plain(channel))?;
         }
@@ -62,7 +62,7 @@ impl fmt::Display for TextLine<'_> {
             f.write_str("  [")?;
             for (n, attempt) in entry.attempts.iter().enumerate() {
                 let comma = if n == 0 { "" } else { ", " };
-                let model = attempt.beside.as_deref();
+                let model = attempt.side_call.as_deref();
                 write!(
                     f,
                     "{comma}{}{}{}: {} {}",
@@ -127,7 +127,7 @@ impl JsonLines {
         name(line, "\",\"level\":\"INFO\",\"message\":\"request\",\"request_id\":");
         text(line, entry.id.as_str());
         name(line, ",\"operation\":\"");
-        name(line, entry.operation.label());
+        name(line, entry.endpoint.kind.label());
         name(line, "\",\"outcome\":\"");
         name(line, entry.outcome());
         name(line, "\",\"model\":");
@@ -177,7 +177,7 @@ impl JsonLines {
         for (n, attempt) in entry.attempts.iter().enumerate() {
             name(line, if n == 0 { "{\"channel\":" } else { ",{\"channel\":" });
             text(line, attempt.channel.as_str());
-            if let Some(model) = &attempt.beside {
+            if let Some(model) = &attempt.side_call {
                 name(line, ",\"model\":");
                 text(line, model);
             }

@@ -5,9 +5,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use dialect::Kind;
 use dialect::ir::Usage;
 use layers::ledger::{AttemptRecord, Entry};
-use layers::stage::Operation;
 
 use super::price::Price;
 
@@ -21,7 +21,7 @@ pub struct Closed {
     pub entry: Entry,
     /// The prices at that moment; later changes do not alter history.
     pub price: Price,
-    /// What it cost, in picodollars, calls beside it included.
+    /// What it cost, in picodollars, side calls included.
     pub cost: i128,
     /// Whether `cost` is an estimate, because the upstream never told the usage.
     pub estimated: bool,
@@ -43,7 +43,7 @@ impl Closed {
                 (price.cost(&Usage { output_total: delivered, ..*usage }), true)
             }
             Some(usage) => (price.cost(usage), false),
-            None if entry.operation == Operation::Moderation => (0, false),
+            None if entry.endpoint.kind == Kind::Moderate => (0, false),
             None => {
                 let input = entry.input_estimate.unwrap_or(entry.body_bytes as u64 / 4);
                 (price.estimate(input, delivered), true)
@@ -59,7 +59,7 @@ impl Closed {
 
     /// The model that one of its attempts asked for, cut likewise.
     pub fn model_of<'a>(&'a self, attempt: &'a AttemptRecord) -> &'a str {
-        attempt.beside.as_deref().map_or(self.model(), |model| clip(model, LONGEST_MODEL))
+        attempt.side_call.as_deref().map_or(self.model(), |model| clip(model, LONGEST_MODEL))
     }
 
     /// The channel that served it.

@@ -13,7 +13,7 @@ use layers::ports::{
     Destination, Health, InputTokens, KeyOutcome, Keys, KeysExhausted, Lease, Meters, Provider, Verdict,
 };
 use layers::request_id::RequestId;
-use layers::stage::{Call, Operation, TriedKeys};
+use layers::stage::{Call, TriedKeys};
 use tokio::time::Instant;
 
 struct Nothing;
@@ -102,7 +102,7 @@ pub(crate) fn target(channel: &str, model: &str) -> Arc<Target> {
 pub(crate) fn attempt(channel: &str, outcome: &'static str) -> AttemptRecord {
     AttemptRecord {
         channel: ChannelName::from(channel),
-        beside: None,
+        side_call: None,
         key: Some(Fingerprint::new("bbbbbbbbbbbbbbbb")),
         outcome,
         elapsed: Duration::from_millis(250),
@@ -111,8 +111,13 @@ pub(crate) fn attempt(channel: &str, outcome: &'static str) -> AttemptRecord {
 
 /// A streamed request that channel `served` answered with 10 input and 5 output tokens.
 pub(crate) fn entry(model: &str) -> Entry {
-    let mut entry =
-        Entry::new(RequestId::draw(), Operation::Chat, caller("alice"), model.into(), Instant::now());
+    let mut entry = Entry::new(
+        RequestId::draw(),
+        &layers::endpoint::CHAT_COMPLETIONS,
+        caller("alice"),
+        model.into(),
+        Instant::now(),
+    );
     entry.model_known = true;
     entry.stream = true;
     entry.client = Some([203, 0, 113, 9].into());

@@ -14,7 +14,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::Malformed;
+use crate::{Form, Malformed};
 
 /// Values without text.
 macro_rules! none {
@@ -66,6 +66,38 @@ pub(crate) fn read<'a>(body: &'a [u8], layout: &Layout) -> Result<Vec<Cow<'a, st
         .and_then(|found| deserializer.end().map(|()| found))
         .map_err(|error| Malformed::new(format!("the texts of the request cannot be read: {error}")))?;
     Ok(found.into_iter().filter(|text| !text.trim().is_empty()).collect())
+}
+
+/// Whether the last of the `messages` of a body is a turn of this role. Read only when an answer is empty, which is
+/// rare. A body that cannot be read ends with nobody's.
+pub(crate) fn ends_with_turn_of(body: &[u8], role: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Conversation<'a> {
+        #[serde(borrow)]
+        messages: Vec<Message<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow)]
+        role: Cow<'a, str>,
+    }
+    serde_json::from_slice::<Conversation<'_>>(body)
+        .is_ok_and(|talk| talk.messages.last().is_some_and(|message| message.role == role))
+}
+
+/// The texts of a form: the short values of the parts that stand in place of turns.
+///
+/// # Errors
+/// A text longer than 1 MiB, or one that is no UTF-8.
+pub(crate) fn read_form<'a>(form: &Form, layout: &Layout) -> Result<Vec<Cow<'a, str>>, Malformed> {
+    const LONGEST: usize = 1 << 20;
+    let parts = form.parts().iter().enumerate();
+    let texts = parts.filter(|(_, part)| layout.beside.contains(&part.name.as_str())).map(|(at, part)| {
+        form.text(at, LONGEST)
+            .map(|text| -> Cow<'a, str> { Cow::Owned(text) })
+            .ok_or_else(|| Malformed::at(&part.name, format!("the text of {} cannot be read", part.name)))
+    });
+    texts.filter(|text| !text.as_ref().is_ok_and(|text| text.trim().is_empty())).collect()
 }
 
 type Found<'a> = Vec<Cow<'a, str>>;

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use dialect::{DecodeEvents, EncodeEvents, Framer, Sighting, frames, ir};
+use dialect::{DecodeEvents, EncodeEvents, Framer, Framing, Sighting, ir};
 
 use super::gather::Gather;
 use super::idle::Idle;
@@ -47,7 +47,7 @@ impl Convert {
     ) -> Self {
         Self {
             upstream,
-            framer: Framer::new(LONGEST_EVENT),
+            framer: Framing::Sse.framer(LONGEST_EVENT),
             decoder,
             encoder,
             events: Vec::new(),
@@ -71,7 +71,7 @@ impl Convert {
 
     /// Decodes and encodes a block of whole events.
     fn read(&mut self, block: &[u8], out: &mut BytesMut, seen: &mut Sighting) -> Result<(), Failure> {
-        for frame in frames(block) {
+        for frame in Framing::Sse.frames(block) {
             if let Err(malformed) = self.decoder.decode(frame, &mut self.events) {
                 return Err(self.garbled(&malformed.to_string()));
             }
@@ -163,3 +163,6 @@ impl Pieces for Convert {
         self.accepted = true;
     }
 }
+
+#[cfg(test)]
+mod tests;

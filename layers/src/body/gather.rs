@@ -111,43 +111,4 @@ impl Joined {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn piece(text: &'static str) -> Piece {
-        Piece { bytes: Bytes::from_static(text.as_bytes()), ..Piece::default() }
-    }
-
-    #[test]
-    fn pieces_that_come_after_stepping_back_go_out_together() {
-        let mut gather = Gather::default();
-        gather.add(piece("a"));
-        assert!(gather.steps_back());
-        gather.add(piece("b"));
-        let steps = (0..10).filter(|_| gather.steps_back()).count();
-        assert_eq!(steps, usize::from(STEPS), "each piece earns as many steps as the next one needs");
-
-        assert_eq!(gather.take().unwrap().bytes, "ab");
-        assert!(gather.is_empty());
-    }
-
-    #[test]
-    fn a_paced_stream_stops_stepping_back() {
-        let mut gather = Gather::default();
-        gather.add(piece("a"));
-        assert!(gather.steps_back());
-        gather.take();
-        let steps = (0..PATIENCE)
-            .filter(|_| {
-                gather.add(piece("a"));
-                let steps = gather.steps_back();
-                gather.take();
-                steps
-            })
-            .count();
-
-        assert_eq!(steps, 0);
-        gather.add(piece("a"));
-        assert!(gather.steps_back(), "now and then it is tried again");
-    }
-}
+mod tests;

@@ -116,3 +116,6 @@ impl Parts {
         if self.more.is_empty() { self.first } else { self.more.into() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,3 +67,6 @@ impl<B: Body + Send + Unpin + 'static> Drop for Lingering<B> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -115,3 +115,6 @@ impl crate::reply::Pieces for Breaking {
         std::task::Poll::Ready(self.0.take().map(Err))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,3 +39,6 @@ impl Pieces for Raw {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use dialect::{Depth, Framer, Probe, Sighting, frames};
+use dialect::{Depth, Framer, Framing, Probe, Sighting};
 
 use super::gather::Gather;
 use super::idle::Idle;
@@ -49,7 +49,7 @@ impl Tap {
     ) -> Self {
         Self {
             upstream,
-            framer: Framer::new(LONGEST_HELD),
+            framer: Framing::Sse.framer(LONGEST_HELD),
             probe,
             depth: Depth::Opening { want_text },
             hide_usage,
@@ -79,7 +79,7 @@ impl Tap {
         let mut seen: Option<Sighting> = None;
         let mut kept: Option<BytesMut> = None;
         let mut at = 0;
-        for frame in frames(&block) {
+        for frame in Framing::Sse.frames(&block) {
             let raw = frame.raw;
             let sighting = self.probe.observe(frame, self.depth);
             if self.depth == Depth::Relay
@@ -175,3 +175,6 @@ impl Pieces for Tap {
         self.depth = Depth::Relay;
     }
 }
+
+#[cfg(test)]
+mod tests;

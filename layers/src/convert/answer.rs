@@ -1,7 +1,7 @@
 //! The way down: from what the upstream answered to what the client is sent.
 
 use bytes::{Bytes, BytesMut};
-use dialect::{Correspondence, Dialect, Sighting, StreamStyle, ir};
+use dialect::{Correspondence, Dialect, Kind, Sighting, StreamStyle, ir};
 use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode, response};
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use crate::heavy::heavy;
 use crate::judge::{Refusal, hidden, judge};
 use crate::ports::Secret;
 use crate::reply::{Reply, ReplyBody};
-use crate::stage::{Attempt, Operation};
+use crate::stage::{Attempt, Purpose};
 
 /// Most of a refusal that is read.
 const LONGEST_REFUSAL: usize = 64 << 10;
@@ -50,10 +50,10 @@ impl Reading<'_> {
             return Err(Box::pin(self.refused(head.status, &head.headers, body)).await);
         }
         let client_stream = self.attempt.exchange.peek.stream;
-        let mut reply = match (Kind::of(&head.headers, self.stream), client_stream) {
-            (Kind::Events, true) => self.relay(body, head.status),
-            (Kind::Events, false) => Box::pin(self.fold(body)).await?,
-            (Kind::Whole, _) => {
+        let mut reply = match (AnswerKind::of(&head.headers, self.stream), client_stream) {
+            (AnswerKind::Events, true) => self.relay(body, head.status),
+            (AnswerKind::Events, false) => Box::pin(self.fold(body)).await?,
+            (AnswerKind::Whole, _) => {
                 let collected = self.collect(&mut body).await?;
                 if client_stream || self.correspondence.is_some() {
                     Box::pin(self.convert(collected, client_stream)).await?
@@ -88,7 +88,7 @@ impl Reading<'_> {
         let want_text = self.want_text();
         let channel = &self.attempt.target.channel;
         let asked = Asked { channel: channel.clone(), secret: self.secret.cloned() };
-        let body = match (&self.correspondence, self.attempt.exchange.dialect.inbound()) {
+        let body = match (&self.correspondence, self.attempt.exchange.dialect().inbound()) {
             (Some(correspondence), Some(inbound)) => {
                 let decoder = channel.dialect.outbound().events(correspondence);
                 let encoder = inbound.events(&self.style());
@@ -115,7 +115,7 @@ impl Reading<'_> {
             let mut block = BytesMut::from(&collected.bytes[..]);
             // A last event without its blank line is whole when the body is.
             block.extend_from_slice(b"\n\n");
-            for frame in dialect::frames(&block) {
+            for frame in dialect::Framing::Sse.frames(&block) {
                 decoder.decode(frame, &mut events).map_err(|malformed| malformed.into_answer_error())?;
             }
             decoder.finish(&mut events);
@@ -148,8 +148,8 @@ impl Reading<'_> {
         }
         let mut sighting = self.upstream().whole(&bytes, self.want_text());
         // A client may read any shape of judgement; we must find the verdict.
-        if self.attempt.exchange.operation == Operation::Moderation
-            && self.attempt.exchange.ledger.entry().is_beside
+        if self.attempt.exchange.endpoint.kind == Kind::Moderate
+            && self.attempt.exchange.purpose == Purpose::SideCall
         {
             sighting.done &= dialect::moderation::is_flagged(&bytes).is_some();
         }
@@ -161,7 +161,7 @@ impl Reading<'_> {
 
     /// A neutral answer as the client's whole one.
     fn client_whole(&self, mut answer: ir::Response) -> Result<Reply, Failure> {
-        let Some(inbound) = self.attempt.exchange.dialect.inbound() else {
+        let Some(inbound) = self.attempt.exchange.dialect().inbound() else {
             return Err(self.garbled("the upstream answered with events that were not asked for"));
         };
         answer.model = Some(self.attempt.target.alias.to_string());
@@ -171,7 +171,7 @@ impl Reading<'_> {
 
     /// A neutral answer as the client's events.
     fn unfold(&self, answer: &ir::Response) -> Result<Reply, Failure> {
-        let Some(inbound) = self.attempt.exchange.dialect.inbound() else {
+        let Some(inbound) = self.attempt.exchange.dialect().inbound() else {
             return Err(self.garbled("the upstream answered without the events that were asked for"));
         };
         let mut encoder = inbound.events(&self.style());
@@ -204,7 +204,8 @@ impl Reading<'_> {
         let exchange = &self.attempt.exchange;
         StreamStyle {
             model: self.attempt.target.alias.to_string(),
-            include_usage: exchange.peek.stream_options && asks_usage(&exchange.body),
+            include_usage: exchange.peek.stream_options
+                && exchange.body.json().is_some_and(|body| asks_usage(body)),
             id: format!("chatcmpl-{}", exchange.id.as_str()),
             created: exchange
                 .ledger
@@ -253,12 +254,12 @@ impl Reading<'_> {
 
 /// What the upstream answered with.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum AnswerKind {
     Events,
     Whole,
 }
 
-impl Kind {
+impl AnswerKind {
     /// By content type; where that says neither, by what was asked for.
     fn of(headers: &HeaderMap, stream: bool) -> Self {
         let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();

@@ -3,12 +3,12 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use dialect::{Correspondence, ir};
+use dialect::{Body, Correspondence, Kind, ModelPlace, ir};
 use serde_json::{Map, Value, json};
 
 use crate::failure::{Failure, Rejection};
 use crate::heavy::heavy;
-use crate::stage::{Attempt, Operation, Payload};
+use crate::stage::{Attempt, Payload};
 
 /// Asks an OpenAI-format upstream for the usage of a stream, as the first member of the body.
 const ASK_USAGE: &[u8] = br#"{"stream_options":{"include_usage":true},"#;
@@ -29,7 +29,7 @@ pub(super) fn may_ask_usage(attempt: &Attempt, stream: bool) -> bool {
     let (exchange, channel) = (&attempt.exchange, &attempt.target.channel);
     stream
         && !exchange.peek.stream_options
-        && channel.dialect == exchange.dialect
+        && channel.dialect == exchange.dialect()
         && channel.asks_usage.load(Ordering::Relaxed)
 }
 
@@ -48,7 +48,7 @@ pub(super) fn blames_usage(rejection: &Rejection) -> bool {
 pub(super) async fn build(attempt: &Attempt, stream: bool, ask_usage: bool) -> Result<Upward, Failure> {
     let (exchange, target) = (&attempt.exchange, &attempt.target);
     let channel = &target.channel;
-    if channel.dialect != exchange.dialect {
+    if channel.dialect != exchange.dialect() {
         return Box::pin(translate(attempt, stream)).await;
     }
     let untouched =
@@ -64,8 +64,13 @@ pub(super) async fn build(attempt: &Attempt, stream: bool, ask_usage: bool) -> R
 /// The client's bytes with the upstream's name of the model in place of the alias.
 fn splice(attempt: &Attempt, ask_usage: bool) -> Vec<Bytes> {
     let (exchange, target) = (&attempt.exchange, &attempt.target);
-    let body = &exchange.body;
-    let span = exchange.peek.model_span.clone();
+    let (body, span) = match (&exchange.body, &exchange.peek.model_place) {
+        (Body::Json(body), ModelPlace::Json(span)) => (body, span.clone()),
+        (Body::Form(form), ModelPlace::Form(part)) => {
+            return form.with_value(*part, Bytes::copy_from_slice(target.upstream_model.as_bytes()));
+        }
+        (body, _) => return body.to_chunks(),
+    };
     let renamed = body[span.clone()] != *target.upstream_model_json;
     if !renamed && !ask_usage {
         return vec![body.clone()];
@@ -91,7 +96,7 @@ fn splice(attempt: &Attempt, ask_usage: bool) -> Vec<Bytes> {
 /// The client's body as a value, with the model's name and whatever the channel does not take
 /// changed; overrides are merged into it further in.
 async fn change(attempt: &Attempt, stream: bool, ask_usage: bool) -> Result<Map<String, Value>, Failure> {
-    let body = attempt.exchange.body.clone();
+    let body = json(attempt)?;
     let mut map =
         heavy(body.len(), move || serde_json::from_slice::<Map<String, Value>>(&body)).await?.map_err(
             |error| Failure::invalid(format!("the request body must be a JSON object: {error}"), None),
@@ -139,17 +144,27 @@ fn without_images(body: &mut Map<String, Value>) {
     }
 }
 
+/// The body as the JSON object that everything but splicing needs.
+fn json(attempt: &Attempt) -> Result<Bytes, Failure> {
+    attempt.exchange.body.json().cloned().ok_or_else(|| Failure::Unsupported {
+        channel: attempt.target.channel.name.clone(),
+        what: "a form cannot be changed for it".to_owned(),
+    })
+}
+
 /// The request in the upstream's dialect, by way of the neutral form.
 async fn translate(attempt: &Attempt, stream: bool) -> Result<Upward, Failure> {
     let (exchange, target) = (attempt.exchange.clone(), attempt.target.clone());
     let channel = target.channel.name.clone();
-    let Some(inbound) = exchange.dialect.inbound().filter(|_| exchange.operation == Operation::Chat) else {
-        let what = format!("{} requests go to channels of their own format only", exchange.operation.label());
+    let Some(inbound) = exchange.dialect().inbound().filter(|_| exchange.endpoint.kind == Kind::Chat) else {
+        let what =
+            format!("{} requests go to channels of their own format only", exchange.endpoint.kind.label());
         return Err(Failure::Unsupported { channel, what });
     };
-    let length = exchange.body.len();
+    let body = json(attempt)?;
+    let length = body.len();
     let written = heavy(length, move || {
-        let neutral = exchange.neutral.get_or_init(|| Box::new(inbound.request(&exchange.body)));
+        let neutral = exchange.neutral.get_or_init(|| Box::new(inbound.request(&body)));
         let mut request =
             Result::clone(neutral).map_err(|malformed| Failure::invalid(malformed.message, None))?;
         request.model_alias = target.alias.to_string();

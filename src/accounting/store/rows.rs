@@ -321,7 +321,7 @@ pub(super) fn bind_request(
     };
     let price = |picodollars: u64| if served { picodollars as f64 / PER_MILLION } else { 0.0 };
     sink.text(Some(without_nul(entry.id.as_str()).into()));
-    sink.text(Some(texts.shared(entry.operation.endpoint())));
+    sink.text(Some(texts.shared(entry.endpoint.label)));
     sink.text(entry.client.map(|address| texts.shared(&address.to_string())));
     sink.real(Some(entry.elapsed.as_secs_f64()));
     sink.real(Some(entry.accepted.map_or(-1.0, |after| after.as_secs_f64())));
@@ -340,7 +340,7 @@ pub(super) fn bind_request(
     sink.text(Some(texts.shared(entry.outcome())));
     sink.flag(entry.stream);
     sink.flag(entry.abandoned);
-    let own = entry.attempts.iter().filter(|attempt| attempt.beside.is_none()).count();
+    let own = entry.attempts.iter().filter(|attempt| attempt.side_call.is_none()).count();
     sink.whole(Some(i64::try_from(own).unwrap_or(i64::MAX)));
     sink.whole(tokens(|usage| usage.cached_read));
     sink.whole(tokens(|usage| usage.cache_write));

@@ -166,9 +166,8 @@ impl RequestTimeouts {
 impl Timing for RequestTimeouts {
     fn timeouts(&self, request: Timed<'_>) -> Timeouts {
         self.for_request(Some(&RequestFacts {
-            endpoint: request.operation.path(),
-            // Whatever runs through the pipeline was posted.
-            method: "POST",
+            endpoint: request.endpoint.path,
+            method: request.endpoint.method.as_str(),
             stream: request.stream,
             request_type: "",
             role: &request.caller.alias,

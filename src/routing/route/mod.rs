@@ -320,14 +320,14 @@ impl Tree {
         let mut channels = std::collections::HashSet::<&ChannelName, RandomState>::default();
         let mut served = false;
         self.root.visit(&mut Vec::new(), &mut |_, target| {
-            served |= target.channel.takes.serves(demand.operation);
+            served |= target.channel.takes.serves(demand.endpoint);
             if target.channel.takes.fits(demand) {
                 channels.insert(&target.channel.name);
             }
         });
         match channels.len() {
             0 if served => Err(Misfit::Length),
-            0 => Err(Misfit::Operation),
+            0 => Err(Misfit::Endpoint),
             leaves => Ok(leaves),
         }
     }

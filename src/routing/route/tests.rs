@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
+use layers::endpoint::{CHAT_COMPLETIONS, Endpoint, MODERATIONS};
 use layers::policy::{Channel, Retries, Takes};
 use layers::ports::Health;
-use layers::stage::Operation;
 use proptest::prelude::*;
 
 use super::*;
@@ -492,7 +492,7 @@ fn a_preview_does_not_count_as_a_request() {
 
 const CHANNELS: usize = 6;
 /// A short request.
-const CHAT: Demand = Demand { operation: Operation::Chat, body: 1 };
+const CHAT: Demand = Demand { endpoint: &CHAT_COMPLETIONS, body: 1 };
 
 /// Rule lists of five keys; key i nests only keys behind it.
 fn lists() -> impl Strategy<Value = Vec<(Algorithm, Arc<[Rule]>)>> {
@@ -592,30 +592,30 @@ fn most(bytes: u64) -> Takes {
     Takes { most_body: Some(bytes), ..Takes::default() }
 }
 
-fn walk_of(world: &(Routes, Runtime), operation: Operation, body: u64) -> Result<String, Misfit> {
+fn walk_of(world: &(Routes, Runtime), endpoint: &'static Endpoint, body: u64) -> Result<String, Misfit> {
     let route = world.0.route(&caller(0), "m", world.1.cursors()).expect("the model is known");
-    let mut plan = Plan::demanding(route, Retries::Budget, Demand { operation, body })?;
+    let mut plan = Plan::demanding(route, Retries::Budget, Demand { endpoint, body })?;
     Ok(std::iter::from_fn(|| next(&mut plan)).collect())
 }
 
 #[test]
 fn a_channel_is_asked_only_for_what_it_takes() {
-    let no_chat = Takes { excluded: [Operation::Chat].into(), ..Takes::default() };
+    let no_chat = Takes { excluded: [&CHAT_COMPLETIONS].into(), ..Takes::default() };
     let world = picky_routes(&[no_chat, most(100), Takes::default()], Algorithm::FixedPriority);
 
-    assert_eq!(walk_of(&world, Operation::Chat, 100).unwrap(), "BC");
-    assert_eq!(walk_of(&world, Operation::Chat, 101).unwrap(), "C");
-    assert_eq!(walk_of(&world, Operation::Moderation, 101).unwrap(), "AC");
+    assert_eq!(walk_of(&world, &CHAT_COMPLETIONS, 100).unwrap(), "BC");
+    assert_eq!(walk_of(&world, &CHAT_COMPLETIONS, 101).unwrap(), "C");
+    assert_eq!(walk_of(&world, &MODERATIONS, 101).unwrap(), "AC");
 }
 
 #[test]
 fn a_request_that_nobody_takes_is_told_why() {
-    let no_chat = Takes { excluded: [Operation::Chat].into(), ..Takes::default() };
+    let no_chat = Takes { excluded: [&CHAT_COMPLETIONS].into(), ..Takes::default() };
     let world = picky_routes(&[no_chat.clone(), most(100)], Algorithm::FixedPriority);
     let closed = picky_routes(&[no_chat], Algorithm::FixedPriority);
 
-    assert_eq!(walk_of(&world, Operation::Chat, 101), Err(Misfit::Length));
-    assert_eq!(walk_of(&closed, Operation::Chat, 1), Err(Misfit::Operation));
+    assert_eq!(walk_of(&world, &CHAT_COMPLETIONS, 101), Err(Misfit::Length));
+    assert_eq!(walk_of(&closed, &CHAT_COMPLETIONS, 1), Err(Misfit::Endpoint));
 }
 
 #[test]
@@ -638,7 +638,7 @@ fn a_channel_that_does_not_take_the_request_is_shown_as_unfit_also_while_it_rest
 fn the_channels_that_take_a_request_share_it_exactly() {
     let world = picky_routes(&[most(100), Takes::default(), Takes::default()], Algorithm::RoundRobin);
 
-    let first = |_| walk_of(&world, Operation::Chat, 101).unwrap().remove(0);
+    let first = |_| walk_of(&world, &CHAT_COMPLETIONS, 101).unwrap().remove(0);
     let mut shares = BTreeMap::<char, usize>::new();
     (0..300).map(first).for_each(|name| *shares.entry(name).or_default() += 1);
 
@@ -653,8 +653,8 @@ fn a_benched_channel_that_does_not_take_the_request_is_no_last_resort() {
         health.settle(true, Duration::from_secs(if name == "A" { 1 } else { 100 }), Instant::now());
     }
 
-    assert_eq!(walk_of(&world, Operation::Chat, 101).unwrap(), "B");
-    assert_eq!(walk_of(&world, Operation::Chat, 100).unwrap().chars().next(), Some('A'));
+    assert_eq!(walk_of(&world, &CHAT_COMPLETIONS, 101).unwrap(), "B");
+    assert_eq!(walk_of(&world, &CHAT_COMPLETIONS, 100).unwrap().chars().next(), Some('A'));
 }
 
 #[test]
@@ -662,7 +662,7 @@ fn a_lone_channel_that_takes_the_request_is_lone() {
     let world = picky_routes(&[most(100), Takes::default()], Algorithm::FixedPriority);
     let route = || world.0.route(&caller(0), "m", world.1.cursors()).expect("the model is known");
     let plan = |body| {
-        Plan::demanding(route(), Retries::Budget, Demand { operation: Operation::Chat, body }).unwrap()
+        Plan::demanding(route(), Retries::Budget, Demand { endpoint: &CHAT_COMPLETIONS, body }).unwrap()
     };
 
     assert!(plan(101).single() && !plan(100).single());

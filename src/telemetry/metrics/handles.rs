@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use dialect::Dialect;
+use dialect::{Dialect, Kind};
 use layers::ports::Meters;
-use layers::stage::Operation;
 use metrics::{Counter, Histogram};
 
 use super::Registry;
@@ -81,7 +80,7 @@ impl<T> ByOutcome<T> {
 /// The resolved handles of one operation and model.
 pub struct Handles {
     pub(super) registry: Registry,
-    pub(super) operation: Operation,
+    pub(super) kind: Kind,
     pub(super) dialect: Option<Dialect>,
     pub(super) model: Arc<str>,
     outcomes: ByOutcome<Outcome>,
@@ -108,15 +107,10 @@ struct Outcome {
 }
 
 impl Handles {
-    pub(super) fn new(
-        registry: &Registry,
-        operation: Operation,
-        dialect: Option<Dialect>,
-        model: &str,
-    ) -> Self {
-        let op = operation.label();
+    pub(super) fn new(registry: &Registry, kind: Kind, dialect: Option<Dialect>, model: &str) -> Self {
+        let op = kind.label();
         let ours = [("operation", op), ("model", model)];
-        let stock = stock_labels(operation, dialect, model);
+        let stock = stock_labels(kind, dialect, model);
         let tokens = |kind: &'static str| {
             registry.counter(&TOKENS_TOTAL, &[("operation", op), ("model", model), ("kind", kind)])
         };
@@ -126,7 +120,7 @@ impl Handles {
             registry.histogram(&GENAI_TOKENS, &labels)
         };
         Self {
-            operation,
+            kind,
             dialect,
             model: model.into(),
             outcomes: ByOutcome::new(),
@@ -153,7 +147,7 @@ impl Handles {
             label,
             requests: [const { OnceLock::new() }; STATUS_CLASSES.len()],
             duration: {
-                let mut labels = stock_labels(self.operation, self.dialect, &self.model).to_vec();
+                let mut labels = stock_labels(self.kind, self.dialect, &self.model).to_vec();
                 labels.push(("error_type", if label == "ok" { "" } else { label }));
                 self.registry.histogram(&GENAI_DURATION, &labels)
             },
@@ -162,7 +156,7 @@ impl Handles {
         let class = if class < STATUS_CLASSES.len() { class } else { 0 };
         let requests = outcome.requests[class].get_or_init(|| {
             let labels = [
-                ("operation", self.operation.label()),
+                ("operation", self.kind.label()),
                 ("model", &*self.model),
                 ("outcome", outcome.label),
                 ("status", STATUS_CLASSES[class]),
@@ -201,14 +195,14 @@ impl Handles {
 }
 
 /// The labels of the stock series; the provider name is that of the wire format.
-fn stock_labels(operation: Operation, dialect: Option<Dialect>, model: &str) -> [(&'static str, &str); 3] {
+fn stock_labels(kind: Kind, dialect: Option<Dialect>, model: &str) -> [(&'static str, &str); 3] {
     let provider = match dialect {
         Some(Dialect::OpenAiChat) => "openai",
         Some(other) => other.label(),
         None => "",
     };
     [
-        ("gen_ai_operation_name", operation.label()),
+        ("gen_ai_operation_name", kind.label()),
         ("gen_ai_provider_name", provider),
         ("gen_ai_request_model", model),
     ]

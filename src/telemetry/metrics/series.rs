@@ -4,7 +4,7 @@ use metrics::Unit;
 
 /// How a series behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum SeriesType {
     /// Grows.
     Counter,
     /// Goes up and down.
@@ -19,7 +19,7 @@ pub struct Series {
     /// Its exact name.
     pub name: &'static str,
     /// Its kind.
-    pub kind: Kind,
+    pub series_type: SeriesType,
     /// What it is measured in; the name says it too.
     pub unit: Unit,
     /// Upper bounds, for histograms.
@@ -29,11 +29,11 @@ pub struct Series {
 }
 
 pub(super) const fn counter(name: &'static str, help: &'static str) -> Series {
-    Series { name, kind: Kind::Counter, unit: Unit::Count, buckets: &[], help }
+    Series { name, series_type: SeriesType::Counter, unit: Unit::Count, buckets: &[], help }
 }
 
 pub(super) const fn gauge(name: &'static str, unit: Unit, help: &'static str) -> Series {
-    Series { name, kind: Kind::Gauge, unit, buckets: &[], help }
+    Series { name, series_type: SeriesType::Gauge, unit, buckets: &[], help }
 }
 
 pub(super) const fn histogram(
@@ -42,7 +42,7 @@ pub(super) const fn histogram(
     buckets: &'static [f64],
     help: &'static str,
 ) -> Series {
-    Series { name, kind: Kind::Histogram, unit, buckets, help }
+    Series { name, series_type: SeriesType::Histogram, unit, buckets, help }
 }
 
 const SECONDS: &[f64] =

@@ -31,10 +31,10 @@ fn every_declared_series_is_rendered_under_its_name_with_its_help_and_kind() {
     let text = metrics.render();
 
     for series in SERIES {
-        let (kind, sample) = match series.kind {
-            Kind::Counter => ("counter", series.name.to_owned()),
-            Kind::Gauge => ("gauge", series.name.to_owned()),
-            Kind::Histogram => ("histogram", format!("{}_bucket", series.name)),
+        let (kind, sample) = match series.series_type {
+            SeriesType::Counter => ("counter", series.name.to_owned()),
+            SeriesType::Gauge => ("gauge", series.name.to_owned()),
+            SeriesType::Histogram => ("histogram", format!("{}_bucket", series.name)),
         };
         assert!(has(&text, &format!("# HELP {} {}", series.name, series.help)), "help of {}", series.name);
         assert!(has(&text, &format!("# TYPE {} {kind}", series.name)), "type of {}", series.name);
@@ -50,10 +50,10 @@ fn names_carry_our_prefix_or_a_stock_one_and_end_in_their_unit() {
     for series in SERIES {
         let name = series.name;
         assert!(["uni_api_", "process_", "gen_ai_"].iter().any(|prefix| name.starts_with(prefix)), "{name}");
-        assert_eq!(series.kind == Kind::Counter, name.ends_with("_total"), "{name}");
+        assert_eq!(series.series_type == SeriesType::Counter, name.ends_with("_total"), "{name}");
         assert_eq!(series.unit == Unit::Seconds, name.ends_with("_seconds"), "{name}");
         assert_eq!(series.unit == Unit::Bytes, name.contains("_bytes"), "{name}");
-        assert_eq!(series.kind == Kind::Histogram, !series.buckets.is_empty(), "{name}");
+        assert_eq!(series.series_type == SeriesType::Histogram, !series.buckets.is_empty(), "{name}");
         assert!(series.buckets.is_sorted(), "{name}");
     }
 }

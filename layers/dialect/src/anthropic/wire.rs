@@ -4,6 +4,7 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::error_body;
 use crate::ir::{Error, Usage};
@@ -97,10 +98,43 @@ pub(crate) struct Block<'a> {
     #[serde(borrow)]
     pub(crate) input: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(crate) citations: List<Citation<'a>>,
+    citations: Option<&'a RawValue>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tool_use_id: Str<'a>,
 }
 
-impl Block<'_> {
+impl<'a> Block<'a> {
+    /// The sources of its text, each with its own words.
+    pub(crate) fn citations(&self) -> Vec<(Citation<'a>, Value)> {
+        let json = self.citations.map(RawValue::get).unwrap_or_default();
+        let elements = serde_json::from_str::<Vec<&'a RawValue>>(json).unwrap_or_default();
+        elements.into_iter().filter_map(read_citation).collect()
+    }
+
+    /// The block as it came, as far as blocks of provider's tools have these fields.
+    pub(crate) fn json(&self) -> Value {
+        let mut map = Map::new();
+        for (name, text) in [
+            ("type", &self.kind),
+            ("id", &self.id),
+            ("name", &self.name),
+            ("tool_use_id", &self.tool_use_id),
+            ("data", &self.data),
+        ] {
+            if let Some(text) = text.owned() {
+                map.insert(name.to_owned(), text.into());
+            }
+        }
+        for (name, value) in [("input", self.input), ("content", self.content)] {
+            if let Some(value) = value.and_then(|value| serde_json::from_str(value.get()).ok()) {
+                map.insert(name.to_owned(), value);
+            }
+        }
+        Value::Object(map)
+    }
+
     /// The arguments of a call as JSON text; empty when there are none.
     pub(crate) fn arguments(&self) -> &str {
         match self.input.map(RawValue::get) {
@@ -125,16 +159,30 @@ pub(crate) struct Delta<'a> {
     #[serde(borrow)]
     pub(crate) partial_json: Str<'a>,
     #[serde(borrow)]
-    pub(crate) citation: Obj<Citation<'a>>,
+    citation: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(crate) stop_reason: Str<'a>,
     #[serde(borrow)]
     pub(crate) stop_sequence: Str<'a>,
 }
 
+impl<'a> Delta<'a> {
+    /// A source of the text, with its own words.
+    pub(crate) fn citation(&self) -> Option<(Citation<'a>, Value)> {
+        self.citation.and_then(read_citation)
+    }
+}
+
+fn read_citation(json: &RawValue) -> Option<(Citation<'_>, Value)> {
+    let Obj(found) = serde_json::from_str(json.get()).ok()?;
+    Some((found?, serde_json::from_str(json.get()).ok()?))
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Citation<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(crate) kind: Str<'a>,
     #[serde(borrow)]
     pub(crate) url: Str<'a>,
     #[serde(borrow)]
@@ -154,6 +202,14 @@ pub(crate) struct WireUsage {
     output_tokens: Count,
     cache_creation: Obj<CacheCreation>,
     output_tokens_details: Obj<OutputDetails>,
+    server_tool_use: Obj<ServerToolUse>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ServerToolUse {
+    web_search_requests: Count,
+    web_fetch_requests: Count,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -180,6 +236,7 @@ pub(crate) struct Tally {
     write_1h: u64,
     output: u64,
     thinking: u64,
+    server_calls: u64,
 }
 
 impl Tally {
@@ -189,6 +246,11 @@ impl Tally {
         let short = creation.map_or(0, |creation| creation.ephemeral_5m_input_tokens.0);
         let long = creation.map_or(0, |creation| creation.ephemeral_1h_input_tokens.0);
         let thinking = wire.output_tokens_details.0.as_ref().map_or(0, |details| details.thinking_tokens.0);
+        let server_calls = wire
+            .server_tool_use
+            .0
+            .as_ref()
+            .map_or(0, |calls| calls.web_search_requests.0.saturating_add(calls.web_fetch_requests.0));
         for (field, value) in [
             (&mut self.fresh, wire.input_tokens.0),
             (&mut self.read, wire.cache_read_input_tokens.0),
@@ -196,6 +258,7 @@ impl Tally {
             (&mut self.write_1h, long),
             (&mut self.output, wire.output_tokens.0),
             (&mut self.thinking, thinking),
+            (&mut self.server_calls, server_calls),
         ] {
             if value > 0 {
                 *field = value;
@@ -212,6 +275,7 @@ impl Tally {
             cache_write_1h: self.write_1h,
             output_total: self.output,
             reasoning: self.thinking,
+            server_calls: self.server_calls,
             ..Usage::default()
         }
     }

@@ -1,117 +1,29 @@
 //! Cuts server-sent events out of received buffers and reads their lines.
 //!
-//! Two steps, because relays need only the first: [`Framer`] finds where whole events end and gives them back as
-//! slices of the buffers they came in; [`frames`] reads such a block event by event. Line ends may be LF, CRLF, CR
-//! or a mixture, and buffers may be cut anywhere, also between CR and LF.
+//! Line ends may be LF, CRLF, CR or a mixture, and buffers may be cut anywhere, also between CR and LF.
 
 use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr2, memmem};
 
-/// One event of a block.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame<'a> {
-    /// All its bytes with its terminator, and blank lines before it; the `raw` of all frames join to the block.
-    pub raw: &'a [u8],
-    /// The value of its `event:` line; empty without one.
-    pub event: &'a [u8],
-    /// Its data, several `data:` lines joined by LF; `None` when it has no `data:` line at all.
-    pub data: Option<Cow<'a, [u8]>>,
-    /// Whether it holds a comment line.
-    pub comment: bool,
-}
+use super::{Frame, one_line};
 
-impl Frame<'_> {
-    /// The data without white space around it; empty when there is none.
-    pub fn payload(&self) -> &[u8] {
-        self.data.as_deref().unwrap_or_default().trim_ascii()
-    }
-
-    /// Whether it says nothing but comments.
-    pub fn is_comment(&self) -> bool {
-        self.comment && self.data.is_none()
-    }
-}
-
-/// Splits a stream of buffers behind whole events.
+/// The place in an event stream where the last buffer ended.
 #[derive(Debug)]
-pub struct Framer {
-    tail: BytesMut,
-    limit: usize,
+pub(super) struct Place {
     /// Nothing came since the last line end.
     blank: bool,
     /// The last byte was a CR, so that a LF now belongs to it.
     after_cr: bool,
 }
 
-impl Framer {
-    /// A framer at the start of a stream, which is content with an incomplete event of at most `limit` bytes.
-    pub fn new(limit: usize) -> Self {
-        Self { tail: BytesMut::new(), limit, blank: true, after_cr: false }
-    }
-
-    /// Takes one received buffer; gives back all events that are whole now, as one piece, and holds the rest.
-    ///
-    /// When nothing was held the piece is a slice of `chunk`, without a copy.
-    pub fn push(&mut self, chunk: Bytes) -> Option<Bytes> {
-        // Most upstreams send one event per buffer. Data never holds a raw line end, so this is always a boundary.
-        if self.tail.is_empty() && (chunk.ends_with(b"\n\n") || chunk.ends_with(b"\r\n\r\n")) {
-            self.blank = true;
-            self.after_cr = false;
-            return Some(chunk);
-        }
-        let Some(end) = self.scan(&chunk) else {
-            self.tail.extend_from_slice(&chunk);
-            return None;
-        };
-        if self.tail.is_empty() {
-            self.tail.extend_from_slice(&chunk[end..]);
-            return Some(chunk.slice(..end));
-        }
-        self.tail.extend_from_slice(&chunk[..end]);
-        let whole = self.tail.split().freeze();
-        self.tail.extend_from_slice(&chunk[end..]);
-        Some(whole)
-    }
-
-    /// Bytes of the incomplete event.
-    pub fn held(&self) -> usize {
-        self.tail.len()
-    }
-
-    /// Whether the incomplete event is longer than allowed.
-    pub fn over_limit(&self) -> bool {
-        self.tail.len() > self.limit
-    }
-
-    /// Takes the incomplete event out, as it is: torn, unless the stream merely lacks its last blank line.
-    pub fn take_tail(&mut self) -> Bytes {
-        self.blank = true;
-        self.after_cr = false;
-        self.tail.split().freeze()
-    }
-
-    /// At the end of the body: the held event with the blank line it lacks, when its data is whole all the same
-    /// (`[DONE]` or a JSON value). A torn one is dropped.
-    pub fn finish(&mut self) -> Option<Bytes> {
-        let tail = self.take_tail();
-        let whole = frames(&tail).any(|frame| {
-            let data = frame.payload();
-            data == b"[DONE]"
-                || (!data.is_empty() && serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok())
-        });
-        if !whole {
-            return None;
-        }
-        let mut completed = BytesMut::with_capacity(tail.len() + 2);
-        completed.extend_from_slice(&tail);
-        completed.extend_from_slice(if tail.ends_with(b"\n") { b"\n" } else { b"\n\n" });
-        Some(completed.freeze())
-    }
+impl Place {
+    /// Behind a blank line, or before anything.
+    pub(super) const BETWEEN: Self = Self { blank: true, after_cr: false };
 
     /// Where the last whole event of `chunk` ends.
-    fn scan(&mut self, chunk: &[u8]) -> Option<usize> {
+    pub(super) fn scan(&mut self, chunk: &[u8]) -> Option<usize> {
         let mut at = 0;
         let mut end = None;
         // Two line feeds are a boundary whatever came before them, so the walk starts behind the last pair.
@@ -149,87 +61,121 @@ impl Framer {
     }
 }
 
-/// The events of a block of whole events. An unterminated last one is given too.
-pub fn frames(block: &[u8]) -> Frames<'_> {
-    Frames { block, at: 0 }
-}
-
-/// Iterates over the events of a block.
-#[derive(Clone, Debug)]
-pub struct Frames<'a> {
-    block: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Iterator for Frames<'a> {
-    type Item = Frame<'a>;
-
-    fn next(&mut self) -> Option<Frame<'a>> {
-        let start = self.at;
-        let mut frame = Frame { raw: b"", event: b"", data: None, comment: false };
-        let mut any = false;
-        if start == 0 && self.block.starts_with(b"\xEF\xBB\xBF") {
-            self.at = 3;
+/// The event of `block` at `place`, which moves behind it. An unterminated last one is given too.
+#[inline]
+pub(super) fn next<'a>(block: &'a [u8], place: &mut usize) -> Option<Frame<'a>> {
+    let start = *place;
+    let mut at = start;
+    let mut frame = Frame::default();
+    let mut any = false;
+    if start == 0 && block.starts_with(b"\xEF\xBB\xBF") {
+        at = 3;
+    }
+    while at < block.len() {
+        let rest = &block[at..];
+        let line = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+        let end = match rest.get(line..) {
+            Some([b'\r', b'\n', ..]) => line + 2,
+            Some([_, ..]) => line + 1,
+            _ => line,
+        };
+        at += end;
+        if line > 0 {
+            any = true;
+            read(&mut frame, &rest[..line]);
+        } else if any {
+            break;
         }
-        while self.at < self.block.len() {
-            let rest = &self.block[self.at..];
-            let line = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
-            let end = match rest.get(line..) {
-                Some([b'\r', b'\n', ..]) => line + 2,
-                Some([_, ..]) => line + 1,
-                _ => line,
-            };
-            self.at += end;
-            if line > 0 {
-                any = true;
-                frame.read(&rest[..line]);
-            } else if any {
-                break;
+    }
+    if !any {
+        *place = at;
+        return None;
+    }
+    // Blank lines at the very end belong to the last event, so that nothing of the block is lost.
+    if block[at..].iter().all(|byte| matches!(byte, b'\n' | b'\r')) {
+        at = block.len();
+    }
+    *place = at;
+    frame.raw = &block[start..at];
+    Some(frame)
+}
+
+/// Takes up one line of the event.
+#[inline]
+fn read<'a>(frame: &mut Frame<'a>, line: &'a [u8]) {
+    // Exactly one space behind the colon is syntax; more are data.
+    fn value<'v>(line: &'v [u8], field: &[u8]) -> Option<&'v [u8]> {
+        match line.strip_prefix(field)? {
+            [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
+            [] => Some(b""),
+            _ => None,
+        }
+    }
+    if let Some(more) = value(line, b"data") {
+        match &mut frame.data {
+            None => frame.data = Some(Cow::Borrowed(more)),
+            Some(data) => {
+                let data = data.to_mut();
+                data.push(b'\n');
+                data.extend_from_slice(more);
             }
         }
-        if !any {
-            return None;
-        }
-        // Blank lines at the very end belong to the last event, so that nothing of the block is lost.
-        if self.block[self.at..].iter().all(|byte| matches!(byte, b'\n' | b'\r')) {
-            self.at = self.block.len();
-        }
-        frame.raw = &self.block[start..self.at];
-        Some(frame)
+    } else if line[0] == b':' {
+        frame.comment = true;
+    } else if let Some(name) = value(line, b"event") {
+        frame.event = name;
     }
 }
 
-impl<'a> Frame<'a> {
-    fn read(&mut self, line: &'a [u8]) {
-        // Exactly one space behind the colon is syntax; more are data.
-        fn value<'v>(line: &'v [u8], field: &[u8]) -> Option<&'v [u8]> {
-            match line.strip_prefix(field)? {
-                [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
-                [] => Some(b""),
-                _ => None,
-            }
-        }
-        if let Some(more) = value(line, b"data") {
-            match &mut self.data {
-                None => self.data = Some(Cow::Borrowed(more)),
-                Some(data) => {
-                    let data = data.to_mut();
-                    data.push(b'\n');
-                    data.extend_from_slice(more);
-                }
-            }
-        } else if line[0] == b':' {
-            self.comment = true;
-        } else if let Some(name) = value(line, b"event") {
-            self.event = name;
-        }
+/// At the end of the body: the held event with the blank line it lacks, when its data is whole all the same
+/// (`[DONE]` or a JSON value).
+pub(super) fn completed(tail: &[u8]) -> Option<Bytes> {
+    let mut at = 0;
+    let whole = std::iter::from_fn(|| next(tail, &mut at)).any(|frame| frame.is_whole());
+    if !whole {
+        return None;
     }
+    let mut completed = BytesMut::with_capacity(tail.len() + 2);
+    completed.extend_from_slice(tail);
+    completed.extend_from_slice(if tail.ends_with(b"\n") { b"\n" } else { b"\n\n" });
+    Some(completed.freeze())
+}
+
+/// Appends an event.
+pub(super) fn write(event: &[u8], data: &[u8], out: &mut BytesMut) {
+    // A name from another framing may hold a line end, which would let it say more than a name.
+    if !event.is_empty() && memchr2(b'\n', b'\r', event).is_none() {
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(event);
+        out.extend_from_slice(b"\n");
+    }
+    if memchr2(b'\n', b'\r', data).is_none() {
+        line(data, out);
+    } else if let Some(data) = one_line(data) {
+        // Many clients read line by line and know of one `data:` line only.
+        line(&data, out);
+    } else {
+        let mut rest = data;
+        while let Some(end) = memchr2(b'\n', b'\r', rest) {
+            line(&rest[..end], out);
+            rest = &rest[end + if rest[end..].starts_with(b"\r\n") { 2 } else { 1 }..];
+        }
+        line(rest, out);
+    }
+    out.extend_from_slice(b"\n");
+}
+
+fn line(data: &[u8], out: &mut BytesMut) {
+    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\n");
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::{Framing, frames};
     use super::*;
 
     type Seen = Vec<(Vec<u8>, Option<Vec<u8>>, bool)>;
@@ -239,7 +185,7 @@ mod tests {
     }
 
     fn split(stream: &[u8], cuts: &[usize]) -> (Seen, Vec<u8>, Vec<u8>) {
-        let mut framer = Framer::new(1 << 20);
+        let mut framer = Framing::Sse.framer(1 << 20);
         let (mut found, mut joined) = (Seen::new(), Vec::new());
         let mut from = 0;
         for &to in cuts.iter().chain([&stream.len()]) {
@@ -257,7 +203,7 @@ mod tests {
         let chunk = Bytes::from_static(b"data: 1\n\ndata: 2\n\n");
         let place = chunk.as_ptr();
 
-        let block = Framer::new(64).push(chunk).expect("whole");
+        let block = Framing::Sse.framer(64).push(chunk).expect("whole");
 
         assert_eq!(block.as_ptr(), place);
         assert_eq!(block.len(), 18);
@@ -267,7 +213,7 @@ mod tests {
     fn whole_events_before_a_torn_one_are_a_slice_of_the_buffer() {
         let chunk = Bytes::from_static(b"data: 1\r\n\r\ndata: 2\r\n\r\ndata: 3");
         let place = chunk.as_ptr();
-        let mut framer = Framer::new(64);
+        let mut framer = Framing::Sse.framer(64);
 
         let block = framer.push(chunk).expect("two are whole");
 
@@ -278,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_tail_beyond_the_limit_is_reported() {
-        let mut framer = Framer::new(4);
+        let mut framer = Framing::Sse.framer(4);
 
         assert!(framer.push(Bytes::from_static(b"data")).is_none());
         assert!(!framer.over_limit());
@@ -325,7 +271,7 @@ mod tests {
             (b": comment", None),
             (b"", None),
         ] {
-            let mut framer = Framer::new(64);
+            let mut framer = Framing::Sse.framer(64);
             assert_eq!(framer.push(Bytes::copy_from_slice(tail)), None);
             assert_eq!(framer.finish().as_deref(), whole, "{tail:?}");
         }

@@ -4,14 +4,15 @@
 
 use std::sync::LazyLock;
 
+use bytes::BytesMut;
 use memchr::memmem::Finder;
 
 use super::wire::{Chunk, Message, WireUsage};
-use crate::framing::sse::Frame;
 use crate::ir::{Error, FinishReason, Usage};
 use crate::json_scan::{is_empty, members, string_length, value_of, values_of};
 use crate::lenient::TextOr;
 use crate::sighting::{Depth, Sighting};
+use crate::{ErrorShape, Frame};
 
 /// What a probe knows of its stream so far.
 #[derive(Debug, Default)]
@@ -56,6 +57,14 @@ impl crate::Probe for Probe {
         };
         sighting.settle();
         sighting
+    }
+
+    fn fail(&mut self, error: &Error, out: &mut BytesMut) {
+        out.extend_from_slice(&ErrorShape::OpenAi.event(error));
+    }
+
+    fn keepalive(&mut self, out: &mut BytesMut) {
+        out.extend_from_slice(ErrorShape::OpenAi.keepalive());
     }
 }
 

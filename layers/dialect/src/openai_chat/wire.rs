@@ -6,11 +6,12 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Number, Value};
 
 use crate::error_body;
-use crate::ir::{Error, Usage};
+use crate::ir::{Error, Logprob, Usage};
 use crate::json_scan::counts;
-use crate::lenient::{Count, List, Obj, Str, TextOr};
+use crate::lenient::{Count, Decimal, List, Obj, Str, TextOr};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -106,10 +107,21 @@ pub(crate) struct Choice<'a> {
     #[serde(borrow)]
     pub(crate) finish_reason: Str<'a>,
     #[serde(borrow)]
+    logprobs: Option<&'a RawValue>,
+    #[serde(borrow)]
     error: Option<&'a RawValue>,
 }
 
 impl<'a> Choice<'a> {
+    /// How likely its words were. Read only where there is something: nearly all answers say null.
+    pub(crate) fn logprobs(&self) -> Vec<Logprob> {
+        let found = self.logprobs.map(RawValue::get).filter(|json| json.starts_with('{'));
+        let Some(found) = found.and_then(|json| serde_json::from_str::<Logprobs>(json).ok()) else {
+            return Vec::new();
+        };
+        found.content.0.iter().filter_map(WireLogprob::normal).collect()
+    }
+
     /// What it says: the delta, or the message some providers send in its place.
     pub(crate) fn message(&self) -> Option<&Message<'a>> {
         self.delta.0.as_deref().or(self.message.0.as_deref())
@@ -136,10 +148,23 @@ pub(crate) struct Message<'a> {
     #[serde(borrow)]
     pub(crate) images: List<Part<'a>>,
     #[serde(borrow)]
-    pub(crate) annotations: List<Annotation<'a>>,
+    annotations: Option<&'a RawValue>,
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
+    /// The sources of the text, each with its own words.
+    pub(crate) fn annotations(&self) -> Vec<(Annotation<'a>, Value)> {
+        let Some(json) = self.annotations.map(RawValue::get).filter(|json| json.starts_with('[')) else {
+            return Vec::new();
+        };
+        let Ok(elements) = serde_json::from_str::<Vec<&'a RawValue>>(json) else { return Vec::new() };
+        let read = |element: &&'a RawValue| {
+            let Obj(Some(annotation)) = serde_json::from_str(element.get()).ok()? else { return None };
+            Some((annotation, serde_json::from_str(element.get()).ok()?))
+        };
+        elements.iter().filter_map(read).collect()
+    }
+
     /// The reasoning text: DeepSeek's field, or that of OpenRouter, Groq and newer vLLM.
     pub(crate) fn thinking(&self) -> &str {
         self.reasoning_content.full().unwrap_or_else(|| self.reasoning.text())
@@ -251,6 +276,36 @@ pub(crate) struct UrlCitation<'a> {
     pub(crate) title: Str<'a>,
     #[serde(borrow)]
     pub(crate) content: Str<'a>,
+    pub(crate) start_index: Option<Count>,
+    pub(crate) end_index: Option<Count>,
+}
+
+/// `logprobs` of a choice.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Logprobs {
+    pub(crate) content: List<WireLogprob>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct WireLogprob {
+    token: String,
+    logprob: Option<Number>,
+    bytes: Option<Vec<u8>>,
+    top_logprobs: List<WireLogprob>,
+}
+
+impl WireLogprob {
+    /// The likelihood in normal form; none without a number.
+    pub(crate) fn normal(&self) -> Option<Logprob> {
+        Some(Logprob {
+            token: self.token.clone(),
+            logprob: self.logprob.clone()?,
+            bytes: self.bytes.clone(),
+            top: self.top_logprobs.0.iter().filter_map(Self::normal).collect(),
+        })
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -271,6 +326,10 @@ pub(crate) struct WireUsage {
     cached_tokens: Count,
     /// Perplexity.
     reasoning_tokens: Count,
+    /// OpenRouter, in dollars.
+    cost: Decimal,
+    /// Transcriptions that are charged by the length of the sound.
+    seconds: Decimal,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -289,6 +348,7 @@ struct OutputDetails {
     audio_tokens: Count,
     accepted_prediction_tokens: Count,
     rejected_prediction_tokens: Count,
+    image_tokens: Count,
 }
 
 impl WireUsage {
@@ -376,6 +436,10 @@ impl WireUsage {
             rejected_prediction: output.map_or(0, |details| details.rejected_prediction_tokens.0),
             // A total that the parts exceed was counted otherwise.
             stated_total: if total < input_total.saturating_add(output_total) { 0 } else { total },
+            image_out: output.map_or(0, |details| details.image_tokens.0),
+            sound_ms: self.seconds.times(1e3),
+            stated_cost: self.cost.times(1e9),
+            ..Usage::default()
         }
     }
 }

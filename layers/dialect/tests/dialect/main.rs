@@ -1,0 +1,7 @@
+//! What the crate promises, seen from outside: one binary, because each more is one more program to link.
+
+mod cuts;
+mod golden;
+mod robustness;
+mod streams;
+mod vectors;

@@ -1,0 +1,307 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use dialect::Dialect;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::policy::Target;
+use crate::testing::adapters::anthropic_stream;
+use crate::testing::policy::{channel, may_ask_usage, target_of};
+use crate::testing::reply::{completion, delta, done, error_event, role, stop, usage_chunk};
+use crate::testing::stage::{ExchangeBuilder, is_parsed, is_untouched, payload, payload_json};
+use crate::testing::{Chunks, Scripted, call, chunks, exchange, mount, read, target};
+
+type Upstream = Scripted<Call, Response<Idle>, Failure>;
+
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
+
+fn answering(body: Chunks, content_type: &str) -> Upstream {
+    Upstream::new().answers(body.watched_answer(200, content_type))
+}
+
+fn whole() -> Upstream {
+    answering(chunks().now(completion("hello")), JSON)
+}
+
+async fn run(upstream: &Upstream, exchange: ExchangeBuilder, target: Arc<Target>) -> Result<Reply, Failure> {
+    mount(ConvertLayer, upstream).ask(call(exchange.shared(), target).build()).await
+}
+
+/// What goes up.
+async fn sent(exchange: ExchangeBuilder, target: Arc<Target>) -> Call {
+    let upstream = whole();
+    let _ = run(&upstream, exchange, target).await;
+    upstream.request()
+}
+
+fn anthropic() -> Arc<Target> {
+    target_of(channel("a").dialect(Dialect::Anthropic).build()).upstream_model("claude-sonnet-4-5").build()
+}
+
+/// A stream of Anthropic's that says `text`.
+fn anthropic_events(text: &str) -> String {
+    let (opening, texts, ending) = anthropic_stream(&[text]);
+    opening + &texts.concat() + &ending
+}
+
+/// A whole answer of Anthropic's that says `text`.
+fn anthropic_whole(text: &str) -> String {
+    json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5",
+        "content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "stop_sequence": null,
+        "usage": {"input_tokens": 3, "output_tokens": 5},
+    })
+    .to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn between_equal_dialects_only_the_name_of_the_model_is_spliced_in() {
+    let odd = r#" {"messages":[ ],"model" : "m","own":1.10, "stream":false}"#;
+
+    let call = sent(exchange().body(odd), target("a").build()).await;
+
+    assert_eq!(payload(&call), odd.replace(r#""m""#, r#""up-m""#));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_of_the_same_name_leaves_the_client_s_bytes_untouched() {
+    let call = sent(exchange(), target("a").upstream_model("m").build()).await;
+
+    assert!(is_untouched(&call));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_body_is_spliced_without_a_copy_and_reads_the_same() {
+    let text = "x".repeat(100_000);
+
+    let call = sent(exchange().saying(&text), target("a").build()).await;
+
+    let expected = json!({"model": "up-m", "messages": [{"role": "user", "content": text}]});
+    assert!(payload_json(&call) == expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_answer_of_the_same_dialect_comes_down_byte_for_byte() {
+    let odd = completion("hello").replace('{', "{ ");
+    let upstream = answering(chunks().now(odd.clone()), JSON);
+
+    let reply = run(&upstream, exchange(), target("a").build()).await.unwrap();
+
+    assert_eq!(reply.headers()["content-type"], JSON);
+    let told = read(reply.into_body()).await;
+    assert_eq!(told.text, odd);
+    assert_eq!(told.sighting.usage().map(|usage| (usage.input_total, usage.output_total)), Some((3, 5)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_the_same_dialect_comes_down_byte_for_byte_and_is_marked_as_one() {
+    let events = [role(), delta("hello"), stop(), done().to_owned()].concat();
+    let upstream = answering(chunks().now(events.clone()), EVENTS);
+
+    let reply = run(&upstream, exchange().stream(), target("a").build()).await.unwrap();
+
+    assert_eq!(reply.headers()["cache-control"], "no-cache, no-transform");
+    assert_eq!(reply.headers()["x-accel-buffering"], "no");
+    assert_eq!(read(reply.into_body()).await.text, events);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_overrides_or_a_channel_changes_is_handed_on_parsed() {
+    let tools = json!({"tools": [{"type": "function"}], "messages": [{"role": "user", "content": [
+        {"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "data:,"}}]}]});
+    let poor = target_of(channel("a").without_tools().without_images().build()).build();
+
+    let merged = sent(exchange(), target("a").overrides(json!({"top_p": 1})).build()).await;
+    let stripped = sent(exchange().fields(tools), poor).await;
+
+    assert!(is_parsed(&merged));
+    let expected =
+        json!({"model": "up-m", "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]});
+    assert_eq!(payload_json(&stripped), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn usage_is_asked_for_where_the_client_did_not_and_its_chunk_is_kept_from_the_client() {
+    let asking = target_of(channel("a").asks_usage().build()).build();
+    let events = chunks().now(delta("hi")).now(stop()).now(usage_chunk()).now(done());
+    let upstream = answering(events, EVENTS);
+
+    let reply = run(&upstream, exchange().stream(), asking).await.unwrap();
+
+    assert_eq!(payload_json(&upstream.request())["stream_options"], json!({"include_usage": true}));
+    let told = read(reply.into_body()).await;
+    assert_eq!(told.text, [delta("hi"), stop(), done().to_owned()].concat());
+    assert!(told.sighting.usage().is_some(), "it is counted all the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_for_usage_itself_gets_its_chunk() {
+    let asking = target_of(channel("a").asks_usage().build()).build();
+    let fields = json!({"messages": [], "stream_options": {"include_usage": true}});
+    let upstream = answering(chunks().now(delta("hi")).now(stop()).now(usage_chunk()).now(done()), EVENTS);
+
+    let reply = run(&upstream, exchange().stream().fields(fields), asking).await.unwrap();
+
+    assert!(read(reply.into_body()).await.text.contains(&usage_chunk()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_names_our_addition_is_asked_again_without_it_and_the_channel_remembers() {
+    let asking = target_of(channel("a").asks_usage().build()).build();
+    let refusal = r#"{"error":{"message":"Unknown parameter: stream_options"}}"#;
+    let upstream = Upstream::new()
+        .answers(chunks().now(refusal).watched_answer(400, JSON))
+        .answers(chunks().now(delta("hi")).now(stop()).now(done()).watched_answer(200, EVENTS));
+
+    run(&upstream, exchange().stream(), asking.clone()).await.unwrap();
+
+    let options: Vec<_> =
+        upstream.requests().iter().map(|call| payload_json(call).get("stream_options").is_some()).collect();
+    assert_eq!(options, [true, false]);
+    assert!(!may_ask_usage(&asking.channel));
+}
+
+#[tokio::test(start_paused = true)]
+async fn unequal_dialects_meet_in_the_neutral_form_both_ways() {
+    let upstream = answering(chunks().now(anthropic_whole("hello")), JSON);
+
+    let reply = run(&upstream, exchange(), anthropic()).await.unwrap();
+
+    let up = payload_json(&upstream.request());
+    assert_eq!((&up["model"], &up["messages"][0]["role"]), (&json!("claude-sonnet-4-5"), &json!("user")));
+    assert!(up["max_tokens"].is_u64(), "{up}");
+    let down: Value = serde_json::from_str(&read(reply.into_body()).await.text).unwrap();
+    assert_eq!((&down["model"], &down["choices"][0]["message"]["content"]), (&json!("m"), &json!("hello")));
+    assert_eq!(
+        (&down["usage"]["prompt_tokens"], &down["usage"]["completion_tokens"]),
+        (&json!(3), &json!(5))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_converted_stream_ends_with_the_client_s_terminal_marker() {
+    let upstream = answering(chunks().now(anthropic_events("hello")), EVENTS);
+
+    let reply = run(&upstream, exchange().stream(), anthropic()).await.unwrap();
+
+    let told = read(reply.into_body()).await;
+    assert_eq!(told.outcome(), "ok");
+    assert!(
+        told.text.contains(r#""content":"hello""#) && told.text.ends_with("data: [DONE]\n\n"),
+        "{}",
+        told.text
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_folded_for_a_client_that_wants_a_whole_answer() {
+    let events = [role(), delta("hel"), delta("lo"), stop(), done().to_owned()].concat();
+    let forced = target("a").forced_stream(true).build();
+    let upstream = answering(chunks().now(events), EVENTS);
+
+    let reply = run(&upstream, exchange(), forced).await.unwrap();
+
+    assert_eq!(payload_json(&upstream.request())["stream"], json!(true));
+    assert_eq!(reply.headers()["content-type"], JSON);
+    let down: Value = serde_json::from_str(&read(reply.into_body()).await.text).unwrap();
+    assert_eq!(down["choices"][0]["message"]["content"], "hello");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_answer_is_unfolded_for_a_client_that_wants_events() {
+    let forced = target("a").forced_stream(false).build();
+    let upstream = whole();
+
+    let reply = run(&upstream, exchange().stream(), forced).await.unwrap();
+
+    assert_eq!(reply.headers()["content-type"], EVENTS);
+    let told = read(reply.into_body()).await;
+    assert!(told.text.contains("hello") && told.text.ends_with("data: [DONE]\n\n"), "{}", told.text);
+    assert!(told.sighting.content && told.sighting.usage().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_judged_by_its_status_and_body_and_holds_no_key() {
+    let body = r#"{"error":{"message":"bad key sk-provider-key","type":"x"}}"#;
+    for (status, label) in
+        [(401, "upstream_key_rejected"), (400, "upstream_client_error"), (503, "upstream_error")]
+    {
+        let upstream = Upstream::new().answers(chunks().now(body).watched_answer(status, JSON));
+
+        let failure = run(&upstream, exchange(), target("a").build()).await.unwrap_err();
+
+        assert_eq!(failure.label(), label);
+        assert!(!format!("{failure:?}").contains("sk-provider-key"), "{failure:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_whose_body_breaks_off_is_still_a_refusal() {
+    let upstream = Upstream::new().answers(chunks().now("{\"err").breaks().watched_answer(429, JSON));
+
+    let failure = run(&upstream, exchange(), target("a").build()).await.unwrap_err();
+
+    assert_eq!(failure.label(), "upstream_rate_limited");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_or_half_an_answer_is_no_answer() {
+    let page = answering(chunks().now("<html>Bad gateway</html>"), "text/html");
+    let half = answering(chunks().now(completion("hello")[..20].to_owned()).breaks(), JSON);
+    let silent = answering(chunks().now("{").after(Duration::from_secs(101), "}"), JSON);
+    for (upstream, label) in [(page, "garbled_answer"), (half, "connection_broken"), (silent, "timeout")] {
+        let failure = run(&upstream, exchange(), target("a").build()).await.unwrap_err();
+
+        assert_eq!(failure.label(), label);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_event_in_a_folded_stream_is_a_failure() {
+    let upstream = answering(chunks().now(error_event("overloaded")), EVENTS);
+
+    let failure = run(&upstream, exchange(), target("a").forced_stream(true).build()).await.unwrap_err();
+
+    assert_eq!(failure.label(), "upstream_error");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_the_upstream_s_headers_only_the_client_s_business_comes_down() {
+    let mut answer = chunks().now(completion("hello")).watched_answer(200, JSON);
+    for name in
+        ["x-request-id", "openai-version", "content-disposition", "anthropic-ratelimit-x", "set-cookie"]
+    {
+        answer.headers_mut().insert(name, "value".parse().unwrap());
+    }
+
+    let reply = run(&Upstream::new().answers(answer), exchange(), target("a").build()).await.unwrap();
+
+    let mut names: Vec<_> = reply.headers().keys().map(http::HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["content-disposition", "content-type", "openai-version", "x-upstream-request-id"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_dialect_cannot_express_is_not_sent() {
+    let upstream = Upstream::new();
+
+    let failure = run(&upstream, exchange().judging("text"), anthropic()).await.unwrap_err();
+
+    assert_eq!((failure.label(), upstream.calls()), ("unsupported", 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_too_long_to_be_held_streams_on_as_accepted_and_cannot_be_converted() {
+    let long = || (0..33).fold(chunks().now("{\"a\":\""), |body, _| body.now("x".repeat(1 << 20))).now("\"}");
+    let (same, other) = (answering(long(), JSON), answering(long(), JSON));
+
+    let reply = run(&same, exchange(), target("a").build()).await.unwrap();
+    let failure = run(&other, exchange(), anthropic()).await.unwrap_err();
+
+    assert!(!reply.body().is_whole());
+    let told = read(reply.into_body()).await;
+    assert_eq!((told.text.len(), told.outcome()), (long().length(), "ok"));
+    assert_eq!(failure.label(), "garbled_answer");
+}

@@ -1,0 +1,161 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use dialect::Dialect;
+use http::StatusCode;
+
+use super::*;
+use crate::policy::{Channel, Target};
+use crate::testing::handles::FixedProvider;
+use crate::testing::policy::{channel, target_of};
+use crate::testing::stage::{ExchangeBuilder, leaves_uncopied, leaving};
+use crate::testing::{Scripted, call, chunks, exchange, mount, target};
+
+/// The pooled client.
+type Client = Scripted<Outgoing, Response<UpstreamBody>, TransportKind>;
+
+fn client() -> Client {
+    Client::new().always_ready()
+}
+
+fn fine() -> Response<UpstreamBody> {
+    chunks().now("{}").answer(200, "application/json")
+}
+
+async fn run(client: &Client, call: Call) -> Result<StatusCode, Failure> {
+    Ok(mount(DispatchLayer, client).ask(call).await?.status())
+}
+
+/// The headers that go out for this exchange to this channel.
+async fn headers_to(channel: Arc<Channel>, exchange: ExchangeBuilder) -> HeaderMap {
+    let client = client().answers(fine());
+    run(&client, call(exchange.shared(), target_of(channel).build()).build()).await.unwrap();
+    client.request().request.headers().clone()
+}
+
+fn to(target: Arc<Target>) -> Call {
+    call(exchange().shared(), target).build()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_body_goes_to_the_provider_s_address_with_the_key() {
+    let client = client().answers(fine());
+    let call = call(exchange().shared(), target("a").build()).bytes(&[r#"{"model":"#, r#""x"}"#]).build();
+
+    run(&client, call).await.unwrap();
+
+    let outgoing = client.request();
+    assert_eq!(leaving(&outgoing), r#"{"model":"x"}"#);
+    let sent = outgoing.request;
+    assert_eq!((sent.method(), sent.uri().host()), (&Method::POST, Some("a.test")));
+    assert_eq!(sent.headers()["authorization"], "Bearer sk-provider-key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_untouched_body_is_the_client_s_own_memory() {
+    let client = client().answers(fine());
+    let exchange = exchange().shared();
+
+    run(&client, call(exchange.clone(), target("a").build()).build()).await.unwrap();
+
+    assert!(leaves_uncopied(&client.request(), &exchange));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_connection_is_repeated_once_and_only_once() {
+    let fresh = client().fails(TransportKind::Stale).answers(fine());
+    assert!(run(&fresh, to(target("a").build())).await.is_ok());
+    assert_eq!(fresh.calls(), 2);
+
+    let stale = client().fails(TransportKind::Stale).fails(TransportKind::Stale);
+    let failure = run(&stale, to(target("a").build())).await.unwrap_err();
+
+    assert_eq!((failure.label(), stale.calls()), ("connection_broken", 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_faults_of_a_connection_are_not_repeated() {
+    for kind in [TransportKind::Broken, TransportKind::Connect, TransportKind::ProxyRefused] {
+        let client = client().fails(kind);
+
+        run(&client, to(target("a").build())).await.unwrap_err();
+
+        assert_eq!(client.calls(), 1, "{kind}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_that_do_not_come_within_one_silence_are_a_timeout() {
+    let exchange = exchange().shared();
+    let target = target("a").limits(7, 600, 3600).build();
+    let began = Instant::now();
+
+    let failure = run(&client().hangs(), call(exchange.clone(), target).build()).await.unwrap_err();
+
+    assert_eq!((failure.label(), began.elapsed().as_secs()), ("timeout", 7));
+    assert_eq!(exchange.ledger.entry().waited.as_secs(), 7, "the wait was the upstream's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_has_the_whole_silence_again() {
+    let six = Duration::from_secs(6);
+    let client = client().after(six, Err(TransportKind::Stale)).after(six, Ok(fine()));
+
+    assert!(run(&client, to(target("a").limits(7, 600, 3600).build())).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_the_client_s_headers_only_those_of_the_dialect_go_up_and_only_between_equal_dialects() {
+    let asking = || {
+        exchange()
+            .header("openai-organization", "org")
+            .header("anthropic-beta", "beta")
+            .header("cookie", "secret")
+            .header("x-other", "other")
+    };
+
+    let same = headers_to(channel("a").build(), asking()).await;
+    let other = headers_to(channel("a").dialect(Dialect::Anthropic).build(), asking()).await;
+
+    assert_eq!(same["openai-organization"], "org");
+    assert_eq!(same["anthropic-beta"], "beta");
+    assert!(!same.contains_key("cookie") && !same.contains_key("x-other"));
+    assert!(!other.contains_key("openai-organization"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn configured_headers_win_over_generated_ones_and_over_the_client_s() {
+    let provider = FixedProvider::at("https://a.test/").header("x-version", "generated");
+    let channel = channel("a")
+        .provider(Arc::new(provider))
+        .header("x-version", "configured")
+        .header("user-agent", "mine/1")
+        .header("openai-organization", "ours");
+
+    let sent = headers_to(channel.build(), exchange().header("openai-organization", "theirs")).await;
+
+    assert_eq!(sent["x-version"], "configured");
+    assert_eq!(sent["user-agent"], "mine/1");
+    assert_eq!(sent["openai-organization"], "ours");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_that_is_passed_on_replaces_the_configured_one_also_by_its_absence() {
+    let channel = || channel("a").header("x-session", "configured").passes("x-session").build();
+
+    let with = headers_to(channel(), exchange().header("x-session", "theirs")).await;
+    let without = headers_to(channel(), exchange()).await;
+
+    assert_eq!(with["x-session"], "theirs");
+    assert!(!without.contains_key("x-session"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_are_asked_for_as_they_are_and_as_events_where_events_are_wanted() {
+    let plain = headers_to(channel("a").build(), exchange()).await;
+    let events = headers_to(channel("a").build(), exchange().stream()).await;
+
+    assert_eq!(plain["accept-encoding"], "identity");
+    assert!(!plain.contains_key("accept"));
+    assert_eq!(events["accept"], "text/event-stream");
+}

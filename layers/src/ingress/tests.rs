@@ -1,0 +1,161 @@
+//! The layer, mounted over a scripted inner service.
+
+use std::time::Duration;
+
+use crate::testing::reply::whole;
+use crate::testing::stage::{admitted, asked, body_of, kept_headers};
+use crate::testing::{Chunks, Scripted, catalog, chunks, mount};
+
+use super::*;
+
+type Inner = Scripted<Exchange>;
+
+const BODY: &str = r#"{"model":"m","stream":true,"messages":[]}"#;
+const MOST: usize = 100;
+
+fn post(body: Chunks) -> http::Request<Chunks> {
+    http::Request::post("/v1/chat/completions").body(body).unwrap()
+}
+
+/// Asks the layer, with room for `MOST` bytes in a body.
+async fn run(
+    inner: &Inner,
+    capacity: &Arc<Capacity>,
+    request: http::Request<Chunks>,
+) -> Result<Reply, Failure> {
+    let catalog = catalog().knows("m").forwards("x-wanted").build();
+    mount(IngressLayer::new(capacity.clone(), MOST), inner).ask(admitted(request, catalog)).await
+}
+
+fn roomy() -> Arc<Capacity> {
+    Capacity::new(1, 1 << 20)
+}
+
+/// What a body is refused with, nobody being asked.
+async fn refused(body: Chunks) -> &'static str {
+    let (inner, capacity) = (Inner::new(), roomy());
+    let failure = run(&inner, &capacity, post(body)).await.unwrap_err();
+    assert_eq!((inner.calls(), capacity.bytes()), (0, 0), "nothing is asked, nothing stays held");
+    failure.label()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_in_one_piece_goes_on_as_it_came() {
+    let inner = Inner::new().answers(whole("ok"));
+
+    run(&inner, &roomy(), post(chunks().now(BODY))).await.unwrap();
+
+    let exchange = inner.request();
+    assert_eq!(asked(&exchange), ("m", true, r#""m""#));
+    assert_eq!(body_of(&exchange), BODY);
+    let entry = exchange.ledger.entry();
+    assert_eq!((entry.body_bytes, entry.stream, entry.model_known), (BODY.len(), true, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_in_slow_pieces_is_joined() {
+    let inner = Inner::new().answers(whole("ok"));
+    let pause = Duration::from_secs(29);
+    let body = chunks().now(&BODY[..5]).after(pause, &BODY[5..20]).trailers().after(pause, &BODY[20..]);
+
+    run(&inner, &roomy(), post(body)).await.unwrap();
+
+    assert_eq!(body_of(&inner.request()), BODY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_too_large_is_refused_also_when_it_only_says_so() {
+    let announced = chunks().announcing(MOST as u64 + 1).now(BODY).hangs();
+    let traces = announced.traces();
+
+    assert_eq!(refused(announced).await, "body_too_large");
+    assert_eq!(traces.read(), 0, "on the client's word alone");
+    assert_eq!(refused(chunks().now(" ".repeat(MOST)).now("{}")).await, "body_too_large");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_falls_silent_is_left_after_thirty_seconds() {
+    let began = Instant::now();
+
+    assert_eq!(refused(chunks().now("{").hangs()).await, "body_timeout");
+
+    assert_eq!(began.elapsed().as_secs(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_trickles_is_left_after_ten_minutes() {
+    let began = Instant::now();
+    let drops = (0..60).fold(chunks(), |body, _| body.after(Duration::from_secs(29), " "));
+
+    assert_eq!(refused(drops).await, "body_timeout");
+
+    assert_eq!(began.elapsed().as_secs(), 600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_within_its_body_is_gone() {
+    assert_eq!(refused(chunks().now(&BODY[..9]).breaks()).await, "client_gone");
+    assert_eq!(refused(chunks().after(Duration::from_secs(1), &BODY[..9]).breaks()).await, "client_gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_cannot_be_read_or_names_two_models_is_refused() {
+    assert_eq!(refused(chunks().now("not JSON")).await, "invalid_request");
+    assert_eq!(refused(chunks().now(&BODY[..BODY.len() - 1])).await, "invalid_request");
+    assert_eq!(refused(chunks().now(r#"{"model":"a","model":"m"}"#)).await, "invalid_request");
+    assert_eq!(refused(chunks()).await, "invalid_request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_are_held_as_long_as_the_exchange_and_a_full_budget_refuses() {
+    let capacity = Capacity::new(1, BODY.len() + 5);
+    let inner = Inner::new().answers(whole("ok"));
+    run(&inner, &capacity, post(chunks().now(BODY))).await.unwrap();
+    assert_eq!(capacity.bytes(), BODY.len());
+
+    let failure = run(&inner, &capacity, post(chunks().now(BODY))).await.unwrap_err();
+
+    assert!(matches!(failure, Failure::Overloaded), "{failure:?}");
+    drop(inner.requests());
+    assert_eq!(capacity.bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_paths_and_methods_are_refused_unread() {
+    for (request, label) in [
+        (http::Request::post("/v1/nothing"), "unknown_endpoint"),
+        (http::Request::get("/v1/chat/completions"), "method_not_allowed"),
+    ] {
+        let body = chunks().now(BODY);
+        let traces = body.traces();
+
+        let failure = run(&Inner::new(), &roomy(), request.body(body).unwrap()).await.unwrap_err();
+
+        assert_eq!((failure.label(), traces.read()), (label, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_headers_of_dialects_and_those_that_channels_want_are_kept() {
+    let inner = Inner::new().answers(whole("ok"));
+    let mut request = post(chunks().now(BODY));
+    for name in ["openai-organization", "anthropic-beta", "x-wanted", "cookie", "authorization", "x-other"] {
+        request.headers_mut().insert(name, "value".parse().unwrap());
+    }
+
+    run(&inner, &roomy(), request).await.unwrap();
+
+    let exchange = inner.request();
+    assert_eq!(kept_headers(&exchange), ["anthropic-beta", "openai-organization", "x-wanted"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_model_goes_on_and_is_known_to_be_unknown() {
+    let inner = Inner::new().answers(whole("ok"));
+
+    run(&inner, &roomy(), post(chunks().now(r#"{"model":"other"}"#))).await.unwrap();
+
+    let exchange = inner.request();
+    assert_eq!(asked(&exchange).0, "other");
+    assert!(!exchange.ledger.entry().model_known);
+}

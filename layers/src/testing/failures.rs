@@ -1,0 +1,85 @@
+//! Failures of upstreams by their usual names, all of channel `a`.
+
+use bytes::Bytes;
+use dialect::Dialect;
+use http::{HeaderMap, StatusCode};
+
+use crate::failure::{Failure, TransportKind};
+use crate::judge::{Refusal, judge};
+use crate::policy::ChannelName;
+
+fn a() -> ChannelName {
+    ChannelName::from("a")
+}
+
+/// A refusal with this status and a body that says nothing else, judged as upstreams' are.
+pub fn refused(status: u16) -> Failure {
+    refused_with(status, &[], r#"{"error":{"message":"no","type":"error"}}"#)
+}
+
+/// A refusal with this status, these headers and this body, judged as upstreams' are.
+pub fn refused_with(status: u16, headers: &[(&'static str, &str)], body: &'static str) -> Failure {
+    let status = StatusCode::from_u16(status).expect("a status");
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.insert(*name, value.parse().expect("a header value"));
+    }
+    judge(Refusal {
+        channel: &a(),
+        status,
+        headers: &map,
+        error: dialect::normalise_error(status, body.as_bytes()),
+        body: Bytes::from_static(body.as_bytes()),
+        dialect: Dialect::OpenAiChat,
+        hidden: &[],
+    })
+}
+
+/// A refusal that `lease` has filled in: the key in `slot` was used, and whether there is another.
+pub fn refused_key(status: u16, slot: u32, spare: bool) -> Failure {
+    match refused(status) {
+        Failure::Upstream(mut rejection) => {
+            (rejection.key, rejection.spare_key) = (Some(slot), spare);
+            Failure::Upstream(rejection)
+        }
+        other => other,
+    }
+}
+
+/// The key in which a refusal was answered, and whether there is another, as `lease` filled it in.
+pub fn key_told(failure: &Failure) -> Option<(Option<u32>, bool)> {
+    match failure {
+        Failure::Upstream(rejection) => Some((rejection.key, rejection.spare_key)),
+        _ => None,
+    }
+}
+
+/// Silence for too long.
+pub fn timed_out() -> Failure {
+    Failure::Timeout { channel: a(), limit: super::patience().idle }
+}
+
+/// A connection that broke before the answer.
+pub fn broken() -> Failure {
+    Failure::Transport { channel: a(), kind: TransportKind::Broken }
+}
+
+/// An answer with nothing in it.
+pub fn empty() -> Failure {
+    Failure::Empty { channel: a() }
+}
+
+/// An answer that stopped before its end.
+pub fn truncated() -> Failure {
+    Failure::Truncated { channel: a() }
+}
+
+/// No key of the channel can be used.
+pub fn no_key() -> Failure {
+    Failure::KeysExhausted { channel: a(), retry_after: None }
+}
+
+/// A request that the channel's dialect cannot express.
+pub fn unsupported() -> Failure {
+    Failure::Unsupported { channel: a(), what: "it".to_owned() }
+}

@@ -1,0 +1,123 @@
+//! Keeps `docs/parity.md` true: every promise is proven by tests that exist, or planned.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use crate::{read, root};
+
+/// What a row may be planned for.
+const TOPICS: [&str; 6] = ["foundation", "resilience", "dialects", "clients", "ledger-admin", "operate"];
+
+/// How many promises there are: one that vanishes from the page is noticed.
+const PROMISES: usize = 296;
+
+struct Row {
+    id: String,
+    promise: String,
+    state: String,
+}
+
+fn rows() -> Vec<Row> {
+    read("docs/parity.md")
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| id "))
+        .map(|line| {
+            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            let [id, promise, state] = cells[..] else { panic!("not three cells: {line}") };
+            Row { id: id.to_owned(), promise: promise.to_owned(), state: state.to_owned() }
+        })
+        .collect()
+}
+
+/// Where each test function stands, by its name.
+fn tests_of_the_tree() -> HashMap<String, Vec<(PathBuf, String)>> {
+    let mut tests: HashMap<String, Vec<(PathBuf, String)>> = HashMap::new();
+    let mut folders = ["src", "layers", "tests"].map(|name| root().join(name)).to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("sources can be read") {
+            let path = entry.expect("sources can be read").path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            if path.is_dir() && !["target", "node_modules", ".venv", "fixtures", "golden"].contains(&&*name) {
+                folders.push(path);
+            } else if name.ends_with(".rs") {
+                let text = std::fs::read_to_string(&path).expect("sources can be read");
+                for name in functions_under_test(&text) {
+                    tests.entry(name).or_default().push((path.clone(), text.clone()));
+                }
+            }
+        }
+    }
+    tests
+}
+
+/// The names of the functions that carry a test attribute.
+fn functions_under_test(text: &str) -> Vec<String> {
+    let (mut names, mut marked) = (Vec::new(), false);
+    for line in text.lines().map(str::trim) {
+        let function = line.trim_start_matches("pub ").trim_start_matches("async ").strip_prefix("fn ");
+        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+            marked = true;
+        } else if let Some(function) = function.filter(|_| marked) {
+            marked = false;
+            names.extend(function.split(['(', '<']).next().map(str::to_owned));
+        }
+    }
+    names
+}
+
+/// Whether a module's segment belongs to this file: part of its path, or a module within it.
+fn stands_in(segment: &str, path: &Path, text: &str) -> bool {
+    let folders = path.strip_prefix(root()).unwrap_or(path).with_extension("");
+    folders.iter().any(|part| part == segment) || text.contains(&format!("mod {segment} {{"))
+}
+
+#[test]
+fn every_promise_stands_once_and_says_something() {
+    let rows = rows();
+    let mut ids = HashSet::new();
+
+    for row in &rows {
+        assert!(ids.insert(&row.id), "{} stands twice", row.id);
+        assert!(!row.promise.is_empty() && !row.state.is_empty(), "{} is left open", row.id);
+    }
+    assert_eq!(rows.len(), PROMISES);
+}
+
+#[test]
+fn every_row_is_proven_by_tests_that_exist_or_is_planned() {
+    let tests = tests_of_the_tree();
+    let mut wrong = Vec::new();
+
+    for Row { id, state, .. } in rows() {
+        if let Some(topic) = state.strip_prefix("planned (").and_then(|rest| rest.strip_suffix(')')) {
+            if !TOPICS.contains(&topic) {
+                wrong.push(format!("{id}: planned for {topic:?}, which is none of {TOPICS:?}"));
+            }
+            continue;
+        }
+        for proof in state.split(", ") {
+            let Some(proof) = proof.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')) else {
+                wrong.push(format!("{id}: {proof:?} is neither a test in backticks nor planned"));
+                continue;
+            };
+            let (module, name) = proof.rsplit_once("::").unwrap_or(("", proof));
+            let found = tests.get(name).is_some_and(|places| {
+                places.iter().any(|(path, text)| module.split("::").all(|part| stands_in(part, path, text)))
+            });
+            if module.is_empty() || !found {
+                wrong.push(format!("{id}: there is no test {proof}"));
+            }
+        }
+    }
+
+    assert!(wrong.is_empty(), "docs/parity.md:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_belongs_to_finished_work_is_not_planned_any_more() {
+    let finished = ["planned (foundation)", "planned (resilience)"];
+    let open: Vec<String> =
+        rows().into_iter().filter(|row| finished.contains(&&*row.state)).map(|row| row.id).collect();
+
+    assert!(open.is_empty(), "still to prove: {open:?}");
+}

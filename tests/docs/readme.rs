@@ -1,0 +1,119 @@
+//! Keeps `README.md` and the map in `src/lib.rs` true where a program can tell: configurations,
+//! variables, paths, and which folder may import which.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{between, read, root};
+
+#[test]
+fn every_configuration_in_the_readme_passes_the_strict_check() {
+    let readme = read("README.md");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let blocks = between(&readme, "```yaml\n", "```");
+    assert!(blocks.len() > 5, "the readme shows configurations");
+
+    for (n, block) in blocks.into_iter().enumerate() {
+        let mut text = block.to_owned();
+        // What an excerpt leaves out.
+        if !block.contains("providers:") {
+            text += "providers: [{provider: a, base_url: https://a.example/v1, api: k, model: [m]}]\n";
+        }
+        if !block.contains("api_keys:") {
+            text += "api_keys: [{api: sk-1}]\n";
+        }
+        let path = folder.join(format!("readme-{n}.yaml"));
+        std::fs::write(&path, text).expect("cargo gives a folder to write to");
+
+        let check = Command::new(env!("CARGO_BIN_EXE_uni-api"))
+            .args(["check", "--strict", "--config"])
+            .arg(&path)
+            .env_clear()
+            .output()
+            .expect("the built program can be started");
+
+        assert!(check.status.success(), "{block}\n{}", String::from_utf8_lossy(&check.stdout));
+    }
+}
+
+#[test]
+fn every_variable_that_is_read_is_in_the_table_of_the_readme() {
+    let (readme, source) = (read("README.md"), read("src/main.rs") + &read("src/config/environment.rs"));
+    let (table, code) = (readme.split("\n## Environment").nth(1), source.split("#[cfg(test)]").next());
+    let table = table.and_then(|rest| rest.split("\n## ").next()).expect("there is such a section");
+    let is_name = |text: &&str| text.len() > 2 && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
+    let names = between(code.unwrap_or_default(), "(\"", "\"").into_iter().filter(is_name);
+    let names: Vec<&str> = names.filter(|name| *name != "KUBERNETES_SERVICE_HOST").collect();
+    assert!(names.len() > 20, "{names:?}");
+
+    for name in names {
+        assert!(table.contains(&format!("`{name}`")), "{name} is not explained");
+    }
+}
+
+#[test]
+fn every_path_that_is_named_exists() {
+    for page in ["README.md", "CONTRIBUTING.md", "benches/README.md"] {
+        let text = read(page);
+        let folders = ["src/", "layers/", "tests/", "docs/", "benches/"];
+        let paths =
+            text.split('`').skip(1).step_by(2).filter(|word| folders.iter().any(|f| word.starts_with(f)));
+
+        for path in paths.filter(|path| !path.contains(['*', ' '])) {
+            assert!(root().join(path).exists(), "{page} names {path}");
+        }
+    }
+}
+
+/// Every source file below a folder that is not tests alone.
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("the sources can be listed").flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs")
+            && name != "tests.rs"
+            && name != "testing.rs"
+        {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_import_runs_down_the_floors_that_the_map_gives() {
+    let map = read("src/lib.rs");
+    let floors: HashMap<&str, u32> = map
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | ")?.split_once(" | "))
+        .filter_map(|(floor, modules)| Some((floor.parse().ok()?, modules)))
+        .flat_map(|(floor, modules)| modules.split('`').skip(1).step_by(2).map(move |name| (name, floor)))
+        .collect();
+    for module in between(&map, "\npub mod ", ";") {
+        assert!(floors.contains_key(module), "{module} is on no floor of src/lib.rs");
+    }
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+
+    for file in files {
+        let path = file.strip_prefix(root().join("src")).expect("it was found there");
+        let module = path.iter().next().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some(floor) = floors.get(module.trim_end_matches(".rs")) else { continue };
+        let text = std::fs::read_to_string(&file).expect("a source is text");
+        // Unit tests may build what they need from above.
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for used in text.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(mentioned) {
+            let own = used == module.trim_end_matches(".rs");
+            let down = floors.get(used).is_none_or(|below| below < floor);
+            assert!(own || down, "{} imports {used} from no floor below its own", path.display());
+        }
+    }
+}
+
+/// The modules of this crate that a line of code names.
+fn mentioned(line: &str) -> impl Iterator<Item = &str> {
+    let names = line.split("crate::").skip(1);
+    names.map(|rest| rest.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap_or_default())
+}
