@@ -34,7 +34,7 @@ use crate::state::balances::Accounts;
 use crate::state::keys::KeyHistory;
 use crate::telemetry::metrics::{self, Metrics};
 use crate::telemetry::request_log::RequestLog;
-use crate::upstream::Fetcher;
+use crate::upstream::{Fetcher, GuardedMedia};
 
 /// How long readiness waits for model lists.
 const FIRST_ROUND: Duration = Duration::from_secs(10);
@@ -104,6 +104,7 @@ impl Startup {
         metrics.observe_total(&metrics::LOG_DROPPED, move || dropped.dropped());
         let allowance = Arc::new(Allowance::new(&runtime, current.clone()));
         let most_body = usize::try_from(env.max_body_bytes).unwrap_or(usize::MAX);
+        let media = Arc::new(GuardedMedia::new(capacity.clone(), env.fetch_allow_private));
         let sources = admin::Sources {
             metrics: metrics.clone(),
             windows: runtime.windows().clone(),
@@ -119,6 +120,7 @@ impl Startup {
             windows: runtime.windows().clone(),
             balances: allowance.clone(),
             gates: allowance,
+            media,
             admin: Admin::new(sources),
         };
 
