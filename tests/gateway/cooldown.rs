@@ -71,7 +71,7 @@ async fn a_trial_that_fails_is_served_elsewhere_and_begins_another_rest() {
         assert_eq!(a.count(), trial);
     }
 
-    let times: Vec<Instant> = a.requests().iter().map(|seen| seen.at).collect();
+    let times: Vec<tokio::time::Instant> = a.requests().iter().map(|seen| seen.at).collect();
     for pair in times.windows(2) {
         assert!(pair[1] - pair[0] >= Duration::from_millis(500), "{:?}", pair[1] - pair[0]);
     }

@@ -223,7 +223,7 @@ async fn check(rows: Vec<Row>, request: &Value, anthropic: bool) {
         let answer = gateway.ask(&Ask::chat(&request.clone().with("/model", json!(format!("s{n}"))))).await;
         let status = match row.sees {
             // A body of another dialect is told in the client's.
-            Its => row.script.code(),
+            Its => row.script.status,
             Ours(status) => status,
             Rejected => 502,
         };

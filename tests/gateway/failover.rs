@@ -257,8 +257,8 @@ async fn only_the_failed_model_of_a_channel_is_left_alone() {
 async fn a_connection_that_died_in_the_pool_is_replaced_without_anybody_noticing() {
     // The second request on a connection finds it closed, as after an idle timeout upstream.
     let fresh = std::sync::Mutex::new(std::collections::HashSet::new());
-    let upstream = Upstream::start(move |seen| {
-        if fresh.lock().unwrap().insert(seen.connection) {
+    let upstream = Upstream::start_by_connection(move |_, connection| {
+        if fresh.lock().unwrap().insert(connection) {
             Script::json(&said("ok"))
         } else {
             Script::close()

@@ -200,7 +200,7 @@ async fn keys_asked(keys: usize, others: usize, retries: Value) -> (usize, Vec<u
     let answer = gateway.chat(&hello()).await;
     let asked: HashSet<String> = first.keys().into_iter().collect();
     assert_eq!(asked.len(), first.count(), "a key was asked twice");
-    (first.count(), rest.iter().map(Upstream::count).collect(), answer.status)
+    (first.count(), rest.iter().map(|other| other.count()).collect(), answer.status)
 }
 
 /// Promises: `retry-number`, `retry-off`, `retry-default-on`.
