@@ -1,0 +1,7 @@
+//! What the whole pipeline decides, and when: over upstreams that play scripts, under paused time.
+//! The sentences are about what a client and its upstreams see, so they hold however the layers
+//! share the work. `tests/gateway` has those that need sockets, a process or a database.
+
+mod bench;
+mod cooldown;
+mod keepalive;
