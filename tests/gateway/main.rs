@@ -18,7 +18,6 @@ mod converted;
 mod cooldown;
 mod credits;
 mod demo;
-mod disposition;
 mod distribution;
 mod explain;
 mod failover;

@@ -4,4 +4,6 @@
 
 mod bench;
 mod cooldown;
+mod disposition;
+mod failover;
 mod keepalive;
