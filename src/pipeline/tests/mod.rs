@@ -7,3 +7,5 @@ mod cooldown;
 mod disposition;
 mod failover;
 mod keepalive;
+mod keys;
+mod limits;
