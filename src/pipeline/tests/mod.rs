@@ -9,3 +9,5 @@ mod failover;
 mod keepalive;
 mod keys;
 mod limits;
+mod timeout_policy;
+mod timeouts;
