@@ -42,5 +42,4 @@ mod sources;
 mod surface;
 mod timeout_policy;
 mod timeouts;
-mod triggers;
 mod upstreams;
