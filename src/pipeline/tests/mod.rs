@@ -5,6 +5,7 @@
 mod bench;
 mod cooldown;
 mod disposition;
+mod distribution;
 mod failover;
 mod groups;
 mod keepalive;
