@@ -4,6 +4,7 @@
 
 mod bench;
 mod cooldown;
+mod credits;
 mod disposition;
 mod distribution;
 mod failover;
