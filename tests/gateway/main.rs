@@ -32,7 +32,6 @@ mod moderation;
 mod proxies;
 mod reload;
 mod restart;
-mod routing;
 mod sdk;
 mod served;
 mod shutdown;
