@@ -2,6 +2,9 @@
 //! upstreams that answer what real ones were recorded to answer or break in all the ways that
 //! real ones break.
 //!
+//! What is decided, and when, is proven faster and to the second by `src/pipeline/tests`; here is what
+//! needs sockets, a process, an SDK or a database.
+//!
 //! One module per concern, one test per sentence. Every test starts its own gateway, so all of
 //! them run at once. `docs/parity.md` refers to tests as `module::test`.
 

@@ -14,6 +14,7 @@ mod groups;
 mod keepalive;
 mod keys;
 mod limits;
+mod moderation;
 mod overrides;
 mod routing;
 mod timeout_policy;
