@@ -184,6 +184,8 @@ async fn only_the_failed_model_of_a_channel_is_left_alone() {
 
     assert_eq!(gateway.chat(&hello()).await.expect(200).channel(), "b");
     assert_eq!(gateway.chat(&hello_to("n")).await.expect(200).channel(), "a");
+    let asked: Vec<String> = a.requests().iter().map(Seen::model).collect();
+    assert_eq!(asked, ["m", "n"], "the failed one is");
 }
 
 #[tokio::test(start_paused = true)]
