@@ -2,6 +2,8 @@
 //! The sentences are about what a client and its upstreams see, so they hold however the layers
 //! share the work. `tests/gateway` has those that need sockets, a process or a database.
 
+mod bad_input;
+mod bad_upstream;
 mod bench;
 mod cooldown;
 mod credits;
