@@ -19,6 +19,7 @@ mod limits;
 mod moderation;
 mod overrides;
 mod routing;
+mod served;
 mod timeout_policy;
 mod timeouts;
 mod triggers;
