@@ -9,6 +9,7 @@ mod cooldown;
 mod credits;
 mod disposition;
 mod distribution;
+mod explain;
 mod failover;
 mod fitting;
 mod forwarding;
