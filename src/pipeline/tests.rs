@@ -35,6 +35,12 @@ impl Balances for Nobody {
     }
 }
 
+impl Media for Nobody {
+    fn fetch(&self, address: &str) -> BoxFuture<Result<layers::ports::Fetched, String>> {
+        panic!("{address} is not to be fetched")
+    }
+}
+
 impl Gates for Nobody {
     fn enter(&self, _: &Group, _: &Exchange) -> Verdict<()> {
         Verdict::Ready(Ok(()))
@@ -185,6 +191,7 @@ impl World {
             windows,
             balances: Arc::new(Nobody),
             gates: Arc::new(Nobody),
+            media: Arc::new(Nobody),
             admin: Admin::new(sources),
         };
         let (steer, phase) = watch::channel(Phase::Serving);
