@@ -362,9 +362,12 @@ async fn a_medium_counts_against_the_byte_budget_until_it_is_handed_over() {
     let (mut peer, _) = listener.accept().await.unwrap();
     head(&mut peer).await;
     peer.write_all(&ok("content-length: 5000\r\n", &[7; 3000])).await.unwrap();
-    while capacity.bytes() == 0 {
-        tokio::task::yield_now().await;
-    }
+    let arriving = async {
+        while capacity.bytes() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, arriving).await.expect("what arrives is held");
 
     let meanwhile = capacity.bytes();
     peer.write_all(&[7; 2000]).await.unwrap();
