@@ -17,7 +17,7 @@ use layers::convert::ConvertLayer;
 use layers::endpoint;
 use layers::ingress::IngressLayer;
 use layers::policy::{Caller, ChannelName, Target, Triggers};
-use layers::ports::{BoxFuture, Catalog, Fetched, Limits, Media, Route};
+use layers::ports::{BoxFuture, Catalog, Fetched, Limits, Media, Route, Unfetched};
 use layers::stage::{Admitted, Attempt, Call, Exchange, Payload, TriedKeys};
 use layers::{Failure, Reply};
 use tokio::runtime::Runtime as Tokio;
@@ -109,8 +109,8 @@ fn ingress(bencher: Bencher, text: usize) {
 struct NoMedia;
 
 impl Media for NoMedia {
-    fn fetch(&self, _: &str) -> BoxFuture<Result<Fetched, String>> {
-        Box::pin(ready(Err("not here".to_owned())))
+    fn fetch(&self, _: &str) -> BoxFuture<Result<Fetched, Unfetched>> {
+        Box::pin(ready(Err(Unfetched::Overloaded)))
     }
 }
 

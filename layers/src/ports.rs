@@ -369,8 +369,17 @@ pub trait Media: Send + Sync {
     /// never more than a bounded number of bytes, never longer than a bounded time.
     ///
     /// # Errors
-    /// A sentence for the client about why it could not be had: nothing of it is secret.
-    fn fetch(&self, address: &str) -> BoxFuture<Result<Fetched, String>>;
+    /// Why it could not be had.
+    fn fetch(&self, address: &str) -> BoxFuture<Result<Fetched, Unfetched>>;
+}
+
+/// The reason why a medium could not be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfetched {
+    /// The gateway has no room for it now.
+    Overloaded,
+    /// In a sentence for the client, nothing of which is secret.
+    Refused(String),
 }
 
 /// A medium that was fetched.

@@ -87,7 +87,7 @@ pub struct Exchange {
     /// The body in neutral form, decoded at most once for all attempts that need it.
     pub neutral: Neutral,
     /// Media that were fetched for it, for all attempts that need them.
-    pub media: Mutex<Arc<FetchedMedia>>,
+    pub media: Mutex<MediaStore>,
 }
 
 /// What `ingress` reads of a request, in one pass that validates all of its body.
@@ -139,6 +139,15 @@ impl Exchange {
             media: Mutex::default(),
         }
     }
+}
+
+/// Media that were fetched for one exchange, and their share of the byte budget.
+#[derive(Default)]
+pub struct MediaStore {
+    /// What was fetched, by address.
+    pub fetched: Arc<FetchedMedia>,
+    /// What it holds of the budget.
+    pub held: Held,
 }
 
 /// A request with its route.

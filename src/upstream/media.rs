@@ -155,16 +155,16 @@ impl GuardedMedia {
 }
 
 impl Media for GuardedMedia {
-    fn fetch(&self, address: &str) -> BoxFuture<Result<Fetched, String>> {
+    fn fetch(&self, address: &str) -> BoxFuture<Result<Fetched, Unfetched>> {
         let (media, uri) = (self.clone(), address.parse::<Uri>());
         Box::pin(async move {
-            let uri = uri.map_err(|_invalid| said(None, Obstacle::Url))?;
+            let uri = uri.map_err(|_invalid| unfetched(None, Obstacle::Url))?;
             let name = shown(&uri);
             let fetched = match permitted(&uri) {
                 Ok(()) => media.in_turn(uri).await,
                 Err(refused) => Err(refused),
             };
-            fetched.map_err(|obstacle| said(name.as_deref(), obstacle))
+            fetched.map_err(|obstacle| unfetched(name.as_deref(), obstacle))
         })
     }
 }
@@ -253,9 +253,12 @@ fn shown(uri: &Uri) -> Option<String> {
     Some(format!("{scheme}://{host}{port}/…"))
 }
 
-fn said(shown: Option<&str>, obstacle: Obstacle) -> String {
-    match shown {
-        Some(shown) => format!("the address {shown} could not be fetched: {obstacle}"),
-        None => format!("an address could not be fetched: {obstacle}"),
+fn unfetched(shown: Option<&str>, obstacle: Obstacle) -> Unfetched {
+    match (shown, obstacle) {
+        (_, Obstacle::Busy) => Unfetched::Overloaded,
+        (Some(shown), _) => {
+            Unfetched::Refused(format!("the address {shown} could not be fetched: {obstacle}"))
+        }
+        (None, _) => Unfetched::Refused(format!("an address could not be fetched: {obstacle}")),
     }
 }

@@ -37,13 +37,14 @@ fn code(file: &Path) -> String {
         .collect()
 }
 
-/// Texts in quotes that could be the name of a JSON field.
+/// Texts in quotes that could be the name of a JSON field; those of a `Debug` form are none.
 fn quoted(code: &str) -> BTreeSet<&str> {
     let is_name = |text: &&str| {
         !text.is_empty()
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'0'..=b'9'))
     };
-    code.lines().flat_map(|line| line.split('"').skip(1).step_by(2)).filter(is_name).collect()
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with(".field(\""));
+    lines.flat_map(|line| line.split('"').skip(1).step_by(2)).filter(is_name).collect()
 }
 
 /// Names of fields that the dialects read and write.

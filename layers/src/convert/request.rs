@@ -1,7 +1,7 @@
 //! The way up: from the client's request to what the upstream is sent.
 
 use std::sync::{Arc, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use dialect::{Aim, Ask, Conversion, FetchedMedia, Refused, Sent, SentBody};
 use http::HeaderValue;
@@ -9,8 +9,13 @@ use http::HeaderValue;
 use crate::failure::Failure;
 use crate::heavy::heavy;
 use crate::policy::Target;
-use crate::ports::Media;
+use crate::ports::{Media, Unfetched};
 use crate::stage::{Call, Exchange, Payload};
+
+/// Most media that are fetched for one request.
+const MOST_MEDIA: usize = 32;
+/// Longest time that all of them may take.
+const LONGEST_FETCH: Duration = Duration::from_secs(30);
 
 /// What the client asks, for all attempts.
 fn ask<'a>(exchange: &'a Exchange, media: &'a FetchedMedia, created: u64) -> Ask<'a> {
@@ -53,7 +58,7 @@ fn created(exchange: &Exchange) -> u64 {
 }
 
 fn fetched(exchange: &Exchange) -> Arc<FetchedMedia> {
-    exchange.media.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    exchange.media.lock().unwrap_or_else(PoisonError::into_inner).fetched.clone()
 }
 
 /// What the upstream is sent.
@@ -95,8 +100,11 @@ fn passes_untouched(call: &Call) -> bool {
 
 /// Fetches the media that the upstream cannot fetch itself, unless an earlier attempt has.
 ///
+/// All of them together take no longer than one may, and there are only so many.
+///
 /// # Errors
 /// [`Failure::Unsupported`] when one of them cannot be had: another channel may follow it.
+/// [`Failure::Overloaded`] when there is no room for them.
 pub(super) async fn fetch_media(
     way: &'static dyn Conversion,
     call: &Call,
@@ -114,14 +122,30 @@ pub(super) async fn fetch_media(
         })
         .await?
     };
+    let unsupported = |what| Failure::Unsupported { channel: target.channel.name.clone(), what };
     // What cannot be read is refused on the way up.
-    for address in missing.unwrap_or_default() {
-        let unsupported = |what| Failure::Unsupported { channel: target.channel.name.clone(), what };
-        let found = media.fetch(&address).await.map_err(unsupported)?;
-        let mut known = exchange.media.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::make_mut(&mut known).insert(address, &found.mime, &found.bytes);
+    let mut missing = missing.unwrap_or_default();
+    missing.sort_unstable();
+    missing.dedup();
+    if missing.len() > MOST_MEDIA {
+        return Err(unsupported(format!("more than {MOST_MEDIA} addresses would have to be fetched for it")));
     }
-    Ok(())
+    let fetching = async {
+        for address in missing {
+            let found = media.fetch(&address).await.map_err(|unfetched| match unfetched {
+                Unfetched::Overloaded => Failure::Overloaded,
+                Unfetched::Refused(what) => unsupported(what),
+            })?;
+            let mut store = exchange.media.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut held = exchange.held.another();
+            held.grow(found.bytes.len())?;
+            store.held.absorb(held);
+            Arc::make_mut(&mut store.fetched).insert(address, &found.mime, &found.bytes);
+        }
+        Ok(())
+    };
+    let late = |_elapsed| unsupported("the addresses in it could not be fetched in time".to_owned());
+    tokio::time::timeout(LONGEST_FETCH, fetching).await.map_err(late)?
 }
 
 /// The call with this body.

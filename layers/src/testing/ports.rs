@@ -339,7 +339,7 @@ pub fn no_media() -> Arc<dyn Media> {
     struct NoMedia;
 
     impl Media for NoMedia {
-        fn fetch(&self, address: &str) -> BoxFuture<Result<Fetched, String>> {
+        fn fetch(&self, address: &str) -> BoxFuture<Result<Fetched, Unfetched>> {
             panic!("{address} is not to be fetched")
         }
     }

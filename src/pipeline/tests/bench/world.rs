@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use layers::capacity::Capacity;
-use layers::ports::{BoxFuture, Fetched, Media};
+use layers::ports::{BoxFuture, Fetched, Media, Unfetched};
 use serde_json::Value;
 use tokio::sync::watch;
 use tower::util::BoxCloneService;
@@ -58,7 +58,7 @@ struct Kept {
 struct NoMedia;
 
 impl Media for NoMedia {
-    fn fetch(&self, address: &str) -> BoxFuture<Result<Fetched, String>> {
+    fn fetch(&self, address: &str) -> BoxFuture<Result<Fetched, Unfetched>> {
         panic!("{address} is not to be fetched")
     }
 }
