@@ -29,7 +29,7 @@ use layers::lease::LeaseLayer;
 use layers::moderation::ModerationLayer;
 use layers::observe::ObserveLayer;
 use layers::overrides::OverridesLayer;
-use layers::ports::{Balances, Directory, Gates, Media, Outgoing, Records, Windows};
+use layers::ports::{Allowances, Directory, Media, Outgoing, Records};
 use layers::rate_limit::RateLimitLayer;
 use layers::request_id::RequestIdLayer;
 use layers::rescue::{Curfew, RescueLayer};
@@ -55,12 +55,8 @@ pub struct Parts {
     pub most_body: usize,
     /// Where closed records go.
     pub records: Arc<dyn Records>,
-    /// Request windows.
-    pub windows: Arc<dyn Windows>,
-    /// Balances.
-    pub balances: Arc<dyn Balances>,
-    /// What nested keys ask before they serve.
-    pub gates: Arc<dyn Gates>,
+    /// Judge of what keys may still have.
+    pub allowances: Arc<dyn Allowances>,
     /// Media behind addresses that clients name.
     pub media: Arc<dyn Media>,
     /// Everything beside the pipeline: model list, health, metrics.
@@ -141,14 +137,14 @@ where
         // Outermost: refusals are recorded like answers.
         .layer(AccountLayer::new(parts.records.clone()))
         // Before anything that costs something upstream.
-        .layer(RateLimitLayer::new(parts.windows.clone(), parts.balances.clone()))
+        .layer(RateLimitLayer::new(parts.allowances.clone()))
         // Asks the stack below it, so the question is routed and failed over like any request.
         .layer(ModerationLayer)
         // From here on it is known who may serve, and takes the request.
         .layer(ResolveLayer)
         // Outside failover: keeps the client warm while channels change.
         .layer(KeepaliveLayer)
-        .layer(FailoverLayer::new(parts.gates.clone()))
+        .layer(FailoverLayer::new(parts.allowances.clone()))
         .service(attempts)
 }
 
