@@ -116,14 +116,11 @@ where
             };
             match failure.disposition() {
                 Disposition::Return => return Err(failure),
-                Disposition::NextKey
-                    if plan.allows_next_key()
-                        && let Some(key) = spare(&failure) =>
-                {
-                    tried = tried.with(key);
+                Disposition::NextKey { without } if plan.allows_next_key() => {
+                    tried = tried.with(without);
                     verdict = verdict.more_telling(failure);
                 }
-                Disposition::NextChannel | Disposition::NextKey => {
+                Disposition::NextChannel | Disposition::NextKey { .. } => {
                     // The channel is done with all the same, so this ends.
                     if failure.asked_nobody() {
                         plan.refund();
@@ -168,14 +165,6 @@ async fn next(
                 }
             }
         }
-    }
-}
-
-/// The key to leave out when the channel has another one to try.
-fn spare(failure: &Failure) -> Option<u32> {
-    match failure {
-        Failure::Upstream(rejection) if rejection.spare_key => rejection.key,
-        _ => None,
     }
 }
 
