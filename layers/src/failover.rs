@@ -116,7 +116,9 @@ where
             };
             match failure.disposition() {
                 Disposition::Return => return Err(failure),
-                Disposition::NextKey { without } if plan.allows_next_key() => {
+                Disposition::NextKey { without }
+                    if plan.allows_next_key() && !is_late(&exchange, timeouts) =>
+                {
                     tried = tried.with(without);
                     verdict = verdict.more_telling(failure);
                 }

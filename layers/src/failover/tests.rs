@@ -159,6 +159,20 @@ async fn no_attempt_starts_after_half_of_the_time_of_the_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_next_key_is_tried_after_half_of_the_time_of_the_request() {
+    for (seconds, calls) in [(49, 2), (51, 1)] {
+        let attempts = Attempts::new()
+            .after(Duration::from_secs(seconds), Err(refused_key(429, 0, true)))
+            .answers(whole("from the next key"));
+        let slow = target("a").limits(100, 100, 100).build();
+
+        let _ = run_over(&attempts, routed(exchange().shared(), route([slow]).build())).await;
+
+        assert_eq!(attempts.calls(), calls, "after {seconds} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_attempt_starts_however_late_it_is() {
     let attempts = Attempts::new().answers(whole("late"));
     let routed = lone();
