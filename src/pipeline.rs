@@ -25,13 +25,13 @@ use layers::failover::FailoverLayer;
 use layers::failure::TransportKind;
 use layers::ingress::IngressLayer;
 use layers::keepalive::KeepaliveLayer;
-use layers::lease::LeaseLayer;
+use layers::lease::LeaseKeyLayer;
 use layers::moderation::ModerationLayer;
 use layers::observe::ObserveLayer;
-use layers::overrides::OverridesLayer;
+use layers::overrides::ApplyOverridesLayer;
 use layers::ports::{Allowances, Directory, Media, Outgoing, Records};
 use layers::rate_limit::RateLimitLayer;
-use layers::request_id::RequestIdLayer;
+use layers::request_id::SetRequestIdLayer;
 use layers::rescue::{Curfew, RescueLayer};
 use layers::resolve::ResolveLayer;
 use layers::stage::{Attempt, Exchange};
@@ -105,7 +105,7 @@ where
         // Whatever panics below costs one request, not the connection's others.
         .layer(panic_layer())
         // Outside everything that answers, so that every answer carries the id.
-        .layer(RequestIdLayer)
+        .layer(SetRequestIdLayer)
         // Outside auth: browsers send preflights without a key, and read refusals only with these
         // headers.
         .layer(BrowserLayer::default())
@@ -155,14 +155,14 @@ fn attempt<U: Upstreams>(parts: &Parts, upstream: U) -> impl Gateway<Attempt> + 
         .layer(ObserveLayer)
         // Outside lease: one exhausted key does not bench a channel.
         .layer(CooldownLayer)
-        .layer(LeaseLayer)
+        .layer(LeaseKeyLayer)
         // Outside error_trigger: what must begin in time is an accepted answer.
         .layer(TimeoutLayer)
         // Outside convert, whose sightings it reads.
         .layer(ErrorTriggerLayer)
         .layer(ConvertLayer::new(parts.media.clone()))
         // Inside convert: overrides speak the upstream's vocabulary.
-        .layer(OverridesLayer)
+        .layer(ApplyOverridesLayer)
         // Innermost: signatures cover the final bytes.
         .layer(DispatchLayer)
         .service(upstream)

@@ -20,29 +20,29 @@ use crate::reply::Reply;
 use crate::shortcut::Shortcut;
 use crate::stage::{Attempt, Call, Payload, TriedKeys};
 
-/// Mounts [`Leased`].
+/// Mounts [`LeaseKey`].
 #[derive(Debug, Clone, Copy, Default)]
-pub struct LeaseLayer;
+pub struct LeaseKeyLayer;
 
-/// The service of [`LeaseLayer`].
+/// The service of [`LeaseKeyLayer`].
 #[derive(Debug, Clone)]
-pub struct Leased<S> {
+pub struct LeaseKey<S> {
     inner: S,
 }
 
-// === impl LeaseLayer ===
+// === impl LeaseKeyLayer ===
 
-impl<S> Layer<S> for LeaseLayer {
-    type Service = Leased<S>;
+impl<S> Layer<S> for LeaseKeyLayer {
+    type Service = LeaseKey<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Leased { inner }
+        LeaseKey { inner }
     }
 }
 
-// === impl Leased ===
+// === impl LeaseKey ===
 
-impl<S> Service<Attempt> for Leased<S>
+impl<S> Service<Attempt> for LeaseKey<S>
 where
     S: Service<Call, Response = Reply, Error = Failure>,
 {
