@@ -102,7 +102,7 @@ impl Startup {
         metrics.observe_capacity(&capacity);
         let dropped = log.clone();
         metrics.observe_total(&metrics::LOG_DROPPED, move || dropped.dropped());
-        let allowance = Arc::new(Allowance::new(&runtime, current.clone()));
+        let allowances = Arc::new(Allowance::new(&runtime, current.clone()));
         let most_body = usize::try_from(env.max_body_bytes).unwrap_or(usize::MAX);
         let media = Arc::new(GuardedMedia::new(capacity.clone(), env.fetch_allow_private));
         let sources = admin::Sources {
@@ -117,9 +117,7 @@ impl Startup {
             capacity,
             most_body,
             records,
-            windows: runtime.windows().clone(),
-            balances: allowance.clone(),
-            gates: allowance,
+            allowances,
             media,
             admin: Admin::new(sources),
         };

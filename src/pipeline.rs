@@ -25,13 +25,13 @@ use layers::failover::FailoverLayer;
 use layers::failure::TransportKind;
 use layers::ingress::IngressLayer;
 use layers::keepalive::KeepaliveLayer;
-use layers::lease::LeaseLayer;
+use layers::lease::LeaseKeyLayer;
 use layers::moderation::ModerationLayer;
 use layers::observe::ObserveLayer;
-use layers::overrides::OverridesLayer;
-use layers::ports::{Balances, Directory, Gates, Media, Outgoing, Records, Windows};
+use layers::overrides::ApplyOverridesLayer;
+use layers::ports::{Allowances, Directory, Media, Outgoing, Records};
 use layers::rate_limit::RateLimitLayer;
-use layers::request_id::RequestIdLayer;
+use layers::request_id::SetRequestIdLayer;
 use layers::rescue::{Curfew, RescueLayer};
 use layers::resolve::ResolveLayer;
 use layers::stage::{Attempt, Exchange};
@@ -55,12 +55,8 @@ pub struct Parts {
     pub most_body: usize,
     /// Where closed records go.
     pub records: Arc<dyn Records>,
-    /// Request windows.
-    pub windows: Arc<dyn Windows>,
-    /// Balances.
-    pub balances: Arc<dyn Balances>,
-    /// What nested keys ask before they serve.
-    pub gates: Arc<dyn Gates>,
+    /// Judge of what keys may still have.
+    pub allowances: Arc<dyn Allowances>,
     /// Media behind addresses that clients name.
     pub media: Arc<dyn Media>,
     /// Everything beside the pipeline: model list, health, metrics.
@@ -109,7 +105,7 @@ where
         // Whatever panics below costs one request, not the connection's others.
         .layer(panic_layer())
         // Outside everything that answers, so that every answer carries the id.
-        .layer(RequestIdLayer)
+        .layer(SetRequestIdLayer)
         // Outside auth: browsers send preflights without a key, and read refusals only with these
         // headers.
         .layer(BrowserLayer::default())
@@ -141,14 +137,14 @@ where
         // Outermost: refusals are recorded like answers.
         .layer(AccountLayer::new(parts.records.clone()))
         // Before anything that costs something upstream.
-        .layer(RateLimitLayer::new(parts.windows.clone(), parts.balances.clone()))
+        .layer(RateLimitLayer::new(parts.allowances.clone()))
         // Asks the stack below it, so the question is routed and failed over like any request.
         .layer(ModerationLayer)
         // From here on it is known who may serve, and takes the request.
         .layer(ResolveLayer)
         // Outside failover: keeps the client warm while channels change.
         .layer(KeepaliveLayer)
-        .layer(FailoverLayer::new(parts.gates.clone()))
+        .layer(FailoverLayer::new(parts.allowances.clone()))
         .service(attempts)
 }
 
@@ -159,14 +155,14 @@ fn attempt<U: Upstreams>(parts: &Parts, upstream: U) -> impl Gateway<Attempt> + 
         .layer(ObserveLayer)
         // Outside lease: one exhausted key does not bench a channel.
         .layer(CooldownLayer)
-        .layer(LeaseLayer)
+        .layer(LeaseKeyLayer)
         // Outside error_trigger: what must begin in time is an accepted answer.
         .layer(TimeoutLayer)
         // Outside convert, whose sightings it reads.
         .layer(ErrorTriggerLayer)
         .layer(ConvertLayer::new(parts.media.clone()))
         // Inside convert: overrides speak the upstream's vocabulary.
-        .layer(OverridesLayer)
+        .layer(ApplyOverridesLayer)
         // Innermost: signatures cover the final bytes.
         .layer(DispatchLayer)
         .service(upstream)

@@ -77,7 +77,7 @@ where
         let result = ready!(this.inner.poll(cx));
         match &result {
             Ok(_) => this.target.health.settle(false, this.target.cooldown, Instant::now()),
-            Err(failure) if benches(failure) => {
+            Err(failure) if failure.cools() == Cools::Target => {
                 this.target.health.settle(true, this.target.cooldown, Instant::now());
                 tracing::debug!(channel = %this.target.channel.name, model = %this.target.alias, "Channel benched after failure.");
             }
@@ -91,14 +91,6 @@ where
             Err(_) => {}
         }
         Poll::Ready(result)
-    }
-}
-
-fn benches(failure: &Failure) -> bool {
-    match failure.cools() {
-        Cools::Nothing => false,
-        Cools::Target => true,
-        Cools::Key => matches!(failure, Failure::Upstream(rejection) if !rejection.spare_key),
     }
 }
 

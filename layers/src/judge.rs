@@ -69,8 +69,6 @@ pub fn judge(refusal: Refusal<'_>) -> Failure {
         } else {
             Bytes::new()
         },
-        key: None,
-        spare_key: false,
     }))
 }
 

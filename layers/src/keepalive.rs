@@ -2,8 +2,8 @@
 //!
 //! Outside `failover`: comments go out while channels are being changed. They commit the HTTP
 //! status and nothing else, so a request behind them still fails over. When all channels fail the
-//! stream says so in one error event, and the ledger records the true status. Later silences are
-//! filled too, between events only. Acts on streams whose route has an interval; in the bytes of
+//! stream says so in one error event, and the ledger records the status of that failure. Later
+//! silences are filled too, between events only. Acts on streams whose route has an interval; in the bytes of
 //! the client's dialect.
 
 use std::pin::Pin;

@@ -19,7 +19,7 @@ use layers::endpoint::Endpoint;
 use layers::estimate::size_of;
 use layers::plan::{Group, Plan};
 use layers::policy::{Caller, Demand, Target};
-use layers::ports::{Catalog as _, InputTokens, KeyStanding, Limits, Timed, WindowUse, Windows};
+use layers::ports::{Catalog as _, InputTokens, KeyStanding, Limits, Timed};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -30,6 +30,7 @@ pub use self::explanation::{
 use crate::routing::{CallerRoute, RouteLine, Standing};
 use crate::snapshot::Snapshot;
 use crate::state::balances::Accounts;
+use crate::state::windows::{WindowUse, Windows};
 use crate::values::Price;
 
 /// Keys of one channel that are listed; all are counted.
@@ -60,7 +61,7 @@ impl Question<'_> {
 #[derive(Clone, Copy)]
 pub struct Counts<'a> {
     /// Request windows.
-    pub windows: &'a dyn Windows,
+    pub windows: &'a Windows,
     /// Balances.
     pub accounts: &'a Accounts,
 }
@@ -178,7 +179,7 @@ fn limits(
     if nested.is_some() {
         limits = Limits { global: None, ..limits };
     }
-    let usage = counts.windows.usage(&caller.fingerprint, &limits);
+    let usage = counts.windows.usage_at(&caller.fingerprint, &limits, Instant::now());
     let own = usage.caller.iter().map(|window| (nested.unwrap_or("key"), window));
     own.chain(usage.global.iter().map(|window| ("gateway", window)))
         .map(|(whose, window)| limit(whose, window))

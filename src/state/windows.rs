@@ -15,9 +15,10 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use layers::failure::Exceeded;
 use layers::policy::{Fingerprint, Quota, Window};
-use layers::ports::{Limits, Usage, Verdict, Windows as WindowsPort};
+use layers::ports::Limits;
 use tokio::time::Instant;
 
+pub use self::usage::{Usage, WindowUse};
 use super::clock::{Clock, ticks};
 
 /// The largest limit that is counted hit by hit.
@@ -333,20 +334,6 @@ impl Windows {
             (Some(one), None) | (None, Some(one)) => work(&mut [one]),
             (None, None) => work(&mut []),
         }
-    }
-}
-
-impl WindowsPort for Windows {
-    fn admit(&self, caller: &Fingerprint, limits: &Limits) -> Verdict<Option<Exceeded>> {
-        Verdict::Ready(Ok(self.check(caller, limits, Instant::now())))
-    }
-
-    fn take_back(&self, caller: &Fingerprint, limits: &Limits) {
-        Windows::take_back(self, caller, limits);
-    }
-
-    fn usage(&self, caller: &Fingerprint, limits: &Limits) -> Usage {
-        self.usage_at(caller, limits, Instant::now())
     }
 }
 

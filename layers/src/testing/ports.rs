@@ -13,10 +13,10 @@ use super::Notes;
 use crate::failure::{Exceeded, Failure};
 use crate::ledger::Entry;
 use crate::plan::{Group, Plan, Step};
-use crate::policy::{Caller, Demand, Fingerprint, Quota, Target, Triggers};
+use crate::policy::{Caller, Demand, Target, Triggers};
 use crate::ports::{
-    Admission, Balances, BoxFuture, Catalog, Directory, Fetched, Gates, Limits, Media, Misfit, Records,
-    Route, Verdict, Windows,
+    Admission, Allowances, BoxFuture, Catalog, Directory, Fetched, Limits, Media, Misfit, Records, Route,
+    Verdict,
 };
 use crate::stage::Exchange;
 
@@ -32,7 +32,6 @@ pub struct ScriptedCatalog {
     known: Vec<String>,
     triggers: Triggers,
     forwarded: Vec<HeaderName>,
-    limits: Limits,
 }
 
 /// Builds a [`ScriptedCatalog`].
@@ -67,13 +66,6 @@ impl CatalogBuilder {
         self
     }
 
-    /// Callers have some limit.
-    #[must_use]
-    pub fn limited(mut self) -> Self {
-        self.0.limits.caller = Some((Arc::new(Quota::default()), None));
-        self
-    }
-
     /// The configuration.
     pub fn build(self) -> Arc<dyn Catalog> {
         Arc::new(self.0)
@@ -86,7 +78,7 @@ impl Catalog for ScriptedCatalog {
     }
 
     fn limits(&self, _: &Caller, _: &str) -> Limits {
-        self.limits.clone()
+        Limits::default()
     }
 
     fn triggers(&self) -> &Triggers {
@@ -116,7 +108,7 @@ impl Directory for Door {
     }
 }
 
-/// A route over these targets, in order, without gates.
+/// A route over these targets, in order, without groups.
 pub fn route(targets: impl IntoIterator<Item = Arc<Target>>) -> ScriptedRoute {
     let leaves = targets.into_iter().map(|target| (None, target)).collect();
     ScriptedRoute { leaves, keepalive: None, tickets: AtomicU64::new(0), misfit: None }
@@ -192,61 +184,50 @@ impl Route for ScriptedRoute {
     }
 }
 
-/// Gates that refuse the nodes they were told to, and note whom they were asked about.
-#[derive(Default)]
-pub struct ScriptedGates {
-    /// Nodes whose windows are used up.
-    pub refused: Vec<usize>,
-    /// Nodes that were asked about.
-    pub asked: Notes<usize>,
-}
-
-impl ScriptedGates {
-    /// Gates that refuse these nodes.
-    pub fn refusing(nodes: &[usize]) -> Arc<Self> {
-        Arc::new(Self { refused: nodes.to_vec(), asked: Notes::default() })
-    }
-
-    /// Gates that let everybody in.
-    pub fn open() -> Arc<Self> {
-        Self::refusing(&[])
-    }
-}
-
-impl Gates for ScriptedGates {
-    fn enter(&self, group: &Group, _: &Exchange) -> Verdict<()> {
-        self.asked.add(group.node);
-        Verdict::Ready(if self.refused.contains(&group.node) {
-            Err(Failure::RateLimited(exceeded()))
-        } else {
-            Ok(())
-        })
-    }
-}
-
 /// A window of 15 requests that admits the next one in a minute.
 pub fn exceeded() -> Exceeded {
     Exceeded { limit: 15, reset: Duration::from_secs(60) }
 }
 
-/// Windows that admit or refuse everything, at once or after a second, and note what they count.
+/// Allowances that admit everything or refuse what they were told to, at once or after a second.
 #[derive(Default)]
-pub struct ScriptedWindows {
-    full: bool,
+pub struct ScriptedAllowances {
+    refusal: Option<Failure>,
+    refused: Vec<usize>,
     shared: bool,
-    counted: Notes<Fingerprint>,
-    taken_back: Notes<Fingerprint>,
+    /// The nodes of the groups that were asked about.
+    pub asked: Notes<usize>,
+    counted: Arc<Notes<()>>,
+    given_back: Arc<Notes<()>>,
 }
 
-impl ScriptedWindows {
-    /// Windows with room.
-    pub fn with_room() -> Self {
-        Self::default()
+/// A request that counts: given back when it is dropped undecided.
+struct Counting {
+    given_back: Option<Arc<Notes<()>>>,
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        if let Some(given_back) = &self.given_back {
+            given_back.add(());
+        }
+    }
+}
+
+impl ScriptedAllowances {
+    /// Allowances with room for everybody.
+    pub fn open() -> Arc<Self> {
+        Arc::new(Self::default())
     }
 
-    /// Windows that are used up.
-    pub fn full() -> Self {
-        Self { full: true, ..Self::default() }
+    /// Allowances that refuse the groups of these nodes.
+    pub fn refusing(nodes: &[usize]) -> Arc<Self> {
+        Arc::new(Self { refused: nodes.to_vec(), ..Self::default() })
+    }
+
+    /// Allowances that refuse every request with this failure.
+    pub fn spent(refusal: Failure) -> Self {
+        Self { refusal: Some(refusal), ..Self::default() }
     }
 
     /// The same in shared state, which answers after a second.
@@ -258,70 +239,36 @@ impl ScriptedWindows {
 
     /// Requests that count now.
     pub fn count(&self) -> usize {
-        self.counted.count() - self.taken_back.count()
+        self.counted.count() - self.given_back.count()
     }
 }
 
-impl Windows for ScriptedWindows {
-    fn admit(&self, caller: &Fingerprint, _: &Limits) -> Verdict<Option<Exceeded>> {
-        let answer = self.full.then(exceeded);
-        if answer.is_none() {
-            self.counted.add(caller.clone());
+impl Allowances for ScriptedAllowances {
+    fn admit(&self, _: &Exchange) -> Verdict<()> {
+        self.counted.add(());
+        let mut counting = Counting { given_back: Some(self.given_back.clone()) };
+        let result = self.refusal.clone().map_or(Ok(()), Err);
+        let mut decide = move || {
+            counting.given_back = counting.given_back.take().filter(|_| result.is_err());
+            result.clone()
+        };
+        if !self.shared {
+            return Verdict::Ready(decide());
         }
-        verdict(self.shared, Ok(answer))
+        Verdict::Wait(Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            decide()
+        }))
     }
 
-    fn take_back(&self, caller: &Fingerprint, _: &Limits) {
-        self.taken_back.add(caller.clone());
+    fn enter(&self, group: &Group, _: &Exchange) -> Verdict<()> {
+        self.asked.add(group.node);
+        Verdict::Ready(if self.refused.contains(&group.node) {
+            Err(Failure::RateLimited(exceeded()))
+        } else {
+            Ok(())
+        })
     }
-}
-
-/// Balances that have money or have none, at once or after a second.
-#[derive(Default)]
-pub struct ScriptedBalances {
-    empty: bool,
-    shared: bool,
-    /// How many requests have reserved.
-    pub reserved: Notes<()>,
-}
-
-impl ScriptedBalances {
-    /// Balances with money.
-    pub fn rich() -> Self {
-        Self::default()
-    }
-
-    /// Balances that are used up.
-    pub fn empty() -> Self {
-        Self { empty: true, ..Self::default() }
-    }
-
-    /// The same in shared state, which answers after a second.
-    #[must_use]
-    pub fn shared(mut self) -> Self {
-        self.shared = true;
-        self
-    }
-}
-
-impl Balances for ScriptedBalances {
-    fn reserve(&self, _: &Exchange) -> Verdict<()> {
-        if self.empty {
-            return verdict(self.shared, Err(Failure::BalanceExhausted));
-        }
-        self.reserved.add(());
-        verdict(self.shared, Ok(()))
-    }
-}
-
-fn verdict<T: Send + 'static>(shared: bool, result: Result<T, Failure>) -> Verdict<T> {
-    if !shared {
-        return Verdict::Ready(result);
-    }
-    Verdict::Wait(Box::pin(async move {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        result
-    }))
 }
 
 /// Records that keep the closed entries.

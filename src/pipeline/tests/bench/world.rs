@@ -96,7 +96,7 @@ impl Setup {
         let kept = Arc::new(Kept { accounts: runtime.accounts().clone(), records: Mutex::default() });
         let recorder =
             Recorder::new(current.clone(), metrics.clone()).with_balances(kept.clone()).with_history(history);
-        let allowance = Arc::new(Allowance::new(&runtime, current.clone()));
+        let allowances = Arc::new(Allowance::new(&runtime, current.clone()));
         let capacity = Capacity::new(MOST_REQUESTS, BUFFERS);
         let most_body = usize::try_from(env.max_body_bytes).expect("a length of this machine");
         let sources = admin::Sources {
@@ -111,9 +111,7 @@ impl Setup {
             capacity,
             most_body,
             records: Arc::new(recorder),
-            windows: runtime.windows().clone(),
-            balances: allowance.clone(),
-            gates: allowance,
+            allowances,
             media: Arc::new(NoMedia),
             admin: Admin::new(sources),
         };
