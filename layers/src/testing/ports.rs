@@ -16,7 +16,7 @@ use crate::plan::{Group, Plan, Step};
 use crate::policy::{Caller, Demand, Target, Triggers};
 use crate::ports::{
     Admission, Allowances, BoxFuture, Catalog, Directory, Fetched, Limits, Media, Misfit, Records, Route,
-    Verdict,
+    Unfetched, Verdict,
 };
 use crate::stage::Exchange;
 
