@@ -34,7 +34,8 @@ impl<'a, T> Concurrent<'a, T> {
         let next = poll_fn(|cx| {
             for at in 0..self.running.len() {
                 if let Poll::Ready(value) = self.running[at].as_mut().poll(cx) {
-                    drop(self.running.swap_remove(at));
+                    // In order: who came first is asked first.
+                    drop(self.running.remove(at));
                     return Poll::Ready(value);
                 }
             }

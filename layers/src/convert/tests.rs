@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::policy::Target;
-use crate::testing::adapters::anthropic_stream;
+use crate::stage::Exchange;
+use crate::testing::adapters::{anthropic_stream, kept};
 use crate::testing::policy::{channel, may_ask_usage, target_of};
-use crate::testing::ports::no_media;
+use crate::testing::ports::{OnePicture, no_media};
 use crate::testing::reply::{completion, delta, done, error_event, role, stop, usage_chunk};
 use crate::testing::stage::{ExchangeBuilder, is_parsed, is_untouched, payload, payload_json};
 use crate::testing::{Chunks, Scripted, call, chunks, exchange, mount, read, target};
@@ -317,4 +318,119 @@ async fn a_converted_stream_that_falls_silent_in_its_opening_timed_out() {
     let failure = stack.ask(call(exchange().stream().shared(), anthropic()).build()).await.unwrap_err();
 
     assert_eq!((failure.label(), failure.worth_a_pause()), ("timeout", false));
+}
+
+/// Asks an upstream that follows no addresses about the pictures behind these.
+async fn showing(media: &Arc<OnePicture>, exchange: &Arc<Exchange>) -> (Upstream, Result<Reply, Failure>) {
+    let upstream = answering(chunks().now(anthropic_whole("hello")), JSON);
+    let channel = channel("a").dialect(Dialect::Anthropic).follows_no_addresses().build();
+    let call = call(exchange.clone(), target_of(channel).upstream_model("claude-sonnet-4-5").build()).build();
+    let reply = mount(ConvertLayer::new(media.clone()), &upstream).ask(call).await;
+    (upstream, reply)
+}
+
+fn pictures(addresses: &[&str]) -> Arc<Exchange> {
+    let parts: Vec<Value> =
+        addresses.iter().map(|url| json!({"type": "image_url", "image_url": {"url": url}})).collect();
+    exchange().fields(json!({"messages": [{"role": "user", "content": parts}]})).shared()
+}
+
+#[tokio::test(start_paused = true)]
+async fn media_are_fetched_once_for_all_attempts_where_the_upstream_follows_no_addresses() {
+    let media = Arc::new(OnePicture::default());
+    let exchange =
+        pictures(&["https://a.example/1.png", "https://a.example/2.png", "https://a.example/1.png"]);
+
+    let (first, _) = showing(&media, &exchange).await;
+    let (second, reply) = showing(&media, &exchange).await;
+
+    assert_eq!(media.asked(), ["https://a.example/1.png", "https://a.example/2.png"]);
+    assert!(reply.is_ok());
+    let (first, second) = (payload(&first.request()), payload(&second.request()));
+    assert_eq!(first, second);
+    let content = &serde_json::from_str::<Value>(&first).unwrap()["messages"][0]["content"];
+    assert_eq!(
+        (content[0]["source"]["type"].as_str(), content.as_array().unwrap().len()),
+        (Some("base64"), 3)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn media_that_cannot_be_had_send_the_request_to_another_channel() {
+    let media = Arc::new(OnePicture::default());
+
+    let (upstream, reply) = showing(&media, &pictures(&["https://a.example/missing.png"])).await;
+
+    assert_eq!((reply.unwrap_err().label(), upstream.calls()), ("unsupported", 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_media_than_one_request_may_have_are_not_fetched() {
+    let media = Arc::new(OnePicture::default());
+    let many: Vec<String> = (0..33).map(|at| format!("https://a.example/{at}.png")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+
+    let (_, reply) = showing(&media, &pictures(&many)).await;
+
+    assert_eq!((reply.unwrap_err().label(), media.asked().len()), ("unsupported", 0));
+}
+
+/// A way on which each of a request's texts goes up alone, and the answers come down joined.
+struct OneByOne;
+
+impl Conversion for OneByOne {
+    fn up(&self, _: &dialect::Ask<'_>, _: &dialect::Aim<'_>) -> Result<Vec<Sent>, dialect::Refused> {
+        unreachable!("what goes up is given")
+    }
+
+    fn whole(
+        &self,
+        answers: &[dialect::Answered],
+        _: &dialect::Kept,
+    ) -> Result<dialect::Whole, dialect::ir::Error> {
+        let bytes =
+            answers.iter().flat_map(|answer| answer.bytes.iter().copied()).collect::<Vec<u8>>().into();
+        let sighting = dialect::Sighting { content: true, done: true, ..Default::default() };
+        Ok(dialect::Whole { bytes, content_type: http::HeaderValue::from_static("text/plain"), sighting })
+    }
+
+    fn events(&self, _: &dialect::Kept) -> Option<Box<dyn dialect::Transcode>> {
+        None
+    }
+}
+
+async fn fanned_out(upstream: &Upstream) -> Result<Reply, Failure> {
+    let sent = (0..6).map(|at: u32| Sent {
+        body: dialect::SentBody::Bytes(vec![at.to_string().into()]),
+        content_type: None,
+        kept: kept(Dialect::OpenAiChat, false),
+    });
+    let call = call(exchange().shared(), target("a").build()).build();
+    fan_out(upstream.clone(), &OneByOne, call, sent.collect()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answers_of_a_request_that_went_up_as_several_are_joined() {
+    let parts = ["a", "b", "c", "d", "e", "f"];
+    let upstream = parts.iter().fold(Upstream::new(), |upstream, part| {
+        upstream.answers(chunks().now(*part).watched_answer(200, JSON))
+    });
+
+    let reply = fanned_out(&upstream).await.unwrap();
+
+    assert_eq!(reply.headers()["content-type"], "text/plain");
+    assert_eq!((read(reply.into_body()).await.text.as_str(), upstream.calls()), ("abcdef", 6));
+    let sent: Vec<String> = upstream.requests().iter().map(payload).collect();
+    assert_eq!(sent, ["0", "1", "2", "3", "4", "5"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_refused_part_refuses_all_and_the_rest_is_not_asked() {
+    let upstream = (0..4).fold(Upstream::new(), |upstream, _| {
+        upstream.answers(chunks().now(r#"{"error":{"message":"no"}}"#).watched_answer(429, JSON))
+    });
+
+    let failure = fanned_out(&upstream).await.unwrap_err();
+
+    assert_eq!((failure.status().as_u16(), upstream.calls()), (429, 1));
 }

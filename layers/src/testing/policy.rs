@@ -143,6 +143,13 @@ impl ChannelBuilder {
         self
     }
 
+    /// Its provider follows no addresses: media have to be in the request.
+    #[must_use]
+    pub fn follows_no_addresses(mut self) -> Self {
+        self.0.envelope.fetches_media = true;
+        self
+    }
+
     /// It takes no tools.
     #[must_use]
     pub fn without_tools(mut self) -> Self {

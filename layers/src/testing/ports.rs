@@ -293,3 +293,25 @@ pub fn no_media() -> Arc<dyn Media> {
 
     Arc::new(NoMedia)
 }
+
+/// Media that are the same picture behind every address, and the addresses that were asked for.
+#[derive(Debug, Default)]
+pub struct OnePicture(Notes<String>);
+
+impl OnePicture {
+    /// The addresses that were asked for since this was called last, in order.
+    pub fn asked(&self) -> Vec<String> {
+        self.0.take()
+    }
+}
+
+impl Media for OnePicture {
+    fn fetch(&self, address: &str) -> BoxFuture<Result<Fetched, Unfetched>> {
+        self.0.add(address.to_owned());
+        let fetched = match address.ends_with("missing.png") {
+            true => Err(Unfetched::Refused("it is not there".to_owned())),
+            false => Ok(Fetched { mime: "image/png".to_owned(), bytes: "\u{89}PNG".into() }),
+        };
+        Box::pin(std::future::ready(fetched))
+    }
+}
