@@ -95,12 +95,14 @@ where
         }
         let mut tried = TriedKeys::default();
         let mut paused = false;
+        let mut only_here = false;
         while plan.spend() {
             ordinal += 1;
             tracing::debug!(
                 request = exchange.id.as_str(),
                 attempt = ordinal,
                 channel = %target.channel.name,
+                place = target.place.as_deref(),
                 "Attempt begins."
             );
             let attempt = Attempt {
@@ -114,10 +116,11 @@ where
                 Ok(reply) => return Ok(signed(reply, &exchange, &target, ordinal)),
                 Err(failure) => failure,
             };
+            only_here = failure.is_of_place();
             match failure.disposition() {
                 Disposition::Return => return Err(failure),
                 Disposition::NextKey
-                    if plan.allows_next_key()
+                    if plan.allows_more_of(&target)
                         && let Some(key) = spare(&failure) =>
                 {
                     tried = tried.with(key);
@@ -142,7 +145,7 @@ where
         if !plan.has_budget() {
             break;
         }
-        plan.exclude(target);
+        if only_here { plan.exclude(target) } else { plan.exclude_channel(target) }
     }
     Err(verdict)
 }

@@ -379,6 +379,13 @@ impl Failure {
         }
     }
 
+    /// Whether it may be that of one place of a channel: another region may do better. What cools
+    /// nothing says the same of all of them, but for a 404: regions differ in what they have.
+    pub fn is_of_place(&self) -> bool {
+        let is_404 = matches!(self, Self::Upstream(rejection) if rejection.status == StatusCode::NOT_FOUND);
+        is_404 || self.cools() != Cools::Nothing
+    }
+
     /// Whether it was known before anything was sent, so that it is no attempt of the budget.
     pub fn asked_nobody(&self) -> bool {
         matches!(self, Self::KeysExhausted { .. } | Self::TooLong { .. } | Self::Unsupported { .. })

@@ -2,13 +2,15 @@
 //!
 //! Inside `cooldown`: a cooled key is not a cooled channel. The key that failed is the one that
 //! this attempt carried, also when many attempts run at once. An attempt that is dropped blames
-//! nobody. Returns [`Failure::KeysExhausted`] when no key can be used now, and tells `failover`
+//! nobody. Where the channel has places, a rate limit is that of the place: the key stays as it
+//! is, and `cooldown` leaves the place alone. Returns [`Failure::KeysExhausted`] when no key can be used now, and tells `failover`
 //! through the rejection whether another one could be.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use http::StatusCode;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
@@ -128,6 +130,8 @@ fn settle(mut failure: Failure, lease: Lease, target: &Target, tried: &TriedKeys
     let cools = failure.cools();
     if let Failure::Upstream(rejection) = &mut failure
         && cools == Cools::Key
+        // Regions count requests each for itself: the same key has room in the next one.
+        && !(target.place.is_some() && rejection.status == StatusCode::TOO_MANY_REQUESTS)
     {
         lease.settle(KeyOutcome::Faulty {
             hint: rejection.retry_after,

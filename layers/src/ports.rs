@@ -85,7 +85,7 @@ pub struct Limits {
 
 /// Who may serve: used by `failover`.
 pub trait Route: Send + Sync {
-    /// How many distinct channels there are below.
+    /// How many distinct channels there are below. Places of one channel count once.
     fn leaves(&self) -> usize;
     /// How many of them take this request.
     ///
@@ -93,6 +93,10 @@ pub trait Route: Send + Sync {
     /// None does, and why.
     fn leaves_for(&self, _demand: Demand) -> Result<usize, Misfit> {
         Ok(self.leaves())
+    }
+    /// Whether any of them has several places.
+    fn has_places(&self) -> bool {
+        false
     }
     /// The shortest keepalive interval among them: used by `keepalive`.
     fn keepalive(&self) -> Option<Duration>;
@@ -300,7 +304,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The health of one (channel, alias): used by `cooldown`, hangs on [`Target`].
+/// The health of one (channel, alias, place): used by `cooldown`, hangs on [`Target`].
 pub trait Health: Send + Sync {
     /// Books a success, or a failure that benches for `period`.
     fn settle(&self, failed: bool, period: Duration, now: Instant);

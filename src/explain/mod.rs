@@ -16,7 +16,7 @@ use std::time::Duration;
 use dialect::Kind;
 use layers::endpoint::Endpoint;
 use layers::estimate::input_tokens;
-use layers::plan::{Group, Plan};
+use layers::plan::{Group, MOST_PLACES, Plan};
 use layers::policy::{Caller, Demand, Target};
 use layers::ports::{Catalog as _, InputTokens, KeyStanding, Limits, Timed, WindowUse, Windows};
 use serde::Deserialize;
@@ -235,6 +235,7 @@ fn candidate(line: &RouteLine, context: CandidateContext<'_>) -> Candidate {
     };
     Candidate {
         channel: line.channel.to_string(),
+        place: target.place.as_deref().map(str::to_owned),
         upstream_model: line.upstream_model.as_ref().to_owned(),
         groups: line
             .groups
@@ -302,6 +303,9 @@ fn standing(line: &RouteLine, keys: &KeySummary, context: CandidateContext<'_>) 
         }
         Standing::Standby => "follows when those before it fail".to_owned(),
         Standing::Tried => "stands before in another group".to_owned(),
+        Standing::Surplus => {
+            format!("is not asked: a request asks at most {MOST_PLACES} places of one channel")
+        }
         Standing::Benched(left) => {
             format!("rests for {} after a failure, or is being tried out", span(seconds(left)))
         }

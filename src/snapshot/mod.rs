@@ -240,6 +240,13 @@ impl Snapshot {
             .is_some_and(|&ordinal| self.routes.offers().of_channel(ordinal).any(|known| **known == *alias))
     }
 
+    /// Whether this channel has a model of this alias in this place.
+    pub fn has_place(&self, name: &ChannelName, alias: &str, place: Option<&str>) -> bool {
+        let offers = self.routes.offers();
+        let mut places = self.channels.get(name).into_iter().flat_map(|&at| offers.places(at, alias));
+        places.any(|target| target.place.as_deref() == place)
+    }
+
     /// Whether any channel has a model of this alias.
     pub fn has_model(&self, alias: &str) -> bool {
         self.routes.offers().known(alias).is_some()

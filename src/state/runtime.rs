@@ -28,7 +28,8 @@ pub struct Runtime {
     cursors: Arc<Cursors>,
 }
 
-type Cooldowns = HashMap<(ChannelName, Arc<str>), Arc<Cooldown>, RandomState>;
+/// By channel, alias and place.
+type Cooldowns = HashMap<(ChannelName, Arc<str>, Option<Arc<str>>), Arc<Cooldown>, RandomState>;
 
 /// What is kept of a channel's keys. Holds the latest pool, so that what it knows outlives the
 /// configuration that it was made for.
@@ -41,8 +42,8 @@ struct Slot {
 pub struct Live<'a> {
     /// Whether this channel exists.
     pub channel: &'a dyn Fn(&ChannelName) -> bool,
-    /// Whether this channel has this alias.
-    pub target: &'a dyn Fn(&ChannelName, &str) -> bool,
+    /// Whether this channel has this alias in this place.
+    pub target: &'a dyn Fn(&ChannelName, &str, Option<&str>) -> bool,
     /// Whether a client key with this fingerprint exists.
     pub caller: &'a dyn Fn(&Fingerprint) -> bool,
     /// Whether any channel has this alias.
@@ -65,9 +66,14 @@ impl Runtime {
         }
     }
 
-    /// The health of this model on this channel.
+    /// The health of this model on this channel, where that has no places.
     pub fn health(&self, channel: &ChannelName, alias: &str) -> Arc<dyn Health> {
-        let name = (channel.clone(), Arc::from(alias));
+        self.health_in(channel, alias, None)
+    }
+
+    /// The health of this model in this place of a channel.
+    pub fn health_in(&self, channel: &ChannelName, alias: &str, place: Option<&Arc<str>>) -> Arc<dyn Health> {
+        let name = (channel.clone(), Arc::from(alias), place.cloned());
         Arc::clone(lock(&self.cooldowns).entry(name).or_insert_with(|| Arc::new(Cooldown::new(self.clock))))
             as _
     }
@@ -121,7 +127,8 @@ impl Runtime {
     /// Forgets what is not alive any more, and what has lost its meaning with time. To be called
     /// after each change of the configuration, and now and then.
     pub fn prune(&self, live: &Live<'_>) {
-        lock(&self.cooldowns).retain(|(channel, alias), _| (live.target)(channel, alias));
+        lock(&self.cooldowns)
+            .retain(|(channel, alias, place), _| (live.target)(channel, alias, place.as_deref()));
         let mut pools = lock(&self.pools);
         pools.retain(|channel, _| (live.channel)(channel));
         pools.values().for_each(|slot| slot.latest.sweep());
@@ -164,16 +171,23 @@ mod tests {
         let now = Instant::now();
         runtime.health(&a, "m").settle(true, Duration::from_secs(300), now);
         runtime.health(&b, "m").settle(true, Duration::from_secs(300), now);
+        let places = ["kept", "gone"].map(Arc::<str>::from);
+        for place in &places {
+            runtime.health_in(&a, "m", Some(place)).settle(true, Duration::from_secs(300), now);
+        }
         runtime.cursors().of(&Fingerprint::new("x"), &"m".into()).next();
 
         runtime.prune(&Live {
             channel: &|name| *name == a,
-            target: &|name, _| *name == a,
+            target: &|name, _, place| *name == a && place != Some("gone"),
             caller: &|_| false,
             model: &|_| true,
         });
 
         assert!(runtime.health(&a, "m").benched_until(now).is_some());
+        let benched =
+            places.map(|place| runtime.health_in(&a, "m", Some(&place)).benched_until(now).is_some());
+        assert_eq!(benched, [true, false]);
         assert!(runtime.health(&a, "other").benched_until(now).is_none());
         assert!(runtime.health(&b, "m").benched_until(now).is_none());
         assert!(runtime.cursors().is_empty());

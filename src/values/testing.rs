@@ -79,6 +79,7 @@ pub(crate) fn target(channel: &str, model: &str) -> Arc<Target> {
             passthrough_headers: Vec::new(),
             asks_usage: Arc::default(),
         }),
+        place: None,
         alias: model.into(),
         upstream_model: model.into(),
         upstream_model_json: Bytes::from(format!("{model:?}")),
@@ -102,6 +103,7 @@ pub(crate) fn target(channel: &str, model: &str) -> Arc<Target> {
 pub(crate) fn attempt(channel: &str, outcome: &'static str) -> AttemptRecord {
     AttemptRecord {
         channel: ChannelName::from(channel),
+        place: None,
         side_call: None,
         key: Some(Fingerprint::new("bbbbbbbbbbbbbbbb")),
         outcome,

@@ -1,7 +1,7 @@
 //! Scripted ports of the request stage: they decide as they were told to and note what they were
 //! asked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -118,7 +118,7 @@ impl Directory for Door {
 /// A route over these targets, in order, without gates.
 pub fn route(targets: impl IntoIterator<Item = Arc<Target>>) -> ScriptedRoute {
     let leaves = targets.into_iter().map(|target| (None, target)).collect();
-    ScriptedRoute { leaves, keepalive: None, tickets: AtomicU64::new(0), misfit: None }
+    ScriptedRoute { leaves, keepalive: None, tickets: AtomicU64::new(0), has_places: false, misfit: None }
 }
 
 /// A route that gives its targets in order and skips those that were tried.
@@ -126,6 +126,7 @@ pub struct ScriptedRoute {
     leaves: Vec<(Option<Group>, Arc<Target>)>,
     keepalive: Option<Duration>,
     tickets: AtomicU64,
+    has_places: bool,
     misfit: Option<Misfit>,
 }
 
@@ -145,6 +146,13 @@ impl ScriptedRoute {
         self
     }
 
+    /// Some of its targets are places of one channel.
+    #[must_use]
+    pub fn places(mut self) -> Self {
+        self.has_places = true;
+        self
+    }
+
     /// It takes no request, for this reason.
     #[must_use]
     pub fn misfit(mut self, misfit: Misfit) -> Self {
@@ -156,15 +164,25 @@ impl ScriptedRoute {
     pub fn build(self) -> Arc<dyn Route> {
         Arc::new(self)
     }
+
+    /// How many distinct channels have such a target.
+    fn channels(&self, is_meant: impl Fn(&Target) -> bool) -> usize {
+        let meant = self.leaves.iter().filter(|(_, target)| is_meant(target));
+        meant.map(|(_, target)| &target.channel.name).collect::<HashSet<_>>().len()
+    }
 }
 
 impl Route for ScriptedRoute {
     fn leaves(&self) -> usize {
-        self.leaves.len()
+        self.channels(|_| true)
+    }
+
+    fn has_places(&self) -> bool {
+        self.has_places
     }
 
     fn leaves_for(&self, demand: Demand) -> Result<usize, Misfit> {
-        let fitting = self.leaves.iter().filter(|(_, target)| target.channel.takes.fits(demand)).count();
+        let fitting = self.channels(|target| target.channel.takes.fits(demand));
         self.misfit.map_or(Ok(fitting), Err)
     }
 

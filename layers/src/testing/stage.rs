@@ -291,6 +291,11 @@ pub fn aimed_at(attempt: &Attempt) -> &str {
     attempt.target.channel.name.as_str()
 }
 
+/// The place of its channel that an attempt is aimed at.
+pub fn place_of(attempt: &Attempt) -> Option<&str> {
+    attempt.target.place.as_deref()
+}
+
 /// Which try of its request an attempt is.
 pub fn ordinal(attempt: &Attempt) -> u32 {
     attempt.ordinal

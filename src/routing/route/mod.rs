@@ -1,8 +1,9 @@
 //! Answers "who is next?" for one request, from a tree of channels and nested keys.
 //!
 //! A leaf is a channel with the model under the name that was asked for; an inner node is a nested
-//! client key with its own rules and algorithm, which asks its gate before its first leaf. A node
-//! can serve while one of its leaves can. Trees are built on first use and shared by all callers
+//! client key with its own rules and algorithm, which asks its gate before its first leaf, or a
+//! channel in several places (regions), which has no gate and rotates over them. A node can serve
+//! while one of its leaves can. Trees are built on first use and shared by all callers
 //! with equal rules; what belongs to one caller is only the cursor, which outlives the tree.
 //!
 //! Cooldowns are read at the moment of each pick. Members that are benched for everybody are taken
@@ -20,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use layers::plan::{Group, Plan, Step};
+use layers::plan::{Group, MOST_PLACES, Plan, Step};
 use layers::policy::{Caller, ChannelName, Demand, Target};
 use layers::ports::{Misfit, Route};
 use layers::request_id::RequestId;
@@ -67,6 +68,8 @@ struct Tree {
     root: Node,
     /// Distinct channels.
     leaves: usize,
+    /// Distinct channels and places of channels.
+    targets: usize,
     /// The shortest interval of any channel.
     keepalive: Option<Duration>,
     /// Whether any node rotates.
@@ -85,6 +88,8 @@ struct Node {
 enum Member {
     Leaf(Arc<Target>),
     Group(Group, Node),
+    /// A channel that has several places.
+    Places(Node),
 }
 
 impl Routes {
@@ -157,15 +162,25 @@ impl Routes {
     fn build(&self, caller: usize, model: &Arc<str>) -> Option<Tree> {
         let root = self.node(caller, model, &mut Vec::new())?;
         let mut channels = std::collections::HashSet::<&ChannelName, RandomState>::default();
+        let mut targets = std::collections::HashSet::<(&ChannelName, Option<&str>), RandomState>::default();
         let mut keepalive = None::<Duration>;
         let mut picky = false;
         root.visit(&mut Vec::new(), &mut |_, target| {
             channels.insert(&target.channel.name);
+            targets.insert((&target.channel.name, target.place.as_deref()));
             picky |= !target.channel.takes.is_everything();
             keepalive = keepalive.into_iter().chain(target.keepalive).min();
         });
-        let leaves = channels.len();
-        Some(Tree { rotates: root.rotates(), leaves, keepalive, picky, model: Arc::clone(model), root })
+        let (leaves, targets) = (channels.len(), targets.len());
+        Some(Tree {
+            rotates: root.rotates(),
+            leaves,
+            targets,
+            keepalive,
+            picky,
+            model: Arc::clone(model),
+            root,
+        })
     }
 
     /// The node of this caller; none when nothing below it has the model.
@@ -180,7 +195,7 @@ impl Routes {
             .into_iter()
             .filter_map(|(admitted, weight)| {
                 let member = match admitted {
-                    Admitted::Channel(_, target) => Member::Leaf(target),
+                    Admitted::Channel(channel) => self.channel(channel, model)?,
                     Admitted::Nested(inner) => {
                         let node = self.node(inner, model, above)?;
                         let caller = Arc::clone(&self.access.get(inner)?.caller);
@@ -194,6 +209,16 @@ impl Routes {
         above.pop();
         let shape = (members.len() > 1).then(|| self.shape(access.algorithm, weights));
         (!members.is_empty()).then(|| Node { members: members.into(), shape })
+    }
+
+    /// The member that a channel is: one leaf, or a rotation over its places.
+    fn channel(&self, channel: usize, model: &str) -> Option<Member> {
+        let mut places: Vec<_> = self.offers.places(channel, model).cloned().map(Member::Leaf).collect();
+        if places.len() < 2 {
+            return places.pop();
+        }
+        let shape = Some(self.shape(Algorithm::RoundRobin, vec![0; places.len()]));
+        Some(Member::Places(Node { members: places.into(), shape }))
     }
 
     fn shape(&self, algorithm: Algorithm, weights: Vec<u32>) -> Arc<Shape> {
@@ -236,7 +261,10 @@ enum Stand {
 impl Node {
     fn rotates(&self) -> bool {
         self.shape.as_ref().is_some_and(|shape| shape.schedule.rotates())
-            || self.members.iter().any(|member| matches!(member, Member::Group(_, node) if node.rotates()))
+            || self.members.iter().any(|member| match member {
+                Member::Leaf(_) => false,
+                Member::Group(_, node) | Member::Places(node) => node.rotates(),
+            })
     }
 
     /// Calls `each` for every leaf in rule order, with the groups above it.
@@ -244,6 +272,7 @@ impl Node {
         for member in &self.members {
             match member {
                 Member::Leaf(target) => each(above, target),
+                Member::Places(node) => node.visit(above, each),
                 Member::Group(group, node) => {
                     above.push(group);
                     node.visit(above, each);
@@ -299,7 +328,7 @@ impl Member {
             }
             Self::Leaf(_) => Stand::Usable,
             Self::Group(group, _) if plan.refused(group.node) => Stand::Done,
-            Self::Group(_, node) => node.stand(plan, now),
+            Self::Group(_, node) | Self::Places(node) => node.stand(plan, now),
         }
     }
 
@@ -307,7 +336,7 @@ impl Member {
         match self {
             Self::Leaf(target) => Some(Step::Try(Arc::clone(target))),
             Self::Group(group, _) if !plan.entered(group.node) => Some(Step::Enter(group.clone())),
-            Self::Group(_, node) => node.next(ticket(), plan, now),
+            Self::Group(_, node) | Self::Places(node) => node.next(ticket(), plan, now),
         }
     }
 }
@@ -367,6 +396,10 @@ impl Route for CallerRoute {
         if self.tree.picky { self.tree.leaves_for(demand) } else { Ok(self.tree.leaves) }
     }
 
+    fn has_places(&self) -> bool {
+        self.tree.targets > self.tree.leaves
+    }
+
     fn keepalive(&self) -> Option<Duration> {
         self.tree.keepalive
     }
@@ -386,6 +419,7 @@ impl Route for CallerRoute {
             tracing::debug!(
                 request = request.as_str(),
                 channel = %line.channel,
+                place = line.target.place.as_deref(),
                 model = &*line.upstream_model,
                 groups = groups.join("/"),
                 standing = line.standing.label(),
@@ -397,7 +431,7 @@ impl Route for CallerRoute {
 
     fn pick(&self, plan: &Plan, now: Instant) -> Step {
         // Each turn of the loop that finds a channel on trial finds one fewer that can serve.
-        for _ in 0..=self.tree.leaves {
+        for _ in 0..=self.tree.targets {
             match self.tree.root.next(Ticket(plan.ticket), plan, now) {
                 Some(Step::Try(target)) if !target.health.admit(now) => {}
                 Some(step) => return step,
@@ -451,6 +485,8 @@ pub enum Standing {
     Standby,
     /// It was tried, or stands in another group already.
     Tried,
+    /// Enough other places of its channel come before it for one request.
+    Surplus,
     /// It is benched for this long, or another request is trying it out.
     Benched(Duration),
     /// The gate of a group above it refused the request.
@@ -469,6 +505,7 @@ impl Standing {
             Self::LastResort(_) => "last_resort",
             Self::Standby => "standby",
             Self::Tried => "tried",
+            Self::Surplus => "surplus",
             Self::Benched(_) => "benched",
             Self::GateRefused => "gate_refused",
             Self::NoKey => "no_key",
@@ -480,9 +517,13 @@ impl Standing {
     pub fn wait(self) -> Option<Duration> {
         match self {
             Self::LastResort(left) | Self::Benched(left) => Some(left),
-            Self::Chosen | Self::Standby | Self::Tried | Self::GateRefused | Self::NoKey | Self::Unfit => {
-                None
-            }
+            Self::Chosen
+            | Self::Standby
+            | Self::Tried
+            | Self::Surplus
+            | Self::GateRefused
+            | Self::NoKey
+            | Self::Unfit => None,
         }
     }
 }
@@ -517,18 +558,15 @@ impl CallerRoute {
         let mut lines = Vec::new();
         let above = Above { groups: Vec::new(), refused: false, share: 1.0 };
         explain(&self.tree.root, Ticket(plan.ticket), plan, now, &above, &mut lines);
-        // A channel that two groups hold is tried where it comes first.
-        let mut seen = std::collections::HashSet::<ChannelName, RandomState>::default();
-        for line in &mut lines {
-            if line.standing == Standing::Standby && !seen.insert(line.channel.clone()) {
-                line.standing = Standing::Tried;
-            }
-        }
+        each_once(&mut lines, plan);
         // What has no key is passed over by the layer that leases one, not by the route.
         if let Some(first) = lines.iter_mut().find(|line| line.standing == Standing::Standby) {
             first.standing = Standing::Chosen;
         } else if let Some(Step::Try(target)) = self.tree.last_resort(plan, now) {
-            let line = lines.iter_mut().find(|line| line.channel == target.channel.name);
+            let is_it = |line: &&mut RouteLine| {
+                line.channel == target.channel.name && line.target.place == target.place
+            };
+            let line = lines.iter_mut().find(is_it);
             if let Some((line, left)) = line.and_then(|line| match line.standing {
                 Standing::Benched(left) => Some((line, left)),
                 _ => None,
@@ -555,6 +593,10 @@ impl Route for Preview {
         self.route.leaves_for(demand)
     }
 
+    fn has_places(&self) -> bool {
+        self.route.has_places()
+    }
+
     fn keepalive(&self) -> Option<Duration> {
         self.route.keepalive()
     }
@@ -565,6 +607,23 @@ impl Route for Preview {
 
     fn pick(&self, plan: &Plan, now: Instant) -> Step {
         self.route.pick(plan, now)
+    }
+}
+
+/// Shows a channel or place that two groups hold as tried but where it comes first, and places of
+/// a channel beyond those that one request asks as too many.
+fn each_once(lines: &mut [RouteLine], plan: &Plan) {
+    type Places = Vec<Option<Arc<str>>>;
+    let mut seen = HashMap::<ChannelName, Places, RandomState>::default();
+    for line in lines.iter_mut().filter(|line| line.standing == Standing::Standby) {
+        let places = seen.entry(line.channel.clone()).or_default();
+        if places.contains(&line.target.place) {
+            line.standing = Standing::Tried;
+        } else if plan.places_tried(&line.target) + places.len() >= MOST_PLACES {
+            line.standing = Standing::Surplus;
+        } else {
+            places.push(line.target.place.clone());
+        }
     }
 }
 
@@ -622,6 +681,12 @@ fn explain(
                 if let [only] = &mut lines[from..] {
                     only.weight = only.weight.or(weight);
                 }
+            }
+            Some(Member::Places(inner)) => {
+                let from = lines.len();
+                let above = Above { groups: above.groups.clone(), refused: above.refused, share };
+                explain(inner, ticket, plan, now, &above, lines);
+                lines[from..].iter_mut().for_each(|line| line.weight = weight);
             }
             None => {}
         }
