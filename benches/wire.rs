@@ -16,7 +16,7 @@ use layers::capacity::Capacity;
 use layers::convert::ConvertLayer;
 use layers::ingress::IngressLayer;
 use layers::policy::{Caller, ChannelName, Target, Triggers};
-use layers::ports::{Catalog, Limits, Route};
+use layers::ports::{Catalog, Limits, Pin, Route};
 use layers::stage::{Admitted, Attempt, Call, Exchange, Payload, TriedKeys};
 use layers::{Failure, Reply};
 use tokio::runtime::Runtime as Tokio;
@@ -43,6 +43,10 @@ struct Everything(Triggers);
 impl Catalog for Everything {
     fn route(&self, _: &Caller, _: &str) -> Result<Arc<dyn Route>, Failure> {
         Err(Failure::NoChannel)
+    }
+
+    fn pinned(&self, _: &Caller, _: &Pin, _: &str) -> Option<Arc<dyn Route>> {
+        None
     }
 
     fn limits(&self, _: &Caller, _: &str) -> Limits {

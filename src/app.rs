@@ -114,6 +114,7 @@ impl Startup {
             windows: runtime.windows().clone(),
             balances: allowance.clone(),
             gates: allowance,
+            stored: runtime.pins().clone(),
             admin: Admin::new(sources),
         };
 

@@ -29,7 +29,8 @@ use layers::lease::LeaseLayer;
 use layers::moderation::ModerationLayer;
 use layers::observe::ObserveLayer;
 use layers::overrides::OverridesLayer;
-use layers::ports::{Balances, Directory, Gates, Outgoing, Records, Windows};
+use layers::pin::PinLayer;
+use layers::ports::{Balances, Directory, Gates, Outgoing, Records, Stored, Windows};
 use layers::rate_limit::RateLimitLayer;
 use layers::request_id::RequestIdLayer;
 use layers::rescue::{Curfew, RescueLayer};
@@ -61,6 +62,8 @@ pub struct Parts {
     pub balances: Arc<dyn Balances>,
     /// What nested keys ask before they serve.
     pub gates: Arc<dyn Gates>,
+    /// Where the objects are that upstreams keep for callers.
+    pub stored: Arc<dyn Stored>,
     /// Everything beside the pipeline: model list, health, metrics.
     pub admin: Admin,
 }
@@ -142,6 +145,8 @@ where
         .layer(RateLimitLayer::new(parts.windows.clone(), parts.balances.clone()))
         // Asks the stack below it, so the question is routed and failed over like any request.
         .layer(ModerationLayer)
+        // Behind moderation, whose questions name nothing stored; resolve has to know the pin.
+        .layer(PinLayer::new(parts.stored.clone()))
         // From here on it is known who may serve, and takes the request.
         .layer(ResolveLayer)
         // Outside failover: keeps the client warm while channels change.

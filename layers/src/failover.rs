@@ -119,8 +119,10 @@ where
             only_here = failure.is_of_place();
             match failure.disposition() {
                 Disposition::Return => return Err(failure),
+                // Under another key there is no object that the request could mean.
                 Disposition::NextKey
-                    if plan.allows_more_of(&target)
+                    if exchange.pinned.is_none()
+                        && plan.allows_more_of(&target)
                         && let Some(key) = spare(&failure) =>
                 {
                     tried = tried.with(key);

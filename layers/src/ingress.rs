@@ -234,6 +234,7 @@ where
             purpose: Purpose::Client,
             endpoint,
             stored_id,
+            pinned: None,
             headers: kept_headers(&head.headers, catalog.as_ref()),
             peek: Peek {
                 model,

@@ -3,7 +3,7 @@
 //! Inside `cooldown`: a cooled key is not a cooled channel. The key that failed is the one that
 //! this attempt carried, also when many attempts run at once. An attempt that is dropped blames
 //! nobody. Where the channel has places, a rate limit is that of the place: the key stays as it
-//! is, and `cooldown` leaves the place alone. Returns [`Failure::KeysExhausted`] when no key can be used now, and tells `failover`
+//! is, and `cooldown` leaves the place alone. A request that is pinned gets its one key or none. Returns [`Failure::KeysExhausted`] when no key can be used now, and tells `failover`
 //! through the rejection whether another one could be.
 
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use tower::{Layer, Service};
 use crate::estimate::input_tokens;
 use crate::failure::{Cools, Failure};
 use crate::policy::Target;
-use crate::ports::{InputTokens, KeyOutcome, KeysExhausted, Lease};
+use crate::ports::{self, InputTokens, KeyOutcome, KeysExhausted, Lease};
 use crate::reply::Reply;
 use crate::shortcut::Shortcut;
 use crate::stage::{Attempt, Call, Payload, TriedKeys};
@@ -58,7 +58,15 @@ where
 
     fn call(&mut self, attempt: Attempt) -> Self::Future {
         let target = attempt.target.clone();
-        let lease = match target.channel.keys.clone().lease(&target, &attempt.tried, input(&attempt)) {
+        let keys = target.channel.keys.clone();
+        let lease = match attempt.exchange.pin() {
+            None => keys.lease(&target, &attempt.tried, input(&attempt)),
+            Some(ports::Pin { key: Some(wanted), .. }) => keys.lease_wanted(&target, wanted, input(&attempt)),
+            // What was made without a key is not under one that the channel has by now.
+            Some(_) if keys.count() > 0 => Err(KeysExhausted::Gone),
+            Some(_) => Ok(Lease::keyless()),
+        };
+        let lease = match lease {
             Ok(lease) => lease,
             Err(exhausted) => return Shortcut::failed(refusal(&attempt, exhausted)),
         };
@@ -91,6 +99,10 @@ fn refusal(attempt: &Attempt, exhausted: KeysExhausted) -> Failure {
     match exhausted {
         KeysExhausted::For(retry_after) => {
             Failure::KeysExhausted { channel: attempt.target.channel.name.clone(), retry_after }
+        }
+        KeysExhausted::Gone => {
+            let id = attempt.exchange.pinned.as_deref().map_or("", |pinned| &pinned.id);
+            Failure::StoredNotFound { id: id.to_owned() }
         }
         KeysExhausted::TooLong => Failure::TooLong { model: attempt.exchange.peek.model.to_string() },
     }

@@ -185,6 +185,7 @@ impl World {
             windows,
             balances: Arc::new(Nobody),
             gates: Arc::new(Nobody),
+            stored: runtime.pins().clone(),
             admin: Admin::new(sources),
         };
         let (steer, phase) = watch::channel(Phase::Serving);

@@ -19,7 +19,7 @@ use foldhash::fast::RandomState;
 use http::HeaderName;
 use layers::Failure;
 use layers::policy::{Caller, ChannelName, Fingerprint, Quota, Target, Triggers};
-use layers::ports::{Catalog, Limits, Route};
+use layers::ports::{Catalog, Limits, Pin, Route};
 
 pub use self::compile::{Discovered, compile};
 pub use self::current::CurrentSnapshot;
@@ -287,6 +287,10 @@ impl CallerEntry {
 impl Catalog for Snapshot {
     fn route(&self, caller: &Caller, model: &str) -> Result<Arc<dyn Route>, Failure> {
         self.caller_route(caller, model).map(|route| route as _)
+    }
+
+    fn pinned(&self, caller: &Caller, pin: &Pin, model: &str) -> Option<Arc<dyn Route>> {
+        self.routes.pinned(caller, pin, model).map(|route| Arc::new(route) as _)
     }
 
     fn limits(&self, caller: &Caller, model: &str) -> Limits {

@@ -14,6 +14,7 @@ use super::clock::Clock;
 use super::cooldowns::Cooldown;
 use super::cursors::Cursors;
 use super::keys::{History, Home, KeyPool, KeySettings};
+use super::stored::Pins;
 use super::windows::Windows;
 
 /// The memory of the process. One for its whole life; configurations come and go around it.
@@ -26,6 +27,7 @@ pub struct Runtime {
     windows: Arc<Windows>,
     accounts: Arc<Accounts>,
     cursors: Arc<Cursors>,
+    pins: Arc<Pins>,
 }
 
 /// By channel, alias and place.
@@ -63,6 +65,7 @@ impl Runtime {
             windows: Arc::new(Windows::new(clock)),
             accounts: Arc::default(),
             cursors: Arc::default(),
+            pins: Arc::default(),
         }
     }
 
@@ -116,6 +119,11 @@ impl Runtime {
         &self.cursors
     }
 
+    /// Where the objects are that upstreams keep for callers.
+    pub fn pins(&self) -> &Arc<Pins> {
+        &self.pins
+    }
+
     /// Counts an attempt of the time before the start in the windows of the key that it used.
     pub fn recall_attempt(&self, target: &Target, key: &Fingerprint, age: Duration) {
         let pools = lock(&self.pools);
@@ -140,6 +148,7 @@ impl Runtime {
         self.windows.retain(live.caller);
         self.accounts.retain(live.caller);
         self.cursors.retain(live.caller, live.model);
+        self.pins.retain(live.caller);
     }
 }
 
@@ -150,6 +159,7 @@ impl std::fmt::Debug for Runtime {
             .field("pools", &lock(&self.pools).len())
             .field("windows", &self.windows.len())
             .field("cursors", &self.cursors.len())
+            .field("pins", &self.pins.len())
             .finish()
     }
 }

@@ -22,6 +22,14 @@ impl Keys for Nothing {
     fn lease(self: Arc<Self>, _: &Target, _: &TriedKeys, _: InputTokens) -> Result<Lease, KeysExhausted> {
         Ok(Lease::keyless())
     }
+    fn lease_wanted(
+        self: Arc<Self>,
+        _: &Target,
+        _: &Fingerprint,
+        _: InputTokens,
+    ) -> Result<Lease, KeysExhausted> {
+        Err(KeysExhausted::Gone)
+    }
     fn count(&self) -> usize {
         0
     }

@@ -51,6 +51,13 @@ pub fn caller() -> CallerBuilder {
 pub struct CallerBuilder(Caller);
 
 impl CallerBuilder {
+    /// What stands for its key.
+    #[must_use]
+    pub fn fingerprint(mut self, digits: &str) -> Self {
+        self.0.fingerprint = Fingerprint::new(digits);
+        self
+    }
+
     /// What logs call it.
     #[must_use]
     pub fn alias(mut self, alias: &str) -> Self {

@@ -13,9 +13,10 @@ use super::Notes;
 use crate::failure::{Exceeded, Failure};
 use crate::ledger::Entry;
 use crate::plan::{Group, Plan, Step};
-use crate::policy::{Caller, Demand, Fingerprint, Quota, Target, Triggers};
+use crate::policy::{Caller, ChannelName, Demand, Fingerprint, Quota, Target, Triggers};
 use crate::ports::{
-    Admission, Balances, Catalog, Directory, Gates, Limits, Misfit, Records, Route, Verdict, Windows,
+    Admission, Balances, Catalog, Directory, Gates, Limits, Misfit, Pin, Records, Route, Stored, Verdict,
+    Windows,
 };
 use crate::stage::Exchange;
 
@@ -32,6 +33,7 @@ pub struct ScriptedCatalog {
     triggers: Triggers,
     forwarded: Vec<HeaderName>,
     limits: Limits,
+    pinned: HashMap<(ChannelName, String), Arc<dyn Route>>,
 }
 
 /// Builds a [`ScriptedCatalog`].
@@ -43,6 +45,13 @@ impl CatalogBuilder {
     pub fn route(mut self, model: &str, route: Arc<dyn Route>) -> Self {
         self.0.routes.insert(model.to_owned(), route);
         self.knows(model)
+    }
+
+    /// This route leads to what this channel has stored, for this model.
+    #[must_use]
+    pub fn pinned(mut self, channel: &str, model: &str, route: Arc<dyn Route>) -> Self {
+        self.0.pinned.insert((ChannelName::from(channel), model.to_owned()), route);
+        self
     }
 
     /// Some channel has this model.
@@ -82,6 +91,10 @@ impl CatalogBuilder {
 impl Catalog for ScriptedCatalog {
     fn route(&self, _: &Caller, model: &str) -> Result<Arc<dyn Route>, Failure> {
         self.routes.get(model).cloned().ok_or_else(|| Failure::ModelNotFound { model: model.to_owned() })
+    }
+
+    fn pinned(&self, _: &Caller, pin: &Pin, model: &str) -> Option<Arc<dyn Route>> {
+        self.pinned.get(&(pin.channel.clone(), model.to_owned())).cloned()
     }
 
     fn limits(&self, _: &Caller, _: &str) -> Limits {
@@ -206,6 +219,42 @@ impl Route for ScriptedRoute {
             }
         }
         Step::Exhausted
+    }
+}
+
+/// Pins that are given, at once or after a second, and those that were kept: caller, name, pin.
+#[derive(Default)]
+pub struct ScriptedPins {
+    known: Vec<(Fingerprint, String, Pin)>,
+    shared: bool,
+    /// What was kept.
+    pub kept: Notes<(Fingerprint, String, Pin)>,
+}
+
+impl ScriptedPins {
+    /// This object of this caller is there.
+    #[must_use]
+    pub fn with(mut self, caller: &Caller, id: &str, pin: Pin) -> Self {
+        self.known.push((caller.fingerprint.clone(), id.to_owned(), pin));
+        self
+    }
+
+    /// The same in shared state, which answers after a second.
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        self.shared = true;
+        self
+    }
+}
+
+impl Stored for ScriptedPins {
+    fn find(&self, caller: &Fingerprint, id: &str) -> Verdict<Option<Pin>> {
+        let is_meant = |(of, name, _): &&(Fingerprint, String, Pin)| of == caller && name == id;
+        verdict(self.shared, Ok(self.known.iter().find(is_meant).map(|(_, _, pin)| pin.clone())))
+    }
+
+    fn keep(&self, caller: &Fingerprint, id: &str, pin: Pin) {
+        self.kept.add((caller.clone(), id.to_owned(), pin));
     }
 }
 

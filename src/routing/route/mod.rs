@@ -705,5 +705,6 @@ fn standing(target: &Target, plan: &Plan, now: Instant, refused: bool) -> Standi
     }
 }
 
+mod pinned;
 #[cfg(test)]
 mod tests;

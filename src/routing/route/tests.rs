@@ -19,14 +19,14 @@ struct World {
     routes: Routes,
 }
 
-fn rules(rules: &[(RuleMatch, u32)]) -> Arc<[Rule]> {
+pub(super) fn rules(rules: &[(RuleMatch, u32)]) -> Arc<[Rule]> {
     rules
         .iter()
         .map(|(matcher, weight)| Rule { matcher: matcher.clone(), weight: (*weight > 0).then_some(*weight) })
         .collect()
 }
 
-fn only(channel: usize) -> RuleMatch {
+pub(super) fn only(channel: usize) -> RuleMatch {
     RuleMatch::ChannelAll([channel].into())
 }
 
@@ -669,13 +669,13 @@ fn a_lone_channel_that_takes_the_request_is_lone() {
 }
 
 /// Channels that all have `m`, each with the places that are given for it, under one key.
-struct Regions {
+pub(super) struct Regions {
     runtime: Runtime,
-    routes: Routes,
+    pub(super) routes: Routes,
 }
 
 impl Regions {
-    fn new(channels: &[&[&str]], access: Vec<(Algorithm, Arc<[Rule]>)>) -> Self {
+    pub(super) fn new(channels: &[&[&str]], access: Vec<(Algorithm, Arc<[Rule]>)>) -> Self {
         let runtime = Runtime::new(None);
         let mut targets = Vec::new();
         for (at, places) in channels.iter().enumerate() {
@@ -711,7 +711,7 @@ impl Regions {
         Plan::new(self.route(), retries)
     }
 
-    fn bench(&self, channel: &str, place: &str) {
+    pub(super) fn bench(&self, channel: &str, place: &str) {
         let health = self.runtime.health_in(&ChannelName::from(channel), "m", Some(&place.into()));
         health.settle(true, BENCH, Instant::now());
     }
@@ -734,7 +734,7 @@ fn walk_on(mut plan: Plan) -> Vec<String> {
     .collect()
 }
 
-fn named(target: &Target) -> String {
+pub(super) fn named(target: &Target) -> String {
     format!("{}{}", letter(target), target.place.as_deref().unwrap_or_default())
 }
 
