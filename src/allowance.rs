@@ -1,18 +1,23 @@
-//! Decides what a request may still take of what its key has: the balance of the key itself, and
-//! the windows and balances of the nested keys that it goes through.
+//! Decides what a request may still take of what its key has: the windows and the balance of the
+//! key itself, and those of the nested keys that it goes through.
 //!
 //! Between the layers that ask (`rate_limit`, `failover`) and the state that remembers. All of it
 //! is decided at once but the estimate of a large body, which is read where it holds up nobody.
+//!
+//! What windows have counted before the rest is decided is held by a guard in here and not by the
+//! layer: between the decision and the request there is no step at which a layer could have
+//! anything to give back, and how it is given back is the state's own affair. This one undoes a
+//! hit; a shared store would have to send a command, which no drop in a layer could await.
 
 use std::sync::Arc;
 
-use dialect::{Body, Kind};
+use dialect::Kind;
 use layers::Failure;
-use layers::estimate::{Size, size};
+use layers::estimate::{Size, size, size_of};
 use layers::heavy::{INLINE, heavy};
 use layers::plan::Group;
-use layers::policy::{Caller, Credits};
-use layers::ports::{Balances, Gates, Limits, Verdict};
+use layers::policy::{Caller, Credits, Fingerprint};
+use layers::ports::{Allowances, Limits, Verdict};
 use layers::stage::Exchange;
 use tokio::time::Instant;
 
@@ -40,31 +45,100 @@ impl Allowance {
     }
 }
 
-impl Balances for Allowance {
-    fn reserve(&self, exchange: &Exchange) -> Verdict<()> {
-        let Some(credits) = exchange.caller.credits else { return Verdict::Ready(Ok(())) };
+impl Allowance {
+    /// Counts the request in these windows, or refuses it.
+    fn count(&self, caller: &Fingerprint, limits: &Limits) -> Result<(), Failure> {
+        let exceeded = self.windows.check(caller, limits, Instant::now());
+        exceeded.map_or(Ok(()), |exceeded| Err(Failure::RateLimited(exceeded)))
+    }
+
+    /// Whether the balance of this key admits another request.
+    fn check_balance(&self, caller: &Caller, credits: &Credits) -> Result<(), Failure> {
+        let open = self.accounts.balance(&caller.fingerprint, credits).is_open();
+        if open { Ok(()) } else { Err(Failure::BalanceExhausted) }
+    }
+
+    /// Counts in the windows, then reserves the cost.
+    fn try_admit(&self, exchange: &Exchange) -> Result<Verdict<()>, Failure> {
+        let caller = &exchange.caller;
+        let limits = exchange.catalog.limits(caller, &exchange.peek.model);
+        self.count(&caller.fingerprint, &limits)?;
+        let Some(credits) = caller.credits else { return Ok(Verdict::Ready(Ok(()))) };
+        let hit = Hit::new(&self.windows, caller, limits);
         // Nothing needs to be measured where nothing is left.
-        if !self.accounts.balance(&exchange.caller.fingerprint, &credits).is_open() {
-            return Verdict::Ready(Err(Failure::BalanceExhausted));
-        }
+        self.check_balance(caller, &credits)?;
         let hold = Hold {
             accounts: self.accounts.clone(),
             credits,
-            caller: exchange.caller.clone(),
+            caller: caller.clone(),
             ledger: exchange.ledger.clone(),
             prices: self.prices.clone(),
             model: exchange.peek.model.clone(),
             free: exchange.endpoint.kind == Kind::Moderate,
         };
-        let Body::Json(body) = &exchange.body else { return Verdict::Ready(hold.take(Size::default())) };
-        if body.len() <= INLINE {
-            return Verdict::Ready(hold.take(size(body)));
+        if exchange.body.len() > INLINE {
+            let (endpoint, body) = (exchange.endpoint, exchange.body.clone());
+            return Ok(Verdict::Wait(Box::pin(async move {
+                hold.take(heavy(body.len(), move || size_of(endpoint, &body)).await?)?;
+                hit.keep();
+                Ok(())
+            })));
         }
-        let body = body.clone();
-        Verdict::Wait(Box::pin(async move {
-            let size = heavy(body.len(), move || size(&body)).await?;
-            hold.take(size)
-        }))
+        hold.take(size(exchange))?;
+        hit.keep();
+        Ok(Verdict::Ready(Ok(())))
+    }
+
+    fn try_enter(&self, group: &Group, exchange: &Exchange) -> Result<(), Failure> {
+        let inner = &group.caller;
+        // First, because it counts nothing. The usage itself is booked on the outer key.
+        if let Some(credits) = &inner.credits {
+            self.check_balance(inner, credits)?;
+        }
+        let limits = Limits { global: None, ..exchange.catalog.limits(inner, &exchange.peek.model) };
+        self.count(&inner.fingerprint, &limits)?;
+        if limits.caller.is_some() {
+            exchange.ledger.entry().groups.push(inner.fingerprint.clone());
+        }
+        Ok(())
+    }
+}
+
+impl Allowances for Allowance {
+    fn admit(&self, exchange: &Exchange) -> Verdict<()> {
+        self.try_admit(exchange).unwrap_or_else(|refusal| Verdict::Ready(Err(refusal)))
+    }
+
+    fn enter(&self, group: &Group, exchange: &Exchange) -> Verdict<()> {
+        Verdict::Ready(self.try_enter(group, exchange))
+    }
+}
+
+/// A hit in windows, taken back when it is dropped before it is kept: what is refused later, or
+/// left by its client before that is known, counts nowhere.
+struct Hit {
+    windows: Arc<Windows>,
+    caller: Arc<Caller>,
+    /// The windows that have counted it; none once it is kept.
+    limits: Option<Limits>,
+}
+
+impl Hit {
+    /// The hit that `windows` have just counted.
+    fn new(windows: &Arc<Windows>, caller: &Arc<Caller>, limits: Limits) -> Self {
+        Self { windows: windows.clone(), caller: caller.clone(), limits: Some(limits) }
+    }
+
+    fn keep(mut self) {
+        self.limits = None;
+    }
+}
+
+impl Drop for Hit {
+    fn drop(&mut self) {
+        if let Some(limits) = &self.limits {
+            self.windows.take_back(&self.caller.fingerprint, limits);
+        }
     }
 }
 
@@ -99,24 +173,5 @@ impl Hold {
     }
 }
 
-impl Gates for Allowance {
-    fn enter(&self, group: &Group, exchange: &Exchange) -> Verdict<()> {
-        let inner = &group.caller;
-        // First, because it counts nothing. The usage itself is booked on the outer key.
-        if let Some(credits) = &inner.credits
-            && !self.accounts.balance(&inner.fingerprint, credits).is_open()
-        {
-            return Verdict::Ready(Err(Failure::BalanceExhausted));
-        }
-        let limits = Limits { global: None, ..exchange.catalog.limits(inner, &exchange.peek.model) };
-        Verdict::Ready(match self.windows.check(&inner.fingerprint, &limits, Instant::now()) {
-            Some(exceeded) => Err(Failure::RateLimited(exceeded)),
-            None => {
-                if limits.caller.is_some() {
-                    exchange.ledger.entry().groups.push(inner.fingerprint.clone());
-                }
-                Ok(())
-            }
-        })
-    }
-}
+#[cfg(test)]
+mod tests;

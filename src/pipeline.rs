@@ -25,14 +25,14 @@ use layers::failover::FailoverLayer;
 use layers::failure::TransportKind;
 use layers::ingress::IngressLayer;
 use layers::keepalive::KeepaliveLayer;
-use layers::lease::LeaseLayer;
+use layers::lease::LeaseKeyLayer;
 use layers::moderation::ModerationLayer;
 use layers::observe::ObserveLayer;
-use layers::overrides::OverridesLayer;
+use layers::overrides::ApplyOverridesLayer;
 use layers::pin::PinLayer;
-use layers::ports::{Balances, Directory, Gates, Outgoing, Records, Stored, Windows};
+use layers::ports::{Allowances, Directory, Media, Outgoing, Records, Stored};
 use layers::rate_limit::RateLimitLayer;
-use layers::request_id::RequestIdLayer;
+use layers::request_id::SetRequestIdLayer;
 use layers::rescue::{Curfew, RescueLayer};
 use layers::resolve::ResolveLayer;
 use layers::stage::{Attempt, Exchange};
@@ -56,12 +56,10 @@ pub struct Parts {
     pub most_body: usize,
     /// Where closed records go.
     pub records: Arc<dyn Records>,
-    /// Request windows.
-    pub windows: Arc<dyn Windows>,
-    /// Balances.
-    pub balances: Arc<dyn Balances>,
-    /// What nested keys ask before they serve.
-    pub gates: Arc<dyn Gates>,
+    /// Judge of what keys may still have.
+    pub allowances: Arc<dyn Allowances>,
+    /// Media behind addresses that clients name.
+    pub media: Arc<dyn Media>,
     /// Where the objects are that upstreams keep for callers.
     pub stored: Arc<dyn Stored>,
     /// Everything beside the pipeline: model list, health, metrics.
@@ -100,7 +98,7 @@ where
     B: Body<Data = Bytes, Error: Into<tower::BoxError> + Send> + Send + Unpin + 'static,
     U: Upstreams,
 {
-    let exchanges = request(parts, attempt(upstream));
+    let exchanges = request(parts, attempt(parts, upstream));
     let ending = phase.clone();
     let curfew: Curfew = Arc::new(move || {
         let mut ending = ending.clone();
@@ -110,7 +108,7 @@ where
         // Whatever panics below costs one request, not the connection's others.
         .layer(panic_layer())
         // Outside everything that answers, so that every answer carries the id.
-        .layer(RequestIdLayer)
+        .layer(SetRequestIdLayer)
         // Outside auth: browsers send preflights without a key, and read refusals only with these
         // headers.
         .layer(BrowserLayer::default())
@@ -142,7 +140,7 @@ where
         // Outermost: refusals are recorded like answers.
         .layer(AccountLayer::new(parts.records.clone()))
         // Before anything that costs something upstream.
-        .layer(RateLimitLayer::new(parts.windows.clone(), parts.balances.clone()))
+        .layer(RateLimitLayer::new(parts.allowances.clone()))
         // Asks the stack below it, so the question is routed and failed over like any request.
         .layer(ModerationLayer)
         // Behind moderation, whose questions name nothing stored; resolve has to know the pin.
@@ -151,25 +149,25 @@ where
         .layer(ResolveLayer)
         // Outside failover: keeps the client warm while channels change.
         .layer(KeepaliveLayer)
-        .layer(FailoverLayer::new(parts.gates.clone()))
+        .layer(FailoverLayer::new(parts.allowances.clone()))
         .service(attempts)
 }
 
 /// One try on one channel.
-fn attempt<U: Upstreams>(upstream: U) -> impl Gateway<Attempt> + use<U> {
+fn attempt<U: Upstreams>(parts: &Parts, upstream: U) -> impl Gateway<Attempt> + use<U> {
     ServiceBuilder::new()
         // Outermost: notes the verdict of all the others.
         .layer(ObserveLayer)
         // Outside lease: one exhausted key does not bench a channel.
         .layer(CooldownLayer)
-        .layer(LeaseLayer)
+        .layer(LeaseKeyLayer)
         // Outside error_trigger: what must begin in time is an accepted answer.
         .layer(TimeoutLayer)
         // Outside convert, whose sightings it reads.
         .layer(ErrorTriggerLayer)
-        .layer(ConvertLayer)
+        .layer(ConvertLayer::new(parts.media.clone()))
         // Inside convert: overrides speak the upstream's vocabulary.
-        .layer(OverridesLayer)
+        .layer(ApplyOverridesLayer)
         // Innermost: signatures cover the final bytes.
         .layer(DispatchLayer)
         .service(upstream)

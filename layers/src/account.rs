@@ -94,7 +94,7 @@ where
                 Ok(Reply::from_parts(parts, body.with_watch(watch)))
             }
             Err(failure) => {
-                watch.refuse(&failure);
+                watch.fail(&failure);
                 Err(failure)
             }
         })

@@ -104,6 +104,12 @@ impl Held {
         Self { capacity: self.capacity.clone(), bytes: 0 }
     }
 
+    /// Takes over what another share of the same budget holds.
+    pub fn absorb(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+        self.capacity = self.capacity.take().or(other.capacity.take());
+    }
+
     /// Takes more.
     ///
     /// # Errors

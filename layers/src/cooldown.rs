@@ -99,11 +99,12 @@ where
     }
 }
 
+/// Whether the attempt leaves its target alone for a while. A place alone for a 404, too.
 fn benches(failure: &Failure, target: &Target) -> bool {
     match failure.cools() {
         Cools::Nothing => target.place.is_some() && failure.is_of_place(),
         Cools::Target => true,
-        Cools::Key => matches!(failure, Failure::Upstream(rejection) if !rejection.spare_key),
+        Cools::Key => false,
     }
 }
 

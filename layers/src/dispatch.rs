@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
@@ -103,11 +103,13 @@ fn outgoing(call: &Call, destination: Destination) -> Outgoing {
     let channel = &call.attempt.target.channel;
     let Payload::Bytes(body) = &call.payload else { unreachable!("the payload was settled before") };
     let mut request = Request::new(body.clone());
-    *request.method_mut() = Method::POST;
+    *request.method_mut() = call.attempt.exchange.endpoint.method.clone();
     *request.uri_mut() = destination.uri;
     let headers = request.headers_mut();
     *headers = destination.headers;
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(content_type) = &call.content_type {
+        headers.insert(CONTENT_TYPE, content_type.clone());
+    }
     if call.stream {
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     }

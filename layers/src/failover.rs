@@ -20,7 +20,7 @@ use tower::{Layer, Service, ServiceExt};
 use crate::failure::{Disposition, Failure};
 use crate::plan::{Plan, Step};
 use crate::policy::{Target, Timeouts};
-use crate::ports::Gates;
+use crate::ports::Allowances;
 use crate::reply::Reply;
 use crate::stage::{Attempt, Exchange, Purpose, Routed, TriedKeys};
 
@@ -31,22 +31,22 @@ const PAUSE: std::ops::Range<u64> = 150..450;
 /// Mounts [`Failover`].
 #[derive(Clone)]
 pub struct FailoverLayer {
-    gates: Arc<dyn Gates>,
+    allowances: Arc<dyn Allowances>,
 }
 
 /// The service of [`FailoverLayer`].
 #[derive(Clone)]
 pub struct Failover<S> {
     inner: S,
-    gates: Arc<dyn Gates>,
+    allowances: Arc<dyn Allowances>,
 }
 
 // === impl FailoverLayer ===
 
 impl FailoverLayer {
-    /// Asks `gates` before it enters a group.
-    pub fn new(gates: Arc<dyn Gates>) -> Self {
-        Self { gates }
+    /// Asks `allowances` before it enters a group.
+    pub fn new(allowances: Arc<dyn Allowances>) -> Self {
+        Self { allowances }
     }
 }
 
@@ -54,7 +54,7 @@ impl<S> Layer<S> for FailoverLayer {
     type Service = Failover<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Failover { inner, gates: self.gates.clone() }
+        Failover { inner, allowances: self.allowances.clone() }
     }
 }
 
@@ -76,11 +76,11 @@ where
     fn call(&mut self, routed: Routed) -> Self::Future {
         let spare = self.inner.clone();
         let attempts = std::mem::replace(&mut self.inner, spare);
-        Box::pin(run(attempts, self.gates.clone(), routed))
+        Box::pin(run(attempts, self.allowances.clone(), routed))
     }
 }
 
-async fn run<S>(mut attempts: S, gates: Arc<dyn Gates>, routed: Routed) -> Result<Reply, Failure>
+async fn run<S>(mut attempts: S, allowances: Arc<dyn Allowances>, routed: Routed) -> Result<Reply, Failure>
 where
     S: Service<Attempt, Response = Reply, Error = Failure>,
 {
@@ -88,7 +88,7 @@ where
     let mut verdict = Failure::NoChannel;
     let mut ordinal = 0;
     plan.route.narrate(&plan, &exchange.id);
-    while let Some(target) = next(&mut plan, gates.as_ref(), &exchange, &mut verdict).await {
+    while let Some(target) = next(&mut plan, allowances.as_ref(), &exchange, &mut verdict).await {
         let timeouts = target.timeouts_for(exchange.as_ref().into());
         if ordinal > 0 && is_late(&exchange, timeouts) {
             break;
@@ -119,16 +119,16 @@ where
             only_here = failure.is_of_place();
             match failure.disposition() {
                 Disposition::Return => return Err(failure),
-                // Under another key there is no object that the request could mean.
-                Disposition::NextKey
+                // Under another key there is no object that a pinned request could mean.
+                Disposition::NextKey { without }
                     if exchange.pinned.is_none()
                         && plan.allows_more_of(&target)
-                        && let Some(key) = spare(&failure) =>
+                        && !is_late(&exchange, timeouts) =>
                 {
-                    tried = tried.with(key);
+                    tried = tried.with(without);
                     verdict = verdict.more_telling(failure);
                 }
-                Disposition::NextChannel | Disposition::NextKey => {
+                Disposition::NextChannel | Disposition::NextKey { .. } => {
                     // The channel is done with all the same, so this ends.
                     if failure.asked_nobody() {
                         plan.refund();
@@ -152,10 +152,10 @@ where
     Err(verdict)
 }
 
-/// The next channel, gates asked on the way.
+/// The next channel, the groups on the way to it entered.
 async fn next(
     plan: &mut Plan,
-    gates: &dyn Gates,
+    allowances: &dyn Allowances,
     exchange: &Exchange,
     verdict: &mut Failure,
 ) -> Option<Arc<Target>> {
@@ -163,24 +163,16 @@ async fn next(
         match plan.route.clone().pick(plan, Instant::now()) {
             Step::Try(target) => return Some(target),
             Step::Exhausted => return None,
-            // A side call is none that a gate would count.
+            // A side call is none that a window would count.
             Step::Enter(group) if exchange.purpose == Purpose::SideCall => plan.gate(group, true),
             Step::Enter(group) => {
-                let admitted = gates.enter(&group, exchange).resolve().await;
+                let admitted = allowances.enter(&group, exchange).resolve().await;
                 plan.gate(group, admitted.is_ok());
                 if let Err(refusal) = admitted {
                     *verdict = std::mem::replace(verdict, Failure::NoChannel).more_telling(refusal);
                 }
             }
         }
-    }
-}
-
-/// The key to leave out when the channel has another one to try.
-fn spare(failure: &Failure) -> Option<u32> {
-    match failure {
-        Failure::Upstream(rejection) if rejection.spare_key => rejection.key,
-        _ => None,
     }
 }
 

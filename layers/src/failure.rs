@@ -110,6 +110,15 @@ pub enum Failure {
     /// An upstream answered with a status or body that is an error.
     #[error("channel {} answered {}: {}", .0.channel, .0.status, .0.error.message)]
     Upstream(Box<Rejection>),
+    /// The same where it blames the key, once `lease` has said which one that was.
+    #[error("channel {} answered {}: {}", rejection.channel, rejection.status, rejection.error.message)]
+    KeyRefused {
+        /// What the upstream answered.
+        rejection: Box<Rejection>,
+        /// The key that was refused, where the channel has another one that this request could
+        /// try; none where it was the last.
+        spare_of: Option<u32>,
+    },
     /// The connection to an upstream could not be made, or broke before an answer.
     #[error("channel {channel}: {kind}")]
     Transport {
@@ -192,11 +201,6 @@ pub struct Rejection {
     pub retry_after: Option<Duration>,
     /// Whether the fault is quota or billing, which lasts longer than a rate limit.
     pub quota: bool,
-    /// The key it was answered to, and whether the channel has another that this request could
-    /// try. Both are filled in by `lease`.
-    pub key: Option<u32>,
-    /// See `key`.
-    pub spare_key: bool,
 }
 
 /// Whose fault a refusal is.
@@ -260,7 +264,10 @@ pub enum Disposition {
     /// Give the failure to the client.
     Return,
     /// Try another key of the same channel, then another channel.
-    NextKey,
+    NextKey {
+        /// The key that is at fault.
+        without: u32,
+    },
     /// Try another channel.
     NextChannel,
 }
@@ -270,9 +277,9 @@ pub enum Disposition {
 pub enum Cools {
     /// Nothing.
     Nothing,
-    /// The provider key, and the (channel, model) too when no other key is left.
+    /// The provider key.
     Key,
-    /// The (channel, model).
+    /// The (channel, model); after the last of its keys, too.
     Target,
 }
 
@@ -313,7 +320,7 @@ impl Failure {
                 | StatusCode::GATEWAY_TIMEOUT) => status,
                 _ => StatusCode::BAD_GATEWAY,
             },
-            Self::Upstream(rejection) => rejection.client_status(),
+            Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => rejection.client_status(),
             Self::Transport { kind: TransportKind::ConnectTimeout, .. } | Self::Timeout { .. } => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -336,10 +343,13 @@ impl Failure {
         match self {
             Self::Upstream(rejection) => match rejection.blame {
                 Blame::Request => Disposition::Return,
-                Blame::Key => Disposition::NextKey,
-                Blame::Length | Blame::Model | Blame::Channel | Blame::Nobody => Disposition::NextChannel,
+                Blame::Length | Blame::Key | Blame::Model | Blame::Channel | Blame::Nobody => {
+                    Disposition::NextChannel
+                }
             },
-            Self::Transport { .. }
+            Self::KeyRefused { spare_of: Some(key), .. } => Disposition::NextKey { without: *key },
+            Self::KeyRefused { spare_of: None, .. }
+            | Self::Transport { .. }
             | Self::Timeout { .. }
             | Self::Empty { .. }
             | Self::Triggered { .. }
@@ -379,7 +389,9 @@ impl Failure {
                 Blame::Model | Blame::Channel => Cools::Target,
                 Blame::Request | Blame::Length | Blame::Nobody => Cools::Nothing,
             },
-            Self::Transport { .. }
+            Self::KeyRefused { spare_of: Some(_), .. } => Cools::Key,
+            Self::KeyRefused { spare_of: None, .. }
+            | Self::Transport { .. }
             | Self::Timeout { .. }
             | Self::Empty { .. }
             | Self::Triggered { .. }
@@ -405,7 +417,9 @@ impl Failure {
     pub fn worth_a_pause(&self) -> bool {
         match self {
             Self::Transport { .. } | Self::Truncated { .. } => true,
-            Self::Upstream(rejection) => rejection.status.as_u16() >= 500,
+            Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => {
+                rejection.status.as_u16() >= 500
+            }
             _ => false,
         }
     }
@@ -433,7 +447,7 @@ impl Failure {
             Self::ModerationFailed(_) => "moderation_failed",
             Self::TooLong { .. } => "too_long",
             Self::NoChannel => "no_channel",
-            Self::Upstream(rejection) => match rejection.blame {
+            Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => match rejection.blame {
                 Blame::Request => "upstream_client_error",
                 Blame::Length => "upstream_too_long",
                 Blame::Key if rejection.status == StatusCode::TOO_MANY_REQUESTS => "upstream_rate_limited",
@@ -478,7 +492,7 @@ impl Failure {
 
     fn recovers_after(&mut self, soonest: Option<Duration>) {
         match self {
-            Self::Upstream(rejection) => rejection.retry_after = soonest,
+            Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => rejection.retry_after = soonest,
             Self::KeysExhausted { retry_after, .. } => *retry_after = soonest,
             Self::RateLimited(exceeded) => exceeded.reset = soonest.unwrap_or(exceeded.reset),
             _ => {}
@@ -492,7 +506,7 @@ impl Failure {
             Self::Timeout { .. } | Self::Transport { kind: TransportKind::ConnectTimeout, .. } => 1,
             Self::Transport { .. } => 2,
             Self::Empty { .. } | Self::Triggered { .. } | Self::Garbled { .. } | Self::Truncated { .. } => 3,
-            Self::Upstream(rejection) => match rejection.blame {
+            Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => match rejection.blame {
                 Blame::Channel => 3,
                 Blame::Model => 4,
                 Blame::Key if rejection.status == StatusCode::TOO_MANY_REQUESTS => 6,
@@ -517,7 +531,7 @@ impl Failure {
             Self::Overloaded => Some(Duration::from_secs(1)),
             Self::ModelsPending { .. } => Some(Duration::from_secs(5)),
             Self::KeysExhausted { retry_after, .. } => *retry_after,
-            Self::Upstream(rejection) => rejection.retry_after,
+            Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => rejection.retry_after,
             Self::ModerationFailed(cause) => cause.retry_after(),
             _ => None,
         }
@@ -556,7 +570,9 @@ impl Failure {
                 (ErrorKind::RateLimit, Some("rate_limit_exceeded"))
             }
             Self::BalanceExhausted => (ErrorKind::RateLimit, Some("insufficient_quota")),
-            Self::Upstream(rejection) => return rejection.to_wire(status),
+            Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => {
+                return rejection.to_wire(status);
+            }
             Self::Transport { .. } => (ErrorKind::Upstream, Some("upstream_unreachable")),
             Self::Timeout { .. } => (ErrorKind::Timeout, Some("upstream_timeout")),
             Self::Empty { .. } | Self::Triggered { .. } | Self::Garbled { .. } | Self::Truncated { .. } => {

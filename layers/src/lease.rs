@@ -2,9 +2,10 @@
 //!
 //! Inside `cooldown`: a cooled key is not a cooled channel. The key that failed is the one that
 //! this attempt carried, also when many attempts run at once. An attempt that is dropped blames
-//! nobody. Where the channel has places, a rate limit is that of the place: the key stays as it
-//! is, and `cooldown` leaves the place alone. A request that is pinned gets its one key or none. Returns [`Failure::KeysExhausted`] when no key can be used now, and tells `failover`
-//! through the rejection whether another one could be.
+//! nobody. Returns [`Failure::KeysExhausted`] when no key can be used now, and turns a refusal that
+//! blames the key into [`Failure::KeyRefused`], which tells whether another one could be. Where the
+//! channel has places, a rate limit is that of the place: the key stays as it is, and `cooldown`
+//! leaves the place alone. A request that is pinned gets its one key or none.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,36 +16,36 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::estimate::input_tokens;
-use crate::failure::{Cools, Failure};
+use crate::failure::{Blame, Failure};
 use crate::policy::Target;
 use crate::ports::{self, InputTokens, KeyOutcome, KeysExhausted, Lease};
 use crate::reply::Reply;
 use crate::shortcut::Shortcut;
 use crate::stage::{Attempt, Call, Payload, TriedKeys};
 
-/// Mounts [`Leased`].
+/// Mounts [`LeaseKey`].
 #[derive(Debug, Clone, Copy, Default)]
-pub struct LeaseLayer;
+pub struct LeaseKeyLayer;
 
-/// The service of [`LeaseLayer`].
+/// The service of [`LeaseKeyLayer`].
 #[derive(Debug, Clone)]
-pub struct Leased<S> {
+pub struct LeaseKey<S> {
     inner: S,
 }
 
-// === impl LeaseLayer ===
+// === impl LeaseKeyLayer ===
 
-impl<S> Layer<S> for LeaseLayer {
-    type Service = Leased<S>;
+impl<S> Layer<S> for LeaseKeyLayer {
+    type Service = LeaseKey<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Leased { inner }
+        LeaseKey { inner }
     }
 }
 
-// === impl Leased ===
+// === impl LeaseKey ===
 
-impl<S> Service<Attempt> for Leased<S>
+impl<S> Service<Attempt> for LeaseKey<S>
 where
     S: Service<Call, Response = Reply, Error = Failure>,
 {
@@ -79,6 +80,7 @@ where
         let call = Call {
             secret: lease.secret().cloned(),
             payload: Payload::Untouched,
+            content_type: None,
             stream: target.forced_stream.unwrap_or(attempt.exchange.peek.stream),
             attempt,
         };
@@ -89,10 +91,7 @@ where
 /// The input estimate, made only where a limit asks for it: it reads the whole body.
 fn input(attempt: &Attempt) -> InputTokens {
     let limited = attempt.target.key_quota.as_ref().is_some_and(|quota| quota.tokens_per_request.is_some());
-    match attempt.exchange.body.json() {
-        Some(body) if limited => input_tokens(body),
-        _ => InputTokens::default(),
-    }
+    if limited { input_tokens(&attempt.exchange) } else { InputTokens::default() }
 }
 
 fn refusal(attempt: &Attempt, exhausted: KeysExhausted) -> Failure {
@@ -137,27 +136,30 @@ where
     }
 }
 
-fn settle(mut failure: Failure, lease: Lease, target: &Target, tried: &TriedKeys) -> Failure {
-    let slot = lease.slot();
-    let cools = failure.cools();
-    if let Failure::Upstream(rejection) = &mut failure
-        && cools == Cools::Key
-        // Regions count requests each for itself: the same key has room in the next one.
-        && !(target.place.is_some() && rejection.status == StatusCode::TOO_MANY_REQUESTS)
-    {
-        lease.settle(KeyOutcome::Faulty {
-            hint: rejection.retry_after,
-            // 400 and 422 blame a key by their body only, and then for what it is, as 401 does.
-            rejected: matches!(rejection.status.as_u16(), 400..=403 | 422),
-            quota: rejection.quota,
-        });
-        rejection.key = slot;
-        rejection.spare_key =
-            slot.is_some_and(|slot| target.channel.keys.has_spare(target, &tried.with(slot)));
-    } else {
+/// Books the fault on the key, if it is the key's, and tells which one it was.
+fn settle(failure: Failure, lease: Lease, target: &Target, tried: &TriedKeys) -> Failure {
+    let rejection = match failure {
+        Failure::Upstream(rejection) if rejection.blame == Blame::Key => rejection,
+        failure => {
+            lease.settle(KeyOutcome::Blameless);
+            return failure;
+        }
+    };
+    // Regions count requests each for itself: the same key has room in the next one.
+    if target.place.is_some() && rejection.status == StatusCode::TOO_MANY_REQUESTS {
         lease.settle(KeyOutcome::Blameless);
+        return Failure::KeyRefused { rejection, spare_of: None };
     }
-    failure
+    let slot = lease.slot();
+    lease.settle(KeyOutcome::Faulty {
+        hint: rejection.retry_after,
+        // 400 and 422 blame a key by their body only, and then for what it is, as 401 does.
+        rejected: matches!(rejection.status.as_u16(), 400..=403 | 422),
+        quota: rejection.quota,
+    });
+    // Asked after the settlement: the key that failed is none that could be used.
+    let spare_of = slot.filter(|slot| target.channel.keys.has_spare(target, &tried.with(*slot)));
+    Failure::KeyRefused { rejection, spare_of }
 }
 
 #[cfg(test)]

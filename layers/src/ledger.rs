@@ -67,7 +67,11 @@ pub struct Entry {
     pub accepted: Option<Duration>,
     /// Who served it.
     pub target: Option<Arc<Target>>,
-    /// Status sent to the client.
+    /// The status that the request came to: that of its failure when nothing was accepted, also
+    /// where a comment had by then sent the client a 200; else 200, whatever became of the rest of
+    /// the answer, and also for a client that left before either. Log, metrics and database tell
+    /// this one, so that what nobody served counts as such whether or not the client was kept
+    /// warm.
     pub status: StatusCode,
     /// [`crate::failure::Failure::label`] of what went wrong; none when nothing did.
     pub failure: Option<&'static str>,
@@ -227,7 +231,7 @@ impl Watch {
                     self.finished = true;
                 }
             }
-            Some(Err(failure)) => self.close(Some(failure.label())),
+            Some(Err(failure)) => self.fail(failure),
             None => self.close(None),
         }
     }
@@ -237,10 +241,13 @@ impl Watch {
         self.whole = whole;
     }
 
-    /// The request failed before an answer.
-    pub fn refuse(&mut self, failure: &Failure) {
+    /// The request failed: before its answer, or within.
+    pub fn fail(&mut self, failure: &Failure) {
         if let Some((ledger, _)) = &self.open {
-            ledger.entry().status = failure.status();
+            let mut entry = ledger.entry();
+            if entry.accepted.is_none() {
+                entry.status = failure.status();
+            }
         }
         self.close(Some(failure.label()));
     }

@@ -17,6 +17,7 @@ pub mod admission;
 pub mod auth;
 pub mod body;
 pub mod capacity;
+pub mod concurrent;
 pub mod convert;
 pub mod cooldown;
 pub mod dispatch;

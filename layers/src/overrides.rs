@@ -14,29 +14,29 @@ use crate::failure::Failure;
 use crate::policy::{OverrideStep, Removal};
 use crate::stage::{Call, Payload};
 
-/// Mounts [`Override`].
+/// Mounts [`ApplyOverrides`].
 #[derive(Debug, Clone, Copy, Default)]
-pub struct OverridesLayer;
+pub struct ApplyOverridesLayer;
 
-/// The service of [`OverridesLayer`].
+/// The service of [`ApplyOverridesLayer`].
 #[derive(Debug, Clone)]
-pub struct Override<S> {
+pub struct ApplyOverrides<S> {
     inner: S,
 }
 
-// === impl OverridesLayer ===
+// === impl ApplyOverridesLayer ===
 
-impl<S> Layer<S> for OverridesLayer {
-    type Service = Override<S>;
+impl<S> Layer<S> for ApplyOverridesLayer {
+    type Service = ApplyOverrides<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Override { inner }
+        ApplyOverrides { inner }
     }
 }
 
-// === impl Override ===
+// === impl ApplyOverrides ===
 
-impl<S> Service<Call> for Override<S>
+impl<S> Service<Call> for ApplyOverrides<S>
 where
     S: Service<Call, Error = Failure>,
 {

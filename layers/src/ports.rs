@@ -16,12 +16,10 @@ use http::{HeaderMap, HeaderName, Uri};
 use tokio::time::Instant;
 
 use crate::endpoint::Endpoint;
-use crate::failure::{Exceeded, Failure};
+use crate::failure::Failure;
 use crate::ledger::Entry;
 use crate::plan::{Group, Plan, Step};
-use crate::policy::{
-    Caller, ChannelName, Demand, Fingerprint, Link, Quota, Target, Timeouts, Triggers, Window,
-};
+use crate::policy::{Caller, ChannelName, Demand, Fingerprint, Link, Quota, Target, Timeouts, Triggers};
 use crate::request_id::RequestId;
 use crate::stage::{Call, Exchange, TriedKeys};
 
@@ -68,7 +66,7 @@ pub trait Catalog: std::any::Any + Send + Sync {
     /// The one target in which a stored object of this caller is, for this model: used by
     /// `resolve`. None when it is not there any more, or not for this caller.
     fn pinned(&self, caller: &Caller, pin: &Pin, model: &str) -> Option<Arc<dyn Route>>;
-    /// The request windows of this caller for this model: used by `rate_limit`.
+    /// The request windows of this caller for this model: used by [`Allowances`].
     fn limits(&self, caller: &Caller, model: &str) -> Limits;
     /// `error_triggers`: used by `error_trigger`.
     fn triggers(&self) -> &Triggers;
@@ -122,50 +120,20 @@ pub enum Misfit {
     Length,
 }
 
-/// What a nested key asks of a request before it serves it: used by `failover`.
-pub trait Gates: Send + Sync {
-    /// Checks the inner key's windows and balance, once per request and group.
+/// Judge of what keys may still have, windows and balances alike: used by `rate_limit` and
+/// `failover`.
+///
+/// A call decides all that there is to decide, so that shared state needs one exchange with its
+/// store for it. A refusal counts nowhere, and neither does a request whose client leaves while
+/// the decision is awaited: a future that is dropped before it is done gives back what it has
+/// counted.
+pub trait Allowances: Send + Sync {
+    /// Counts the request in the windows of the gateway and of its caller and reserves its cost
+    /// on the caller's balance, or refuses it.
+    fn admit(&self, exchange: &Exchange) -> Verdict<()>;
+    /// The same for the nested key of a group, once per request and group: counts the request in
+    /// the key's windows if its balance is open. What the group costs is booked on the outer key.
     fn enter(&self, group: &Group, exchange: &Exchange) -> Verdict<()>;
-}
-
-/// Request windows: used by `rate_limit`.
-pub trait Windows: Send + Sync {
-    /// Counts the request in all of its windows, or refuses it and counts it in none.
-    fn admit(&self, caller: &Fingerprint, limits: &Limits) -> Verdict<Option<Exceeded>>;
-    /// Takes back what an admitted request counted, because it was refused for another reason: a
-    /// refusal counts nowhere.
-    fn take_back(&self, _caller: &Fingerprint, _limits: &Limits) {}
-    /// How far these windows are used, as far as that is known here: for explanations. Counts
-    /// nothing.
-    fn usage(&self, _caller: &Fingerprint, _limits: &Limits) -> Usage {
-        Usage::default()
-    }
-}
-
-/// How far the windows of one request are used.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Those over all callers.
-    pub global: Vec<WindowUse>,
-    /// Those of the caller.
-    pub caller: Vec<WindowUse>,
-}
-
-/// How far one window is used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WindowUse {
-    /// The window.
-    pub window: Window,
-    /// Requests that count in it now.
-    pub used: u64,
-    /// Until it admits a request again; none while it does.
-    pub full_for: Option<Duration>,
-}
-
-/// Balances: used by `rate_limit`.
-pub trait Balances: Send + Sync {
-    /// Reserves the estimated cost of the request on its ledger, or refuses it.
-    fn reserve(&self, exchange: &Exchange) -> Verdict<()>;
 }
 
 /// The place where an upstream keeps an object: under the provider key that made it.
@@ -399,6 +367,34 @@ pub struct Destination {
     pub uri: Uri,
     /// Generated headers, authentication included.
     pub headers: HeaderMap,
+}
+
+/// Media behind addresses: used by `convert`, for upstreams that follow none themselves.
+pub trait Media: Send + Sync {
+    /// What is behind an address that a client named. Never a place of the gateway's own network,
+    /// never more than a bounded number of bytes, never longer than a bounded time.
+    ///
+    /// # Errors
+    /// Why it could not be had.
+    fn fetch(&self, address: &str) -> BoxFuture<Result<Fetched, Unfetched>>;
+}
+
+/// The reason why a medium could not be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfetched {
+    /// The gateway has no room for it now.
+    Overloaded,
+    /// In a sentence for the client, nothing of which is secret.
+    Refused(String),
+}
+
+/// A medium that was fetched.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// The media type that it was served with; empty without one.
+    pub mime: String,
+    /// Its bytes.
+    pub bytes: Bytes,
 }
 
 /// The closed record of a request: used by `account`.

@@ -58,29 +58,29 @@ impl fmt::Debug for RequestId {
     }
 }
 
-/// Mounts [`Named`].
+/// Mounts [`SetRequestId`].
 #[derive(Debug, Clone, Copy, Default)]
-pub struct RequestIdLayer;
+pub struct SetRequestIdLayer;
 
-/// The service of [`RequestIdLayer`].
+/// The service of [`SetRequestIdLayer`].
 #[derive(Debug, Clone)]
-pub struct Named<S> {
+pub struct SetRequestId<S> {
     inner: S,
 }
 
-// === impl RequestIdLayer ===
+// === impl SetRequestIdLayer ===
 
-impl<S> Layer<S> for RequestIdLayer {
-    type Service = Named<S>;
+impl<S> Layer<S> for SetRequestIdLayer {
+    type Service = SetRequestId<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Named { inner }
+        SetRequestId { inner }
     }
 }
 
-// === impl Named ===
+// === impl SetRequestId ===
 
-impl<S, B, R> Service<http::Request<B>> for Named<S>
+impl<S, B, R> Service<http::Request<B>> for SetRequestId<S>
 where
     S: Service<http::Request<B>, Response = http::Response<R>>,
 {

@@ -16,11 +16,11 @@
 //! costs a reference count, and the body, being [`Bytes`], can be sent any number of times.
 
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use dialect::{Body, Dialect, Malformed, ModelPlace, ir};
-use http::HeaderMap;
+use dialect::{Body, Dialect, FetchedMedia, ModelPlace, Neutral};
+use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use crate::capacity::Held;
@@ -71,6 +71,8 @@ pub struct Exchange {
     pub stored_id: Option<Arc<str>>,
     /// Where that object is; filled in by `pin`. Whoever is asked then is asked nowhere else.
     pub pinned: Option<Box<Pinned>>,
+    /// The query of its path, where a dialect has wishes; without credentials.
+    pub query: Box<str>,
     /// The client's headers.
     pub headers: HeaderMap,
     /// The client's body, as it was received.
@@ -86,7 +88,9 @@ pub struct Exchange {
     /// The share of the byte budget that the buffered body holds.
     pub held: Held,
     /// The body in neutral form, decoded at most once for all attempts that need it.
-    pub neutral: OnceLock<Box<Result<ir::Request, Malformed>>>,
+    pub neutral: Neutral,
+    /// Media that were fetched for it, for all attempts that need them.
+    pub media: Mutex<MediaStore>,
 }
 
 /// A stored object that a request names, and where it is.
@@ -107,8 +111,6 @@ pub struct Peek {
     pub model_place: ModelPlace,
     /// Whether a stream is asked for.
     pub stream: bool,
-    /// `stream_options` is there.
-    pub stream_options: bool,
 }
 
 impl Exchange {
@@ -143,6 +145,7 @@ impl Exchange {
             endpoint,
             stored_id: None,
             pinned: None,
+            query: Box::default(),
             headers: self.headers.clone(),
             body: Body::Json(body),
             peek,
@@ -150,9 +153,19 @@ impl Exchange {
             received: self.received,
             id: self.id.clone(),
             held,
-            neutral: OnceLock::new(),
+            neutral: Neutral::default(),
+            media: Mutex::default(),
         }
     }
+}
+
+/// Media that were fetched for one exchange, and their share of the byte budget.
+#[derive(Default)]
+pub struct MediaStore {
+    /// What was fetched, by address.
+    pub fetched: Arc<FetchedMedia>,
+    /// What it holds of the budget.
+    pub held: Held,
 }
 
 /// A request with its route.
@@ -214,6 +227,8 @@ pub struct Call {
     pub secret: Option<Secret>,
     /// What will be sent.
     pub payload: Payload,
+    /// What that is; none where nothing is sent.
+    pub content_type: Option<HeaderValue>,
     /// Whether the answer will come as a stream of events.
     pub stream: bool,
 }

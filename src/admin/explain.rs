@@ -79,7 +79,7 @@ fn answer(
     };
     let most_body = sources.most_body as u64;
     let question = Question { caller: &caller, model: &model, endpoint, body: request, most_body };
-    let counts = Counts { windows: &*sources.windows, accounts: &sources.accounts };
+    let counts = Counts { windows: &sources.windows, accounts: &sources.accounts };
     Ok(crate::explain::explain(snapshot, counts, question, Instant::now()))
 }
 

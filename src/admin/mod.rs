@@ -24,15 +24,17 @@ use http_body_util::BodyExt;
 use layers::Failure;
 use layers::capacity::Capacity;
 use layers::policy::{Caller, Role};
-use layers::ports::{Catalog, Limits, Windows};
+use layers::ports::{Catalog, Limits};
 use layers::stage::Admitted;
 use layers::{Reply, ReplyBody};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tower::ServiceExt;
 
 use crate::lifecycle::{Phase, reached};
 use crate::snapshot::Snapshot;
 use crate::state::balances::Accounts;
+use crate::state::windows::Windows;
 use crate::telemetry::metrics::Metrics;
 
 /// State that handlers read beside the configuration.
@@ -41,7 +43,7 @@ pub struct Sources {
     /// What `/metrics` shows.
     pub metrics: Metrics,
     /// Request windows.
-    pub windows: Arc<dyn Windows>,
+    pub windows: Arc<Windows>,
     /// Balances.
     pub accounts: Arc<Accounts>,
     /// The room for bodies, shared with the pipeline.
@@ -54,7 +56,7 @@ pub struct Sources {
 #[derive(Clone)]
 pub struct Admin {
     router: Router,
-    windows: Arc<dyn Windows>,
+    windows: Arc<Windows>,
 }
 
 impl Admin {
@@ -84,7 +86,7 @@ impl Admin {
     {
         let Admitted { catalog, caller, received: _, request } = admitted;
         let limits = Limits { caller: None, ..catalog.limits(&caller, "") };
-        if let Some(exceeded) = self.windows.admit(&caller.fingerprint, &limits).resolve().await? {
+        if let Some(exceeded) = self.windows.check(&caller.fingerprint, &limits, Instant::now()) {
             return Err(Failure::RateLimited(exceeded));
         }
         let (mut head, body) = request.into_parts();

@@ -117,7 +117,7 @@ async fn local(
     let endpoint = asked.endpoint.as_deref().and_then(|path| endpoint::on_path(path).next());
     let endpoint = endpoint.unwrap_or(&CHAT_COMPLETIONS);
     let question = Question { caller, model, endpoint, body, most_body: env.max_body_bytes };
-    let counts = Counts { windows: &**runtime.windows(), accounts: runtime.accounts() };
+    let counts = Counts { windows: runtime.windows(), accounts: runtime.accounts() };
     let mut explanation = super::explain(&snapshot, counts, question, Instant::now());
     explanation.fresh = true;
     Ok(explanation)

@@ -13,12 +13,13 @@ pub mod table;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialect::Kind;
+use bytes::Bytes;
+use dialect::{Body, Kind};
 use layers::endpoint::Endpoint;
-use layers::estimate::input_tokens;
+use layers::estimate::size_of;
 use layers::plan::{Group, MOST_PLACES, Plan};
 use layers::policy::{Caller, Demand, Target};
-use layers::ports::{Catalog as _, InputTokens, KeyStanding, Limits, Timed, WindowUse, Windows};
+use layers::ports::{Catalog as _, InputTokens, KeyStanding, Limits, Timed};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -29,6 +30,7 @@ pub use self::explanation::{
 use crate::routing::{CallerRoute, RouteLine, Standing};
 use crate::snapshot::Snapshot;
 use crate::state::balances::Accounts;
+use crate::state::windows::{WindowUse, Windows};
 use crate::values::Price;
 
 /// Keys of one channel that are listed; all are counted.
@@ -59,7 +61,7 @@ impl Question<'_> {
 #[derive(Clone, Copy)]
 pub struct Counts<'a> {
     /// Request windows.
-    pub windows: &'a dyn Windows,
+    pub windows: &'a Windows,
     /// Balances.
     pub accounts: &'a Accounts,
 }
@@ -79,7 +81,7 @@ pub fn explain(snapshot: &Snapshot, counts: Counts<'_>, question: Question<'_>, 
         limits: limits(counts, snapshot, caller, model, None),
         balances: balance(counts, caller, "key").into_iter().collect(),
         moderated: caller.moderation && endpoint.kind != Kind::Moderate,
-        request: body.map(|body| request_summary(body, most_body)),
+        request: body.map(|body| request_summary(endpoint, body, most_body)),
         price_per_million: snapshot.price(model).into(),
         candidates: Vec::new(),
     };
@@ -177,7 +179,7 @@ fn limits(
     if nested.is_some() {
         limits = Limits { global: None, ..limits };
     }
-    let usage = counts.windows.usage(&caller.fingerprint, &limits);
+    let usage = counts.windows.usage_at(&caller.fingerprint, &limits, Instant::now());
     let own = usage.caller.iter().map(|window| (nested.unwrap_or("key"), window));
     own.chain(usage.global.iter().map(|window| ("gateway", window)))
         .map(|(whose, window)| limit(whose, window))
@@ -209,7 +211,7 @@ fn balance(counts: Counts<'_>, caller: &Caller, whose: &str) -> Option<Balance> 
     })
 }
 
-fn request_summary(body: &[u8], most_body: u64) -> RequestSummary {
+fn request_summary(endpoint: &Endpoint, body: &[u8], most_body: u64) -> RequestSummary {
     #[derive(Deserialize)]
     struct Peek {
         #[serde(default)]
@@ -219,7 +221,7 @@ fn request_summary(body: &[u8], most_body: u64) -> RequestSummary {
     RequestSummary {
         body_bytes: body.len() as u64,
         most_body_bytes: most_body,
-        input_tokens: input_tokens(body).0,
+        input_tokens: size_of(endpoint, &Body::Json(Bytes::copy_from_slice(body))).input.0,
         stream: peek.and_then(|peek| peek.stream).unwrap_or(false),
     }
 }

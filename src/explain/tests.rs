@@ -48,7 +48,7 @@ impl World {
             body,
             most_body: 100,
         };
-        let counts = Counts { windows: &**self.runtime.windows(), accounts: self.runtime.accounts() };
+        let counts = Counts { windows: self.runtime.windows(), accounts: self.runtime.accounts() };
         explain(&self.snapshot, counts, question, Instant::now())
     }
 }

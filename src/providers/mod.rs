@@ -15,11 +15,11 @@ pub(crate) use openai::root as openai_root;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dialect::Dialect;
+use dialect::{Dialect, Quirks};
 use http::header::HOST;
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Uri};
-use layers::policy::{ChannelName, Quirks};
+use layers::policy::ChannelName;
 use layers::ports::{Provider, Secret};
 use layers::stage::Call;
 

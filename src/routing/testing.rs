@@ -33,6 +33,8 @@ pub(crate) fn channel_with(name: &str, keys: Arc<dyn Keys>) -> Arc<Channel> {
         tools: true,
         image: true,
         takes: Default::default(),
+        envelope: Default::default(),
+        quirks: Default::default(),
         asks_usage: Default::default(),
         passthrough_headers: Default::default(),
     })

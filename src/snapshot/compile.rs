@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use dialect::Dialect;
+use dialect::{Dialect, Quirks};
 use layers::endpoint;
 use layers::policy::{Caller, Channel, ChannelName, Link, Takes, Target};
 use layers::ports::{Provider, Secret, Timing};
@@ -127,6 +127,7 @@ struct Channels<'a> {
     settings: &'a ChannelSettings,
     keys: Arc<dyn layers::ports::Keys>,
     asks_usage: Arc<AtomicBool>,
+    quirks: Quirks,
     by_engine: Vec<(Engine, Arc<Channel>)>,
 }
 
@@ -138,11 +139,12 @@ impl<'a> Channels<'a> {
             windows_per_model: settings.key_quotas.is_by_name(),
         };
         let secrets = settings.keys.iter().map(|key| Secret::new(key.expose(), key.fingerprint())).collect();
-        let asks = providers::quirks(settings.base_url.as_deref(), &settings.quirks).stream_options;
+        let quirks = providers::quirks(settings.base_url.as_deref(), &settings.quirks);
         Self {
             settings,
             keys: runtime.keys(&settings.name, pool, secrets),
-            asks_usage: runtime.asks_usage(&settings.name, asks),
+            asks_usage: runtime.asks_usage(&settings.name, quirks.stream_options),
+            quirks,
             by_engine: Vec::new(),
         }
     }
@@ -187,6 +189,8 @@ impl<'a> Channels<'a> {
                     .collect(),
                 most_body: settings.max_request_body_bytes,
             },
+            envelope: dialect.codec().upstream.envelope,
+            quirks: self.quirks,
             asks_usage: self.asks_usage.clone(),
         }
     }

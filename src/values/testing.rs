@@ -85,6 +85,8 @@ pub(crate) fn target(channel: &str, model: &str) -> Arc<Target> {
             image: true,
             takes: Default::default(),
             passthrough_headers: Vec::new(),
+            envelope: Default::default(),
+            quirks: Default::default(),
             asks_usage: Arc::default(),
         }),
         place: None,

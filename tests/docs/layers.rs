@@ -18,7 +18,8 @@ impl Stack {
 
 /// One layer of a stack.
 struct Layer {
-    /// `rate_limit` for `RateLimitLayer`, `panic` for `panic_layer`.
+    /// Its module where that has nothing else to give, such as `lease` for `lease::LeaseKeyLayer`;
+    /// else what its own name says, `panic` for `panic_layer`.
     name: String,
     /// Whether it comes from the crate of the layers, not from the program itself.
     is_imported: bool,
@@ -29,7 +30,11 @@ fn pipeline() -> Vec<Stack> {
     let source = read("src/pipeline.rs");
     let code: String =
         source.lines().filter(|line| !line.trim().starts_with("//")).map(|l| format!("{l}\n")).collect();
-    let imported: Vec<&str> = between(&code, "use layers::", ";").into_iter().flat_map(words).collect();
+    // Where each import is from, and what it brings.
+    let imports: Vec<(&str, &str)> = between(&code, "use ", ";")
+        .into_iter()
+        .filter_map(|import| import.split_once("::{").or_else(|| import.rsplit_once("::")))
+        .collect();
     let mut stacks: Vec<Stack> = Vec::new();
     let mut code = words(&code);
     while let Some(word) = code.next() {
@@ -39,9 +44,12 @@ fn pipeline() -> Vec<Stack> {
         } else if word == "layer" {
             let named = |word: &&str| word.ends_with("Layer") || word.ends_with("_layer");
             let layer = code.find(named).expect("a layer's name says that it is one");
-            let is_imported = imported.contains(&layer);
+            let import = imports.iter().find(|(_, items)| words(items).any(|item| item == layer));
+            let is_imported = import.is_some_and(|(from, _)| from.starts_with("layers::"));
+            let module = import.filter(|(_, items)| *items == layer).and_then(|(from, _)| words(from).last());
+            let name = module.map_or_else(|| plain(layer), str::to_owned);
             let stack = stacks.last_mut().expect("layers stand in functions");
-            stack.layers.push(Layer { name: plain(layer), is_imported });
+            stack.layers.push(Layer { name, is_imported });
         }
     }
     stacks.retain(|stack| !stack.layers.is_empty());
@@ -52,7 +60,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|letter: char| !letter.is_alphanumeric() && letter != '_').filter(|word| !word.is_empty())
 }
 
-/// `rate_limit` for `RateLimitLayer`.
+/// `browser` for `BrowserLayer`.
 fn plain(layer: &str) -> String {
     let mut name = String::new();
     for letter in layer.chars() {

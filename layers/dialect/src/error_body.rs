@@ -9,6 +9,8 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::ir::{Error, ErrorKind};
+use crate::scrub::scrub;
+use crate::wait;
 
 /// Longest message that is passed on, in bytes.
 const MESSAGE_LIMIT: usize = 2048;
@@ -38,7 +40,7 @@ pub(crate) fn in_band(value: &Value) -> Option<Error> {
     read(value, None)
 }
 
-/// What could be found of an error.
+/// The parts of an error, as far as they could be found.
 #[derive(Debug, Default)]
 struct Found {
     message: String,
@@ -181,10 +183,11 @@ fn flat(error: &Value) -> Found {
 
 /// Google's `RetryInfo` among the details.
 fn retry_info(error: &Value) -> Option<Duration> {
-    error.get("details")?.as_array()?.iter().find_map(|detail| {
-        let delay = detail.get("retryDelay")?.as_str()?;
-        duration(delay)
-    })
+    error
+        .get("details")?
+        .as_array()?
+        .iter()
+        .find_map(|detail| wait::span(detail.get("retryDelay")?.as_str()?))
 }
 
 fn word(value: Option<&Value>) -> String {
@@ -257,7 +260,8 @@ fn infer(status: StatusCode, found: &Found) -> StatusCode {
 fn build(status: StatusCode, found: &Found) -> Error {
     let status = if status.is_success() { StatusCode::BAD_GATEWAY } else { status };
     let message = scrub(found.message.trim());
-    let retry_after = found.retry.or_else(|| retry_text(&message));
+    let retry_after =
+        found.retry.or_else(|| wait::in_words(&message)).filter(|retry_after| !retry_after.is_zero());
     let message = if message.is_empty() { format!("upstream answered {status}") } else { message };
     Error {
         status,
@@ -310,94 +314,6 @@ fn strip_markup(page: &str) -> String {
     }
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
     bounded(words.join(" "), PAGE_LIMIT)
-}
-
-/// Hides what looks like a credential: values of `key=` and `token=`, words that follow `Bearer`, and tokens with
-/// the prefixes that providers give theirs. Messages and logs may carry the result.
-pub fn scrub(text: &str) -> String {
-    const PREFIXES: [&str; 9] = ["sk-", "sk_", "AIza", "gsk_", "xai-", "AKIA", "ya29.", "AQ.", "hf_"];
-    const PARAMETERS: [&str; 7] =
-        ["key=", "token=", "secret=", "api-key:", "api_key:", "x-api-key:", "Bearer "];
-    let is_secret = |letter: char| letter.is_ascii_alphanumeric() || "-_.*%~+/=".contains(letter);
-    let mut clean = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let fresh = !clean.ends_with(|letter: char| letter.is_ascii_alphanumeric());
-        let named = PARAMETERS
-            .iter()
-            .find(|name| rest.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name)));
-        let (kept, secret) = if let Some(name) = named {
-            let value = &rest[name.len()..];
-            let gap = value.len() - value.trim_start_matches([' ', '"', '\'']).len();
-            let value = &value[gap..];
-            let end = value.find(|letter| !is_secret(letter) || letter == '&').unwrap_or(value.len());
-            // "Bearer token" in prose is no secret.
-            (name.len() + gap, if end >= 6 { end } else { 0 })
-        } else if fresh && PREFIXES.iter().any(|prefix| rest.starts_with(prefix)) {
-            let end = rest.find(|letter| !is_secret(letter)).unwrap_or(rest.len());
-            (0, if end >= 12 { end } else { 0 })
-        } else {
-            (0, 0)
-        };
-        clean.push_str(&rest[..kept]);
-        if secret > 0 {
-            clean.push_str("[hidden]");
-            rest = &rest[kept + secret..];
-        } else if kept > 0 {
-            rest = &rest[kept..];
-        } else {
-            clean.push(first);
-            rest = &rest[first.len_utf8()..];
-        }
-    }
-    clean
-}
-
-/// A wait that a message asks for in words.
-fn retry_text(message: &str) -> Option<Duration> {
-    let lower = message.to_ascii_lowercase();
-    ["try again in ", "retry after ", "retry in ", "retry_after: "].iter().find_map(|phrase| {
-        let at = lower.find(phrase)? + phrase.len();
-        let rest = &lower[at..];
-        let number = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
-        let unit = rest[number..].trim_start();
-        // "12 seconds" and "6m0s" are both in use.
-        if unit.starts_with("second") {
-            return seconds(rest[..number].trim_end_matches('.').parse().ok()?);
-        }
-        if unit.starts_with("minute") {
-            return seconds(rest[..number].parse::<f64>().ok()? * 60.0);
-        }
-        let end =
-            rest.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '.').unwrap_or(rest.len());
-        duration(rest[..end].trim_end_matches('.'))
-    })
-}
-
-/// Reads `1s`, `0.5s`, `120ms`, `6m0s`, `1h2m3s`.
-fn duration(text: &str) -> Option<Duration> {
-    let mut total = 0.0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
-        let value: f64 = rest[..digits].parse().ok()?;
-        let after = &rest[digits..];
-        let end = after.find(|letter: char| letter.is_ascii_digit()).unwrap_or(after.len());
-        total += match &after[..end] {
-            "ms" => value / 1000.0,
-            "s" => value,
-            "m" => value * 60.0,
-            "h" => value * 3600.0,
-            "d" => value * 86400.0,
-            _ => return None,
-        };
-        rest = &after[end..];
-    }
-    seconds(total)
-}
-
-fn seconds(value: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(value).ok().filter(|wait| !wait.is_zero())
 }
 
 #[cfg(test)]
@@ -511,26 +427,6 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_hidden() {
-        for (text, clean) in [
-            (
-                "Incorrect API key provided: sk-proj-abcdefghijkl. See",
-                "Incorrect API key provided: [hidden] See",
-            ),
-            (
-                "GET https://g/v1?key=AIzaSyA1234567890&alt=sse failed",
-                "GET https://g/v1?key=[hidden]&alt=sse failed",
-            ),
-            ("Authorization: Bearer abcdef123456", "Authorization: Bearer [hidden]"),
-            ("the Bearer of this", "the Bearer of this"),
-            ("task-list and risk-free monkey=1", "task-list and risk-free monkey=1"),
-            ("schlüssel AIzaSyA1234567890é", "schlüssel [hidden]é"),
-        ] {
-            assert_eq!(scrub(text), clean);
-        }
-    }
-
-    #[test]
     fn long_messages_are_cut_between_characters() {
         let body = json!({ "error": { "message": "ä".repeat(3000) } }).to_string();
 
@@ -545,7 +441,6 @@ mod tests {
             let _ = normalise(StatusCode::BAD_REQUEST, &body);
             let _ = normalise(StatusCode::OK, text.as_bytes());
             let _ = normalise(StatusCode::TOO_MANY_REQUESTS, format!("retry after {text}").as_bytes());
-            let _ = scrub(&format!("key={text} Bearer {text}"));
         }
     }
 }

@@ -1,9 +1,12 @@
 //! How each family of clients is told of a failure, as a body and inside a stream that has begun.
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::anthropic::words as anthropic;
+use crate::gemini::words as gemini;
 use crate::ir::Error;
+use crate::openai_chat::words as openai_chat;
 
 /// The families of error bodies. A dialect has exactly one; a family serves several dialects, and those that are
 /// not converted yet too.
@@ -41,27 +44,10 @@ impl ErrorShape {
     }
 
     fn value(self, error: &Error) -> Value {
-        let kind = error.kind;
         match self {
-            Self::OpenAi => {
-                let code = error.code.as_deref().map(Into::into).or_else(|| kind.openai_code());
-                json!({ "error": {
-                    "message": error.message,
-                    "type": kind.openai_type(),
-                    "param": error.param,
-                    "code": code,
-                } })
-            }
-            Self::Anthropic => json!({ "type": "error", "error": {
-                "type": kind.anthropic_type(),
-                "message": error.message,
-            } }),
-            Self::Gemini => json!({ "error": {
-                "code": error.status.as_u16(),
-                "message": error.message,
-                "status": kind.gemini_status(),
-                "details": [],
-            } }),
+            Self::OpenAi => openai_chat::error(error),
+            Self::Anthropic => anthropic::error(error),
+            Self::Gemini => gemini::error(error),
         }
     }
 }

@@ -14,7 +14,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::Malformed;
+use crate::{Form, Malformed};
 
 /// Values without text.
 macro_rules! none {
@@ -43,7 +43,7 @@ const TEXTUAL: [&str; 11] = [
     "thinking",
 ];
 
-/// Where a dialect's requests hold texts.
+/// The places in which a dialect's requests hold texts.
 pub(crate) struct Layout {
     /// The list of turns.
     pub(crate) turns: &'static str,
@@ -66,6 +66,38 @@ pub(crate) fn read<'a>(body: &'a [u8], layout: &Layout) -> Result<Vec<Cow<'a, st
         .and_then(|found| deserializer.end().map(|()| found))
         .map_err(|error| Malformed::new(format!("the texts of the request cannot be read: {error}")))?;
     Ok(found.into_iter().filter(|text| !text.trim().is_empty()).collect())
+}
+
+/// Whether the last of the `messages` of a body is a turn of this role. Read only when an answer is empty, which is
+/// rare. A body that cannot be read ends with nobody's.
+pub(crate) fn ends_with_turn_of(body: &[u8], role: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Conversation<'a> {
+        #[serde(borrow)]
+        messages: Vec<Message<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow)]
+        role: Cow<'a, str>,
+    }
+    serde_json::from_slice::<Conversation<'_>>(body)
+        .is_ok_and(|talk| talk.messages.last().is_some_and(|message| message.role == role))
+}
+
+/// The texts of a form: the short values of the parts that stand in place of turns.
+///
+/// # Errors
+/// A text longer than 1 MiB, or one that is no UTF-8.
+pub(crate) fn read_form<'a>(form: &Form, layout: &Layout) -> Result<Vec<Cow<'a, str>>, Malformed> {
+    const LONGEST: usize = 1 << 20;
+    let parts = form.parts().iter().enumerate();
+    let texts = parts.filter(|(_, part)| layout.beside.contains(&part.name.as_str())).map(|(at, part)| {
+        form.text(at, LONGEST)
+            .map(|text| -> Cow<'a, str> { Cow::Owned(text) })
+            .ok_or_else(|| Malformed::at(&part.name, format!("the text of {} cannot be read", part.name)))
+    });
+    texts.filter(|text| !text.as_ref().is_ok_and(|text| text.trim().is_empty())).collect()
 }
 
 type Found<'a> = Vec<Cow<'a, str>>;
@@ -238,11 +270,15 @@ fn walk<'de, A: MapAccess<'de>>(mut map: A) -> Result<Turn<'de>, A::Error> {
 
 #[cfg(test)]
 mod tests {
-    use crate::Dialect;
+    use crate::{Body, Dialect, Malformed};
+
+    fn fresh(dialect: Dialect, body: &[u8]) -> Result<Vec<String>, Malformed> {
+        let body = Body::Json(bytes::Bytes::copy_from_slice(body));
+        dialect.texts(&body).map(|texts| texts.into_iter().map(std::borrow::Cow::into_owned).collect())
+    }
 
     fn chat(body: &str) -> Vec<String> {
-        let texts = Dialect::OpenAiChat.fresh_texts(body.as_bytes()).unwrap();
-        texts.into_iter().map(std::borrow::Cow::into_owned).collect()
+        fresh(Dialect::OpenAiChat, body.as_bytes()).unwrap()
     }
 
     #[test]
@@ -306,10 +342,7 @@ mod tests {
 
     #[test]
     fn a_system_prompt_beside_the_turns_counts_before_the_first_answer_only() {
-        let read = |body: &str| {
-            let texts = Dialect::Anthropic.fresh_texts(body.as_bytes()).unwrap();
-            texts.into_iter().map(std::borrow::Cow::into_owned).collect::<Vec<_>>()
-        };
+        let read = |body: &str| fresh(Dialect::Anthropic, body.as_bytes()).unwrap();
 
         let first = r#"{"messages":[{"role":"user","content":"u"}],"system":[{"type":"text","text":"s"}]}"#;
         let later = r#"{"system":"s","messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},
@@ -327,8 +360,8 @@ mod tests {
             "]".repeat(500)
         );
         for body in ["", "[]", "7", r#"{"messages":[null]}"#, r#"{"messages":[]"#, "{} {}", &deep] {
-            assert!(Dialect::OpenAiChat.fresh_texts(body.as_bytes()).is_err(), "{body}");
+            assert!(fresh(Dialect::OpenAiChat, body.as_bytes()).is_err(), "{body}");
         }
-        assert!(Dialect::OpenAiChat.fresh_texts(b"{\"messages\":[{\"content\":\"\xff\"}]}").is_err());
+        assert!(fresh(Dialect::OpenAiChat, b"{\"messages\":[{\"content\":\"\xff\"}]}").is_err());
     }
 }

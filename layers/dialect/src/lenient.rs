@@ -121,6 +121,48 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
+/// A quantity with a fraction: negative ones and things that are no numbers are 0.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Decimal(f64);
+
+impl Decimal {
+    /// The quantity in a finer unit, rounded.
+    pub(crate) fn times(self, factor: f64) -> u64 {
+        // Saturates: negative and NaN become 0.
+        (self.0 * factor).round() as u64
+    }
+}
+
+impl<'de> Deserialize<'de> for Decimal {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Quantity;
+
+        impl<'de> Visitor<'de> for Quantity {
+            type Value = Decimal;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a quantity")
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Decimal, E> {
+                Ok(Decimal(number as f64))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Decimal, E> {
+                Ok(Decimal(number as f64))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Decimal, E> {
+                Ok(Decimal(number))
+            }
+
+            ignore!(Decimal, Decimal(0.0); null, bool, string, seq, map);
+        }
+
+        deserializer.deserialize_any(Quantity)
+    }
+}
+
 /// An object, read as `T`. Anything else is absent.
 #[derive(Clone, Debug)]
 pub(crate) struct Obj<T>(pub(crate) Option<T>);

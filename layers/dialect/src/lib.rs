@@ -2,20 +2,28 @@
 //!
 //! A *dialect* is how bytes are shaped; where they go and how they are signed is a provider's business and lives
 //! elsewhere. Each dialect has one folder: `wire` (borrowed shapes), `request`, `response`, `stream` and `probe`.
-//! Two dialects meet only in [`ir`], so a new one costs one folder and one arm of [`Dialect`], not one converter per
-//! partner. Equal dialects never meet at all: their bytes are forwarded and only watched, by a [`Probe`].
+//! Two dialects meet only in [`ir`], so a new one costs one folder and one row ([`Dialect::codec`]), not one converter
+//! per partner. Equal dialects never meet at all: their bytes are forwarded and only watched, by a [`Probe`].
 //!
-//! Everything here is pure: no clock, no randomness, no socket. Identities and times come in through [`StreamStyle`].
+//! Layers see a dialect through a [`Conversion`] ([`between`]), what is aimed at ([`Aim`]) and what an answer tells
+//! ([`Sighting`]), and through nothing else.
+//!
+//! Everything here is pure: no clock, no randomness, no socket. Identities and times come in through [`Ask`].
 
+mod aim;
 mod anthropic;
 mod body;
+mod codec;
+pub mod conversion;
 mod dialect;
 mod error_body;
 mod error_shape;
+mod evidence;
 mod fields;
 pub mod form;
 pub mod framing;
 mod fresh_text;
+mod gemini;
 pub mod ir;
 mod json_scan;
 mod kind;
@@ -24,16 +32,29 @@ mod media;
 pub mod moderation;
 mod names;
 mod openai_chat;
+mod rope;
+mod scrub;
 mod sighting;
+mod size;
+mod wait;
 
+pub use aim::{Aim, Betas, Envelope, Place, Quirks};
 pub use body::{Body, ModelPlace};
-pub use dialect::{
-    Correspondence, DecodeEvents, Dialect, EncodeEvents, Inbound, Malformed, Outbound, Probe, StreamStyle,
-    Unsupported, UpstreamRequest,
+pub use codec::{
+    Client, Codec, Correspondence, DecodeEvents, EncodeEvents, Identity, Inbound, Manner, Outbound, Probe,
+    Received, Upstream, Watch, Written,
 };
-pub use error_body::{normalise as normalise_error, scrub};
+pub use conversion::{
+    AnswerForm, Answered, Ask, Conversion, FetchedMedia, Kept, Neutral, Refused, Sent, SentBody, Transcode,
+    Whole, answer_form, between,
+};
+pub use dialect::{Dialect, Malformed, Unsupported};
+pub use error_body::normalise as normalise_error;
 pub use error_shape::ErrorShape;
+pub use evidence::Evidence;
 pub use form::Form;
 pub use framing::{Frame, Framer, Frames, Framing, frames};
 pub use kind::Kind;
+pub use scrub::scrub;
 pub use sighting::{Depth, Detail, Sighting};
+pub use size::Size;

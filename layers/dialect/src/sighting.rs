@@ -2,7 +2,7 @@
 
 use crate::ir::{Error, Event, FinishReason, Usage};
 
-/// How closely a probe looks.
+/// The depth to which a probe looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
     /// Before the channel is accepted: every event is read, so that errors and emptiness are not mistaken for content.
@@ -14,7 +14,7 @@ pub enum Depth {
     Relay,
 }
 
-/// What one event, or one whole answer, tells.
+/// The meaning of one event, or of one whole answer, to those who watch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sighting {
     /// Text, reasoning, a tool call, a picture, sound or a refusal.
@@ -48,6 +48,8 @@ pub struct Detail {
     pub id: Option<String>,
     /// The model as the upstream calls it.
     pub model: Option<String>,
+    /// Whether a judgement flags any of its inputs; none for what is no judgement.
+    pub flagged: Option<bool>,
 }
 
 impl Sighting {
@@ -68,9 +70,9 @@ impl Sighting {
             | Event::Image { .. }
             | Event::ImageUrl(_)
             | Event::RedactedThinking(_) => sighting.content = true,
-            Event::Audio { base64, transcript, .. } => {
+            Event::Audio { data, transcript, .. } => {
                 sighting.deliver(transcript, want_text);
-                sighting.content |= !base64.is_empty();
+                sighting.content |= !data.is_empty();
             }
             Event::Start { id, model, .. } => {
                 if id.is_some() || model.is_some() {
@@ -86,7 +88,15 @@ impl Sighting {
                 sighting.detail().finish = Some(*reason);
             }
             Event::Error(error) => sighting.detail().error = Some(error.clone()),
-            Event::ThinkingSignature(_) | Event::ToolEnd { .. } | Event::Citation(_) | Event::KeepAlive => {}
+            // What the provider did by itself is no answer yet.
+            Event::Choice(_)
+            | Event::Seal(_)
+            | Event::BlockEnd
+            | Event::ToolEnd { .. }
+            | Event::Citation(_)
+            | Event::Logprobs(_)
+            | Event::Opaque { .. }
+            | Event::KeepAlive => {}
         }
         sighting.settle();
         sighting
@@ -100,6 +110,11 @@ impl Sighting {
     /// The in-band error, when there is one.
     pub fn error(&self) -> Option<&Error> {
         self.detail.as_deref().and_then(|detail| detail.error.as_ref())
+    }
+
+    /// Whether a judgement flags any of its inputs; none for what is no judgement.
+    pub fn flagged(&self) -> Option<bool> {
+        self.detail.as_deref().and_then(|detail| detail.flagged)
     }
 
     /// The content text, when it was asked for and there is some.
@@ -129,6 +144,7 @@ impl Sighting {
         detail.finish = later.finish.or(detail.finish);
         detail.id = detail.id.take().or(later.id);
         detail.model = detail.model.take().or(later.model);
+        detail.flagged = later.flagged.or(detail.flagged);
     }
 
     pub(crate) fn detail(&mut self) -> &mut Detail {

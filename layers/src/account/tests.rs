@@ -1,11 +1,14 @@
 use std::time::Duration;
 
 use super::*;
+use crate::keepalive::KeepaliveLayer;
 use crate::ledger::Entry;
+use crate::resolve::ResolveLayer;
+use crate::stage::Routed;
 use crate::testing::failures::{broken, refused};
 use crate::testing::ports::Closed;
 use crate::testing::reply::{counted, piece, said, terminal, whole, whole_seen};
-use crate::testing::{Scripted, exchange, mount, pieces, read};
+use crate::testing::{Scripted, catalog, exchange, mount, pieces, read, route, target};
 
 type Inner = Scripted<Exchange>;
 
@@ -103,6 +106,37 @@ async fn a_refusal_is_recorded_with_the_status_that_the_client_sees() {
 
     let entry = only(&closed);
     assert_eq!((entry.outcome(), entry.status.as_u16()), ("upstream_key_rejected", 502));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_channels_fail_behind_a_comment_the_record_has_the_status_that_the_client_has_not() {
+    let inner = Scripted::<Routed>::new().after(Duration::from_secs(15), Err(refused(503)));
+    let warmed = route([target("a").build()]).keepalive(Duration::from_secs(10)).build();
+    let exchange = exchange().stream().catalog(catalog().route("m", warmed).build()).build();
+    let closed = Arc::new(Closed::default());
+    let request_stack = ResolveLayer.layer(KeepaliveLayer.layer(inner));
+
+    let reply = mount(AccountLayer::new(closed.clone()), &request_stack).ask(exchange).await.unwrap();
+    let status = reply.status().as_u16();
+    drop(read(reply.into_body()).await);
+
+    let entry = only(&closed);
+    assert_eq!((entry.outcome(), entry.status.as_u16(), status), ("upstream_error", 503, 200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_accepted_answer_that_breaks_keeps_its_status() {
+    let body = pieces().says("one").fails(broken());
+    let exchange = exchange().build();
+    exchange.ledger.entry().accepted = Some(Duration::ZERO);
+    let closed = Arc::new(Closed::default());
+    let inner = Inner::new().answers(body.reply());
+
+    let reply = mount(AccountLayer::new(closed.clone()), &inner).ask(exchange).await.unwrap();
+    drop(read(reply.into_body()).await);
+
+    let entry = only(&closed);
+    assert_eq!((entry.outcome(), entry.status.as_u16()), ("connection_broken", 200));
 }
 
 #[tokio::test(start_paused = true)]

@@ -47,7 +47,7 @@ async fn the_body_goes_to_the_provider_s_address_with_the_key() {
     let outgoing = client.request();
     assert_eq!(leaving(&outgoing), r#"{"model":"x"}"#);
     let sent = outgoing.request;
-    assert_eq!((sent.method(), sent.uri().host()), (&Method::POST, Some("a.test")));
+    assert_eq!((sent.method(), sent.uri().host()), (&http::Method::POST, Some("a.test")));
     assert_eq!(sent.headers()["authorization"], "Bearer sk-provider-key");
 }
 

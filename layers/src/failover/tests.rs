@@ -7,7 +7,7 @@ use crate::policy::Retries;
 use crate::testing::failures::{refused, refused_key, refused_with, timed_out, unsupported};
 use crate::testing::handles::ScriptedKeys;
 use crate::testing::policy::{channel, target_of};
-use crate::testing::ports::ScriptedGates;
+use crate::testing::ports::ScriptedAllowances;
 use crate::testing::reply::whole;
 use crate::testing::stage::{aimed_at, ordinal, place_of, tried};
 use crate::testing::{Scripted, caller, exchange, mount, read, route, routed, target};
@@ -25,7 +25,7 @@ fn lone() -> Routed {
 }
 
 async fn run_over(attempts: &Attempts, routed: Routed) -> Result<Reply, Failure> {
-    mount(FailoverLayer::new(ScriptedGates::open()), attempts).ask(routed).await
+    mount(FailoverLayer::new(ScriptedAllowances::open()), attempts).ask(routed).await
 }
 
 /// Whom the attempts were aimed at, in order.
@@ -159,6 +159,20 @@ async fn no_attempt_starts_after_half_of_the_time_of_the_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_next_key_is_tried_after_half_of_the_time_of_the_request() {
+    for (seconds, calls) in [(49, 2), (51, 1)] {
+        let attempts = Attempts::new()
+            .after(Duration::from_secs(seconds), Err(refused_key(429, 0, true)))
+            .answers(whole("from the next key"));
+        let slow = target("a").limits(100, 100, 100).build();
+
+        let _ = run_over(&attempts, routed(exchange().shared(), route([slow]).build())).await;
+
+        assert_eq!(attempts.calls(), calls, "after {seconds} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_attempt_starts_however_late_it_is() {
     let attempts = Attempts::new().answers(whole("late"));
     let routed = lone();
@@ -197,7 +211,7 @@ async fn of_two_rate_limits_the_sooner_recovery_is_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_group_s_gate_is_asked_once_and_a_refused_group_is_passed_over() {
-    let gates = ScriptedGates::refusing(&[1]);
+    let allowances = ScriptedAllowances::refusing(&[1]);
     let attempts = Attempts::new().fails(refused(503)).answers(whole("ok"));
     let groups = route([])
         .gated(1, target("a").build())
@@ -206,12 +220,13 @@ async fn a_group_s_gate_is_asked_once_and_a_refused_group_is_passed_over() {
         .gated(2, target("d").build())
         .build();
 
-    let reply =
-        mount(FailoverLayer::new(gates.clone()), &attempts).ask(routed(exchange().shared(), groups)).await;
+    let reply = mount(FailoverLayer::new(allowances.clone()), &attempts)
+        .ask(routed(exchange().shared(), groups))
+        .await;
 
     assert!(reply.is_ok());
     assert_eq!(aims(&attempts), ["c", "d"]);
-    assert_eq!(gates.asked.all(), [1, 2]);
+    assert_eq!(allowances.asked.all(), [1, 2]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -220,7 +235,7 @@ async fn a_refused_gate_is_told_when_nobody_else_is_left_and_a_side_call_passes_
         let attempts = Attempts::new().answers(whole("ok"));
         let exchange = if aside { exchange().side_call() } else { exchange() };
         let group = route([]).gated(1, target("a").build()).build();
-        let mut failover = mount(FailoverLayer::new(ScriptedGates::refusing(&[1])), &attempts);
+        let mut failover = mount(FailoverLayer::new(ScriptedAllowances::refusing(&[1])), &attempts);
 
         let result = failover.ask(routed(exchange.shared(), group)).await;
 

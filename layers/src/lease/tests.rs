@@ -30,7 +30,7 @@ async fn the_call_carries_the_next_key_that_was_not_tried_and_the_client_s_own_b
     let keys = ScriptedKeys::of(&["sk-one", "sk-two"]);
     let calls = Calls::new().answers(whole("ok"));
 
-    mount(LeaseLayer, &calls).ask(attempt_with(&keys, &[0])).await.unwrap();
+    mount(LeaseKeyLayer, &calls).ask(attempt_with(&keys, &[0])).await.unwrap();
 
     let call = calls.request();
     assert_eq!(key_of(&call), Some("sk-two"));
@@ -43,7 +43,7 @@ async fn a_429_cools_the_key_that_was_used_for_as_long_as_the_upstream_asks() {
     let keys = ScriptedKeys::of(&["sk-one", "sk-two"]);
     let calls = Calls::new().fails(refused_with(429, &[("retry-after", "7")], ""));
 
-    mount(LeaseLayer, &calls).ask(attempt_with(&keys, &[])).await.unwrap_err();
+    mount(LeaseKeyLayer, &calls).ask(attempt_with(&keys, &[])).await.unwrap_err();
 
     assert_eq!(keys.notes.all()[1], KeyNote::Settled(0, faulty(Some(7), false, false)));
 }
@@ -62,19 +62,19 @@ async fn rejected_keys_and_spent_quotas_are_booked_as_such() {
         let keys = ScriptedKeys::of(&["sk-one"]);
         let calls = Calls::new().fails(refused_with(status, &[], body));
 
-        mount(LeaseLayer, &calls).ask(attempt_with(&keys, &[])).await.unwrap_err();
+        mount(LeaseKeyLayer, &calls).ask(attempt_with(&keys, &[])).await.unwrap_err();
 
         assert_eq!(keys.notes.all()[1], KeyNote::Settled(0, expected), "{status} {body}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_failure_tells_which_key_it_was_and_whether_another_is_left() {
-    for (tried, told) in [(&[][..], (Some(0), true)), (&[0], (Some(1), false))] {
+async fn the_failure_tells_which_key_it_was_where_another_is_left() {
+    for (tried, told) in [(&[][..], Some(0)), (&[0], None)] {
         let keys = ScriptedKeys::of(&["sk-one", "sk-two"]);
         let calls = Calls::new().fails(refused(401));
 
-        let failure = mount(LeaseLayer, &calls).ask(attempt_with(&keys, tried)).await.unwrap_err();
+        let failure = mount(LeaseKeyLayer, &calls).ask(attempt_with(&keys, tried)).await.unwrap_err();
 
         assert_eq!(key_told(&failure), Some(told));
     }
@@ -87,7 +87,7 @@ async fn a_failure_that_is_not_the_key_s_leaves_the_key_alone() {
         let label = failure.label();
         let calls = Calls::new().fails(failure);
 
-        mount(LeaseLayer, &calls).ask(attempt_with(&keys, &[])).await.unwrap_err();
+        mount(LeaseKeyLayer, &calls).ask(attempt_with(&keys, &[])).await.unwrap_err();
 
         assert_eq!(keys.notes.all()[1], KeyNote::Settled(0, KeyOutcome::Blameless), "{label}");
     }
@@ -98,7 +98,7 @@ async fn a_lease_that_is_dropped_unsettled_blames_nobody_and_is_given_back() {
     let keys = ScriptedKeys::of(&["sk-one"]);
     let calls = Calls::new().hangs();
 
-    drop(mount(LeaseLayer, &calls).start(attempt_with(&keys, &[])).await);
+    drop(mount(LeaseKeyLayer, &calls).start(attempt_with(&keys, &[])).await);
 
     assert_eq!(keys.notes.all(), [KeyNote::Leased(0), KeyNote::Released(0)]);
 }
@@ -108,7 +108,7 @@ async fn without_a_usable_key_nobody_is_asked_and_the_first_return_is_told() {
     let keys = ScriptedKeys::cooling(Duration::from_secs(9));
     let calls = Calls::new();
 
-    let failure = mount(LeaseLayer, &calls).ask(attempt_with(&keys, &[])).await.unwrap_err();
+    let failure = mount(LeaseKeyLayer, &calls).ask(attempt_with(&keys, &[])).await.unwrap_err();
 
     assert_eq!((failure.label(), calls.calls()), ("keys_exhausted", 0));
     assert_eq!(failure.retry_after(), Some(Duration::from_secs(9)));
@@ -122,7 +122,7 @@ async fn the_input_is_estimated_only_where_a_limit_asks_for_it() {
         let target = target_of(channel("a").keys(ScriptedKeys::short(10)).build());
         let target = limit.into_iter().fold(target, |target, most| target.tokens_per_request(most)).build();
 
-        let result = mount(LeaseLayer, &calls).ask(attempt(long(), target)).await;
+        let result = mount(LeaseKeyLayer, &calls).ask(attempt(long(), target)).await;
 
         assert_eq!(result.map_or_else(|failure| failure.label(), |_| "ok"), outcome);
     }
@@ -133,10 +133,10 @@ async fn a_channel_without_keys_is_called_without_one_and_has_no_spare() {
     let calls = Calls::new().fails(refused(401));
     let target = target_of(channel("a").keys(Arc::new(Keyless)).build()).build();
 
-    let failure = mount(LeaseLayer, &calls).ask(attempt(exchange().shared(), target)).await.unwrap_err();
+    let failure = mount(LeaseKeyLayer, &calls).ask(attempt(exchange().shared(), target)).await.unwrap_err();
 
     assert_eq!(key_of(&calls.request()), None);
-    assert_eq!(key_told(&failure), Some((None, false)));
+    assert_eq!(key_told(&failure), Some(None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,7 +151,7 @@ async fn a_forced_mode_comes_before_the_client_s() {
         let exchange = exchange().fields(json!({}));
         let exchange = if streams { exchange.stream() } else { exchange };
 
-        mount(LeaseLayer, &calls).ask(attempt(exchange.shared(), target)).await.unwrap();
+        mount(LeaseKeyLayer, &calls).ask(attempt(exchange.shared(), target)).await.unwrap();
 
         assert_eq!(asks_events(&calls.request()), asked, "{forced:?}");
     }
@@ -164,10 +164,11 @@ async fn a_rate_limit_of_a_place_leaves_the_key_as_it_is_and_a_rejection_does_no
         let calls = Calls::new().fails(refused(status));
         let target = target_of(with_keys(&keys)).place("east").build();
 
-        let failure = mount(LeaseLayer, &calls).ask(attempt(exchange().shared(), target)).await.unwrap_err();
+        let failure =
+            mount(LeaseKeyLayer, &calls).ask(attempt(exchange().shared(), target)).await.unwrap_err();
 
         assert_eq!(keys.notes.all()[1], KeyNote::Settled(0, outcome), "{status}");
         // Without a key to go on with, `cooldown` benches the place.
-        assert_eq!(key_told(&failure).is_some_and(|(_, spare)| spare), status == 401, "{status}");
+        assert_eq!(key_told(&failure).is_some_and(|spare| spare.is_some()), status == 401, "{status}");
     }
 }

@@ -60,7 +60,7 @@ type Calls = Scripted<Call, (), Failure>;
 async fn passed(target: Arc<Target>, call_of: impl FnOnce(CallBuilder) -> CallBuilder) -> Call {
     let calls = Calls::new().answers(());
     let call = call_of(call(exchange().shared(), target)).build();
-    mount(OverridesLayer, &calls).ask(call).await.unwrap();
+    mount(ApplyOverridesLayer, &calls).ask(call).await.unwrap();
     calls.request()
 }
 

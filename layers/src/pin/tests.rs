@@ -8,7 +8,7 @@ use tower::ServiceBuilder;
 use super::*;
 use crate::endpoint::{AnswerForm, Endpoint, RequestForm};
 use crate::failover::FailoverLayer;
-use crate::lease::LeaseLayer;
+use crate::lease::LeaseKeyLayer;
 use crate::observe::ObserveLayer;
 use crate::ports::Catalog;
 use crate::resolve::ResolveLayer;
@@ -16,7 +16,7 @@ use crate::stage::Call;
 use crate::testing::failures::refused;
 use crate::testing::handles::ScriptedKeys;
 use crate::testing::policy::{channel, secret, target_of};
-use crate::testing::ports::{ScriptedGates, ScriptedPins};
+use crate::testing::ports::{ScriptedAllowances, ScriptedPins};
 use crate::testing::reply::{named, piece, whole, whole_seen};
 use crate::testing::stage::{ExchangeBuilder, key_of};
 use crate::testing::{Read, Scripted, caller, catalog, exchange, mount, pieces, read, route, target};
@@ -76,9 +76,9 @@ async fn run(
     let stack = ServiceBuilder::new()
         .layer(PinLayer::new(stored.clone()))
         .layer(ResolveLayer)
-        .layer(FailoverLayer::new(ScriptedGates::open()))
+        .layer(FailoverLayer::new(ScriptedAllowances::open()))
         .layer(ObserveLayer)
-        .layer(LeaseLayer);
+        .layer(LeaseKeyLayer);
     mount(stack, calls).ask(exchange).await
 }
 

@@ -24,7 +24,7 @@ fn an_id_with_spaces_or_of_great_length_is_replaced() {
 async fn the_request_and_every_answer_carry_the_client_s_id() {
     let inner = Scripted::<_, _, Infallible>::new().answers(http::Response::new(()));
 
-    let answer = mount(RequestIdLayer, &inner).ask(request("trace-7")).await.unwrap();
+    let answer = mount(SetRequestIdLayer, &inner).ask(request("trace-7")).await.unwrap();
 
     assert_eq!(answer.headers()[X_REQUEST_ID], "trace-7");
     assert_eq!(inner.request().extensions().get::<RequestId>().map(RequestId::as_str), Some("trace-7"));
@@ -34,7 +34,7 @@ async fn the_request_and_every_answer_carry_the_client_s_id() {
 async fn a_request_without_an_id_is_given_one_of_its_own() {
     let answers = || http::Response::new(());
     let inner = Scripted::<_, _, Infallible>::new().answers(answers()).answers(answers());
-    let mut named = mount(RequestIdLayer, &inner);
+    let mut named = mount(SetRequestIdLayer, &inner);
     let mut ids = Vec::new();
 
     for _ in 0..2 {
@@ -54,7 +54,7 @@ async fn an_id_that_the_answer_came_with_is_replaced() {
     let answer = http::Response::builder().header(X_REQUEST_ID, "upstream's").body(()).unwrap();
     let inner = Scripted::<_, _, Infallible>::new().answers(answer);
 
-    let answer = mount(RequestIdLayer, &inner).ask(request("mine")).await.unwrap();
+    let answer = mount(SetRequestIdLayer, &inner).ask(request("mine")).await.unwrap();
 
     assert_eq!(answer.headers().get_all(X_REQUEST_ID).iter().collect::<Vec<_>>(), ["mine"]);
 }

@@ -35,21 +35,20 @@ pub fn refused_with(status: u16, headers: &[(&'static str, &str)], body: &'stati
     })
 }
 
-/// A refusal that `lease` has filled in: the key in `slot` was used, and whether there is another.
+/// A refusal of the key in `slot` as it leaves `lease`, which has seen whether there is another.
 pub fn refused_key(status: u16, slot: u32, spare: bool) -> Failure {
     match refused(status) {
-        Failure::Upstream(mut rejection) => {
-            (rejection.key, rejection.spare_key) = (Some(slot), spare);
-            Failure::Upstream(rejection)
+        Failure::Upstream(rejection) => {
+            Failure::KeyRefused { rejection, spare_of: Some(slot).filter(|_| spare) }
         }
         other => other,
     }
 }
 
-/// The key in which a refusal was answered, and whether there is another, as `lease` filled it in.
-pub fn key_told(failure: &Failure) -> Option<(Option<u32>, bool)> {
+/// What `lease` tells of a refused key: which one it was, where there is another to try.
+pub fn key_told(failure: &Failure) -> Option<Option<u32>> {
     match failure {
-        Failure::Upstream(rejection) => Some((rejection.key, rejection.spare_key)),
+        Failure::KeyRefused { spare_of, .. } => Some(*spare_of),
         _ => None,
     }
 }

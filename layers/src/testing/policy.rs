@@ -105,6 +105,8 @@ pub fn channel(name: &str) -> ChannelBuilder {
         tools: true,
         image: true,
         takes: Takes::default(),
+        envelope: dialect::Envelope::PLAIN,
+        quirks: dialect::Quirks::default(),
         asks_usage: Arc::new(AtomicBool::new(false)),
     })
 }

@@ -13,10 +13,10 @@ use super::Notes;
 use crate::failure::{Exceeded, Failure};
 use crate::ledger::Entry;
 use crate::plan::{Group, Plan, Step};
-use crate::policy::{Caller, ChannelName, Demand, Fingerprint, Quota, Target, Triggers};
+use crate::policy::{Caller, ChannelName, Demand, Fingerprint, Target, Triggers};
 use crate::ports::{
-    Admission, Balances, Catalog, Directory, Gates, Limits, Misfit, Pin, Records, Route, Stored, Verdict,
-    Windows,
+    Admission, Allowances, BoxFuture, Catalog, Directory, Fetched, Limits, Media, Misfit, Pin, Records,
+    Route, Stored, Unfetched, Verdict,
 };
 use crate::stage::Exchange;
 
@@ -32,7 +32,6 @@ pub struct ScriptedCatalog {
     known: Vec<String>,
     triggers: Triggers,
     forwarded: Vec<HeaderName>,
-    limits: Limits,
     pinned: HashMap<(ChannelName, String), Arc<dyn Route>>,
 }
 
@@ -75,13 +74,6 @@ impl CatalogBuilder {
         self
     }
 
-    /// Callers have some limit.
-    #[must_use]
-    pub fn limited(mut self) -> Self {
-        self.0.limits.caller = Some((Arc::new(Quota::default()), None));
-        self
-    }
-
     /// The configuration.
     pub fn build(self) -> Arc<dyn Catalog> {
         Arc::new(self.0)
@@ -98,7 +90,7 @@ impl Catalog for ScriptedCatalog {
     }
 
     fn limits(&self, _: &Caller, _: &str) -> Limits {
-        self.limits.clone()
+        Limits::default()
     }
 
     fn triggers(&self) -> &Triggers {
@@ -128,7 +120,7 @@ impl Directory for Door {
     }
 }
 
-/// A route over these targets, in order, without gates.
+/// A route over these targets, in order, without groups.
 pub fn route(targets: impl IntoIterator<Item = Arc<Target>>) -> ScriptedRoute {
     let leaves = targets.into_iter().map(|target| (None, target)).collect();
     ScriptedRoute { leaves, keepalive: None, tickets: AtomicU64::new(0), has_places: false, misfit: None }
@@ -250,43 +242,18 @@ impl ScriptedPins {
 impl Stored for ScriptedPins {
     fn find(&self, caller: &Fingerprint, id: &str) -> Verdict<Option<Pin>> {
         let is_meant = |(of, name, _): &&(Fingerprint, String, Pin)| of == caller && name == id;
-        verdict(self.shared, Ok(self.known.iter().find(is_meant).map(|(_, _, pin)| pin.clone())))
+        let found = self.known.iter().find(is_meant).map(|(_, _, pin)| pin.clone());
+        if !self.shared {
+            return Verdict::Ready(Ok(found));
+        }
+        Verdict::Wait(Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(found)
+        }))
     }
 
     fn keep(&self, caller: &Fingerprint, id: &str, pin: Pin) {
         self.kept.add((caller.clone(), id.to_owned(), pin));
-    }
-}
-
-/// Gates that refuse the nodes they were told to, and note whom they were asked about.
-#[derive(Default)]
-pub struct ScriptedGates {
-    /// Nodes whose windows are used up.
-    pub refused: Vec<usize>,
-    /// Nodes that were asked about.
-    pub asked: Notes<usize>,
-}
-
-impl ScriptedGates {
-    /// Gates that refuse these nodes.
-    pub fn refusing(nodes: &[usize]) -> Arc<Self> {
-        Arc::new(Self { refused: nodes.to_vec(), asked: Notes::default() })
-    }
-
-    /// Gates that let everybody in.
-    pub fn open() -> Arc<Self> {
-        Self::refusing(&[])
-    }
-}
-
-impl Gates for ScriptedGates {
-    fn enter(&self, group: &Group, _: &Exchange) -> Verdict<()> {
-        self.asked.add(group.node);
-        Verdict::Ready(if self.refused.contains(&group.node) {
-            Err(Failure::RateLimited(exceeded()))
-        } else {
-            Ok(())
-        })
     }
 }
 
@@ -295,24 +262,45 @@ pub fn exceeded() -> Exceeded {
     Exceeded { limit: 15, reset: Duration::from_secs(60) }
 }
 
-/// Windows that admit or refuse everything, at once or after a second, and note what they count.
+/// Allowances that admit everything or refuse what they were told to, at once or after a second.
 #[derive(Default)]
-pub struct ScriptedWindows {
-    full: bool,
+pub struct ScriptedAllowances {
+    refusal: Option<Failure>,
+    refused: Vec<usize>,
     shared: bool,
-    counted: Notes<Fingerprint>,
-    taken_back: Notes<Fingerprint>,
+    /// The nodes of the groups that were asked about.
+    pub asked: Notes<usize>,
+    counted: Arc<Notes<()>>,
+    given_back: Arc<Notes<()>>,
 }
 
-impl ScriptedWindows {
-    /// Windows with room.
-    pub fn with_room() -> Self {
-        Self::default()
+/// A request that counts: given back when it is dropped undecided.
+struct Counting {
+    given_back: Option<Arc<Notes<()>>>,
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        if let Some(given_back) = &self.given_back {
+            given_back.add(());
+        }
+    }
+}
+
+impl ScriptedAllowances {
+    /// Allowances with room for everybody.
+    pub fn open() -> Arc<Self> {
+        Arc::new(Self::default())
     }
 
-    /// Windows that are used up.
-    pub fn full() -> Self {
-        Self { full: true, ..Self::default() }
+    /// Allowances that refuse the groups of these nodes.
+    pub fn refusing(nodes: &[usize]) -> Arc<Self> {
+        Arc::new(Self { refused: nodes.to_vec(), ..Self::default() })
+    }
+
+    /// Allowances that refuse every request with this failure.
+    pub fn spent(refusal: Failure) -> Self {
+        Self { refusal: Some(refusal), ..Self::default() }
     }
 
     /// The same in shared state, which answers after a second.
@@ -324,70 +312,36 @@ impl ScriptedWindows {
 
     /// Requests that count now.
     pub fn count(&self) -> usize {
-        self.counted.count() - self.taken_back.count()
+        self.counted.count() - self.given_back.count()
     }
 }
 
-impl Windows for ScriptedWindows {
-    fn admit(&self, caller: &Fingerprint, _: &Limits) -> Verdict<Option<Exceeded>> {
-        let answer = self.full.then(exceeded);
-        if answer.is_none() {
-            self.counted.add(caller.clone());
+impl Allowances for ScriptedAllowances {
+    fn admit(&self, _: &Exchange) -> Verdict<()> {
+        self.counted.add(());
+        let mut counting = Counting { given_back: Some(self.given_back.clone()) };
+        let result = self.refusal.clone().map_or(Ok(()), Err);
+        let mut decide = move || {
+            counting.given_back = counting.given_back.take().filter(|_| result.is_err());
+            result.clone()
+        };
+        if !self.shared {
+            return Verdict::Ready(decide());
         }
-        verdict(self.shared, Ok(answer))
+        Verdict::Wait(Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            decide()
+        }))
     }
 
-    fn take_back(&self, caller: &Fingerprint, _: &Limits) {
-        self.taken_back.add(caller.clone());
+    fn enter(&self, group: &Group, _: &Exchange) -> Verdict<()> {
+        self.asked.add(group.node);
+        Verdict::Ready(if self.refused.contains(&group.node) {
+            Err(Failure::RateLimited(exceeded()))
+        } else {
+            Ok(())
+        })
     }
-}
-
-/// Balances that have money or have none, at once or after a second.
-#[derive(Default)]
-pub struct ScriptedBalances {
-    empty: bool,
-    shared: bool,
-    /// How many requests have reserved.
-    pub reserved: Notes<()>,
-}
-
-impl ScriptedBalances {
-    /// Balances with money.
-    pub fn rich() -> Self {
-        Self::default()
-    }
-
-    /// Balances that are used up.
-    pub fn empty() -> Self {
-        Self { empty: true, ..Self::default() }
-    }
-
-    /// The same in shared state, which answers after a second.
-    #[must_use]
-    pub fn shared(mut self) -> Self {
-        self.shared = true;
-        self
-    }
-}
-
-impl Balances for ScriptedBalances {
-    fn reserve(&self, _: &Exchange) -> Verdict<()> {
-        if self.empty {
-            return verdict(self.shared, Err(Failure::BalanceExhausted));
-        }
-        self.reserved.add(());
-        verdict(self.shared, Ok(()))
-    }
-}
-
-fn verdict<T: Send + 'static>(shared: bool, result: Result<T, Failure>) -> Verdict<T> {
-    if !shared {
-        return Verdict::Ready(result);
-    }
-    Verdict::Wait(Box::pin(async move {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        result
-    }))
 }
 
 /// Records that keep the closed entries.
@@ -398,4 +352,17 @@ impl Records for Closed {
     fn close(&self, entry: Entry) {
         self.0.add(entry);
     }
+}
+
+/// Media that nobody may ask for.
+pub fn no_media() -> Arc<dyn Media> {
+    struct NoMedia;
+
+    impl Media for NoMedia {
+        fn fetch(&self, address: &str) -> BoxFuture<Result<Fetched, Unfetched>> {
+            panic!("{address} is not to be fetched")
+        }
+    }
+
+    Arc::new(NoMedia)
 }

@@ -1,6 +1,6 @@
 //! The stages of the pipeline, each with plain defaults, and what tests read of them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use dialect::{Body, ModelPlace};
@@ -160,7 +160,6 @@ impl ExchangeBuilder {
             model: self.model.as_str().into(),
             model_place: ModelPlace::Json(at..(at + quoted.len()).min(body.len())),
             stream: self.stream,
-            stream_options: memchr::memmem::find(&body, b"\"stream_options\"").is_some(),
         };
         let (id, received) = (RequestId::draw(), Instant::now());
         let entry = Entry::new(id.clone(), self.endpoint, self.caller.clone(), peek.model.clone(), received);
@@ -174,6 +173,7 @@ impl ExchangeBuilder {
                 Box::new(Pinned { id, pin })
             }),
             stored_id: self.stored_id,
+            query: Box::default(),
             headers: self.headers,
             body: Body::Json(body),
             peek,
@@ -181,7 +181,8 @@ impl ExchangeBuilder {
             received,
             id,
             held: self.held,
-            neutral: OnceLock::new(),
+            neutral: Default::default(),
+            media: Default::default(),
         }
     }
 
@@ -237,6 +238,7 @@ pub fn call(exchange: Arc<Exchange>, target: Arc<Target>) -> CallBuilder {
         attempt: attempt(exchange, target),
         secret: Some(super::policy::secret("sk-provider-key")),
         payload: Payload::Untouched,
+        content_type: None,
         stream,
     })
 }

@@ -7,7 +7,8 @@ use layers::policy::{Fingerprint, Target};
 use layers::ports::{InputTokens, KeysExhausted, Lease};
 use tokio::time::Instant;
 
-use super::{KeyPool, Tally, counts, lock};
+use super::{KeyPool, counts, lock};
+use crate::state::windows::Tally;
 
 impl KeyPool {
     /// Takes this key, if it can be used now. It counts in its windows like any lease; the turn of

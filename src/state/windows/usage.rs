@@ -3,10 +3,30 @@
 use std::time::Duration;
 
 use layers::policy::{Fingerprint, Quota, Window};
-use layers::ports::{Limits, Usage, WindowUse};
+use layers::ports::Limits;
 use tokio::time::Instant;
 
 use super::{Bucket, LONGEST_LOG, SHARDS, Tally, Windows, is_no_limit, lock, ticks};
+
+/// Uses of the windows that one request counts in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Those over all callers.
+    pub global: Vec<WindowUse>,
+    /// Those of the caller.
+    pub caller: Vec<WindowUse>,
+}
+
+/// Use of one window, as it is at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowUse {
+    /// The window.
+    pub window: Window,
+    /// Requests that count in it now.
+    pub used: u64,
+    /// Until it admits a request again; none while it does.
+    pub full_for: Option<Duration>,
+}
 
 impl Windows {
     /// How far the windows are used in which this request would count.

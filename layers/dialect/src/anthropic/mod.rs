@@ -2,31 +2,60 @@
 
 mod model;
 mod probe;
+mod raw;
 mod response;
 mod schema;
 mod stream;
 mod wire;
+pub(crate) mod words;
 mod write_request;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
+use crate::conversion::ThroughChat;
 use crate::fresh_text::Layout;
 use crate::ir::{self, Error};
-use crate::{Correspondence, DecodeEvents, Unsupported, UpstreamRequest, error_body};
+use crate::size::Measure;
+use crate::{
+    Aim, Client, Codec, Correspondence, DecodeEvents, Dialect, Envelope, ErrorShape, FetchedMedia, Framing,
+    Unsupported, Upstream, Watch, Written, error_body,
+};
 
-pub(crate) use probe::{Probe, whole};
+/// The field in which features in test are named where no header can.
+pub(crate) const BETAS: &str = "anthropic_beta";
 
-/// Where texts stand.
-pub(crate) const TEXTS: Layout =
-    Layout { turns: "messages", answerer: "assistant", before: &["system"], beside: &[] };
+/// The row of this dialect.
+pub(crate) static CODEC: Codec = Codec {
+    label: "anthropic",
+    upstream: Upstream {
+        outbound: &Outbound,
+        envelope: Envelope::PLAIN,
+        framing: Framing::Sse,
+        watch: Some(Watch { probe: |_| Box::new(probe::Probe::default()), whole: probe::whole }),
+        through_chat: ThroughChat(Dialect::Anthropic),
+    },
+    client: Some(Client {
+        // Requests of its clients go to channels of their own format only, so far.
+        inbound: None,
+        shape: ErrorShape::Anthropic,
+        texts: Layout { turns: "messages", answerer: "assistant", before: &["system"], beside: &[] },
+        measure: Measure { texts: &["system", "messages"], limits: &["max_tokens"] },
+        raw: &raw::Raw,
+    }),
+};
 
 /// Anthropic messages as upstreams speak them.
 #[derive(Debug)]
-pub(crate) struct Outbound;
+struct Outbound;
 
 impl crate::Outbound for Outbound {
-    fn request(&self, request: &ir::Request) -> Result<UpstreamRequest, Unsupported> {
-        write_request::write(request)
+    fn request(
+        &self,
+        request: &ir::Request,
+        aim: &Aim<'_>,
+        media: &FetchedMedia,
+    ) -> Result<Written, Unsupported> {
+        write_request::write(request, aim, media)
     }
 
     fn response(&self, body: &[u8], correspondence: &Correspondence) -> Result<ir::Response, Error> {
@@ -37,7 +66,7 @@ impl crate::Outbound for Outbound {
         Box::new(stream::Decoder::new(correspondence.clone()))
     }
 
-    fn error(&self, status: StatusCode, body: &[u8]) -> Error {
+    fn error(&self, status: StatusCode, _headers: &HeaderMap, body: &[u8]) -> Error {
         error_body::normalise(status, body)
     }
 }

@@ -1,12 +1,14 @@
 //! Watches Anthropic streams that are forwarded as they are.
 
+use bytes::BytesMut;
+
 use super::wire::{Block, Envelope, Message, Tally};
-use crate::framing::Frame;
-use crate::ir::FinishReason;
+use crate::ir::{Error, FinishReason};
 use crate::json_scan::{members, string_length};
 use crate::sighting::{Depth, Sighting};
+use crate::{ErrorShape, Frame};
 
-/// What a probe knows of its stream so far.
+/// A probe, and what it knows of its stream so far.
 #[derive(Debug, Default)]
 pub(crate) struct Probe {
     tally: Tally,
@@ -34,6 +36,14 @@ impl crate::Probe for Probe {
         }
         sighting.settle();
         sighting
+    }
+
+    fn fail(&mut self, error: &Error, out: &mut BytesMut) {
+        out.extend_from_slice(&ErrorShape::Anthropic.event(error));
+    }
+
+    fn keepalive(&mut self, out: &mut BytesMut) {
+        out.extend_from_slice(ErrorShape::Anthropic.keepalive());
     }
 }
 

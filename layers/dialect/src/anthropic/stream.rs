@@ -1,19 +1,22 @@
 //! Reads the streamed answers of Anthropic.
+//!
+//! Source: <https://docs.anthropic.com/en/docs/build-with-claude/streaming>.
 
 use serde_json::Value;
 
 use super::wire::{Block, Citation, Delta, Envelope, Tally};
-use crate::framing::Frame;
-use crate::ir::{self, Error, Event, FinishReason};
-use crate::{Correspondence, DecodeEvents, Malformed, names};
+use crate::ir::{self, CitationKind, Error, Event, FinishReason, Maker, Raw, Seal};
+use crate::{Correspondence, DecodeEvents, Dialect, Frame, Malformed, names};
 
-/// Reads events; whole answers are read block by block with the same functions.
+/// A decoder of events; whole answers are read block by block with the same functions.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     correspondence: Correspondence,
     seed: String,
     tally: Tally,
     calls: usize,
+    /// Blocks of text that were complete.
+    texts: u32,
     /// Content blocks under way, by the upstream's index.
     open: Vec<(u64, Open)>,
     finish: Option<(FinishReason, String, Option<String>)>,
@@ -27,6 +30,12 @@ enum Open {
     Call { index: usize, initial: String, any: bool },
     /// The answer itself, wrapped in a tool call.
     Answer { initial: String, any: bool },
+    /// Text, with the sources that are told before it is complete.
+    Text { citations: Vec<ir::Citation> },
+    /// Reasoning.
+    Thinking,
+    /// A block that only this dialect knows, with the arguments that were added to it.
+    Opaque { json: Value, arguments: String },
 }
 
 impl Decoder {
@@ -92,11 +101,13 @@ impl Decoder {
         match block.kind.text() {
             "text" => {
                 push(block.text.text(), out, Event::Text);
-                out.extend(block.citations.0.iter().map(citation));
+                let citations = block.citations().iter().map(citation).collect();
+                self.open.push((index, Open::Text { citations }));
             }
             "thinking" => {
                 push(block.thinking.text(), out, Event::Thinking);
-                push(block.signature.text(), out, Event::ThinkingSignature);
+                push(block.signature.text(), out, seal);
+                self.open.push((index, Open::Thinking));
             }
             "redacted_thinking" => push(block.data.text(), out, Event::RedactedThinking),
             "tool_use" => {
@@ -111,11 +122,12 @@ impl Decoder {
                 self.calls += 1;
                 let id = block.id.owned().unwrap_or_else(|| names::call_id(&self.seed, place));
                 let name = self.correspondence.tool(block.name.text()).to_owned();
-                out.push(Event::ToolStart { index: place, id, name, signature: None });
+                out.push(Event::ToolStart { index: place, id, name, seal: None });
                 self.open.push((index, Open::Call { index: place, initial, any: false }));
             }
             // Tools that run at the provider, and their results, are not for the client to answer.
-            _ => {}
+            "" => {}
+            _ => self.open.push((index, Open::Opaque { json: block.json(), arguments: String::new() })),
         }
     }
 
@@ -128,8 +140,15 @@ impl Decoder {
         match delta.kind.text() {
             "text_delta" => push(delta.text.text(), out, Event::Text),
             "thinking_delta" => push(delta.thinking.text(), out, Event::Thinking),
-            "signature_delta" => push(delta.signature.text(), out, Event::ThinkingSignature),
-            "citations_delta" => out.extend(delta.citation.0.as_ref().map(citation)),
+            "signature_delta" => push(delta.signature.text(), out, seal),
+            "citations_delta" => {
+                // The source may come before the words that draw on it.
+                if let (Some((_, Open::Text { citations })), Some(found)) =
+                    (self.open.iter_mut().rev().find(|(open, _)| *open == index), delta.citation())
+                {
+                    citations.push(citation(&found));
+                }
+            }
             "input_json_delta" => {
                 // An empty fragment always comes first.
                 let Some(fragment) = delta.partial_json.owned() else { return };
@@ -142,7 +161,8 @@ impl Decoder {
                         *any = true;
                         out.push(Event::Text(fragment));
                     }
-                    None => {}
+                    Some((_, Open::Opaque { arguments, .. })) => arguments.push_str(&fragment),
+                    Some((_, Open::Text { .. } | Open::Thinking)) | None => {}
                 }
             }
             _ => {}
@@ -163,6 +183,23 @@ impl Decoder {
                 if !any {
                     out.push(Event::Text(whole(initial)));
                 }
+                self.texts += 1;
+                out.push(Event::BlockEnd);
+            }
+            Open::Text { citations } => {
+                let block = self.texts;
+                self.texts += 1;
+                out.extend(
+                    citations.into_iter().map(|citation| Event::Citation(ir::Citation { block, ..citation })),
+                );
+                out.push(Event::BlockEnd);
+            }
+            Open::Thinking => out.push(Event::BlockEnd),
+            Open::Opaque { mut json, arguments } => {
+                if let Ok(input) = serde_json::from_str::<Value>(&arguments) {
+                    json["input"] = input;
+                }
+                out.push(Event::Opaque { dialect: Dialect::Anthropic, json });
             }
         }
     }
@@ -218,11 +255,23 @@ impl DecodeEvents for Decoder {
     }
 }
 
-fn citation(citation: &Citation<'_>) -> Event {
-    Event::Citation(ir::Citation {
+fn seal(data: String) -> Event {
+    Event::Seal(Seal { maker: Maker::Anthropic, data })
+}
+
+/// A citation of the block that it stands in, all of it.
+fn citation((citation, json): &(Citation<'_>, Value)) -> ir::Citation {
+    ir::Citation {
+        kind: match citation.kind.text() {
+            "web_search_result_location" => CitationKind::Web,
+            "search_result_location" => CitationKind::SearchResult,
+            _ => CitationKind::Document,
+        },
+        block: 0,
+        span: None,
         url: citation.url.owned(),
         title: citation.title.owned().or_else(|| citation.document_title.owned()),
         cited_text: citation.cited_text.owned(),
-        raw: Value::Null,
-    })
+        raw: Some(Raw { dialect: Dialect::Anthropic, json: json.clone() }),
+    }
 }

@@ -1,14 +1,18 @@
 //! The borrowed shapes of Anthropic answers.
 //!
 //! One shape serves all stream events and whole messages: their fields do not collide.
+//!
+//! Source: <https://docs.anthropic.com/en/api/messages>, and recordings.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::error_body;
 use crate::ir::{Error, Usage};
 use crate::lenient::{Count, List, Obj, Str};
 
+/// An event: `{"type", "index"?, "message"?, "content_block"?, "delta"?, "usage"?}`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Envelope<'a> {
@@ -45,6 +49,7 @@ pub(crate) fn error_of(payload: &[u8]) -> Option<Error> {
     error_body::in_band(&serde_json::from_slice(payload).ok()?)
 }
 
+/// A message: `{"type":"message", "id", "model", "content": [block], "stop_reason", "stop_sequence", "usage"}`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Message<'a> {
@@ -77,6 +82,7 @@ impl<'a> Message<'a> {
     }
 }
 
+/// A content block: text, reasoning, a call of a tool of the client's or the provider's, its result.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Block<'a> {
@@ -97,10 +103,43 @@ pub(crate) struct Block<'a> {
     #[serde(borrow)]
     pub(crate) input: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(crate) citations: List<Citation<'a>>,
+    citations: Option<&'a RawValue>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tool_use_id: Str<'a>,
 }
 
-impl Block<'_> {
+impl<'a> Block<'a> {
+    /// The sources of its text, each with its own words.
+    pub(crate) fn citations(&self) -> Vec<(Citation<'a>, Value)> {
+        let json = self.citations.map(RawValue::get).unwrap_or_default();
+        let elements = serde_json::from_str::<Vec<&'a RawValue>>(json).unwrap_or_default();
+        elements.into_iter().filter_map(read_citation).collect()
+    }
+
+    /// The block as it came, as far as blocks of provider's tools have these fields.
+    pub(crate) fn json(&self) -> Value {
+        let mut map = Map::new();
+        for (name, text) in [
+            ("type", &self.kind),
+            ("id", &self.id),
+            ("name", &self.name),
+            ("tool_use_id", &self.tool_use_id),
+            ("data", &self.data),
+        ] {
+            if let Some(text) = text.owned() {
+                map.insert(name.to_owned(), text.into());
+            }
+        }
+        for (name, value) in [("input", self.input), ("content", self.content)] {
+            if let Some(value) = value.and_then(|value| serde_json::from_str(value.get()).ok()) {
+                map.insert(name.to_owned(), value);
+            }
+        }
+        Value::Object(map)
+    }
+
     /// The arguments of a call as JSON text; empty when there are none.
     pub(crate) fn arguments(&self) -> &str {
         match self.input.map(RawValue::get) {
@@ -111,6 +150,7 @@ impl Block<'_> {
     }
 }
 
+/// A delta: more of a block, or the end of a message.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Delta<'a> {
@@ -125,16 +165,31 @@ pub(crate) struct Delta<'a> {
     #[serde(borrow)]
     pub(crate) partial_json: Str<'a>,
     #[serde(borrow)]
-    pub(crate) citation: Obj<Citation<'a>>,
+    citation: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(crate) stop_reason: Str<'a>,
     #[serde(borrow)]
     pub(crate) stop_sequence: Str<'a>,
 }
 
+impl<'a> Delta<'a> {
+    /// A source of the text, with its own words.
+    pub(crate) fn citation(&self) -> Option<(Citation<'a>, Value)> {
+        self.citation.and_then(read_citation)
+    }
+}
+
+fn read_citation(json: &RawValue) -> Option<(Citation<'_>, Value)> {
+    let Obj(found) = serde_json::from_str(json.get()).ok()?;
+    Some((found?, serde_json::from_str(json.get()).ok()?))
+}
+
+/// A source of a block of text, in the web, in a document, or in a search result.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Citation<'a> {
+    #[serde(borrow, rename = "type")]
+    pub(crate) kind: Str<'a>,
     #[serde(borrow)]
     pub(crate) url: Str<'a>,
     #[serde(borrow)]
@@ -145,6 +200,7 @@ pub(crate) struct Citation<'a> {
     pub(crate) cited_text: Str<'a>,
 }
 
+/// Counts of tokens, cumulative over a stream. `input_tokens` leaves cached ones out.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct WireUsage {
@@ -154,6 +210,14 @@ pub(crate) struct WireUsage {
     output_tokens: Count,
     cache_creation: Obj<CacheCreation>,
     output_tokens_details: Obj<OutputDetails>,
+    server_tool_use: Obj<ServerToolUse>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ServerToolUse {
+    web_search_requests: Count,
+    web_fetch_requests: Count,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -180,6 +244,7 @@ pub(crate) struct Tally {
     write_1h: u64,
     output: u64,
     thinking: u64,
+    server_calls: u64,
 }
 
 impl Tally {
@@ -189,6 +254,11 @@ impl Tally {
         let short = creation.map_or(0, |creation| creation.ephemeral_5m_input_tokens.0);
         let long = creation.map_or(0, |creation| creation.ephemeral_1h_input_tokens.0);
         let thinking = wire.output_tokens_details.0.as_ref().map_or(0, |details| details.thinking_tokens.0);
+        let server_calls = wire
+            .server_tool_use
+            .0
+            .as_ref()
+            .map_or(0, |calls| calls.web_search_requests.0.saturating_add(calls.web_fetch_requests.0));
         for (field, value) in [
             (&mut self.fresh, wire.input_tokens.0),
             (&mut self.read, wire.cache_read_input_tokens.0),
@@ -196,6 +266,7 @@ impl Tally {
             (&mut self.write_1h, long),
             (&mut self.output, wire.output_tokens.0),
             (&mut self.thinking, thinking),
+            (&mut self.server_calls, server_calls),
         ] {
             if value > 0 {
                 *field = value;
@@ -212,6 +283,7 @@ impl Tally {
             cache_write_1h: self.write_1h,
             output_total: self.output,
             reasoning: self.thinking,
+            server_calls: self.server_calls,
             ..Usage::default()
         }
     }

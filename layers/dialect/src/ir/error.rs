@@ -1,4 +1,3 @@
-use std::borrow::Cow;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -89,66 +88,6 @@ impl ErrorKind {
             503 | 529 => Self::Overloaded,
             400..=498 => Self::InvalidRequest,
             _ => Self::Upstream,
-        }
-    }
-
-    /// The `type` in OpenAI errors.
-    pub fn openai_type(self) -> &'static str {
-        match self {
-            Self::InvalidRequest | Self::TooLarge => "invalid_request_error",
-            Self::Authentication => "authentication_error",
-            Self::Billing => "insufficient_quota",
-            Self::Permission => "permission_error",
-            Self::NotFound => "not_found_error",
-            Self::Timeout => "timeout",
-            Self::RateLimit => "rate_limit_error",
-            Self::Cancelled | Self::Upstream | Self::Overloaded => "server_error",
-        }
-    }
-
-    /// The `code` in OpenAI errors that bring none of their own.
-    pub fn openai_code(self) -> Option<Cow<'static, str>> {
-        Some(Cow::Borrowed(match self {
-            Self::Authentication => "invalid_api_key",
-            Self::Billing => "billing",
-            Self::Timeout => "api_error",
-            Self::TooLarge => "request_too_large",
-            Self::RateLimit => "rate_limit_exceeded",
-            Self::Upstream => "upstream_error",
-            Self::Overloaded => "overloaded",
-            Self::InvalidRequest | Self::Permission | Self::NotFound | Self::Cancelled => return None,
-        }))
-    }
-
-    /// The `error.type` in Anthropic errors.
-    pub fn anthropic_type(self) -> &'static str {
-        match self {
-            Self::InvalidRequest => "invalid_request_error",
-            Self::Authentication => "authentication_error",
-            Self::Billing => "billing_error",
-            Self::Permission => "permission_error",
-            Self::NotFound => "not_found_error",
-            Self::Timeout => "timeout_error",
-            Self::TooLarge => "request_too_large",
-            Self::RateLimit => "rate_limit_error",
-            Self::Cancelled | Self::Upstream => "api_error",
-            Self::Overloaded => "overloaded_error",
-        }
-    }
-
-    /// The `error.status` in Gemini errors.
-    pub fn gemini_status(self) -> &'static str {
-        match self {
-            Self::InvalidRequest | Self::TooLarge => "INVALID_ARGUMENT",
-            Self::Authentication => "UNAUTHENTICATED",
-            Self::Billing => "FAILED_PRECONDITION",
-            Self::Permission => "PERMISSION_DENIED",
-            Self::NotFound => "NOT_FOUND",
-            Self::Timeout => "DEADLINE_EXCEEDED",
-            Self::RateLimit => "RESOURCE_EXHAUSTED",
-            Self::Cancelled => "CANCELLED",
-            Self::Upstream => "INTERNAL",
-            Self::Overloaded => "UNAVAILABLE",
         }
     }
 }

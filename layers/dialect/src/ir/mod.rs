@@ -11,11 +11,11 @@ mod response;
 mod usage;
 
 pub use error::{Error, ErrorKind};
-pub use event::{Citation, Event};
+pub use event::{Citation, CitationKind, Event, Logprob};
 pub use finish::FinishReason;
 pub use request::{
-    Block, CacheHint, Content, Effort, Reasoning, Request, ResponseFormat, Role, Sampling, Source, Tool,
-    ToolChoice, Turn,
+    Block, CacheHint, Content, Effort, Maker, Raw, Reasoning, ReasoningMode, Request, ResponseFormat, Role,
+    Sampling, Seal, ServerTask, ServerTool, Source, Tool, ToolChoice, Turn, WebSearch,
 };
-pub use response::Response;
+pub use response::{Choice, Response};
 pub use usage::Usage;

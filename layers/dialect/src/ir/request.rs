@@ -1,20 +1,13 @@
+use bytes::Bytes;
 use serde_json::{Map, Number, Value};
 
 use crate::Dialect;
 
-/// What a client asks, in nobody's wire shape.
+/// A request of a client, in nobody's wire shape. It is shared by all attempts and never changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     /// The dialect it came in; unknown fields are kept for this family only.
     pub source: Dialect,
-    /// The model by the name the client used; suffixes such as `-think-16000` speak to the outbound codec.
-    pub model_alias: String,
-    /// The model by the name the upstream uses. Inbound codecs copy the alias; the caller sets it per channel.
-    pub upstream_model: String,
-    /// Whether the client wants a stream. The caller may change it per channel.
-    pub stream: bool,
-    /// Whether the client wants the usage at the end of its stream.
-    pub include_usage: bool,
     /// Instructions before the conversation, in order.
     pub system: Vec<Block>,
     /// The conversation.
@@ -23,9 +16,9 @@ pub struct Request {
     pub sampling: Sampling,
     /// Functions that the model may call.
     pub tools: Vec<Tool>,
-    /// Tools that run at the provider, in the words of the client's dialect.
-    pub server_tools: Vec<Value>,
-    /// Which tool may or must be called.
+    /// Tools that run at the provider.
+    pub server_tools: Vec<ServerTool>,
+    /// The choice among tools: which may or must be called.
     pub tool_choice: Option<ToolChoice>,
     /// Whether several calls in one turn are allowed; `None` leaves it to the provider.
     pub parallel_tool_calls: Option<bool>,
@@ -48,15 +41,10 @@ pub struct Request {
 }
 
 impl Request {
-    /// An empty request of `source` for `model`, to be filled.
-    pub fn new(source: Dialect, model: impl Into<String>) -> Self {
-        let model = model.into();
+    /// An empty request of `source`, to be filled.
+    pub fn new(source: Dialect) -> Self {
         Self {
             source,
-            model_alias: model.clone(),
-            upstream_model: model,
-            stream: false,
-            include_usage: false,
             system: Vec::new(),
             turns: Vec::new(),
             sampling: Sampling::default(),
@@ -105,12 +93,45 @@ pub struct Block {
     pub content: Content,
     /// That a cache may end behind it.
     pub cache: Option<CacheHint>,
+    /// What must come back with it to be believed.
+    pub seal: Option<Seal>,
+}
+
+/// A seal of a model's maker on its own words, thoughts, calls and pictures: without it they cannot be replayed to
+/// models of that maker, and to models of others it must never be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seal {
+    /// Who can read it.
+    pub maker: Maker,
+    /// It, as it came.
+    pub data: String,
+}
+
+impl Seal {
+    /// The seal's data for models of a maker; none when it is another's.
+    pub fn for_maker(&self, maker: Maker) -> Option<&str> {
+        (self.maker == maker).then_some(self.data.as_str())
+    }
+}
+
+/// A maker of models. Several dialects may carry the seals of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// Of Claude.
+    Anthropic,
+    /// Of Gemini.
+    Google,
 }
 
 impl Block {
-    /// A block without a cache hint.
+    /// A block without a cache hint or a seal.
     pub fn new(content: Content) -> Self {
-        Self { content, cache: None }
+        Self { content, cache: None, seal: None }
+    }
+
+    /// The block's seal for models of a maker.
+    pub fn seal_for(&self, maker: Maker) -> Option<&str> {
+        self.seal.as_ref()?.for_maker(maker)
     }
 
     /// Plain text.
@@ -158,8 +179,6 @@ pub enum Content {
         name: String,
         /// Arguments as JSON text, as the model wrote them.
         arguments: String,
-        /// A seal that must come back with the call.
-        signature: Option<String>,
     },
     /// What a tool gave back.
     ToolResult {
@@ -176,8 +195,6 @@ pub enum Content {
     Thinking {
         /// Its words.
         text: String,
-        /// Its seal; without it the reasoning cannot be replayed.
-        signature: Option<String>,
     },
     /// Reasoning that only the provider can read.
     RedactedThinking {
@@ -195,15 +212,15 @@ pub enum Content {
     },
 }
 
-/// Where the bytes of a medium are.
+/// The place in which the bytes of a medium are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// In the request.
     Base64 {
         /// Media type.
         mime: String,
-        /// The bytes, in standard base64 without white space.
-        data: String,
+        /// The bytes, in standard base64 without white space: a slice of what was received, where it was so.
+        data: Bytes,
     },
     /// Plain text in the request.
     Text(String),
@@ -213,7 +230,7 @@ pub enum Source {
     Reference(String),
 }
 
-/// How tokens are drawn. Numbers stay as the client wrote them.
+/// The parameters by which tokens are drawn. Numbers stay as the client wrote them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sampling {
     /// Output limit.
@@ -259,6 +276,49 @@ pub struct Tool {
     pub cache: Option<CacheHint>,
 }
 
+/// A tool that runs at the provider.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerTool {
+    /// What it does.
+    pub task: ServerTask,
+    /// It, in the words of the dialect that it came in.
+    pub raw: Raw,
+}
+
+/// The task of a tool at the provider.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ServerTask {
+    /// It searches the web.
+    WebSearch(WebSearch),
+    /// Something that only the dialect it came in knows.
+    Other,
+}
+
+/// The limits of a search in the web.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WebSearch {
+    /// How often it may search.
+    pub max_uses: Option<u64>,
+    /// Where the user is: `city`, `region`, `country`, `timezone`.
+    pub place: Option<Map<String, Value>>,
+}
+
+/// Something in the words of one dialect, for that dialect only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Raw {
+    /// The dialect that knows it.
+    pub dialect: Dialect,
+    /// It, as it came; null where it was told in another place of the request.
+    pub json: Value,
+}
+
+impl Raw {
+    /// The words for a dialect; none for another's.
+    pub fn of(&self, dialect: Dialect) -> Option<&Value> {
+        (self.dialect == dialect && !self.json.is_null()).then_some(&self.json)
+    }
+}
+
 /// Which tool may or must be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToolChoice {
@@ -299,17 +359,50 @@ pub enum ResponseFormat {
     },
 }
 
-/// How much the model should think.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reasoning {
-    /// Not at all.
-    Disabled,
+/// The amount of thinking that is wanted, in each of the measures that the client gave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reasoning {
+    /// Whether, and who decides how much.
+    pub mode: ReasoningMode,
     /// As much as this word says.
-    Effort(Effort),
+    pub effort: Option<Effort>,
     /// At most so many tokens.
-    Budget(u64),
+    pub budget: Option<u64>,
+    /// Whether the thoughts are to be shown; `None` leaves it to the provider.
+    pub visible: Option<bool>,
+}
+
+impl Reasoning {
+    /// Not at all.
+    pub const OFF: Self = Self { mode: ReasoningMode::Off, effort: None, budget: None, visible: None };
+
     /// As the model sees fit.
-    Adaptive,
+    pub const FREE: Self = Self { mode: ReasoningMode::Free, effort: None, budget: None, visible: None };
+
+    /// As much as a word says.
+    pub fn with_effort(effort: Effort) -> Self {
+        Self { effort: Some(effort), ..Self::default() }
+    }
+
+    /// At most so many tokens; none is not at all.
+    pub fn with_budget(budget: u64) -> Self {
+        match budget {
+            0 => Self::OFF,
+            budget => Self { budget: Some(budget), ..Self::default() },
+        }
+    }
+}
+
+/// Who decides how much a model thinks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReasoningMode {
+    /// The client, by a word or a budget.
+    #[default]
+    Measured,
+    /// The model.
+    Free,
+    /// Nobody: it does not think.
+    Off,
 }
 
 /// Words for an amount of thinking.

@@ -1,6 +1,4 @@
-use serde_json::{Map, Value, json};
-
-/// Token counts of one answer in normal form: totals include their parts.
+/// The counts of what one answer took, in normal form: totals include their parts.
 ///
 /// Providers disagree on what a total holds (Anthropic counts cached tokens apart from input, xAI reasoning apart
 /// from output); decoders settle that on the way in, so that accounting adds nothing twice.
@@ -32,6 +30,18 @@ pub struct Usage {
     pub rejected_prediction: u64,
     /// The total as the provider states it; 0 when it states none.
     pub stated_total: u64,
+    /// Output tokens of images.
+    pub image_out: u64,
+    /// Sound that was heard or spoken, in milliseconds.
+    pub sound_ms: u64,
+    /// Characters that were spoken.
+    pub characters: u64,
+    /// Searches that were ranked, in the provider's units.
+    pub search_units: u64,
+    /// Calls of tools that run at the provider.
+    pub server_calls: u64,
+    /// What the provider says that it costs, in billionths of a dollar; 0 when it says nothing.
+    pub stated_cost: u64,
 }
 
 impl Usage {
@@ -66,52 +76,17 @@ impl Usage {
             (&mut self.accepted_prediction, later.accepted_prediction),
             (&mut self.rejected_prediction, later.rejected_prediction),
             (&mut self.stated_total, later.stated_total),
+            (&mut self.image_out, later.image_out),
+            (&mut self.sound_ms, later.sound_ms),
+            (&mut self.characters, later.characters),
+            (&mut self.search_units, later.search_units),
+            (&mut self.server_calls, later.server_calls),
+            (&mut self.stated_cost, later.stated_cost),
         ];
         for (field, value) in fields {
             if value != 0 {
                 *field = value;
             }
         }
-    }
-
-    /// The `usage` object of OpenAI chat answers, with all its parts (zeros included, as clients expect).
-    pub fn to_openai(&self) -> Value {
-        let mut input = json!({ "cached_tokens": self.cached_read, "audio_tokens": self.audio_in });
-        if self.cache_write > 0 {
-            input["cache_write_tokens"] = self.cache_write.into();
-        }
-        json!({
-            "prompt_tokens": self.input_total,
-            "completion_tokens": self.output_total,
-            "total_tokens": self.total(),
-            "prompt_tokens_details": input,
-            "completion_tokens_details": {
-                "reasoning_tokens": self.reasoning,
-                "audio_tokens": self.audio_out,
-                "accepted_prediction_tokens": self.accepted_prediction,
-                "rejected_prediction_tokens": self.rejected_prediction,
-            },
-        })
-    }
-
-    /// The `usage` object of Anthropic answers, whose input leaves cached tokens out.
-    pub fn to_anthropic(&self) -> Value {
-        let fresh = self.input_total.saturating_sub(self.cached_read).saturating_sub(self.cache_write);
-        let mut usage = Map::new();
-        usage.insert("input_tokens".into(), fresh.into());
-        usage.insert("cache_creation_input_tokens".into(), self.cache_write.into());
-        usage.insert("cache_read_input_tokens".into(), self.cached_read.into());
-        usage.insert("output_tokens".into(), self.output_total.into());
-        if self.cache_write_1h > 0 {
-            let short = self.cache_write.saturating_sub(self.cache_write_1h);
-            usage.insert(
-                "cache_creation".into(),
-                json!({ "ephemeral_5m_input_tokens": short, "ephemeral_1h_input_tokens": self.cache_write_1h }),
-            );
-        }
-        if self.reasoning > 0 {
-            usage.insert("output_tokens_details".into(), json!({ "thinking_tokens": self.reasoning }));
-        }
-        Value::Object(usage)
     }
 }

@@ -4,23 +4,24 @@
 
 use std::sync::LazyLock;
 
+use bytes::BytesMut;
 use memchr::memmem::Finder;
 
 use super::wire::{Chunk, Message, WireUsage};
-use crate::framing::Frame;
 use crate::ir::{Error, FinishReason, Usage};
 use crate::json_scan::{is_empty, members, string_length, value_of, values_of};
 use crate::lenient::TextOr;
 use crate::sighting::{Depth, Sighting};
+use crate::{ErrorShape, Frame};
 
-/// What a probe knows of its stream so far.
+/// A probe, and what it knows of its stream so far.
 #[derive(Debug, Default)]
 pub(crate) struct Probe {
     usage: Usage,
     named: bool,
 }
 
-/// What is looked for in whole answers, which may be long.
+/// The keys that are looked for in whole answers, which may be long.
 struct Keys {
     usage: Finder<'static>,
     finish: Finder<'static>,
@@ -56,6 +57,14 @@ impl crate::Probe for Probe {
         };
         sighting.settle();
         sighting
+    }
+
+    fn fail(&mut self, error: &Error, out: &mut BytesMut) {
+        out.extend_from_slice(&ErrorShape::OpenAi.event(error));
+    }
+
+    fn keepalive(&mut self, out: &mut BytesMut) {
+        out.extend_from_slice(ErrorShape::OpenAi.keepalive());
     }
 }
 

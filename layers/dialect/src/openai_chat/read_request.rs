@@ -4,25 +4,30 @@ use serde_json::{Map, Value};
 
 use crate::fields::Fields;
 use crate::ir::{
-    Block, CacheHint, Content, Effort, Reasoning, Request, ResponseFormat, Role, Sampling, Source, Tool,
-    ToolChoice, Turn,
+    Block, CacheHint, Content, Effort, Maker, Raw, Reasoning, Request, ResponseFormat, Role, Sampling, Seal,
+    ServerTask, ServerTool, Source, Tool, ToolChoice, Turn, WebSearch,
 };
-use crate::{Dialect, Malformed, media, names};
+use crate::{Dialect, Malformed, Manner, media, names};
 
-pub(crate) fn read(body: &[u8]) -> Result<Request, Malformed> {
+/// Reads a whole request (<https://platform.openai.com/docs/api-reference/chat/create>) and the wishes in it.
+///
+/// # Errors
+/// A body that is no JSON object, a field of the wrong kind (by name), a turn or part that means nothing.
+pub(crate) fn read(body: &[u8]) -> Result<(Request, Manner), Malformed> {
     let mut fields = Fields::of_body(body)?;
+    // Which model is meant and whether events are wanted is read before, and goes with each attempt.
     let model = fields.string("model")?.filter(|model| !model.is_empty());
-    let model = model.ok_or_else(|| Malformed::at("model", "model is required"))?;
+    model.ok_or_else(|| Malformed::at("model", "model is required"))?;
+    fields.bool("stream")?;
     let messages = match fields.take("messages") {
         Some(Value::Array(messages)) => messages,
         Some(_) => return Err(Malformed::at("messages", "messages must be an array")),
         None => return Err(Malformed::at("messages", "messages is required")),
     };
-    let mut request = Request::new(Dialect::OpenAiChat, model);
+    let mut request = Request::new(Dialect::OpenAiChat);
     Reader { request: &mut request, unanswered: Vec::new(), synthesised: 0 }.messages(messages)?;
 
-    request.stream = fields.bool("stream")?.unwrap_or(false);
-    request.include_usage = fields
+    let include_usage = fields
         .object("stream_options")?
         .is_some_and(|options| options.get("include_usage") == Some(&Value::Bool(true)));
     request.sampling = sampling(&mut fields)?;
@@ -45,8 +50,17 @@ pub(crate) fn read(body: &[u8]) -> Result<Request, Malformed> {
     request.metadata = fields.object("metadata")?;
     request.modalities = fields.strings("modalities")?;
     request.audio = fields.take("audio");
+    if let Some(options) = fields.0.get("web_search_options").filter(|options| options.is_object()) {
+        // It stays among the unknown fields for this family, hence no words of its own.
+        let task = ServerTask::WebSearch(web_search(options));
+        request.server_tools.push(ServerTool { task, raw: raw(Value::Null) });
+    }
     request.extra = fields.0;
-    Ok(request)
+    Ok((request, Manner { include_usage }))
+}
+
+fn raw(json: Value) -> Raw {
+    Raw { dialect: Dialect::OpenAiChat, json }
 }
 
 fn sampling(fields: &mut Fields) -> Result<Sampling, Malformed> {
@@ -68,46 +82,57 @@ fn sampling(fields: &mut Fields) -> Result<Sampling, Malformed> {
     })
 }
 
-/// The amount of thinking: Anthropic's `thinking` where a client sends it all the same, then OpenAI's effort in
-/// either place, then OpenRouter's `reasoning`.
+/// The amount of thinking: Anthropic's `thinking` where a client sends it all the same, OpenAI's effort in either
+/// place, OpenRouter's `reasoning`. Each may tell what the others leave open; of two budgets the first counts.
 fn reasoning(fields: &mut Fields) -> Result<Option<Reasoning>, Malformed> {
     let thinking = fields.object("thinking")?;
     let word = fields.string("reasoning_effort")?;
-    let unified = fields.object("reasoning")?;
-    if let Some(thinking) = thinking {
-        return Ok(match thinking.get("type").and_then(Value::as_str) {
-            Some("disabled") => Some(Reasoning::Disabled),
-            Some("adaptive") => Some(Reasoning::Adaptive),
-            _ => Some(match thinking.get("budget_tokens").and_then(Value::as_u64) {
-                Some(0) => Reasoning::Disabled,
-                Some(budget) => Reasoning::Budget(budget),
-                None => Reasoning::Effort(Effort::Medium),
-            }),
-        });
-    }
-    let unified = unified.unwrap_or_default();
+    let unified = fields.object("reasoning")?.unwrap_or_default();
+    let flag = |name: &str| unified.get(name).and_then(Value::as_bool);
     let word = word.or_else(|| unified.get("effort").and_then(Value::as_str).map(str::to_owned));
-    if let Some(word) = word {
-        return match word.as_str() {
-            "none" => Ok(Some(Reasoning::Disabled)),
-            "default" | "" => Ok(None),
-            word => match Effort::parse(word) {
-                Some(effort) => Ok(Some(Reasoning::Effort(effort))),
-                None => Err(Malformed::at("reasoning_effort", "reasoning_effort must name a known effort")),
-            },
-        };
-    }
-    Ok(
-        match (
-            unified.get("enabled").and_then(Value::as_bool),
-            unified.get("max_tokens").and_then(Value::as_u64),
-        ) {
-            (Some(false), _) | (_, Some(0)) => Some(Reasoning::Disabled),
-            (_, Some(budget)) => Some(Reasoning::Budget(budget)),
-            (Some(true), None) => Some(Reasoning::Effort(Effort::Medium)),
-            (None, None) => None,
+    let visible = match (&thinking, flag("exclude")) {
+        (_, Some(excluded)) => Some(!excluded),
+        (Some(thinking), None) => match thinking.get("display").and_then(Value::as_str) {
+            Some("omitted") => Some(false),
+            Some(_) => Some(true),
+            None => None,
         },
-    )
+        (None, None) => None,
+    };
+    let effort = match word.as_deref() {
+        None | Some("none" | "default" | "") => None,
+        Some(word) => match Effort::parse(word) {
+            Some(effort) => Some(effort),
+            None if thinking.is_some() => None,
+            None => {
+                return Err(Malformed::at("reasoning_effort", "reasoning_effort must name a known effort"));
+            }
+        },
+    };
+    let wanted = if let Some(thinking) = &thinking {
+        match thinking.get("type").and_then(Value::as_str) {
+            Some("disabled") => Reasoning::OFF,
+            Some("adaptive") => Reasoning { effort, ..Reasoning::FREE },
+            _ => match thinking.get("budget_tokens").and_then(Value::as_u64) {
+                Some(budget) => Reasoning { effort, ..Reasoning::with_budget(budget) },
+                None => Reasoning::with_effort(effort.unwrap_or(Effort::Medium)),
+            },
+        }
+    } else if word.as_deref() == Some("none") {
+        Reasoning::OFF
+    } else {
+        let budget = unified.get("max_tokens").and_then(Value::as_u64);
+        match (flag("enabled"), budget, effort) {
+            (Some(false), ..) | (_, Some(0), None) => Reasoning::OFF,
+            (_, budget, Some(effort)) => {
+                Reasoning { budget: budget.filter(|budget| *budget > 0), ..Reasoning::with_effort(effort) }
+            }
+            (_, Some(budget), None) => Reasoning::with_budget(budget),
+            (Some(true), None, None) => Reasoning::with_effort(Effort::Medium),
+            (None, None, None) => return Ok(None),
+        }
+    };
+    Ok(Some(Reasoning { visible, ..wanted }))
 }
 
 fn read_tool(tool: Value, request: &mut Request) -> Result<(), Malformed> {
@@ -116,7 +141,10 @@ fn read_tool(tool: Value, request: &mut Request) -> Result<(), Malformed> {
     };
     let kind = map.get("type").and_then(Value::as_str).unwrap_or("function");
     if kind != "function" {
-        request.server_tools.push(Value::Object(map));
+        let is_search = kind.starts_with("web_search");
+        let tool = Value::Object(map);
+        let task = if is_search { ServerTask::WebSearch(web_search(&tool)) } else { ServerTask::Other };
+        request.server_tools.push(ServerTool { task, raw: raw(tool) });
         return Ok(());
     }
     let cache = map.get("cache_control").and_then(cache_hint);
@@ -124,6 +152,16 @@ fn read_tool(tool: Value, request: &mut Request) -> Result<(), Malformed> {
     let function = map.shift_remove("function").unwrap_or(Value::Object(map));
     request.tools.push(read_function(function, cache)?);
     Ok(())
+}
+
+/// The limits of a search, from a tool of that type or from `web_search_options`.
+fn web_search(options: &Value) -> WebSearch {
+    // OpenAI wraps the place once more.
+    let place = options.get("user_location").map(|place| place.get("approximate").unwrap_or(place));
+    WebSearch {
+        max_uses: options.get("max_uses").and_then(Value::as_u64),
+        place: place.and_then(Value::as_object).cloned(),
+    }
 }
 
 fn read_function(function: Value, cache: Option<CacheHint>) -> Result<Tool, Malformed> {
@@ -251,32 +289,27 @@ impl Reader<'_> {
             _ => None,
         };
         if let Some(text) = thinking {
-            blocks.insert(0, Block::new(Content::Thinking { text, signature: None }));
+            blocks.insert(0, Block::new(Content::Thinking { text }));
         }
         if let Some(Value::String(refusal)) = message.take("refusal") {
             blocks.push(Block::new(Content::Refusal(refusal)));
         }
         self.unanswered.clear();
-        for call in message.list("tool_calls")? {
-            let function = call.get("function").cloned().unwrap_or(Value::Null);
+        for mut call in message.list("tool_calls")? {
+            let function = call.get_mut("function").map(Value::take).unwrap_or_default();
             let id = call.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
             let seal = call.pointer("/extra_content/google/thought_signature").and_then(Value::as_str);
-            let block = self.call(id, &function, seal.map(str::to_owned), at)?;
+            let mut block = self.call(id, function, at)?;
+            block.seal = seal.map(|data| Seal { maker: Maker::Google, data: data.to_owned() });
             blocks.push(block);
         }
         if let Some(function) = message.take("function_call") {
-            blocks.push(self.call(String::new(), &function, None, at)?);
+            blocks.push(self.call(String::new(), function, at)?);
         }
         Ok(())
     }
 
-    fn call(
-        &mut self,
-        mut id: String,
-        function: &Value,
-        signature: Option<String>,
-        at: &str,
-    ) -> Result<Block, Malformed> {
+    fn call(&mut self, mut id: String, mut function: Value, at: &str) -> Result<Block, Malformed> {
         let name = function.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
         let name = name
             .ok_or_else(|| Malformed::at(format!("{at}.tool_calls"), "a tool call needs a function name"))?
@@ -285,13 +318,13 @@ impl Reader<'_> {
             id = names::call_id(&name, self.synthesised);
             self.synthesised += 1;
         }
-        let arguments = match function.get("arguments") {
-            Some(Value::String(text)) => text.clone(),
+        let arguments = match function.get_mut("arguments").map(Value::take) {
+            Some(Value::String(text)) => text,
             None | Some(Value::Null) => String::new(),
             Some(other) => other.to_string(),
         };
         self.unanswered.push((id.clone(), name.clone()));
-        Ok(Block::new(Content::ToolCall { id, name, arguments, signature }))
+        Ok(Block::new(Content::ToolCall { id, name, arguments }))
     }
 
     /// A result names its call by id; the older form only by function, and some clients not at all.
@@ -327,48 +360,71 @@ fn content(value: Option<Value>, at: &str) -> Result<Vec<Block>, Malformed> {
     }
 }
 
+/// Reads a part. Its texts are taken over, not copied: they may be long, and media longer.
 fn part(value: Value, at: &str) -> Result<Block, Malformed> {
-    let at = || format!("{at}.content");
-    if let Value::String(text) = value {
-        return Ok(Block::text(text));
-    }
-    let wrong = |what: &str| Malformed::at(at(), what);
-    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    let cache = value.get("cache_control").and_then(cache_hint);
-    let kind = text(&value, "type").ok_or_else(|| wrong("a content part needs a type"))?;
+    let wrong = |what: &str| Malformed::at(format!("{at}.content"), what);
+    let mut part = match value {
+        Value::String(text) => return Ok(Block::text(text)),
+        Value::Object(part) => part,
+        _ => return Err(wrong("a content part needs a type")),
+    };
+    let cache = part.get("cache_control").and_then(cache_hint);
+    let kind = text(&part, "type").ok_or_else(|| wrong("a content part needs a type"))?;
     let content = match kind.as_str() {
         "text" | "input_text" | "output_text" => {
-            Content::Text(text(&value, "text").ok_or_else(|| wrong("a text part needs text"))?)
+            Content::Text(taken(&mut part, "text").ok_or_else(|| wrong("a text part needs text"))?)
         }
-        "refusal" => Content::Refusal(text(&value, "refusal").unwrap_or_default()),
+        "refusal" => Content::Refusal(taken(&mut part, "refusal").unwrap_or_default()),
         "image_url" | "input_image" => {
-            let image = value.get("image_url").ok_or_else(|| wrong("an image part needs image_url"))?;
-            let url = image.as_str().map(str::to_owned).or_else(|| text(image, "url"));
+            let (url, detail) = match part.shift_remove("image_url") {
+                Some(Value::String(url)) => (Some(url), None),
+                Some(Value::Object(mut image)) => (taken(&mut image, "url"), text(&image, "detail")),
+                Some(_) => (None, None),
+                None => return Err(wrong("an image part needs image_url")),
+            };
             let url = url.ok_or_else(|| wrong("image_url needs a url"))?;
-            let source = media::source(&url, "image/png").map_err(wrong)?;
-            Content::Image { source, detail: text(image, "detail").or_else(|| text(&value, "detail")) }
+            let source = media::source(url, "image/png").map_err(wrong)?;
+            Content::Image { source, detail: detail.or_else(|| text(&part, "detail")) }
         }
         "input_audio" => {
-            let audio = value.get("input_audio").ok_or_else(|| wrong("an audio part needs input_audio"))?;
-            let data = text(audio, "data").ok_or_else(|| wrong("input_audio needs data"))?;
-            let mime = media::audio_mime(&text(audio, "format").unwrap_or_default());
-            Content::Audio { source: media::source(&data, &mime).map_err(wrong)? }
+            let audio = part.shift_remove("input_audio");
+            let audio = audio.ok_or_else(|| wrong("an audio part needs input_audio"))?;
+            let Value::Object(mut audio) = audio else { return Err(wrong("input_audio needs data")) };
+            let data = taken(&mut audio, "data").ok_or_else(|| wrong("input_audio needs data"))?;
+            let mime = media::audio_mime(&text(&audio, "format").unwrap_or_default());
+            Content::Audio { source: media::source(data, &mime).map_err(wrong)? }
         }
         "file" | "input_file" => {
-            let file = value.get("file").unwrap_or(&value);
-            let title = text(file, "filename");
-            let source = if let Some(data) = text(file, "file_data") {
-                media::source(&data, "application/pdf").map_err(wrong)?
-            } else if let Some(url) = text(file, "file_url") {
+            let mut file = match part.shift_remove("file") {
+                Some(Value::Object(file)) => file,
+                Some(_) => Map::new(),
+                None => part,
+            };
+            let title = text(&file, "filename");
+            let source = if let Some(data) = taken(&mut file, "file_data") {
+                media::source(data, "application/pdf").map_err(wrong)?
+            } else if let Some(url) = taken(&mut file, "file_url") {
                 Source::Url(url)
-            } else if let Some(id) = text(file, "file_id") {
+            } else if let Some(id) = taken(&mut file, "file_id") {
                 Source::Reference(id)
             } else {
                 return Err(wrong("a file part needs file_data or file_id"));
             };
             Content::Document { source, title }
         }
-        _ => Content::Opaque { dialect: Dialect::OpenAiChat, json: value },
+        _ => Content::Opaque { dialect: Dialect::OpenAiChat, json: Value::Object(part) },
     };
-    Ok(Block { content, cache })
+    Ok(Block { content, cache, seal: None })
+}
+
+fn text(map: &Map<String, Value>, key: &str) -> Option<String> {
+    map.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
+/// A text, taken out of the object.
+fn taken(map: &mut Map<String, Value>, key: &str) -> Option<String> {
+    match map.get_mut(key)?.take() {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
 }

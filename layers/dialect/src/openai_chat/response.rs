@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::stream::Decoder;
 use super::wire::Chunk;
-use crate::ir::{Content, Error, Response, Source, Usage};
-use crate::{Correspondence, Malformed};
+use crate::ir::{Choice, Content, Error, Response, Source, Usage};
+use crate::{Correspondence, Identity, Malformed};
 
 /// Reads a whole answer as the fold of its events.
 pub(crate) fn read(body: &[u8], correspondence: &Correspondence) -> Result<Response, Error> {
@@ -20,33 +20,62 @@ pub(crate) fn read(body: &[u8], correspondence: &Correspondence) -> Result<Respo
     Response::fold(events)
 }
 
-/// Writes a whole answer.
-pub(crate) fn write(answer: &Response) -> Bytes {
+/// Writes a whole answer (<https://platform.openai.com/docs/api-reference/chat/object>).
+pub(crate) fn write(answer: &Response, identity: &Identity) -> Bytes {
+    let choices: Vec<Value> =
+        (0..).zip(&answer.choices).map(|(index, choice)| write_choice(index, choice)).collect();
+    let usage: Usage = answer.usage.unwrap_or_default();
+    let body = json!({
+        "id": super::answer_id(answer.id.as_deref().unwrap_or(&identity.id)),
+        "object": "chat.completion",
+        "created": answer.created.unwrap_or(identity.created),
+        "model": answer.model.as_deref().unwrap_or(&identity.model),
+        "choices": choices,
+        "usage": usage.to_openai(),
+    });
+    Bytes::from(body.to_string())
+}
+
+fn write_choice(index: u32, choice: &Choice) -> Value {
     let (mut text, mut thinking, mut refusal) = (String::new(), String::new(), String::new());
     let mut calls = Vec::new();
     let mut audio = Map::new();
-    for block in &answer.blocks {
+    // Where each block of text lies in all of it, in characters.
+    let (mut places, mut characters) = (Vec::new(), 0);
+    for block in &choice.blocks {
         match &block.content {
-            Content::Text(more) => text.push_str(more),
-            Content::Thinking { text: more, .. } => thinking.push_str(more),
+            Content::Text(more) => {
+                let start = characters;
+                characters += more.chars().count();
+                places.push((start, characters));
+                text.push_str(more);
+            }
+            Content::Thinking { text: more } => thinking.push_str(more),
             Content::Refusal(more) => refusal.push_str(more),
-            Content::ToolCall { id, name, arguments, .. } => {
+            Content::ToolCall { id, name, arguments } => {
                 let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
                 let function = json!({ "name": name, "arguments": arguments });
                 calls.push(json!({ "id": id, "type": "function", "function": function }));
             }
             Content::Image { source: Source::Base64 { mime, data }, .. } => {
-                text.push_str(&super::picture(&format!("data:{mime};base64,{data}")));
+                let data = std::str::from_utf8(data).unwrap_or_default();
+                let picture = super::picture(&format!("data:{mime};base64,{data}"));
+                characters += picture.chars().count();
+                text.push_str(&picture);
             }
-            Content::Image { source: Source::Url(url), .. } => text.push_str(&super::picture(url)),
+            Content::Image { source: Source::Url(url), .. } => {
+                let picture = super::picture(url);
+                characters += picture.chars().count();
+                text.push_str(&picture);
+            }
             Content::Audio { source: Source::Base64 { mime, data } } => {
-                audio.insert("data".into(), data.as_str().into());
+                audio.insert("data".into(), std::str::from_utf8(data).unwrap_or_default().into());
                 audio.insert("format".into(), mime.rsplit('/').next().unwrap_or("wav").into());
             }
             Content::Audio { source: Source::Text(words) } => {
                 audio.insert("transcript".into(), words.as_str().into());
             }
-            // Sealed reasoning has no place in this dialect; the others are parts of requests.
+            // Sealed reasoning has no place in this dialect; the others are parts of requests, or of other dialects.
             Content::RedactedThinking { .. }
             | Content::Image { .. }
             | Content::Audio { .. }
@@ -58,10 +87,14 @@ pub(crate) fn write(answer: &Response) -> Bytes {
     let mut message = Map::new();
     message.insert("role".into(), "assistant".into());
     let silent = text.is_empty() && !(calls.is_empty() && audio.is_empty() && refusal.is_empty());
-    let annotations: Vec<Value> = answer
+    let annotations: Vec<Value> = choice
         .citations
         .iter()
-        .filter_map(|citation| super::annotation(citation, text.chars().count()))
+        .filter_map(|citation| {
+            let place = places.get(citation.block as usize).copied();
+            let (start, end) = place.unwrap_or((characters, characters));
+            super::annotation(citation, start, end)
+        })
         .collect();
     message.insert("content".into(), if silent { Value::Null } else { text.into() });
     message.insert("refusal".into(), if refusal.is_empty() { Value::Null } else { refusal.into() });
@@ -76,26 +109,18 @@ pub(crate) fn write(answer: &Response) -> Bytes {
         message.insert("tool_calls".into(), calls.into());
     }
     if !audio.is_empty() {
-        let (id, until) = answer.audio.clone().unwrap_or_default();
+        let (id, until) = choice.audio.clone().unwrap_or_default();
         audio.insert("id".into(), if id.is_empty() { "audio_0".into() } else { id.into() });
         audio.insert("expires_at".into(), until.unwrap_or(0).into());
         audio.entry("data").or_insert_with(|| "".into());
         audio.entry("transcript").or_insert_with(|| "".into());
         message.insert("audio".into(), audio.into());
     }
-    let usage: Usage = answer.usage.unwrap_or_default();
-    let body = json!({
-        "id": super::answer_id(answer.id.as_deref().unwrap_or_default()),
-        "object": "chat.completion",
-        "created": answer.created.unwrap_or(0),
-        "model": answer.model.as_deref().unwrap_or_default(),
-        "choices": [{
-            "index": 0,
-            "message": message,
-            "logprobs": null,
-            "finish_reason": answer.finish.to_openai(called),
-        }],
-        "usage": usage.to_openai(),
-    });
-    Bytes::from(body.to_string())
+    let logprobs = if choice.logprobs.is_empty() { Value::Null } else { super::logprobs(&choice.logprobs) };
+    json!({
+        "index": index,
+        "message": message,
+        "logprobs": logprobs,
+        "finish_reason": choice.finish.to_openai(called),
+    })
 }

@@ -1,17 +1,21 @@
 //! The borrowed shapes of OpenAI chat answers, tolerant of all who imitate them.
 //!
 //! One shape serves chunks and whole answers, since some providers send `message` where `delta` belongs.
+//!
+//! Source: <https://platform.openai.com/docs/api-reference/chat/object>, and recordings.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Number, Value};
 
 use crate::error_body;
-use crate::ir::{Error, Usage};
+use crate::ir::{Error, Logprob, Usage};
 use crate::json_scan::counts;
-use crate::lenient::{Count, List, Obj, Str, TextOr};
+use crate::lenient::{Count, Decimal, List, Obj, Str, TextOr};
 
+/// A chunk, or a whole answer: `{"id", "model", "created" (unix seconds), "choices", "usage"?}`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Chunk<'a> {
@@ -92,6 +96,7 @@ struct Groq {
     usage: Obj<WireUsage>,
 }
 
+/// A candidate: `{"index", "delta" | "message", "logprobs", "finish_reason"}`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Choice<'a> {
@@ -106,16 +111,28 @@ pub(crate) struct Choice<'a> {
     #[serde(borrow)]
     pub(crate) finish_reason: Str<'a>,
     #[serde(borrow)]
+    logprobs: Option<&'a RawValue>,
+    #[serde(borrow)]
     error: Option<&'a RawValue>,
 }
 
 impl<'a> Choice<'a> {
+    /// How likely its words were. Read only where there is something: nearly all answers say null.
+    pub(crate) fn logprobs(&self) -> Vec<Logprob> {
+        let found = self.logprobs.map(RawValue::get).filter(|json| json.starts_with('{'));
+        let Some(found) = found.and_then(|json| serde_json::from_str::<Logprobs>(json).ok()) else {
+            return Vec::new();
+        };
+        found.content.0.iter().filter_map(WireLogprob::normal).collect()
+    }
+
     /// What it says: the delta, or the message some providers send in its place.
     pub(crate) fn message(&self) -> Option<&Message<'a>> {
         self.delta.0.as_deref().or(self.message.0.as_deref())
     }
 }
 
+/// A message, or a delta of one.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Message<'a> {
@@ -136,10 +153,23 @@ pub(crate) struct Message<'a> {
     #[serde(borrow)]
     pub(crate) images: List<Part<'a>>,
     #[serde(borrow)]
-    pub(crate) annotations: List<Annotation<'a>>,
+    annotations: Option<&'a RawValue>,
 }
 
-impl Message<'_> {
+impl<'a> Message<'a> {
+    /// The sources of the text, each with its own words.
+    pub(crate) fn annotations(&self) -> Vec<(Annotation<'a>, Value)> {
+        let Some(json) = self.annotations.map(RawValue::get).filter(|json| json.starts_with('[')) else {
+            return Vec::new();
+        };
+        let Ok(elements) = serde_json::from_str::<Vec<&'a RawValue>>(json) else { return Vec::new() };
+        let read = |element: &&'a RawValue| {
+            let Obj(Some(annotation)) = serde_json::from_str(element.get()).ok()? else { return None };
+            Some((annotation, serde_json::from_str(element.get()).ok()?))
+        };
+        elements.iter().filter_map(read).collect()
+    }
+
     /// The reasoning text: DeepSeek's field, or that of OpenRouter, Groq and newer vLLM.
     pub(crate) fn thinking(&self) -> &str {
         self.reasoning_content.full().unwrap_or_else(|| self.reasoning.text())
@@ -177,6 +207,7 @@ impl Part<'_> {
     }
 }
 
+/// A piece of reasoning within a part.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Words<'a> {
@@ -184,6 +215,7 @@ pub(crate) struct Words<'a> {
     text: Str<'a>,
 }
 
+/// The address of a picture, mostly a data URL.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Address<'a> {
@@ -191,6 +223,7 @@ pub(crate) struct Address<'a> {
     pub(crate) url: Str<'a>,
 }
 
+/// A tool call, or a fragment of one: `{"index"?, "id"?, "function": {"name"?, "arguments"}}`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ToolCall<'a> {
@@ -201,6 +234,7 @@ pub(crate) struct ToolCall<'a> {
     pub(crate) function: Obj<Function<'a>>,
 }
 
+/// A function that is called.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Function<'a> {
@@ -223,6 +257,7 @@ impl Function<'_> {
     }
 }
 
+/// Sound: base64, spoken words, and the unix second until which it is kept.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Audio<'a> {
@@ -235,6 +270,7 @@ pub(crate) struct Audio<'a> {
     pub(crate) expires_at: Count,
 }
 
+/// A source of the text.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Annotation<'a> {
@@ -242,6 +278,7 @@ pub(crate) struct Annotation<'a> {
     pub(crate) url_citation: Obj<UrlCitation<'a>>,
 }
 
+/// A source in the web; positions are characters of the whole content.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct UrlCitation<'a> {
@@ -251,8 +288,40 @@ pub(crate) struct UrlCitation<'a> {
     pub(crate) title: Str<'a>,
     #[serde(borrow)]
     pub(crate) content: Str<'a>,
+    pub(crate) start_index: Option<Count>,
+    pub(crate) end_index: Option<Count>,
 }
 
+/// `logprobs` of a choice.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Logprobs {
+    pub(crate) content: List<WireLogprob>,
+}
+
+/// The likelihood of a token (natural logarithm).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct WireLogprob {
+    token: String,
+    logprob: Option<Number>,
+    bytes: Option<Vec<u8>>,
+    top_logprobs: List<WireLogprob>,
+}
+
+impl WireLogprob {
+    /// The likelihood in normal form; none without a number.
+    pub(crate) fn normal(&self) -> Option<Logprob> {
+        Some(Logprob {
+            token: self.token.clone(),
+            logprob: self.logprob.clone()?,
+            bytes: self.bytes.clone(),
+            top: self.top_logprobs.0.iter().filter_map(Self::normal).collect(),
+        })
+    }
+}
+
+/// Counts of tokens, and what some providers count besides.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct WireUsage {
@@ -271,6 +340,10 @@ pub(crate) struct WireUsage {
     cached_tokens: Count,
     /// Perplexity.
     reasoning_tokens: Count,
+    /// OpenRouter, in dollars.
+    cost: Decimal,
+    /// Transcriptions that are charged by the length of the sound.
+    seconds: Decimal,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -289,6 +362,7 @@ struct OutputDetails {
     audio_tokens: Count,
     accepted_prediction_tokens: Count,
     rejected_prediction_tokens: Count,
+    image_tokens: Count,
 }
 
 impl WireUsage {
@@ -376,6 +450,10 @@ impl WireUsage {
             rejected_prediction: output.map_or(0, |details| details.rejected_prediction_tokens.0),
             // A total that the parts exceed was counted otherwise.
             stated_total: if total < input_total.saturating_add(output_total) { 0 } else { total },
+            image_out: output.map_or(0, |details| details.image_tokens.0),
+            sound_ms: self.seconds.times(1e3),
+            stated_cost: self.cost.times(1e9),
+            ..Usage::default()
         }
     }
 }

@@ -1,32 +1,74 @@
 //! Writes requests for OpenAI chat upstreams, on behalf of clients of other dialects.
+//!
+//! Source: <https://platform.openai.com/docs/api-reference/chat/create>.
 
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use crate::aim::{Betas, Place};
 use crate::ir::{
-    Block, Content, Effort, Reasoning, Request, ResponseFormat, Role, Sampling, Source, ToolChoice, Turn,
+    Block, Content, Effort, Reasoning, ReasoningMode, Request, ResponseFormat, Role, Sampling, Source,
+    ToolChoice, Turn,
 };
 use crate::names::{self, Names};
-use crate::{Correspondence, Dialect, Unsupported, UpstreamRequest};
+use crate::rope::Node;
+use crate::{Aim, Correspondence, Dialect, FetchedMedia, Unsupported, Written, media};
 
 /// Longest identity of a tool call.
 const ID_LIMIT: usize = 40;
 /// Longest name of a tool.
 const NAME_LIMIT: usize = 64;
 
-pub(crate) fn write(request: &Request) -> Result<UpstreamRequest, Unsupported> {
+/// Writes a request. Counts are in tokens; the output limit goes by the name that the model knows.
+///
+/// # Errors
+/// Media that no part of this dialect can hold, and blocks of other dialects.
+pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> Result<Written, Unsupported> {
     let family = request.source == Dialect::OpenAiChat;
-    let mut names = Names::new(NAME_LIMIT, request.tools.iter().map(|tool| tool.name.as_str()));
-    let mut body = Map::new();
-    body.insert("model".into(), request.upstream_model.as_str().into());
-    body.insert("messages".into(), messages(request, &mut names)?.into());
-    if request.stream {
-        body.insert("stream".into(), true.into());
-        // The usage is always wanted here; whether the client sees it is the encoder's business.
-        body.insert("stream_options".into(), json!({ "include_usage": true }));
+    let names = Names::new(NAME_LIMIT, request.tools.iter().map(|tool| tool.name.as_str()));
+    let mut writer = Writer { aim, media, names };
+    let mut body = Node::Object(Vec::new());
+    if aim.envelope.model == Place::Body {
+        body.insert("model", aim.model.to_owned());
     }
-    write_sampling(request, family, &mut body);
-    write_tools(request, family, &mut names, &mut body);
+    body.insert("messages", writer.messages(request)?);
+    if aim.stream {
+        if aim.envelope.stream == Place::Body {
+            body.insert("stream", true);
+        }
+        // The usage is always wanted here; whether the client sees it is the encoder's business.
+        body.insert("stream_options", json!({ "include_usage": true }));
+    }
+    let mut fields = Map::new();
+    write_sampling(request, aim, family, &mut fields);
+    if aim.tools {
+        write_tools(request, family, &mut writer.names, &mut fields);
+    }
+    write_rest(request, family, &mut fields);
+    for (name, value) in aim.envelope.adds {
+        fields.entry(*name).or_insert_with(|| Value::from(*value));
+    }
+    // No provider of this dialect has them in the body.
+    debug_assert!(aim.envelope.betas == Betas::Header, "betas of this dialect are a header");
+    if let Node::Object(body) = &mut body {
+        body.extend(fields.into_iter().map(|(name, value)| (name.into(), Node::Value(value))));
+    }
+    let sound = request.audio.as_ref().and_then(|audio| audio.get("format")).and_then(Value::as_str);
+    let correspondence = Correspondence {
+        tools: writer.names.into_renamed(),
+        answer_tool: None,
+        sound: sound.map(media::audio_mime),
+    };
+    Ok(Written { body: body.into_body(aim.as_json), correspondence })
+}
+
+fn insert(map: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        map.insert(name.to_owned(), value.into());
+    }
+}
+
+/// Everything behind the tools.
+fn write_rest(request: &Request, family: bool, body: &mut Map<String, Value>) {
     match &request.response_format {
         None | Some(ResponseFormat::Text) => {}
         Some(ResponseFormat::JsonObject) => {
@@ -41,21 +83,12 @@ pub(crate) fn write(request: &Request) -> Result<UpstreamRequest, Unsupported> {
             body.insert("response_format".into(), json!({ "type": "json_schema", "json_schema": format }));
         }
     }
-    let effort = match request.reasoning {
-        Some(Reasoning::Effort(Effort::Max)) => Some(Effort::XHigh),
-        Some(Reasoning::Effort(effort)) => Some(effort),
-        Some(Reasoning::Budget(..=2048)) => Some(Effort::Low),
-        Some(Reasoning::Budget(2049..=8192)) => Some(Effort::Medium),
-        Some(Reasoning::Budget(_)) => Some(Effort::High),
-        // No word for "off" is understood by all models.
-        Some(Reasoning::Disabled | Reasoning::Adaptive) | None => None,
-    };
-    insert(&mut body, "reasoning_effort", effort.map(Effort::as_str));
-    insert(&mut body, "user", request.user.as_deref());
+    insert(body, "reasoning_effort", request.reasoning.and_then(effort).map(Effort::as_str));
+    insert(body, "user", request.user.as_deref());
     if family {
-        insert(&mut body, "service_tier", request.service_tier.as_deref());
-        insert(&mut body, "metadata", request.metadata.clone());
-        insert(&mut body, "audio", request.audio.clone());
+        insert(body, "service_tier", request.service_tier.as_deref());
+        insert(body, "metadata", request.metadata.clone());
+        insert(body, "audio", request.audio.clone());
         if !request.modalities.is_empty() {
             body.insert("modalities".into(), request.modalities.clone().into());
         }
@@ -63,13 +96,20 @@ pub(crate) fn write(request: &Request) -> Result<UpstreamRequest, Unsupported> {
             body.entry(name.as_str()).or_insert_with(|| value.clone());
         }
     }
-    let correspondence = Correspondence { tools: names.into_renamed(), answer_tool: None };
-    Ok(UpstreamRequest { body: Bytes::from(Value::Object(body).to_string()), correspondence })
 }
 
-fn insert(map: &mut Map<String, Value>, name: &str, value: Option<impl Into<Value>>) {
-    if let Some(value) = value {
-        map.insert(name.to_owned(), value.into());
+/// The word for an amount of thinking. No word for "off" is understood by all models, and none for "as you like".
+fn effort(wanted: Reasoning) -> Option<Effort> {
+    if wanted.mode == ReasoningMode::Off {
+        return None;
+    }
+    match (wanted.effort, wanted.budget) {
+        (Some(Effort::Max), _) => Some(Effort::XHigh),
+        (Some(effort), _) => Some(effort),
+        (None, Some(..=2048)) => Some(Effort::Low),
+        (None, Some(2049..=8192)) => Some(Effort::Medium),
+        (None, Some(_)) => Some(Effort::High),
+        (None, None) => None,
     }
 }
 
@@ -79,7 +119,7 @@ fn thinks(model: &str) -> bool {
     ["o1", "o3", "o4", "gpt-5"].iter().any(|prefix| name.starts_with(prefix))
 }
 
-fn write_sampling(request: &Request, family: bool, body: &mut Map<String, Value>) {
+fn write_sampling(request: &Request, aim: &Aim<'_>, family: bool, body: &mut Map<String, Value>) {
     let Sampling {
         max_tokens,
         temperature,
@@ -96,7 +136,7 @@ fn write_sampling(request: &Request, family: bool, body: &mut Map<String, Value>
         logit_bias,
     } = &request.sampling;
     let number = |number: &Option<serde_json::Number>| number.clone().map(Value::Number);
-    if thinks(&request.upstream_model) {
+    if thinks(aim.model) {
         insert(body, "max_completion_tokens", *max_tokens);
     } else {
         insert(body, "max_tokens", *max_tokens);
@@ -134,7 +174,8 @@ fn write_tools(request: &Request, family: bool, names: &mut Names, body: &mut Ma
         tools.push(json!({ "type": "function", "function": function }));
     }
     if family {
-        tools.extend(request.server_tools.iter().cloned());
+        let own = request.server_tools.iter().filter_map(|tool| tool.raw.of(Dialect::OpenAiChat));
+        tools.extend(own.cloned());
     }
     if tools.is_empty() {
         return;
@@ -156,22 +197,6 @@ fn write_tools(request: &Request, family: bool, names: &mut Names, body: &mut Ma
     insert(body, "parallel_tool_calls", request.parallel_tool_calls);
 }
 
-fn messages(request: &Request, names: &mut Names) -> Result<Vec<Value>, Unsupported> {
-    let mut messages = Vec::new();
-    let system = texts(&request.system);
-    if !system.is_empty() {
-        messages.push(json!({ "role": "system", "content": system }));
-    }
-    for turn in &request.turns {
-        match turn.role {
-            Role::System => messages.push(json!({ "role": "system", "content": texts(&turn.blocks) })),
-            Role::Assistant => messages.push(assistant(turn, names)),
-            Role::User | Role::Tool => user(turn, &mut messages)?,
-        }
-    }
-    Ok(messages)
-}
-
 /// The text of blocks, a blank line between two.
 fn texts(blocks: &[Block]) -> String {
     let texts: Vec<&str> = blocks
@@ -184,117 +209,166 @@ fn texts(blocks: &[Block]) -> String {
     texts.join("\n\n")
 }
 
-fn assistant(turn: &Turn, names: &mut Names) -> Value {
-    let mut message = Map::new();
-    message.insert("role".into(), "assistant".into());
-    let mut text = String::new();
-    let mut calls = Vec::new();
-    for block in &turn.blocks {
-        match &block.content {
-            Content::Text(more) => text.push_str(more),
-            Content::Refusal(refusal) => {
-                message.insert("refusal".into(), refusal.as_str().into());
+struct Writer<'a> {
+    aim: &'a Aim<'a>,
+    media: &'a FetchedMedia,
+    names: Names,
+}
+
+impl<'a> Writer<'a> {
+    fn messages(&mut self, request: &'a Request) -> Result<Vec<Node<'a>>, Unsupported> {
+        let mut messages = Vec::new();
+        let said = |text: String| Node::object([("role", "system".into()), ("content", text.into())]);
+        let system = texts(&request.system);
+        if !system.is_empty() {
+            messages.push(said(system));
+        }
+        for turn in &request.turns {
+            match turn.role {
+                Role::System => messages.push(said(texts(&turn.blocks))),
+                Role::Assistant => messages.push(self.assistant(turn)),
+                Role::User | Role::Tool => self.user(turn, &mut messages)?,
             }
-            Content::ToolCall { id, name, arguments, .. } => {
-                let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
-                calls.push(json!({
-                    "id": names::fitting_id(id, ID_LIMIT),
-                    "type": "function",
-                    "function": { "name": names.fitting(name), "arguments": arguments },
-                }));
+        }
+        Ok(messages)
+    }
+
+    fn assistant(&mut self, turn: &'a Turn) -> Node<'a> {
+        let mut message = Map::new();
+        message.insert("role".into(), "assistant".into());
+        let mut text = String::new();
+        let mut calls = Vec::new();
+        for block in &turn.blocks {
+            match &block.content {
+                Content::Text(more) => text.push_str(more),
+                Content::Refusal(refusal) => {
+                    message.insert("refusal".into(), refusal.as_str().into());
+                }
+                Content::ToolCall { id, name, arguments } => {
+                    let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
+                    calls.push(json!({
+                        "id": names::fitting_id(id, ID_LIMIT),
+                        "type": "function",
+                        "function": { "name": self.names.fitting(name), "arguments": arguments },
+                    }));
+                }
+                // Reasoning is not replayed, and pictures of the model's own cannot be.
+                _ => {}
             }
-            // Reasoning is not replayed, and pictures of the model's own cannot be.
-            _ => {}
+        }
+        let silent = text.is_empty() && !calls.is_empty();
+        message.insert("content".into(), if silent { Value::Null } else { text.into() });
+        if !calls.is_empty() {
+            message.insert("tool_calls".into(), calls.into());
+        }
+        message.into()
+    }
+
+    /// A user's turn. Results come first, each in a message of its own, right behind the calls; pictures in them
+    /// follow in the user's own message, because tool messages hold text only.
+    fn user(&mut self, turn: &'a Turn, messages: &mut Vec<Node<'a>>) -> Result<(), Unsupported> {
+        let mut parts: Vec<Node<'a>> = Vec::new();
+        for block in &turn.blocks {
+            let Content::ToolResult { call_id, blocks, is_error, .. } = &block.content else { continue };
+            let mut text = texts(blocks);
+            if *is_error {
+                text.insert_str(0, "Error: ");
+            }
+            messages.push(Node::object([
+                ("role", "tool".into()),
+                ("tool_call_id", names::fitting_id(call_id, ID_LIMIT).into()),
+                ("content", text.into()),
+            ]));
+            for block in blocks.iter().filter(|block| !matches!(block.content, Content::Text(_))) {
+                parts.extend(self.part(block)?);
+            }
+        }
+        if !parts.is_empty() {
+            parts.insert(0, text("Attachments of the tool output:"));
+        }
+        for block in &turn.blocks {
+            parts.extend(self.part(block)?);
+        }
+        let content = match parts.len() {
+            0 => return Ok(()),
+            1 if parts[0].is("text") => parts.remove(0).take("text"),
+            _ => parts.into(),
+        };
+        messages.push(Node::object([("role", "user".into()), ("content", content)]));
+        Ok(())
+    }
+
+    fn part(&self, block: &'a Block) -> Result<Option<Node<'a>>, Unsupported> {
+        let unsupported =
+            |what: &str| Unsupported::at("messages", format!("{what} cannot be sent to this upstream"));
+        Ok(Some(match &block.content {
+            Content::Text(words) => text(words),
+            Content::Image { .. } if !self.aim.image => return Ok(None),
+            Content::Image { source, detail } => {
+                let url = self.address(source).ok_or_else(|| unsupported("a stored picture"))?;
+                let mut image = Node::object([("url", url)]);
+                image.insert_some("detail", detail.as_deref());
+                Node::object([("type", "image_url".into()), ("image_url", image)])
+            }
+            Content::Audio { source } => {
+                let Source::Base64 { mime, data } = self.fetched(source) else {
+                    return Err(unsupported("sound at an address"));
+                };
+                let format = match mime.rsplit('/').next().unwrap_or_default() {
+                    "mpeg" => "mp3",
+                    "x-wav" | "wave" => "wav",
+                    other => other,
+                };
+                let data = Node::Media { before: String::new(), data: data.clone() };
+                let audio = Node::object([("data", data), ("format", format.into())]);
+                Node::object([("type", "input_audio".into()), ("input_audio", audio)])
+            }
+            Content::Document { source, title } => match self.fetched(source) {
+                Source::Base64 { mime, data } => {
+                    let before = format!("data:{mime};base64,");
+                    file(Node::object([
+                        ("filename", title.as_deref().unwrap_or("document.pdf").into()),
+                        ("file_data", Node::Media { before, data: data.clone() }),
+                    ]))
+                }
+                Source::Text(words) => text(words),
+                Source::Reference(id) => file(Node::object([("file_id", id.as_str().into())])),
+                Source::Url(_) => return Err(unsupported("a document at an address")),
+            },
+            Content::Opaque { dialect: Dialect::OpenAiChat, json } => json.clone().into(),
+            Content::Opaque { .. } => return Err(unsupported("a content block of another provider")),
+            // Results are messages of their own; the rest belongs to the model.
+            Content::ToolResult { .. }
+            | Content::ToolCall { .. }
+            | Content::Thinking { .. }
+            | Content::RedactedThinking { .. }
+            | Content::Refusal(_) => return Ok(None),
+        }))
+    }
+
+    /// A medium, or what was fetched in its place.
+    fn fetched(&self, source: &'a Source) -> &'a Source {
+        match source {
+            Source::Url(url) => self.media.get(url).unwrap_or(source),
+            _ => source,
         }
     }
-    let silent = text.is_empty() && !calls.is_empty();
-    message.insert("content".into(), if silent { Value::Null } else { text.into() });
-    if !calls.is_empty() {
-        message.insert("tool_calls".into(), calls.into());
+
+    fn address(&self, source: &'a Source) -> Option<Node<'a>> {
+        match self.fetched(source) {
+            Source::Base64 { mime, data } => {
+                Some(Node::Media { before: format!("data:{mime};base64,"), data: data.clone() })
+            }
+            Source::Url(url) => Some(url.as_str().into()),
+            Source::Text(_) | Source::Reference(_) => None,
+        }
     }
-    message.into()
 }
 
-/// A user's turn. Results come first, each in a message of its own, right behind the calls; pictures in them follow
-/// in the user's own message, because tool messages hold text only.
-fn user(turn: &Turn, messages: &mut Vec<Value>) -> Result<(), Unsupported> {
-    let mut parts = Vec::new();
-    for block in &turn.blocks {
-        let Content::ToolResult { call_id, blocks, is_error, .. } = &block.content else { continue };
-        let mut text = texts(blocks);
-        if *is_error {
-            text.insert_str(0, "Error: ");
-        }
-        messages.push(json!({
-            "role": "tool",
-            "tool_call_id": names::fitting_id(call_id, ID_LIMIT),
-            "content": text,
-        }));
-        for block in blocks.iter().filter(|block| !matches!(block.content, Content::Text(_))) {
-            parts.extend(part(block)?);
-        }
-    }
-    if !parts.is_empty() {
-        parts.insert(0, json!({ "type": "text", "text": "Attachments of the tool output:" }));
-    }
-    for block in &turn.blocks {
-        parts.extend(part(block)?);
-    }
-    match parts.as_slice() {
-        [] => {}
-        [single] if single["type"] == "text" => {
-            messages.push(json!({ "role": "user", "content": single["text"] }));
-        }
-        _ => messages.push(json!({ "role": "user", "content": parts })),
-    }
-    Ok(())
+fn text(words: &str) -> Node<'_> {
+    Node::object([("type", "text".into()), ("text", words.into())])
 }
 
-fn part(block: &Block) -> Result<Option<Value>, Unsupported> {
-    let unsupported =
-        |what: &str| Unsupported::at("messages", format!("{what} cannot be sent to this upstream"));
-    Ok(Some(match &block.content {
-        Content::Text(text) => json!({ "type": "text", "text": text }),
-        Content::Image { source, detail } => {
-            let mut image = Map::new();
-            image
-                .insert("url".into(), address(source).ok_or_else(|| unsupported("a stored picture"))?.into());
-            insert(&mut image, "detail", detail.as_deref());
-            json!({ "type": "image_url", "image_url": image })
-        }
-        Content::Audio { source: Source::Base64 { mime, data } } => {
-            let format = match mime.rsplit('/').next().unwrap_or_default() {
-                "mpeg" => "mp3",
-                "x-wav" | "wave" => "wav",
-                other => other,
-            };
-            json!({ "type": "input_audio", "input_audio": { "data": data, "format": format } })
-        }
-        Content::Document { source, title } => match source {
-            Source::Base64 { mime, data } => json!({ "type": "file", "file": {
-                "filename": title.as_deref().unwrap_or("document.pdf"),
-                "file_data": format!("data:{mime};base64,{data}"),
-            } }),
-            Source::Text(text) => json!({ "type": "text", "text": text }),
-            Source::Reference(id) => json!({ "type": "file", "file": { "file_id": id } }),
-            Source::Url(_) => return Err(unsupported("a document at an address")),
-        },
-        Content::Audio { .. } => return Err(unsupported("sound at an address")),
-        Content::Opaque { dialect: Dialect::OpenAiChat, json } => json.clone(),
-        Content::Opaque { .. } => return Err(unsupported("a content block of another provider")),
-        // Results are messages of their own; the rest belongs to the model.
-        Content::ToolResult { .. }
-        | Content::ToolCall { .. }
-        | Content::Thinking { .. }
-        | Content::RedactedThinking { .. }
-        | Content::Refusal(_) => return Ok(None),
-    }))
-}
-
-fn address(source: &Source) -> Option<String> {
-    match source {
-        Source::Base64 { mime, data } => Some(format!("data:{mime};base64,{data}")),
-        Source::Url(url) => Some(url.clone()),
-        Source::Text(_) | Source::Reference(_) => None,
-    }
+fn file(file: Node<'_>) -> Node<'_> {
+    Node::object([("type", "file".into()), ("file", file)])
 }

@@ -1,0 +1,89 @@
+//! What one attempt is aimed at: the part of a request that changes from channel to channel while the client's own
+//! words stay as they are.
+
+use bytes::Bytes;
+
+/// The aim of one attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Aim<'a> {
+    /// The model by the name that the client used; suffixes such as `-think-16000` speak to the outbound codec.
+    pub alias: &'a str,
+    /// The model by the name that the upstream uses.
+    pub model: &'a str,
+    /// The same as a JSON string, quotes included, for splicing.
+    pub model_json: &'a Bytes,
+    /// Whether the upstream is asked for a stream; the client may want otherwise.
+    pub stream: bool,
+    /// Whether the channel takes tools; without, they are left out.
+    pub tools: bool,
+    /// Whether the channel takes pictures; without, they are left out.
+    pub image: bool,
+    /// Whether the usage of a stream is asked for although the client did not, and kept from it.
+    pub ask_usage: bool,
+    /// Whether the body is wanted as a value, because more is merged into it.
+    pub as_json: bool,
+    /// Features in test that the client or the configuration asks for, in the words of the upstream's dialect.
+    /// Where the envelope has them in a header they are the header's business.
+    pub betas: &'a [String],
+    /// What the provider wraps its dialect in.
+    pub envelope: &'a Envelope,
+    /// Deviations of the upstream from its dialect.
+    pub quirks: &'a Quirks,
+}
+
+/// The wrapping of a dialect at one provider: what is in the body at some and elsewhere at others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Where the model is named.
+    pub model: Place,
+    /// Where a stream is asked for.
+    pub stream: Place,
+    /// Fields that every body carries, such as `anthropic_version`.
+    pub adds: &'static [(&'static str, &'static str)],
+    /// Where features in test are named.
+    pub betas: Betas,
+    /// Whether media must be in the request, because the provider follows no addresses.
+    pub fetches_media: bool,
+}
+
+/// The place of a fact of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A field of the body.
+    Body,
+    /// The path: nothing of it may stand in the body.
+    Path,
+}
+
+/// The place of the names of features in test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Betas {
+    /// A header: nothing of it may stand in the body.
+    Header,
+    /// An array in the body.
+    Body,
+}
+
+/// Deviations of an upstream from its dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Quirks {
+    /// `stream_options.include_usage` is understood, so usage may be asked for.
+    pub stream_options: bool,
+}
+
+impl Envelope {
+    /// Everything where the dialect itself has it.
+    pub const PLAIN: Self = Self {
+        model: Place::Body,
+        stream: Place::Body,
+        adds: &[],
+        betas: Betas::Header,
+        fetches_media: false,
+    };
+}
+
+impl Default for Envelope {
+    fn default() -> Self {
+        Self::PLAIN
+    }
+}

@@ -1,0 +1,235 @@
+//! The row of a dialect, and the traits that its folder fills.
+//!
+//! An upstream half, which every dialect has, and a client half, which those have that clients speak. A dialect that
+//! only upstreams speak needs neither probe nor error shape.
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value};
+
+use crate::conversion::ThroughChat;
+use crate::fresh_text::Layout;
+use crate::sighting::{Depth, Sighting};
+use crate::size::Measure;
+use crate::{
+    Aim, Body, Envelope, ErrorShape, FetchedMedia, Frame, Framing, Malformed, SentBody, Unsupported, ir,
+};
+
+/// The row of a dialect: everything that is known of it.
+pub struct Codec {
+    /// A stable name for metrics and the ledger.
+    pub label: &'static str,
+    /// How upstreams speak it.
+    pub upstream: Upstream,
+    /// How clients speak it, where any do.
+    pub client: Option<Client>,
+}
+
+/// The upstream half of a dialect.
+pub struct Upstream {
+    /// Writes requests and reads answers.
+    pub outbound: &'static dyn Outbound,
+    /// What providers wrap it in unless they say otherwise.
+    pub envelope: Envelope,
+    /// How its streams are cut into frames unless their content type says otherwise.
+    pub framing: Framing,
+    /// How answers are watched that are forwarded as they are, for dialects that clients speak too.
+    pub watch: Option<Watch>,
+    /// The way to it from every other dialect, for conversations.
+    pub(crate) through_chat: ThroughChat,
+}
+
+/// The reading of answers that are forwarded as they are.
+pub struct Watch {
+    /// A probe for one stream that the client gets in this framing.
+    pub probe: fn(Framing) -> Box<dyn Probe>,
+    /// What a whole JSON answer tells, with its text where that is wanted. Bytes that are no answer tell nothing:
+    /// `done` is false.
+    pub whole: fn(&[u8], bool) -> Sighting,
+}
+
+/// The client half of a dialect.
+pub struct Client {
+    /// Reads requests and writes answers, where clients of it can be served by other dialects.
+    pub inbound: Option<&'static dyn Inbound>,
+    /// How clients are told of failures.
+    pub shape: ErrorShape,
+    /// Where texts stand that no model has answered.
+    pub(crate) texts: Layout,
+    /// Where texts stand and limits are named, for estimates.
+    pub(crate) measure: Measure,
+    /// Changes of a request that stays in the dialect.
+    pub(crate) raw: &'static dyn RawRequest,
+}
+
+/// The codec of clients: reads their requests, writes their answers.
+pub trait Inbound: Send + Sync {
+    /// Reads a client's request, and how this client wants its answer written.
+    ///
+    /// # Errors
+    /// What in it cannot be understood, to be answered with 400.
+    fn request(&self, received: Received<'_>) -> Result<(ir::Request, Manner), Malformed>;
+
+    /// How the client wants its answer written, read as cheaply as possible. A body that cannot be read has no wish.
+    fn manner(&self, received: Received<'_>) -> Manner;
+
+    /// Writes a whole answer.
+    fn response(&self, answer: &ir::Response, manner: &Manner, identity: &Identity) -> Bytes;
+
+    /// An encoder for one streamed answer.
+    fn events(&self, manner: &Manner, identity: &Identity) -> Box<dyn EncodeEvents>;
+
+    /// How a stream for a client that asked with this query is cut into frames.
+    fn framing(&self, _query: &str) -> Framing {
+        Framing::Sse
+    }
+}
+
+/// A request as it was received, as far as codecs read it.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// The body.
+    pub body: &'a Body,
+    /// The query of its target, without the question mark and without credentials; empty where there is none.
+    pub query: &'a str,
+}
+
+/// The codec of upstreams: writes their requests, reads their answers.
+pub trait Outbound: Send + Sync {
+    /// Writes the request for one attempt. Large media go out as slices of what was received.
+    ///
+    /// # Errors
+    /// What this dialect cannot express. Another channel may.
+    fn request(
+        &self,
+        request: &ir::Request,
+        aim: &Aim<'_>,
+        media: &FetchedMedia,
+    ) -> Result<Written, Unsupported>;
+
+    /// Reads a whole answer.
+    ///
+    /// # Errors
+    /// The error that the body itself reports, or a 502 for one that cannot be read or is incomplete.
+    fn response(&self, body: &[u8], correspondence: &Correspondence) -> Result<ir::Response, ir::Error>;
+
+    /// A decoder for one streamed answer.
+    fn events(&self, correspondence: &Correspondence) -> Box<dyn DecodeEvents>;
+
+    /// Normalises the body of a failed answer: any provider's shape, HTML, or garbage. Some providers name the kind
+    /// in a header.
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ir::Error;
+}
+
+/// A reader of the frames of one streamed answer.
+pub trait DecodeEvents: Send {
+    /// Reads one frame and appends what it means.
+    ///
+    /// # Errors
+    /// A frame that cannot be read; the stream cannot be trusted any further.
+    fn decode(&mut self, frame: Frame<'_>, out: &mut Vec<ir::Event>) -> Result<(), Malformed>;
+
+    /// The body has ended. Without a terminal event before this is an error, never a quiet stop.
+    fn finish(&mut self, out: &mut Vec<ir::Event>);
+}
+
+/// A writer of one streamed answer. It is the voice in which everything in that stream is said.
+pub trait EncodeEvents: Send {
+    /// Appends what tells the client of `event`; many events append nothing.
+    fn encode(&mut self, event: &ir::Event, out: &mut BytesMut);
+
+    /// Appends the trailer: the finish, the usage where it was asked for, the terminal marker. After an error, and
+    /// without a finish, there is none.
+    fn finish(&mut self, out: &mut BytesMut);
+
+    /// Appends an error behind what was said so far. No terminal marker follows: it would make a torn answer look
+    /// whole.
+    fn fail(&mut self, error: &ir::Error, out: &mut BytesMut);
+
+    /// Appends bytes that keep the stream alive and mean nothing.
+    fn keepalive(&mut self, out: &mut BytesMut);
+}
+
+/// A watcher of one stream that is forwarded as it is, and the voice in which anything of ours is said in it.
+pub trait Probe: Send {
+    /// Tells what one frame means. Never fails: what cannot be read is machinery.
+    fn observe(&mut self, frame: Frame<'_>, depth: Depth) -> Sighting;
+
+    /// Appends an error behind what went by so far.
+    fn fail(&mut self, error: &ir::Error, out: &mut BytesMut);
+
+    /// Appends bytes that keep the stream alive and mean nothing.
+    fn keepalive(&mut self, out: &mut BytesMut);
+}
+
+/// Changes of a JSON request that stays in its dialect: what layers must not know field by field.
+pub(crate) trait RawRequest: Send + Sync {
+    /// Leaves out tools, and what refers to them.
+    fn without_tools(&self, body: &mut Map<String, Value>);
+
+    /// Leaves out pictures.
+    fn without_images(&self, body: &mut Map<String, Value>);
+
+    /// Asks for a stream, or for none.
+    fn set_stream(&self, body: &mut Map<String, Value>, stream: bool);
+
+    /// The members that ask for the usage of a stream, as JSON text that opens the object; none where usage comes
+    /// unasked, and for a body that says itself what it wants.
+    fn ask_usage(&self, _body: &[u8]) -> Option<&'static [u8]> {
+        None
+    }
+
+    /// Whether a refusal is about these members.
+    fn names_addition(&self, _error: &ir::Error, _body: &[u8]) -> bool {
+        false
+    }
+
+    /// Whether the last turn is the model's own: then nothing more to say is an answer.
+    fn is_prefilled(&self, body: &[u8]) -> bool;
+}
+
+/// The wishes of one client for the writing of its answer: made by the client's codec, opaque to everybody else.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Whether the usage is wanted at the end of a stream.
+    pub(crate) include_usage: bool,
+}
+
+/// The identity of an answer, for what the upstream leaves open. Prefixes such as `chatcmpl-` are the codec's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The answer's identity where the upstream names none.
+    pub id: String,
+    /// Unix seconds, used where the upstream tells none.
+    pub created: u64,
+    /// The model's name as the client knows it.
+    pub model: String,
+}
+
+/// A request as an outbound codec writes it.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The body.
+    pub body: SentBody,
+    /// What the decoder of the answer must know of it.
+    pub correspondence: Correspondence,
+}
+
+/// The correspondence between the words of an answer and those of the client: what an outbound codec had to rename on
+/// the way up is named back on the way down.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Correspondence {
+    /// Tools renamed for the upstream: its name, then the client's.
+    pub(crate) tools: Vec<(String, String)>,
+    /// A tool that stands for the response format: its arguments are the text of the answer.
+    pub(crate) answer_tool: Option<String>,
+    /// The media type of spoken output, which the answer itself does not tell.
+    pub(crate) sound: Option<String>,
+}
+
+impl Correspondence {
+    /// The client's name of a tool.
+    pub(crate) fn tool<'a>(&'a self, name: &'a str) -> &'a str {
+        self.tools.iter().find(|(upstream, _)| upstream == name).map_or(name, |(_, client)| client)
+    }
+}

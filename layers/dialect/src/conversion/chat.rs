@@ -1,0 +1,165 @@
+//! Conversations by way of the neutral form.
+
+use bytes::BytesMut;
+
+use super::{Answered, Ask, Conversion, JSON, Kept, Refused, Sent, Transcode, Whole, Wish, inbound};
+use crate::{
+    Aim, AnswerForm, DecodeEvents, Depth, Dialect, EncodeEvents, Frame, Framing, Malformed, Sighting,
+    Unsupported, ir,
+};
+
+/// The way to an upstream of this dialect from clients of any other.
+#[derive(Clone, Copy, Debug)]
+pub struct ThroughChat(pub(crate) Dialect);
+
+impl ThroughChat {
+    /// The client's conversation.
+    fn read<'a>(ask: &Ask<'a>) -> Result<&'a (ir::Request, crate::Manner), Refused> {
+        let Some(inbound) = inbound(ask.client) else {
+            let message = "this request can only go to channels of its own format".to_owned();
+            return Err(Unsupported { message, param: None }.into());
+        };
+        Ok(ask.neutral.chat(inbound, ask.received())?)
+    }
+}
+
+impl Conversion for ThroughChat {
+    fn fetches(&self, ask: &Ask<'_>, aim: &Aim<'_>) -> Result<Vec<String>, Refused> {
+        if !aim.envelope.fetches_media {
+            return Ok(Vec::new());
+        }
+        let (request, _) = Self::read(ask)?;
+        let blocks = request.turns.iter().flat_map(|turn| &turn.blocks);
+        Ok(addresses(blocks, aim)
+            .filter(|address| ask.media.get(address).is_none())
+            .map(str::to_owned)
+            .collect())
+    }
+
+    fn up(&self, ask: &Ask<'_>, aim: &Aim<'_>) -> Result<Vec<Sent>, Refused> {
+        let (request, manner) = Self::read(ask)?;
+        let written = self.0.codec().upstream.outbound.request(request, aim, ask.media)?;
+        let mut kept = ask.kept(aim, self.0);
+        kept.correspondence = written.correspondence;
+        kept.manner = Wish::Known(manner.clone());
+        Ok(vec![Sent { body: written.body, content_type: Some(JSON), kept }])
+    }
+
+    fn whole(&self, answers: &[Answered], kept: &Kept) -> Result<Whole, ir::Error> {
+        let [answer] = answers else {
+            return Err(Malformed::new("upstream sent more than one answer").into_answer_error());
+        };
+        kept.tell(read(answer, kept)?)
+    }
+
+    fn events(&self, kept: &Kept) -> Option<Box<dyn Transcode>> {
+        let encoder = inbound(kept.client)?.events(&kept.manner(), &kept.identity);
+        let decoder = self.0.codec().upstream.outbound.events(&kept.correspondence);
+        Some(Box::new(Transcription { decoder, encoder, events: Vec::new(), want_text: kept.want_text }))
+    }
+}
+
+/// Addresses of media within blocks, those of tool results included.
+fn addresses<'a>(
+    blocks: impl Iterator<Item = &'a ir::Block> + 'a,
+    aim: &Aim<'_>,
+) -> Box<dyn Iterator<Item = &'a str> + 'a> {
+    let image = aim.image;
+    let found = blocks.flat_map(move |block| -> Vec<&'a str> {
+        match &block.content {
+            ir::Content::Image { source: ir::Source::Url(url), .. } if image => vec![url],
+            ir::Content::Audio { source: ir::Source::Url(url) }
+            | ir::Content::Document { source: ir::Source::Url(url), .. } => vec![url],
+            ir::Content::ToolResult { blocks, .. } => blocks
+                .iter()
+                .filter_map(|block| match &block.content {
+                    ir::Content::Image { source: ir::Source::Url(url), .. } if image => Some(url.as_str()),
+                    _ => None,
+                })
+                .collect(),
+            _ => Vec::new(),
+        }
+    });
+    Box::new(found)
+}
+
+/// Reads a whole answer of the upstream, or the events of one.
+pub(super) fn read(answer: &Answered, kept: &Kept) -> Result<ir::Response, ir::Error> {
+    let outbound = kept.upstream.codec().upstream.outbound;
+    match answer.form {
+        AnswerForm::Events(framing) => fold(answer, framing, kept),
+        // A page is no answer; whoever reads it says so.
+        AnswerForm::Json | AnswerForm::Page | AnswerForm::Bytes => {
+            outbound.response(&answer.bytes, &kept.correspondence)
+        }
+    }
+}
+
+/// Folds events that were collected.
+fn fold(answer: &Answered, framing: Framing, kept: &Kept) -> Result<ir::Response, ir::Error> {
+    let mut decoder = kept.upstream.codec().upstream.outbound.events(&kept.correspondence);
+    let mut events = Vec::new();
+    let mut framer = framing.framer(usize::MAX);
+    let blocks = framer.push(answer.bytes.clone());
+    // A last event without its blank line is whole when the body is.
+    for block in blocks.into_iter().chain(framer.finish()) {
+        for frame in framing.frames(&block) {
+            decoder.decode(frame, &mut events).map_err(Malformed::into_answer_error)?;
+        }
+    }
+    if let Some(fault) = framer.fault() {
+        return Err(Malformed::new(format!("upstream sent a stream that cannot be read: {fault}"))
+            .into_answer_error());
+    }
+    decoder.finish(&mut events);
+    ir::Response::fold(events)
+}
+
+/// A decoder and an encoder, back to back.
+struct Transcription {
+    decoder: Box<dyn DecodeEvents>,
+    encoder: Box<dyn EncodeEvents>,
+    /// Kept between frames for its room.
+    events: Vec<ir::Event>,
+    want_text: bool,
+}
+
+impl Transcription {
+    /// Encodes the events that are there. An error event is only sighted.
+    fn encode(&mut self, want_text: bool, out: &mut BytesMut) -> Sighting {
+        let mut seen = Sighting::machinery();
+        for event in self.events.drain(..) {
+            let sighting = Sighting::of(&event, want_text);
+            if sighting.error().is_none() {
+                self.encoder.encode(&event, out);
+            }
+            seen.merge(sighting);
+        }
+        seen
+    }
+}
+
+impl Transcode for Transcription {
+    fn frame(&mut self, frame: Frame<'_>, depth: Depth, out: &mut BytesMut) -> Result<Sighting, Malformed> {
+        let decoded = self.decoder.decode(frame, &mut self.events);
+        let seen = self.encode(self.want_text && depth != Depth::Relay, out);
+        decoded.map(|()| seen)
+    }
+
+    fn end(&mut self, out: &mut BytesMut) -> Sighting {
+        self.decoder.finish(&mut self.events);
+        self.encode(false, out)
+    }
+
+    fn trailer(&mut self, out: &mut BytesMut) {
+        self.encoder.finish(out);
+    }
+
+    fn fail(&mut self, error: &ir::Error, out: &mut BytesMut) {
+        self.encoder.fail(error, out);
+    }
+
+    fn keepalive(&mut self, out: &mut BytesMut) {
+        self.encoder.keepalive(out);
+    }
+}

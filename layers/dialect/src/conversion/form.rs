@@ -1,0 +1,145 @@
+//! The form of an answer: what its body is, whatever it claims.
+
+use crate::Framing;
+
+/// The form of the body of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerForm {
+    /// A stream of events, cut like this.
+    Events(Framing),
+    /// One JSON value.
+    Json,
+    /// A page for people, of whatever stands in between.
+    Page,
+    /// Anything else: sound, pictures, text.
+    Bytes,
+}
+
+/// What a body is, from its content type, its first bytes, and what was asked for.
+///
+/// The first byte that is not blank decides wherever it can, because relays label answers as they please: `{` and `[`
+/// are JSON, the field names and comments of server-sent events are events, `<` is a page. Where the two of them
+/// could be either (an array of events or one of values, sound that begins like a comment), or nothing came, the
+/// content type breaks the tie, and where that says nothing the wish of who asked.
+pub fn answer_form(content_type: Option<&[u8]>, first_bytes: &[u8], asked: AnswerForm) -> AnswerForm {
+    let essence = content_type.map(|value| {
+        let essence = value.split(|&byte| byte == b';').next().unwrap_or_default();
+        essence.trim_ascii().to_ascii_lowercase()
+    });
+    let claimed = essence.as_deref().and_then(claim);
+    let first = first_bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(first_bytes).trim_ascii_start();
+    let framed = match (claimed, asked) {
+        (Some(AnswerForm::Events(framing)), _) | (_, AnswerForm::Events(framing)) => Some(framing),
+        _ => None,
+    };
+    match first.first() {
+        None => claimed.unwrap_or(asked),
+        // Binary framings begin with a length, and bytes of any kind with anything: nothing can be told of them.
+        Some(_)
+            if asked == AnswerForm::Bytes
+                && !matches!(claimed, Some(AnswerForm::Json | AnswerForm::Events(_))) =>
+        {
+            match claimed {
+                Some(AnswerForm::Page) if first.starts_with(b"<") => AnswerForm::Page,
+                // An error that nobody labelled.
+                None if essence.is_none() && first.starts_with(b"{") => AnswerForm::Json,
+                _ => AnswerForm::Bytes,
+            }
+        }
+        // Lines and arrays of values begin like one value, and nothing names an array of them.
+        Some(b'[') if framed == Some(Framing::JsonArray) => AnswerForm::Events(Framing::JsonArray),
+        Some(b'{') if framed == Some(Framing::JsonLines) && claimed != Some(AnswerForm::Json) => {
+            AnswerForm::Events(Framing::JsonLines)
+        }
+        Some(b'{' | b'[') => AnswerForm::Json,
+        Some(b'<') => AnswerForm::Page,
+        Some(_) if is_event_line(first) => AnswerForm::Events(Framing::Sse),
+        Some(_) => claimed.unwrap_or(asked),
+    }
+}
+
+/// What a content type claims; none for those that claim nothing, such as `text/plain`.
+fn claim(essence: &[u8]) -> Option<AnswerForm> {
+    if let Some(framing) = Framing::of_content_type(essence) {
+        return Some(AnswerForm::Events(framing));
+    }
+    match essence {
+        b"application/json" => Some(AnswerForm::Json),
+        b"text/html" | b"application/xhtml+xml" => Some(AnswerForm::Page),
+        _ if essence.ends_with(b"+json") => Some(AnswerForm::Json),
+        _ if essence.starts_with(b"audio/")
+            || essence.starts_with(b"image/")
+            || essence.starts_with(b"video/") =>
+        {
+            Some(AnswerForm::Bytes)
+        }
+        b"application/octet-stream" => Some(AnswerForm::Bytes),
+        _ => None,
+    }
+}
+
+/// Whether a text begins with a line of server-sent events.
+fn is_event_line(text: &[u8]) -> bool {
+    [&b":"[..], b"data:", b"event:", b"id:", b"retry:"].iter().any(|field| text.starts_with(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS: AnswerForm = AnswerForm::Events(Framing::Sse);
+    const LINES: AnswerForm = AnswerForm::Events(Framing::JsonLines);
+    const ARRAY: AnswerForm = AnswerForm::Events(Framing::JsonArray);
+    const MESSAGES: AnswerForm = AnswerForm::Events(Framing::EventStream);
+
+    #[test]
+    fn the_first_byte_decides_and_the_content_type_breaks_ties() {
+        for (content_type, first, asked, form) in [
+            // What was asked for, labelled right.
+            (Some("text/event-stream"), "data: {}", EVENTS, EVENTS),
+            (Some("application/json"), "{\"a\":1}", AnswerForm::Json, AnswerForm::Json),
+            (Some("audio/mpeg"), "ID3", AnswerForm::Bytes, AnswerForm::Bytes),
+            // Labelled wrong.
+            (Some("application/json"), "data: {}", EVENTS, EVENTS),
+            (Some("text/plain; charset=utf-8"), ": hi", EVENTS, EVENTS),
+            (Some("text/event-stream"), " \n{\"error\":1}", EVENTS, AnswerForm::Json),
+            (Some("text/plain"), "[1]", AnswerForm::Json, AnswerForm::Json),
+            (Some("application/json"), "<html>", AnswerForm::Json, AnswerForm::Page),
+            (Some("text/event-stream"), "<html>", EVENTS, AnswerForm::Page),
+            (Some("Text/HTML; charset=x"), "<!doctype", AnswerForm::Bytes, AnswerForm::Page),
+            // The other of the two.
+            (Some("text/event-stream"), "event: a", AnswerForm::Json, EVENTS),
+            (Some("application/json"), "{", EVENTS, AnswerForm::Json),
+            (None, "\u{FEFF}data:1", AnswerForm::Json, EVENTS),
+            (None, "id: 7", EVENTS, EVENTS),
+            // Nothing came yet, or nothing that tells.
+            (Some("text/event-stream"), "", AnswerForm::Json, EVENTS),
+            (Some("application/problem+json"), "", EVENTS, AnswerForm::Json),
+            (None, "", EVENTS, EVENTS),
+            (None, "  ", AnswerForm::Json, AnswerForm::Json),
+            (Some("text/plain"), "no such thing", EVENTS, EVENTS),
+            // Bytes may begin with anything.
+            (Some("audio/pcm"), ": looks like a comment", AnswerForm::Bytes, AnswerForm::Bytes),
+            (Some("audio/pcm"), "{", AnswerForm::Bytes, AnswerForm::Bytes),
+            (Some("text/plain"), "{spoken in braces}", AnswerForm::Bytes, AnswerForm::Bytes),
+            (Some("application/json"), "{\"error\":1}", AnswerForm::Bytes, AnswerForm::Json),
+            (None, "{\"error\":1}", AnswerForm::Bytes, AnswerForm::Json),
+            (Some("text/event-stream"), "data: {}", AnswerForm::Bytes, EVENTS),
+            (Some("image/svg+xml"), "<svg", AnswerForm::Bytes, AnswerForm::Bytes),
+            // Framings whose frames are JSON begin as one value does.
+            (Some("application/x-ndjson"), "{\"a\":1}\n", EVENTS, AnswerForm::Events(Framing::JsonLines)),
+            (Some("text/plain"), "{\"a\":1}\n", LINES, LINES),
+            (Some("application/json"), "{\"error\":1}", LINES, AnswerForm::Json),
+            (Some("application/json"), "[{", ARRAY, ARRAY),
+            (Some("application/json"), "{\"error\":1}", ARRAY, AnswerForm::Json),
+            (Some("application/json"), "[1]", AnswerForm::Json, AnswerForm::Json),
+            (Some("application/vnd.amazon.eventstream"), "\0\0", EVENTS, MESSAGES),
+            (None, "\0\0", MESSAGES, MESSAGES),
+            (Some("application/json"), "{\"message\":1}", MESSAGES, AnswerForm::Json),
+        ] {
+            let found = answer_form(content_type.map(str::as_bytes), first.as_bytes(), asked);
+
+            assert_eq!(found, form, "{content_type:?} {first:?} {asked:?}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Equal dialects: the client's bytes go on as they came, and answers are only watched.
+
+use std::borrow::Cow;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
+use serde_json::{Map, Value};
+
+use super::{Answered, Ask, Conversion, JSON, Kept, Refused, Sent, SentBody, Transcode, Whole, chat};
+use crate::aim::{Betas, Place};
+use crate::codec::Probe;
+use crate::{
+    Aim, AnswerForm, Body, Depth, Envelope, ErrorShape, Frame, Framing, Kind, Malformed, ModelPlace,
+    Sighting, ir, moderation,
+};
+
+/// Bodies up to this are joined: copying them costs less than more buffers on the wire.
+const JOINED: usize = 32 << 10;
+
+/// The way between equal dialects.
+#[derive(Clone, Copy, Debug)]
+pub struct Same;
+
+impl Conversion for Same {
+    fn up(&self, ask: &Ask<'_>, aim: &Aim<'_>) -> Result<Vec<Sent>, Refused> {
+        let mut kept = ask.kept(aim, ask.client);
+        let added = ask.body.json().and_then(|json| addition(json, ask, aim));
+        kept.hide_usage = added.is_some();
+        let (body, content_type) = match ask.body {
+            Body::Json(json) => (json_body(json, ask, aim, added)?, Some(JSON)),
+            Body::Form(form) => {
+                let parts = match ask.model_place {
+                    ModelPlace::Form(part) => {
+                        form.with_value(*part, Bytes::copy_from_slice(aim.model.as_bytes()))
+                    }
+                    _ => form.chunks().to_vec(),
+                };
+                let content_type = HeaderValue::from_str(form.content_type())
+                    .map_err(|_| Malformed::new("the content type of the form cannot be passed on"))?;
+                (SentBody::Bytes(parts), Some(content_type))
+            }
+            Body::Empty => (SentBody::Bytes(Vec::new()), None),
+        };
+        Ok(vec![Sent { body, content_type, kept }])
+    }
+
+    fn whole(&self, answers: &[Answered], kept: &Kept) -> Result<Whole, ir::Error> {
+        let [answer] = answers else {
+            return Err(Malformed::new("upstream sent more than one answer").into_answer_error());
+        };
+        let is_events = matches!(answer.form, AnswerForm::Events(_));
+        // Only conversations have both forms; what other kinds of calls are answered with is passed on.
+        if kept.kind == Kind::Chat
+            && is_events != kept.stream
+            && (is_events || answer.form == AnswerForm::Json)
+        {
+            return kept.tell(chat::read(answer, kept)?);
+        }
+        let sighting = match answer.form {
+            AnswerForm::Json => sighted(&answer.bytes, kept),
+            AnswerForm::Events(framing) => watched(&answer.bytes, framing, kept),
+            AnswerForm::Bytes => Sighting {
+                content: !answer.bytes.is_empty(),
+                finished: true,
+                done: true,
+                ..Sighting::default()
+            },
+            AnswerForm::Page => Sighting::default(),
+        };
+        let content_type = match answer.form {
+            AnswerForm::Json => JSON,
+            AnswerForm::Events(framing) => HeaderValue::from_static(framing.content_type()),
+            AnswerForm::Bytes | AnswerForm::Page => {
+                answer.content_type.clone().unwrap_or(HeaderValue::from_static("application/octet-stream"))
+            }
+        };
+        Ok(Whole { bytes: answer.bytes.clone(), content_type, sighting })
+    }
+
+    fn events(&self, kept: &Kept) -> Option<Box<dyn Transcode>> {
+        let (probe, to) = (self.probe(kept)?, kept.framing());
+        Some(Box::new(Reframe {
+            probe,
+            shape: kept.client.error_shape(),
+            to,
+            begun: false,
+            opened: false,
+            hide_usage: kept.hide_usage,
+            want_text: kept.want_text,
+        }))
+    }
+
+    fn probe(&self, kept: &Kept) -> Option<Box<dyn Probe>> {
+        kept.upstream.codec().upstream.watch.as_ref().map(|watch| (watch.probe)(kept.framing))
+    }
+}
+
+/// What a whole JSON answer tells.
+fn sighted(bytes: &[u8], kept: &Kept) -> Sighting {
+    let Some(watch) = &kept.upstream.codec().upstream.watch else { return Sighting::default() };
+    let mut sighting = (watch.whole)(bytes, kept.want_text);
+    // A client may read any shape of judgement; who must know the verdict looks whether there is one.
+    if kept.kind == Kind::Moderate
+        && let Some(flagged) = moderation::is_flagged(bytes)
+    {
+        sighting.detail().flagged = Some(flagged);
+    }
+    sighting
+}
+
+/// What the events of an answer tell that was collected.
+fn watched(bytes: &Bytes, framing: Framing, kept: &Kept) -> Sighting {
+    let mut all = Sighting::machinery();
+    if let Some(mut probe) = Same.probe(kept) {
+        let depth = Depth::Opening { want_text: kept.want_text };
+        framing.frames(bytes).for_each(|frame| all.merge(probe.observe(frame, depth)));
+    }
+    all
+}
+
+fn json_body(
+    json: &Bytes,
+    ask: &Ask<'_>,
+    aim: &Aim<'_>,
+    added: Option<&'static [u8]>,
+) -> Result<SentBody, Refused> {
+    let untouched = !aim.as_json
+        && aim.tools
+        && aim.image
+        && ask.stream == aim.stream
+        && *aim.envelope == Envelope::PLAIN;
+    if untouched {
+        return Ok(SentBody::Bytes(splice(json, ask, aim, added)));
+    }
+    let map = change(json, ask, aim, added)?;
+    if aim.as_json {
+        return Ok(SentBody::Json(map));
+    }
+    let bytes = serde_json::to_vec(&map).expect("what was read as JSON can be written");
+    Ok(SentBody::Bytes(vec![bytes.into()]))
+}
+
+/// The client's bytes with the upstream's name of the model in place of the alias.
+fn splice(json: &Bytes, ask: &Ask<'_>, aim: &Aim<'_>, added: Option<&'static [u8]>) -> Vec<Bytes> {
+    let span = match ask.model_place {
+        ModelPlace::Json(span) if json[span.clone()] != **aim.model_json => span.clone(),
+        ModelPlace::Json(_) | ModelPlace::Form(_) | ModelPlace::Path | ModelPlace::Nowhere => 0..0,
+    };
+    if span.is_empty() && added.is_none() {
+        return vec![json.clone()];
+    }
+    let model: &[u8] = if span.is_empty() { b"" } else { aim.model_json };
+    // It was seen to be an object: its brace is the first thing in it.
+    let start = if added.is_some() { memchr::memchr(b'{', json).map_or(0, |brace| brace + 1) } else { 0 };
+    let (to, from) = if span.is_empty() { (start, start) } else { (span.start, span.end) };
+    let added = added.unwrap_or_default();
+    if json.len() <= JOINED {
+        return vec![Bytes::from([added, &json[start..to], model, &json[from..]].concat())];
+    }
+    [
+        Bytes::from_static(added),
+        json.slice(start..to),
+        if span.is_empty() { Bytes::new() } else { aim.model_json.clone() },
+        json.slice(from..),
+    ]
+    .into_iter()
+    .filter(|part| !part.is_empty())
+    .collect()
+}
+
+/// What asks for the usage of a stream, where it is to be asked for and the client did not ask itself.
+fn addition(json: &[u8], ask: &Ask<'_>, aim: &Aim<'_>) -> Option<&'static [u8]> {
+    if aim.ask_usage { raw(ask)?.ask_usage(json) } else { None }
+}
+
+fn raw(ask: &Ask<'_>) -> Option<&'static dyn crate::codec::RawRequest> {
+    ask.client.codec().client.as_ref().map(|client| client.raw)
+}
+
+/// The client's body as a value, with the model's name and whatever the channel does not take changed.
+fn change(
+    json: &[u8],
+    ask: &Ask<'_>,
+    aim: &Aim<'_>,
+    added: Option<&'static [u8]>,
+) -> Result<Map<String, Value>, Refused> {
+    let mut map: Map<String, Value> = serde_json::from_slice(json)
+        .map_err(|error| Malformed::new(format!("the request body must be a JSON object: {error}")))?;
+    let envelope = aim.envelope;
+    match (ask.model_place, envelope.model) {
+        (_, Place::Path) => drop(map.shift_remove("model")),
+        (ModelPlace::Json(_), Place::Body) => drop(map.insert("model".to_owned(), aim.model.into())),
+        _ => {}
+    }
+    if let Some(raw) = raw(ask) {
+        if ask.stream != aim.stream {
+            raw.set_stream(&mut map, aim.stream);
+        }
+        if let Some(added) = added {
+            let added = [added.strip_suffix(b",").unwrap_or(added), b"}"].concat();
+            map.extend(serde_json::from_slice::<Map<String, Value>>(&added).unwrap_or_default());
+        }
+        if !aim.tools {
+            raw.without_tools(&mut map);
+        }
+        if !aim.image {
+            raw.without_images(&mut map);
+        }
+    }
+    if envelope.stream == Place::Path {
+        map.shift_remove("stream");
+    }
+    for (name, value) in envelope.adds {
+        map.entry(*name).or_insert_with(|| Value::from(*value));
+    }
+    if envelope.betas == Betas::Body && !aim.betas.is_empty() {
+        map.insert(crate::anthropic::BETAS.to_owned(), aim.betas.into());
+    }
+    Ok(map)
+}
+
+/// A stream of the same events in the client's framing.
+struct Reframe {
+    probe: Box<dyn Probe>,
+    shape: ErrorShape,
+    to: Framing,
+    /// What stands before the first frame was written.
+    begun: bool,
+    /// A frame was written.
+    opened: bool,
+    hide_usage: bool,
+    want_text: bool,
+}
+
+impl Reframe {
+    /// What stands before the first frame, once.
+    fn open(&mut self, out: &mut BytesMut) {
+        if !std::mem::replace(&mut self.begun, true) {
+            out.extend_from_slice(self.to.open());
+        }
+    }
+}
+
+impl Transcode for Reframe {
+    fn frame(&mut self, frame: Frame<'_>, depth: Depth, out: &mut BytesMut) -> Result<Sighting, Malformed> {
+        let depth = match depth {
+            Depth::Opening { .. } => Depth::Opening { want_text: self.want_text },
+            Depth::Relay => Depth::Relay,
+        };
+        let sighting = self.probe.observe(frame.clone(), depth);
+        let hidden = self.hide_usage && sighting.usage_only;
+        if !hidden && sighting.error().is_none() {
+            self.open(out);
+            self.opened |= self.to.write(&frame, !self.opened, out);
+        }
+        Ok(sighting)
+    }
+
+    fn end(&mut self, _out: &mut BytesMut) -> Sighting {
+        Sighting::machinery()
+    }
+
+    fn trailer(&mut self, out: &mut BytesMut) {
+        self.open(out);
+        out.extend_from_slice(self.to.close());
+    }
+
+    fn fail(&mut self, error: &ir::Error, out: &mut BytesMut) {
+        if self.to == Framing::Sse {
+            return self.probe.fail(error, out);
+        }
+        let body = self.shape.body(error);
+        let frame = Frame { data: Some(Cow::Borrowed(&body)), ..Frame::default() };
+        self.open(out);
+        self.opened |= self.to.write(&frame, !self.opened, out);
+    }
+
+    fn keepalive(&mut self, out: &mut BytesMut) {
+        match self.to {
+            Framing::Sse => self.probe.keepalive(out),
+            other => out.extend_from_slice(other.comment().unwrap_or_default()),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Gemini, as far as its clients are told of failures.
+
+pub(crate) mod words;
