@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use layers::capacity::{Capacity, Held};
-use layers::ports::{BoxFuture, Fetched, Media};
+use layers::ports::{BoxFuture, Fetched, Media, Unfetched};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
