@@ -63,6 +63,7 @@ impl Sample {
         entry.usage = Some(Usage { input_total: 1200, output_total: 300, ..Usage::default() });
         entry.attempts.push(AttemptRecord {
             channel: self.target.channel.name.clone(),
+            place: None,
             side_call: None,
             key: Some(Fingerprint::new("fedcba9876543210")),
             outcome: "ok",

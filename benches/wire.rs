@@ -17,7 +17,7 @@ use layers::convert::ConvertLayer;
 use layers::endpoint;
 use layers::ingress::IngressLayer;
 use layers::policy::{Caller, ChannelName, Target, Triggers};
-use layers::ports::{BoxFuture, Catalog, Fetched, Limits, Media, Route, Unfetched};
+use layers::ports::{BoxFuture, Catalog, Fetched, Limits, Media, Pin, Route, Unfetched};
 use layers::stage::{Admitted, Attempt, Call, Exchange, Payload, TriedKeys};
 use layers::{Failure, Reply};
 use tokio::runtime::Runtime as Tokio;
@@ -44,6 +44,10 @@ struct Everything(Triggers);
 impl Catalog for Everything {
     fn route(&self, _: &Caller, _: &str) -> Result<Arc<dyn Route>, Failure> {
         Err(Failure::NoChannel)
+    }
+
+    fn pinned(&self, _: &Caller, _: &Pin, _: &str) -> Option<Arc<dyn Route>> {
+        None
     }
 
     fn limits(&self, _: &Caller, _: &str) -> Limits {

@@ -119,6 +119,7 @@ impl Startup {
             records,
             allowances,
             media,
+            stored: runtime.pins().clone(),
             admin: Admin::new(sources),
         };
 

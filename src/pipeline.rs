@@ -29,7 +29,8 @@ use layers::lease::LeaseKeyLayer;
 use layers::moderation::ModerationLayer;
 use layers::observe::ObserveLayer;
 use layers::overrides::ApplyOverridesLayer;
-use layers::ports::{Allowances, Directory, Media, Outgoing, Records};
+use layers::pin::PinLayer;
+use layers::ports::{Allowances, Directory, Media, Outgoing, Records, Stored};
 use layers::rate_limit::RateLimitLayer;
 use layers::request_id::SetRequestIdLayer;
 use layers::rescue::{Curfew, RescueLayer};
@@ -59,6 +60,8 @@ pub struct Parts {
     pub allowances: Arc<dyn Allowances>,
     /// Media behind addresses that clients name.
     pub media: Arc<dyn Media>,
+    /// Where the objects are that upstreams keep for callers.
+    pub stored: Arc<dyn Stored>,
     /// Everything beside the pipeline: model list, health, metrics.
     pub admin: Admin,
 }
@@ -140,6 +143,8 @@ where
         .layer(RateLimitLayer::new(parts.allowances.clone()))
         // Asks the stack below it, so the question is routed and failed over like any request.
         .layer(ModerationLayer)
+        // Behind moderation, whose questions name nothing stored; resolve has to know the pin.
+        .layer(PinLayer::new(parts.stored.clone()))
         // From here on it is known who may serve, and takes the request.
         .layer(ResolveLayer)
         // Outside failover: keeps the client warm while channels change.

@@ -1,4 +1,4 @@
-//! Remembers which channels are failing.
+//! Remembers which channels are failing, each place of them for itself.
 //!
 //! Outside `lease`, so that one exhausted key does not bench a channel: a key's fault counts here
 //! only when the request has found no further usable key. Inside `observe`, so that the record
@@ -77,9 +77,14 @@ where
         let result = ready!(this.inner.poll(cx));
         match &result {
             Ok(_) => this.target.health.settle(false, this.target.cooldown, Instant::now()),
-            Err(failure) if failure.cools() == Cools::Target => {
+            Err(failure) if benches(failure, this.target) => {
                 this.target.health.settle(true, this.target.cooldown, Instant::now());
-                tracing::debug!(channel = %this.target.channel.name, model = %this.target.alias, "Channel benched after failure.");
+                tracing::debug!(
+                    channel = %this.target.channel.name,
+                    place = this.target.place.as_deref(),
+                    model = %this.target.alias,
+                    "Channel benched after failure."
+                );
             }
             // It answered, and did not blame itself: a channel that is on trial has passed.
             Err(Failure::Upstream(rejection))
@@ -91,6 +96,15 @@ where
             Err(_) => {}
         }
         Poll::Ready(result)
+    }
+}
+
+/// Whether the attempt leaves its target alone for a while. A place alone for a 404, too.
+fn benches(failure: &Failure, target: &Target) -> bool {
+    match failure.cools() {
+        Cools::Nothing => target.place.is_some() && failure.is_of_place(),
+        Cools::Target => true,
+        Cools::Key => false,
     }
 }
 

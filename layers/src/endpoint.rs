@@ -35,6 +35,8 @@ pub struct Endpoint {
     pub answer: AnswerForm,
     /// Whether an answer without content is an answer.
     pub may_be_empty: bool,
+    /// Whether upstreams keep what an answer creates, under the answer's id.
+    pub keeps: bool,
 }
 
 /// What the body of an endpoint's requests is.
@@ -71,6 +73,7 @@ pub static CHAT_COMPLETIONS: Endpoint = Endpoint {
     request: RequestForm::Json,
     answer: AnswerForm::AsAsked,
     may_be_empty: false,
+    keeps: false,
 };
 
 /// `POST /v1/moderations`.
@@ -83,6 +86,7 @@ pub static MODERATIONS: Endpoint = Endpoint {
     request: RequestForm::Json,
     answer: AnswerForm::Json,
     may_be_empty: true,
+    keeps: false,
 };
 
 /// All endpoints of the pipeline.
@@ -262,6 +266,7 @@ mod tests {
         request: RequestForm::Json,
         answer: AnswerForm::Events,
         may_be_empty: false,
+        keeps: false,
     };
     static READ: Endpoint = Endpoint {
         label: "GET /v1/things/{id}",
@@ -272,6 +277,7 @@ mod tests {
         request: RequestForm::Nothing,
         answer: AnswerForm::Json,
         may_be_empty: true,
+        keeps: false,
     };
     static REMOVE: Endpoint = Endpoint {
         label: "DELETE /v1/things/{id}",
@@ -282,6 +288,7 @@ mod tests {
         request: RequestForm::Nothing,
         answer: AnswerForm::Json,
         may_be_empty: true,
+        keeps: false,
     };
     static TABLE: &[&Endpoint] = &[&CHAT_COMPLETIONS, &STREAM, &READ, &REMOVE];
 

@@ -95,12 +95,14 @@ where
         }
         let mut tried = TriedKeys::default();
         let mut paused = false;
+        let mut only_here = false;
         while plan.spend() {
             ordinal += 1;
             tracing::debug!(
                 request = exchange.id.as_str(),
                 attempt = ordinal,
                 channel = %target.channel.name,
+                place = target.place.as_deref(),
                 "Attempt begins."
             );
             let attempt = Attempt {
@@ -114,10 +116,14 @@ where
                 Ok(reply) => return Ok(signed(reply, &exchange, &target, ordinal)),
                 Err(failure) => failure,
             };
+            only_here = failure.is_of_place();
             match failure.disposition() {
                 Disposition::Return => return Err(failure),
+                // Under another key there is no object that a pinned request could mean.
                 Disposition::NextKey { without }
-                    if plan.allows_next_key() && !is_late(&exchange, timeouts) =>
+                    if exchange.pinned.is_none()
+                        && plan.allows_more_of(&target)
+                        && !is_late(&exchange, timeouts) =>
                 {
                     tried = tried.with(without);
                     verdict = verdict.more_telling(failure);
@@ -141,7 +147,7 @@ where
         if !plan.has_budget() {
             break;
         }
-        plan.exclude(target);
+        if only_here { plan.exclude(target) } else { plan.exclude_channel(target) }
     }
     Err(verdict)
 }

@@ -55,6 +55,13 @@ pub enum Failure {
         /// The model that was asked for.
         model: String,
     },
+    /// No stored object of this name: it is unknown, another key's, or where it was it can be
+    /// reached no more. All look the same.
+    #[error("no stored object has this id: {id}")]
+    StoredNotFound {
+        /// The name that was asked for.
+        id: String,
+    },
     /// No such path.
     #[error("no such endpoint: {0}")]
     UnknownEndpoint(String),
@@ -295,7 +302,9 @@ impl Failure {
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             // nginx's number for it; nobody is left to read it, the ledger and the log do.
             Self::ClientGone => CLIENT_CLOSED_REQUEST,
-            Self::ModelNotFound { .. } | Self::UnknownEndpoint(_) => StatusCode::NOT_FOUND,
+            Self::ModelNotFound { .. } | Self::StoredNotFound { .. } | Self::UnknownEndpoint(_) => {
+                StatusCode::NOT_FOUND
+            }
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::ModelsPending { .. } | Self::Overloaded | Self::ShuttingDown | Self::NoChannel => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -357,6 +366,7 @@ impl Failure {
             | Self::ClientGone
             | Self::ModelNotFound { .. }
             | Self::ModelsPending { .. }
+            | Self::StoredNotFound { .. }
             | Self::UnknownEndpoint(_)
             | Self::MethodNotAllowed { .. }
             | Self::Overloaded
@@ -391,6 +401,13 @@ impl Failure {
         }
     }
 
+    /// Whether it may be that of one place of a channel: another region may do better. What cools
+    /// nothing says the same of all of them, but for a 404: regions differ in what they have.
+    pub fn is_of_place(&self) -> bool {
+        let is_404 = matches!(self, Self::Upstream(rejection) if rejection.status == StatusCode::NOT_FOUND);
+        is_404 || self.cools() != Cools::Nothing
+    }
+
     /// Whether it was known before anything was sent, so that it is no attempt of the budget.
     pub fn asked_nobody(&self) -> bool {
         matches!(self, Self::KeysExhausted { .. } | Self::TooLong { .. } | Self::Unsupported { .. })
@@ -418,6 +435,7 @@ impl Failure {
             Self::ClientGone => "client_gone",
             Self::ModelNotFound { .. } => "model_not_found",
             Self::ModelsPending { .. } => "models_pending",
+            Self::StoredNotFound { .. } => "stored_not_found",
             Self::UnknownEndpoint(_) => "unknown_endpoint",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::Overloaded => "overloaded",
@@ -541,6 +559,7 @@ impl Failure {
                 };
                 (kind, Some("moderation_failed"))
             }
+            Self::StoredNotFound { .. } => (ErrorKind::NotFound, Some("not_found")),
             Self::UnknownEndpoint(_) => (ErrorKind::NotFound, Some("unknown_endpoint")),
             Self::MethodNotAllowed { .. } => (ErrorKind::InvalidRequest, Some("method_not_allowed")),
             Self::ModelsPending { .. } => (ErrorKind::Overloaded, Some("models_pending")),

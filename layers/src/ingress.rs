@@ -234,6 +234,7 @@ where
             purpose: Purpose::Client,
             endpoint,
             stored_id,
+            pinned: None,
             query: kept_query(head.uri.query()),
             headers: kept_headers(&head.headers, catalog.as_ref()),
             peek: Peek { model, model_place: fields.model_place, stream },

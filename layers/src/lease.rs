@@ -3,19 +3,22 @@
 //! Inside `cooldown`: a cooled key is not a cooled channel. The key that failed is the one that
 //! this attempt carried, also when many attempts run at once. An attempt that is dropped blames
 //! nobody. Returns [`Failure::KeysExhausted`] when no key can be used now, and turns a refusal that
-//! blames the key into [`Failure::KeyRefused`], which tells whether another one could be.
+//! blames the key into [`Failure::KeyRefused`], which tells whether another one could be. Where the
+//! channel has places, a rate limit is that of the place: the key stays as it is, and `cooldown`
+//! leaves the place alone. A request that is pinned gets its one key or none.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use http::StatusCode;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::estimate::input_tokens;
 use crate::failure::{Blame, Failure};
 use crate::policy::Target;
-use crate::ports::{InputTokens, KeyOutcome, KeysExhausted, Lease};
+use crate::ports::{self, InputTokens, KeyOutcome, KeysExhausted, Lease};
 use crate::reply::Reply;
 use crate::shortcut::Shortcut;
 use crate::stage::{Attempt, Call, Payload, TriedKeys};
@@ -56,7 +59,15 @@ where
 
     fn call(&mut self, attempt: Attempt) -> Self::Future {
         let target = attempt.target.clone();
-        let lease = match target.channel.keys.clone().lease(&target, &attempt.tried, input(&attempt)) {
+        let keys = target.channel.keys.clone();
+        let lease = match attempt.exchange.pin() {
+            None => keys.lease(&target, &attempt.tried, input(&attempt)),
+            Some(ports::Pin { key: Some(wanted), .. }) => keys.lease_wanted(&target, wanted, input(&attempt)),
+            // What was made without a key is not under one that the channel has by now.
+            Some(_) if keys.count() > 0 => Err(KeysExhausted::Gone),
+            Some(_) => Ok(Lease::keyless()),
+        };
+        let lease = match lease {
             Ok(lease) => lease,
             Err(exhausted) => return Shortcut::failed(refusal(&attempt, exhausted)),
         };
@@ -87,6 +98,10 @@ fn refusal(attempt: &Attempt, exhausted: KeysExhausted) -> Failure {
     match exhausted {
         KeysExhausted::For(retry_after) => {
             Failure::KeysExhausted { channel: attempt.target.channel.name.clone(), retry_after }
+        }
+        KeysExhausted::Gone => {
+            let id = attempt.exchange.pinned.as_deref().map_or("", |pinned| &pinned.id);
+            Failure::StoredNotFound { id: id.to_owned() }
         }
         KeysExhausted::TooLong => Failure::TooLong { model: attempt.exchange.peek.model.to_string() },
     }
@@ -130,6 +145,11 @@ fn settle(failure: Failure, lease: Lease, target: &Target, tried: &TriedKeys) ->
             return failure;
         }
     };
+    // Regions count requests each for itself: the same key has room in the next one.
+    if target.place.is_some() && rejection.status == StatusCode::TOO_MANY_REQUESTS {
+        lease.settle(KeyOutcome::Blameless);
+        return Failure::KeyRefused { rejection, spare_of: None };
+    }
     let slot = lease.slot();
     lease.settle(KeyOutcome::Faulty {
         hint: rejection.retry_after,

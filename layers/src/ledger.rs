@@ -102,6 +102,8 @@ pub struct Entry {
 pub struct AttemptRecord {
     /// The channel.
     pub channel: ChannelName,
+    /// The place of it; none where it has none.
+    pub place: Option<Arc<str>>,
     /// The model, where it is not the request's: that of a side call.
     pub side_call: Option<Arc<str>>,
     /// The key it used; none when none could be leased or the channel has none.

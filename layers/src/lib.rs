@@ -5,7 +5,7 @@
 //! | stage | layers |
 //! |---|---|
 //! | edge | [`request_id`], [`endpoint`], [`rescue`], [`admission`], [`auth`], [`ingress`] |
-//! | request | [`account`], [`rate_limit`], [`moderation`], [`resolve`], [`keepalive`], [`failover`] |
+//! | request | [`account`], [`rate_limit`], [`moderation`], [`pin`], [`resolve`], [`keepalive`], [`failover`] |
 //! | attempt | [`observe`], [`cooldown`], [`lease`], [`timeout`], [`error_trigger`], [`convert`], [`overrides`], [`dispatch`] |
 //!
 //! `src/pipeline.rs` of the program composes them, with the reason for each place. This crate
@@ -35,6 +35,7 @@ pub mod ledger;
 pub mod moderation;
 pub mod observe;
 pub mod overrides;
+pub mod pin;
 pub mod plan;
 pub mod policy;
 pub mod ports;

@@ -96,6 +96,7 @@ impl Note {
         let ledger = attempt.exchange.ledger.clone();
         ledger.entry().attempts.push(AttemptRecord {
             channel: attempt.target.channel.name.clone(),
+            place: attempt.target.place.clone(),
             side_call: None,
             key: None,
             outcome: "client_gone",

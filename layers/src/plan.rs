@@ -3,6 +3,12 @@
 //! Built by `resolve`, owned and changed by `failover`, read by the route when it is asked who is
 //! next. Everything a schedule needs to stay in step (the ticket) is drawn once per request, so
 //! the order of attempts is a pure function of ticket and exclusions.
+//!
+//! A channel may have several places, its regions. Each of them is tried for itself, the next one
+//! before the next channel. For the budget all of them are one leaf: it gives one attempt to each
+//! channel and some to spare, and a next place takes a spare one, as a next key does. So a long
+//! list of regions neither raises the number of attempts nor takes the one that is kept for a
+//! channel not tried yet; and no request asks more than [`MOST_PLACES`] places of one channel.
 
 use std::sync::Arc;
 
@@ -11,6 +17,9 @@ use crate::ports::{Misfit, Route};
 
 /// Attempts that the budget gives beyond one for each channel.
 const SPARE_ATTEMPTS: u32 = 10;
+/// Most places of one channel that one request asks, so that a list of regions does not take the
+/// time of the whole request.
+pub const MOST_PLACES: usize = 3;
 
 /// Where one request stands on its route.
 pub struct Plan {
@@ -18,8 +27,10 @@ pub struct Plan {
     pub route: Arc<dyn Route>,
     /// This request's place in every schedule of the route.
     pub ticket: u64,
-    /// Channels that are done with for this request, by identity of their target's channel.
-    tried: Vec<Arc<Target>>,
+    /// What is done with for this request.
+    tried: Vec<Tried>,
+    /// How many distinct channels are among it.
+    channels_tried: usize,
     /// Groups whose gate let the request in.
     entered: Vec<Group>,
     /// Groups whose gate refused it.
@@ -30,6 +41,13 @@ pub struct Plan {
     demand: Option<Demand>,
     /// How many distinct channels take the request.
     leaves: usize,
+}
+
+/// A channel, or one place of it, that is done with for a request.
+struct Tried {
+    target: Arc<Target>,
+    /// Whether no other place of the channel would do better.
+    whole: bool,
 }
 
 /// A nested key within a route.
@@ -76,7 +94,7 @@ impl Plan {
         };
         let ticket = route.ticket();
         let (tried, entered, refused) = (Vec::new(), Vec::new(), Vec::new());
-        Self { route, ticket, tried, entered, refused, left, demand, leaves }
+        Self { route, ticket, tried, channels_tried: 0, entered, refused, left, demand, leaves }
     }
 
     /// Whether this target's channel takes the request.
@@ -84,10 +102,27 @@ impl Plan {
         self.demand.is_none_or(|demand| target.channel.takes.fits(demand))
     }
 
-    /// Whether this target's channel is done with. A channel is tried once per request, even
-    /// when two groups hold it.
+    /// Whether this target is done with. A channel, or a place of it, is tried once per request,
+    /// even when two groups hold it; so are the places that are too many for the request or for
+    /// what is left of its budget. The alias needs no look: all of a route have the same.
     pub fn tried(&self, target: &Target) -> bool {
-        self.tried.iter().any(|tried| tried.channel.name == target.channel.name)
+        let mut places = 0;
+        for tried in self.of_channel(target) {
+            if tried.whole || tried.target.place == target.place {
+                return true;
+            }
+            places += 1;
+        }
+        places > 0 && (places >= MOST_PLACES || !self.allows_more_of(target))
+    }
+
+    /// How many places of this target's channel are done with.
+    pub fn places_tried(&self, target: &Target) -> usize {
+        self.of_channel(target).count()
+    }
+
+    fn of_channel(&self, target: &Target) -> impl Iterator<Item = &Tried> {
+        self.tried.iter().filter(|tried| tried.target.channel.name == target.channel.name)
     }
 
     /// Whether this node's gate was passed.
@@ -105,9 +140,19 @@ impl Plan {
         if admitted { self.entered.push(group) } else { self.refused.push(group) }
     }
 
-    /// Notes that a channel will not be asked again.
+    /// Notes that this target will not be asked again; another place of its channel may be.
     pub fn exclude(&mut self, target: Arc<Target>) {
-        self.tried.push(target);
+        self.note(Tried { target, whole: false });
+    }
+
+    /// Notes that no place of this target's channel will be asked again.
+    pub fn exclude_channel(&mut self, target: Arc<Target>) {
+        self.note(Tried { target, whole: true });
+    }
+
+    fn note(&mut self, tried: Tried) {
+        self.channels_tried += usize::from(self.places_tried(&tried.target) == 0);
+        self.tried.push(tried);
     }
 
     /// Takes one attempt from the budget; false when there is none.
@@ -122,11 +167,12 @@ impl Plan {
         self.left = self.left.saturating_add(1);
     }
 
-    /// Whether the budget allows one more key of the channel that is being tried: one attempt
-    /// stays kept for every channel not tried yet.
-    pub fn allows_next_key(&self) -> bool {
-        // The channel at hand is not excluded yet, so it is not among the tried.
-        let untried = self.leaves.saturating_sub(self.tried.len() + 1);
+    /// Whether the budget allows one more key or place of this target's channel, which is being
+    /// tried: one attempt stays kept for every channel not tried yet.
+    pub fn allows_more_of(&self, target: &Target) -> bool {
+        // A channel at hand is among the tried only when another place of it was.
+        let at_hand = usize::from(self.places_tried(target) == 0);
+        let untried = self.leaves.saturating_sub(self.channels_tried + at_hand);
         self.left as usize > untried
     }
 
@@ -135,9 +181,9 @@ impl Plan {
         self.left > 0
     }
 
-    /// Whether all that takes the request is one channel.
+    /// Whether all that takes the request is one channel in one place.
     pub fn single(&self) -> bool {
-        self.leaves == 1
+        self.leaves == 1 && !self.route.has_places()
     }
 }
 

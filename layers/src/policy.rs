@@ -238,6 +238,8 @@ impl fmt::Debug for Link {
 pub struct Target {
     /// The channel.
     pub channel: Arc<Channel>,
+    /// The place of the channel that serves: one of its regions; none where it has none.
+    pub place: Option<Arc<str>>,
     /// The name that clients use.
     pub alias: Arc<str>,
     /// The name that the upstream uses.
@@ -250,7 +252,7 @@ pub struct Target {
     pub timing: Option<Arc<dyn Timing>>,
     /// Interval of keepalive comments; none when off or not below the timeout.
     pub keepalive: Option<Duration>,
-    /// How long a failure benches (channel, alias); zero means never.
+    /// How long a failure benches (channel, alias, place); zero means never.
     pub cooldown: Duration,
     /// `post_body_parameter_overrides` for this model.
     pub overrides: Option<Arc<Overrides>>,
@@ -268,6 +270,7 @@ impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
             .field("channel", &self.channel.name)
+            .field("place", &self.place)
             .field("alias", &self.alias)
             .field("upstream_model", &self.upstream_model)
             .finish_non_exhaustive()

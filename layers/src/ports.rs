@@ -8,7 +8,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,12 +19,12 @@ use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::ledger::Entry;
 use crate::plan::{Group, Plan, Step};
-use crate::policy::{Caller, Demand, Fingerprint, Link, Quota, Target, Timeouts, Triggers};
+use crate::policy::{Caller, ChannelName, Demand, Fingerprint, Link, Quota, Target, Timeouts, Triggers};
 use crate::request_id::RequestId;
 use crate::stage::{Call, Exchange, TriedKeys};
 
 /// A future that is boxed because its port is an object.
-pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub type BoxFuture<T> = std::pin::Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// An answer that is there at once, or after a wait: embedded state answers ready and allocates
 /// nothing, shared state waits.
@@ -64,6 +63,9 @@ pub struct Admission {
 pub trait Catalog: std::any::Any + Send + Sync {
     /// Who may serve this model to this caller: used by `resolve`.
     fn route(&self, caller: &Caller, model: &str) -> Result<Arc<dyn Route>, Failure>;
+    /// The one target in which a stored object of this caller is, for this model: used by
+    /// `resolve`. None when it is not there any more, or not for this caller.
+    fn pinned(&self, caller: &Caller, pin: &Pin, model: &str) -> Option<Arc<dyn Route>>;
     /// The request windows of this caller for this model: used by [`Allowances`].
     fn limits(&self, caller: &Caller, model: &str) -> Limits;
     /// `error_triggers`: used by `error_trigger`.
@@ -85,7 +87,7 @@ pub struct Limits {
 
 /// Who may serve: used by `failover`.
 pub trait Route: Send + Sync {
-    /// How many distinct channels there are below.
+    /// How many distinct channels there are below. Places of one channel count once.
     fn leaves(&self) -> usize;
     /// How many of them take this request.
     ///
@@ -93,6 +95,10 @@ pub trait Route: Send + Sync {
     /// None does, and why.
     fn leaves_for(&self, _demand: Demand) -> Result<usize, Misfit> {
         Ok(self.leaves())
+    }
+    /// Whether any of them has several places.
+    fn has_places(&self) -> bool {
+        false
     }
     /// The shortest keepalive interval among them: used by `keepalive`.
     fn keepalive(&self) -> Option<Duration>;
@@ -130,6 +136,27 @@ pub trait Allowances: Send + Sync {
     fn enter(&self, group: &Group, exchange: &Exchange) -> Verdict<()>;
 }
 
+/// The place where an upstream keeps an object: under the provider key that made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The place of the channel; none where it has none.
+    pub place: Option<Arc<str>>,
+    /// The model that it was made with, by its alias: for requests that name none.
+    pub model: Arc<str>,
+    /// The key; none where the channel has none.
+    pub key: Option<Fingerprint>,
+}
+
+/// Pins of stored objects, by caller and name: used by `pin`.
+pub trait Stored: Send + Sync {
+    /// Where this object of this caller is; none when it is unknown.
+    fn find(&self, caller: &Fingerprint, id: &str) -> Verdict<Option<Pin>>;
+    /// Keeps where an object is that an answer to this caller has created. Never waits.
+    fn keep(&self, caller: &Fingerprint, id: &str, pin: Pin);
+}
+
 /// The keys of one channel: used by `lease`, hangs on [`crate::policy::Channel`].
 pub trait Keys: Send + Sync {
     /// Takes the next usable key that this request has not tried.
@@ -137,6 +164,13 @@ pub trait Keys: Send + Sync {
         self: Arc<Self>,
         target: &Target,
         tried: &TriedKeys,
+        input: InputTokens,
+    ) -> Result<Lease, KeysExhausted>;
+    /// Takes this key and no other, for what exists under it alone.
+    fn lease_wanted(
+        self: Arc<Self>,
+        target: &Target,
+        wanted: &Fingerprint,
         input: InputTokens,
     ) -> Result<Lease, KeysExhausted>;
     /// How many keys there are, usable or not.
@@ -175,6 +209,8 @@ pub enum KeysExhausted {
     For(Option<Duration>),
     /// The input estimate is over what any of them takes.
     TooLong,
+    /// The wanted key is none of them any more.
+    Gone,
 }
 
 /// What an attempt says about its key.
@@ -270,7 +306,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The health of one (channel, alias): used by `cooldown`, hangs on [`Target`].
+/// The health of one (channel, alias, place): used by `cooldown`, hangs on [`Target`].
 pub trait Health: Send + Sync {
     /// Books a success, or a failure that benches for `period`.
     fn settle(&self, failed: bool, period: Duration, now: Instant);

@@ -67,6 +67,8 @@ struct Slots {
     /// The end was reached or an error given: what is left of `rest` only tells of it.
     over: bool,
     watch: Option<Watch>,
+    /// Told the name of the answer, once.
+    name_to: Option<NameTo>,
     permit: Option<Box<dyn Any + Send>>,
     /// Ends the stream with an error when it is over: the process is about to end.
     curfew: Option<Dozing<BoxFuture<()>>>,
@@ -79,6 +81,9 @@ enum Rest {
     Whole(Piece),
     Stream(Pin<Box<dyn Pieces>>),
 }
+
+/// Listener for the upstream's name of an answer.
+pub type NameTo = Box<dyn FnOnce(&str) + Send>;
 
 /// Why a body was cut off: told to the listener, which closes the connection.
 #[derive(Debug, thiserror::Error)]
@@ -131,6 +136,13 @@ impl ReplyBody {
         self
     }
 
+    /// Tells the upstream's name of the answer with the first piece that has it.
+    #[must_use]
+    pub fn with_name_to(mut self, name_to: NameTo) -> Self {
+        self.0.name_to = Some(name_to);
+        self
+    }
+
     /// Carries something that is given back when the body is done or dropped.
     #[must_use]
     pub fn with_permit(mut self, permit: Box<dyn Any + Send>) -> Self {
@@ -176,6 +188,13 @@ impl ReplyBody {
                 }
             },
         };
+        if slots.name_to.is_some()
+            && let Some(Ok(Piece { sighting: Sighting { detail: Some(detail), .. }, .. })) = &next
+            && let Some(id) = &detail.id
+            && let Some(name_to) = slots.name_to.take()
+        {
+            name_to(id);
+        }
         if let Some(watch) = &mut slots.watch {
             watch.see(next.as_ref());
         }

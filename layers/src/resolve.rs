@@ -3,7 +3,8 @@
 //! After the limits and moderation, which do not depend on it; before `keepalive` and `failover`,
 //! which do. From here on the exchange is shared. Returns [`Failure::ModelNotFound`], the same for
 //! a model that is unknown, one that is not allowed, and one that no channel serves on this path;
-//! and [`Failure::TooLong`] when no channel takes a body of this length.
+//! and [`Failure::TooLong`] when no channel takes a body of this length. A request that names a
+//! stored object has one route, to where that is, or [`Failure::StoredNotFound`].
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,7 +17,7 @@ use crate::policy::Demand;
 use crate::ports::Misfit;
 use crate::reply::Reply;
 use crate::shortcut::Shortcut;
-use crate::stage::{Exchange, Routed};
+use crate::stage::{Exchange, Pinned, Routed};
 
 /// Mounts [`Resolve`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,7 +62,15 @@ where
 }
 
 fn plan(exchange: &Exchange) -> Result<Plan, Failure> {
-    let route = exchange.catalog.route(&exchange.caller, &exchange.peek.model)?;
+    let route = match exchange.pinned.as_deref() {
+        None => exchange.catalog.route(&exchange.caller, &exchange.peek.model)?,
+        Some(Pinned { id, pin }) => {
+            let named = &exchange.peek.model;
+            let model = if named.is_empty() { &pin.model } else { named };
+            let route = exchange.catalog.pinned(&exchange.caller, pin, model);
+            route.ok_or_else(|| Failure::StoredNotFound { id: id.to_string() })?
+        }
+    };
     let demand = Demand { endpoint: exchange.endpoint, body: exchange.body.len() as u64 };
     Plan::demanding(route, exchange.caller.retries, demand).map_err(|misfit| {
         let model = exchange.peek.model.to_string();

@@ -11,7 +11,8 @@
 //!
 //! A layer written for one stage cannot be mounted in another, and a forgotten layer does not
 //! compile. No field is filled in later but the shared decoding of the body, which the first
-//! attempt that needs it makes for all. From `resolve` on the [`Exchange`] is shared: an attempt
+//! attempt that needs it makes for all, and the pin of a stored object, which `pin` finds. From
+//! `resolve` on the [`Exchange`] is shared: an attempt
 //! costs a reference count, and the body, being [`Bytes`], can be sent any number of times.
 
 use std::net::IpAddr;
@@ -27,7 +28,7 @@ use crate::endpoint::Endpoint;
 use crate::ledger::{Entry, Ledger};
 use crate::plan::Plan;
 use crate::policy::{Caller, Target, Timeouts};
-use crate::ports::{Catalog, Secret};
+use crate::ports::{Catalog, Pin, Secret};
 use crate::request_id::RequestId;
 
 /// The purpose of an exchange.
@@ -68,6 +69,8 @@ pub struct Exchange {
     pub endpoint: &'static Endpoint,
     /// The stored object that the path names.
     pub stored_id: Option<Arc<str>>,
+    /// Where that object is; filled in by `pin`. Whoever is asked then is asked nowhere else.
+    pub pinned: Option<Box<Pinned>>,
     /// The query of its path, where a dialect has wishes; without credentials.
     pub query: Box<str>,
     /// The client's headers.
@@ -90,6 +93,15 @@ pub struct Exchange {
     pub media: Mutex<MediaStore>,
 }
 
+/// A stored object that a request names, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinned {
+    /// Its name.
+    pub id: Arc<str>,
+    /// Where it is.
+    pub pin: Pin,
+}
+
 /// What `ingress` reads of a request, in one pass that validates all of its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peek {
@@ -102,6 +114,11 @@ pub struct Peek {
 }
 
 impl Exchange {
+    /// Where the stored object is that the request names, if it names one.
+    pub fn pin(&self) -> Option<&Pin> {
+        self.pinned.as_deref().map(|pinned| &pinned.pin)
+    }
+
     /// How the client speaks.
     pub fn dialect(&self) -> Dialect {
         self.endpoint.client
@@ -127,6 +144,7 @@ impl Exchange {
             purpose: Purpose::SideCall,
             endpoint,
             stored_id: None,
+            pinned: None,
             query: Box::default(),
             headers: self.headers.clone(),
             body: Body::Json(body),

@@ -97,14 +97,14 @@ pub(super) fn of_candidates(candidates: &[Candidate]) -> Decision {
     if let Some(next) =
         candidates.iter().find(|candidate| matches!(&*candidate.standing, "chosen" | "last_resort"))
     {
-        let reason = format!("{} {}", next.channel, next.reason);
+        let reason = format!("{} {}", next.name(), next.reason);
         return Decision { channel: Some(next.channel.clone()), status: None, reason };
     }
     let all = |word: &str| candidates.iter().all(|candidate| candidate.standing == word);
     let some = |word: &str| candidates.iter().any(|candidate| candidate.standing == word);
     match candidates {
         _ if all("too_long") => refused(413, "the request is too long for every channel"),
-        [first, ..] if all("gate_refused") => refused(429, format!("{} {}", first.channel, first.reason)),
+        [first, ..] if all("gate_refused") => refused(429, format!("{} {}", first.name(), first.reason)),
         _ if some("no_key") || some("gate_refused") => refused(
             429,
             "every channel lacks a key that can be used, or its group is over its limit or its credits",

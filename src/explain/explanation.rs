@@ -131,13 +131,16 @@ pub struct RequestSummary {
 pub struct Candidate {
     /// Its name.
     pub channel: String,
+    /// The place of it that would serve, where it has several or one that is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// What it calls the model.
     pub upstream_model: String,
     /// The nested keys above it, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupSummary>,
-    /// How it stands: `chosen`, `last_resort`, `standby`, `tried`, `benched`, `gate_refused`,
-    /// `no_key`, `unfit`, `too_long` or `unserved`.
+    /// How it stands: `chosen`, `last_resort`, `standby`, `tried`, `surplus`, `benched`,
+    /// `gate_refused`, `no_key`, `unfit`, `too_long` or `unserved`.
     pub standing: String,
     /// Why, in words.
     pub reason: String,
@@ -164,6 +167,16 @@ pub struct Candidate {
     /// What is done to the request on its way there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
+}
+
+impl Candidate {
+    /// What a person reads of whom it is: the channel, and in which place.
+    pub(super) fn name(&self) -> String {
+        match &self.place {
+            Some(place) => format!("{} in {place}", self.channel),
+            None => self.channel.clone(),
+        }
+    }
 }
 
 /// A nested key on the way to a channel.

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use dialect::{Body, Kind};
 use layers::endpoint::Endpoint;
 use layers::estimate::size_of;
-use layers::plan::{Group, Plan};
+use layers::plan::{Group, MOST_PLACES, Plan};
 use layers::policy::{Caller, Demand, Target};
 use layers::ports::{Catalog as _, InputTokens, KeyStanding, Limits, Timed};
 use serde::Deserialize;
@@ -237,6 +237,7 @@ fn candidate(line: &RouteLine, context: CandidateContext<'_>) -> Candidate {
     };
     Candidate {
         channel: line.channel.to_string(),
+        place: target.place.as_deref().map(str::to_owned),
         upstream_model: line.upstream_model.as_ref().to_owned(),
         groups: line
             .groups
@@ -304,6 +305,9 @@ fn standing(line: &RouteLine, keys: &KeySummary, context: CandidateContext<'_>) 
         }
         Standing::Standby => "follows when those before it fail".to_owned(),
         Standing::Tried => "stands before in another group".to_owned(),
+        Standing::Surplus => {
+            format!("is not asked: a request asks at most {MOST_PLACES} places of one channel")
+        }
         Standing::Benched(left) => {
             format!("rests for {} after a failure, or is being tried out", span(seconds(left)))
         }

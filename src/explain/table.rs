@@ -91,7 +91,7 @@ fn write(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
     }
     writeln!(text)?;
     for (at, candidate) in explanation.candidates.iter().enumerate() {
-        writeln!(text, "{} {} {}", at + 1, candidate.channel, candidate.reason)?;
+        writeln!(text, "{} {} {}", at + 1, candidate.name(), candidate.reason)?;
         for change in &candidate.changes {
             writeln!(text, "    {change}")?;
         }
@@ -120,7 +120,7 @@ fn row(at: usize, candidate: &Candidate) -> [String; 10] {
     };
     [
         at.to_string(),
-        candidate.channel.clone(),
+        candidate.name(),
         candidate.upstream_model.clone(),
         standing,
         format!("{}%", (candidate.share * 100.0).round()),

@@ -230,3 +230,28 @@ fn times_are_told_in_a_unit_that_fits() {
         assert_eq!(span(seconds), text, "{seconds}");
     }
 }
+
+const REGIONS: &str = "
+providers:
+  - {provider: wide, base_url: 'https://wide.test', engine: vertex-gemini, project_id: p, client_email: a@b, private_key: k, region: [east, west], model: [m]}
+  - {provider: plain, base_url: 'https://plain.test/v1', api: k, region: [east, west], model: [m]}
+api_keys: [{api: sk-user, role: user}]
+";
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_whose_engine_has_regions_is_shown_in_each_of_them() {
+    let world = World::new(REGIONS);
+    let (wide, east) = (layers::policy::ChannelName::from("wide"), Arc::from("east"));
+    world.runtime.health_in(&wide, "m", Some(&east)).settle(true, Duration::from_secs(60), Instant::now());
+
+    let explanation = world.explain("user", None);
+
+    let places: Vec<_> = explanation.candidates.iter().map(Candidate::name).collect();
+    assert_eq!(places, ["wide in west", "wide in east", "plain"]);
+    assert_eq!(explanation.candidates[1].standing, "benched");
+    assert!(table::render(&explanation).contains("\n2 wide in east rests for 1 min"));
+    assert!(world.snapshot.has_place(&wide, "m", Some("west")));
+    assert!(
+        !world.snapshot.has_place(&wide, "m", None) && !world.snapshot.has_place(&wide, "m", Some("far"))
+    );
+}

@@ -5,6 +5,7 @@
 //! configuration of a thousand keys and five hundred models costs its text and not their product.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -37,16 +38,22 @@ pub struct Offers {
 
 impl Offers {
     /// Takes every (position of the channel, target), channels in order. Of two targets of one
-    /// channel with the same alias the later one counts.
+    /// channel with the same alias and place the later one counts; those in other places stand
+    /// behind each other.
     pub fn new(targets: impl IntoIterator<Item = Offer>) -> Self {
         let mut by_alias = HashMap::<_, Vec<Offer>, _>::default();
         let mut by_channel = HashMap::<usize, Vec<Arc<str>>, _>::default();
         for (channel, target) in targets {
-            by_channel.entry(channel).or_default().push(Arc::clone(&target.alias));
+            let aliases = by_channel.entry(channel).or_default();
+            // The places of a model come in a row.
+            if aliases.last() != Some(&target.alias) {
+                aliases.push(Arc::clone(&target.alias));
+            }
             let offers = by_alias.entry(Arc::clone(&target.alias)).or_default();
-            match offers.binary_search_by_key(&channel, |(at, _)| *at) {
-                Ok(at) => offers[at].1 = target,
-                Err(at) => offers.insert(at, (channel, target)),
+            let places = span_of(offers, channel);
+            match offers[places.clone()].iter().position(|(_, known)| known.place == target.place) {
+                Some(at) => offers[places.start + at].1 = target,
+                None => offers.insert(places.end, (channel, target)),
             }
         }
         Self { by_alias, by_channel }
@@ -67,11 +74,15 @@ impl Offers {
         self.by_channel.get(&channel).into_iter().flatten()
     }
 
-    /// This alias on the channel at this position.
+    /// This alias on the channel at this position, in the first of its places.
     pub fn target(&self, channel: usize, alias: &str) -> Option<&Arc<Target>> {
+        self.places(channel, alias).next()
+    }
+
+    /// The same in each of its places, in their order: one without a name where it has none.
+    pub fn places(&self, channel: usize, alias: &str) -> impl Iterator<Item = &Arc<Target>> {
         let offers = self.of(alias);
-        let at = offers.binary_search_by_key(&channel, |(at, _)| *at).ok()?;
-        Some(&offers[at].1)
+        offers[span_of(offers, channel)].iter().map(|(_, target)| target)
     }
 
     /// Everything that is offered, in no order.
@@ -84,22 +95,19 @@ impl Offers {
     }
 }
 
-/// What a rule list comes to for one model.
-#[derive(Debug, Clone)]
-pub(crate) enum Admitted {
-    /// A channel.
-    Channel(usize, Arc<Target>),
-    /// Another client key, by position.
-    Nested(usize),
+/// Where the offers of one channel stand among those of a model.
+fn span_of(offers: &[Offer], channel: usize) -> Range<usize> {
+    let before = |at: usize| offers.partition_point(|(known, _)| *known < at);
+    before(channel)..before(channel + 1)
 }
 
-impl Admitted {
-    fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Channel(a, _), Self::Channel(b, _)) | (Self::Nested(a), Self::Nested(b)) => a == b,
-            _ => false,
-        }
-    }
+/// What a rule list comes to for one model: a channel or another client key, by position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    /// A channel, with all of its places.
+    Channel(usize),
+    /// Another client key.
+    Nested(usize),
 }
 
 /// The members for one model, in rule order, each once, with weights (0: none).
@@ -111,7 +119,7 @@ pub(crate) fn members(rules: &[Rule], offers: &Offers, model: &str) -> Vec<(Admi
     let mut members = Vec::<(Admitted, u32)>::new();
     let mut admit = |member: Admitted, weight: Option<u32>| {
         let weight = weight.unwrap_or(0);
-        match members.iter_mut().find(|(known, _)| known.is_same(&member)) {
+        match members.iter_mut().find(|(known, _)| *known == member) {
             Some((_, known)) if *known == 0 => *known = weight,
             Some(_) => {}
             None => members.push((member, weight)),
@@ -132,9 +140,7 @@ pub(crate) fn members(rules: &[Rule], offers: &Offers, model: &str) -> Vec<(Admi
             }
             RuleMatch::Model(_) => continue,
         };
-        channels.for_each(|(channel, target)| {
-            admit(Admitted::Channel(*channel, Arc::clone(target)), rule.weight);
-        });
+        channels.for_each(|(channel, _)| admit(Admitted::Channel(*channel), rule.weight));
     }
     members
 }
@@ -158,10 +164,12 @@ mod tests {
     fn names(rules: &[(RuleMatch, Option<u32>)], model: &str) -> Vec<(String, u32)> {
         let rules: Vec<Rule> =
             rules.iter().cloned().map(|(matcher, weight)| Rule { matcher, weight }).collect();
-        members(&rules, &offers(), model)
+        let offers = offers();
+        let name = |channel| offers.target(channel, model).expect("it is offered").channel.name.to_string();
+        members(&rules, &offers, model)
             .into_iter()
             .map(|(member, weight)| match member {
-                Admitted::Channel(_, target) => (target.channel.name.to_string(), weight),
+                Admitted::Channel(channel) => (name(channel), weight),
                 Admitted::Nested(caller) => (format!("key {caller}"), weight),
             })
             .collect()

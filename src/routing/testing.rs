@@ -48,6 +48,7 @@ pub(crate) fn channel_named(name: &str) -> Arc<Channel> {
 pub(crate) fn target_with(channel: &Arc<Channel>, alias: &str, health: Arc<dyn Health>) -> Arc<Target> {
     Arc::new(Target {
         channel: Arc::clone(channel),
+        place: None,
         alias: alias.into(),
         upstream_model: alias.into(),
         upstream_model_json: format!("\"{alias}\"").into(),

@@ -42,7 +42,10 @@ pub fn compile(
         let mut channels = Channels::new(settings, runtime);
         for model in models {
             let channel = channels.of(model.engine);
-            targets.push((ordinal, Arc::new(target(channel, model, runtime, metrics))));
+            for place in in_places(model.engine, settings) {
+                let target = target(channel.clone(), place, &model, runtime, metrics);
+                targets.push((ordinal, Arc::new(target)));
+            }
         }
     }
     let callers: Vec<Arc<Caller>> = settings
@@ -193,22 +196,46 @@ impl<'a> Channels<'a> {
     }
 }
 
-fn target(channel: Arc<Channel>, model: ModelSettings, runtime: &Runtime, metrics: &Metrics) -> Target {
+/// The places in which a channel of this engine serves; none where it is one place without a name.
+fn places(engine: Engine, settings: &ChannelSettings) -> &[String] {
+    match engine {
+        Engine::VertexGemini | Engine::VertexClaude | Engine::Bedrock => &settings.regions,
+        // Whatever `region` says there: nothing of the address depends on it.
+        _ => &[],
+    }
+}
+
+/// The same as a target holds it, once for each target that a model needs.
+fn in_places(engine: Engine, settings: &ChannelSettings) -> Vec<Option<Arc<str>>> {
+    match places(engine, settings) {
+        [] => vec![None],
+        places => places.iter().map(|place| Some(place.as_str().into())).collect(),
+    }
+}
+
+fn target(
+    channel: Arc<Channel>,
+    place: Option<Arc<str>>,
+    model: &ModelSettings,
+    runtime: &Runtime,
+    metrics: &Metrics,
+) -> Target {
     let json = serde_json::to_string(&*model.upstream).expect("a string can be written as JSON");
     Target {
-        health: runtime.health(&channel.name, &model.alias),
+        health: runtime.health_in(&channel.name, &model.alias, place.as_ref()),
         meters: metrics.meters(channel.name.as_str(), &model.alias),
         upstream_model_json: Bytes::from(json),
-        upstream_model: model.upstream,
-        alias: model.alias,
+        upstream_model: model.upstream.clone(),
+        alias: model.alias.clone(),
         timeouts: model.timeouts,
-        timing: model.request_timeouts.map(|rules| rules as Arc<dyn Timing>),
+        timing: model.request_timeouts.clone().map(|rules| rules as Arc<dyn Timing>),
         keepalive: model.keepalive,
         cooldown: model.cooldown,
-        overrides: model.overrides,
+        overrides: model.overrides.clone(),
         forced_stream: model.forced_stream,
-        key_quota: model.key_quota,
+        key_quota: model.key_quota.clone(),
         channel,
+        place,
     }
 }
 

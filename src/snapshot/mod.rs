@@ -19,7 +19,7 @@ use foldhash::fast::RandomState;
 use http::HeaderName;
 use layers::Failure;
 use layers::policy::{Caller, ChannelName, Fingerprint, Quota, Target, Triggers};
-use layers::ports::{Catalog, Limits, Route};
+use layers::ports::{Catalog, Limits, Pin, Route};
 
 pub use self::compile::{Discovered, compile};
 pub use self::current::CurrentSnapshot;
@@ -240,6 +240,13 @@ impl Snapshot {
             .is_some_and(|&ordinal| self.routes.offers().of_channel(ordinal).any(|known| **known == *alias))
     }
 
+    /// Whether this channel has a model of this alias in this place.
+    pub fn has_place(&self, name: &ChannelName, alias: &str, place: Option<&str>) -> bool {
+        let offers = self.routes.offers();
+        let mut places = self.channels.get(name).into_iter().flat_map(|&at| offers.places(at, alias));
+        places.any(|target| target.place.as_deref() == place)
+    }
+
     /// Whether any channel has a model of this alias.
     pub fn has_model(&self, alias: &str) -> bool {
         self.routes.offers().known(alias).is_some()
@@ -280,6 +287,10 @@ impl CallerEntry {
 impl Catalog for Snapshot {
     fn route(&self, caller: &Caller, model: &str) -> Result<Arc<dyn Route>, Failure> {
         self.caller_route(caller, model).map(|route| route as _)
+    }
+
+    fn pinned(&self, caller: &Caller, pin: &Pin, model: &str) -> Option<Arc<dyn Route>> {
+        self.routes.pinned(caller, pin, model).map(|route| Arc::new(route) as _)
     }
 
     fn limits(&self, caller: &Caller, model: &str) -> Limits {

@@ -139,7 +139,7 @@ impl Publisher {
 pub fn prune(runtime: &Runtime, snapshot: &Snapshot) {
     runtime.prune(&Live {
         channel: &|name| snapshot.has_channel(name),
-        target: &|name, alias| snapshot.has_target(name, alias),
+        target: &|name, alias, place| snapshot.has_place(name, alias, place),
         caller: &|fingerprint| snapshot.has_caller(fingerprint),
         model: &|alias| snapshot.has_model(alias),
     });

@@ -1,4 +1,4 @@
-//! Remembers which (channel, model) is benched, and lets one request try it before the others.
+//! Remembers which (channel, model, place) is benched, and lets one request try it before the others.
 //!
 //! One number for each, read by every pick of every route that holds the channel, so reading it
 //! is one atomic load. Deadlines only extend: a late success of a request that began before the
@@ -19,7 +19,7 @@ const TRIAL: Duration = Duration::from_secs(30);
 /// Set while a trial is under way; the deadline is then the trial's.
 const ON_TRIAL: u64 = 1;
 
-/// The health of one (channel, alias).
+/// The health of one (channel, alias, place).
 ///
 /// 0 while it is healthy, else the tick until which it is left alone. A deadline that has passed
 /// stays until a request tries the channel out, and ends with a success.

@@ -14,6 +14,7 @@ use super::clock::Clock;
 use super::cooldowns::Cooldown;
 use super::cursors::Cursors;
 use super::keys::{History, Home, KeyPool, KeySettings};
+use super::stored::Pins;
 use super::windows::Windows;
 
 /// The memory of the process. One for its whole life; configurations come and go around it.
@@ -26,9 +27,11 @@ pub struct Runtime {
     windows: Arc<Windows>,
     accounts: Arc<Accounts>,
     cursors: Arc<Cursors>,
+    pins: Arc<Pins>,
 }
 
-type Cooldowns = HashMap<(ChannelName, Arc<str>), Arc<Cooldown>, RandomState>;
+/// By channel, alias and place.
+type Cooldowns = HashMap<(ChannelName, Arc<str>, Option<Arc<str>>), Arc<Cooldown>, RandomState>;
 
 /// What is kept of a channel's keys. Holds the latest pool, so that what it knows outlives the
 /// configuration that it was made for.
@@ -41,8 +44,8 @@ struct Slot {
 pub struct Live<'a> {
     /// Whether this channel exists.
     pub channel: &'a dyn Fn(&ChannelName) -> bool,
-    /// Whether this channel has this alias.
-    pub target: &'a dyn Fn(&ChannelName, &str) -> bool,
+    /// Whether this channel has this alias in this place.
+    pub target: &'a dyn Fn(&ChannelName, &str, Option<&str>) -> bool,
     /// Whether a client key with this fingerprint exists.
     pub caller: &'a dyn Fn(&Fingerprint) -> bool,
     /// Whether any channel has this alias.
@@ -62,12 +65,18 @@ impl Runtime {
             windows: Arc::new(Windows::new(clock)),
             accounts: Arc::default(),
             cursors: Arc::default(),
+            pins: Arc::default(),
         }
     }
 
-    /// The health of this model on this channel.
+    /// The health of this model on this channel, where that has no places.
     pub fn health(&self, channel: &ChannelName, alias: &str) -> Arc<dyn Health> {
-        let name = (channel.clone(), Arc::from(alias));
+        self.health_in(channel, alias, None)
+    }
+
+    /// The health of this model in this place of a channel.
+    pub fn health_in(&self, channel: &ChannelName, alias: &str, place: Option<&Arc<str>>) -> Arc<dyn Health> {
+        let name = (channel.clone(), Arc::from(alias), place.cloned());
         Arc::clone(lock(&self.cooldowns).entry(name).or_insert_with(|| Arc::new(Cooldown::new(self.clock))))
             as _
     }
@@ -110,6 +119,11 @@ impl Runtime {
         &self.cursors
     }
 
+    /// Where the objects are that upstreams keep for callers.
+    pub fn pins(&self) -> &Arc<Pins> {
+        &self.pins
+    }
+
     /// Counts an attempt of the time before the start in the windows of the key that it used.
     pub fn recall_attempt(&self, target: &Target, key: &Fingerprint, age: Duration) {
         let pools = lock(&self.pools);
@@ -121,7 +135,8 @@ impl Runtime {
     /// Forgets what is not alive any more, and what has lost its meaning with time. To be called
     /// after each change of the configuration, and now and then.
     pub fn prune(&self, live: &Live<'_>) {
-        lock(&self.cooldowns).retain(|(channel, alias), _| (live.target)(channel, alias));
+        lock(&self.cooldowns)
+            .retain(|(channel, alias, place), _| (live.target)(channel, alias, place.as_deref()));
         let mut pools = lock(&self.pools);
         pools.retain(|channel, _| (live.channel)(channel));
         pools.values().for_each(|slot| slot.latest.sweep());
@@ -133,6 +148,7 @@ impl Runtime {
         self.windows.retain(live.caller);
         self.accounts.retain(live.caller);
         self.cursors.retain(live.caller, live.model);
+        self.pins.retain(live.caller);
     }
 }
 
@@ -143,6 +159,7 @@ impl std::fmt::Debug for Runtime {
             .field("pools", &lock(&self.pools).len())
             .field("windows", &self.windows.len())
             .field("cursors", &self.cursors.len())
+            .field("pins", &self.pins.len())
             .finish()
     }
 }
@@ -164,16 +181,23 @@ mod tests {
         let now = Instant::now();
         runtime.health(&a, "m").settle(true, Duration::from_secs(300), now);
         runtime.health(&b, "m").settle(true, Duration::from_secs(300), now);
+        let places = ["kept", "gone"].map(Arc::<str>::from);
+        for place in &places {
+            runtime.health_in(&a, "m", Some(place)).settle(true, Duration::from_secs(300), now);
+        }
         runtime.cursors().of(&Fingerprint::new("x"), &"m".into()).next();
 
         runtime.prune(&Live {
             channel: &|name| *name == a,
-            target: &|name, _| *name == a,
+            target: &|name, _, place| *name == a && place != Some("gone"),
             caller: &|_| false,
             model: &|_| true,
         });
 
         assert!(runtime.health(&a, "m").benched_until(now).is_some());
+        let benched =
+            places.map(|place| runtime.health_in(&a, "m", Some(&place)).benched_until(now).is_some());
+        assert_eq!(benched, [true, false]);
         assert!(runtime.health(&a, "other").benched_until(now).is_none());
         assert!(runtime.health(&b, "m").benched_until(now).is_none());
         assert!(runtime.cursors().is_empty());

@@ -65,8 +65,10 @@ impl fmt::Display for TextLine<'_> {
                 let model = attempt.side_call.as_deref();
                 write!(
                     f,
-                    "{comma}{}{}{}: {} {}",
+                    "{comma}{}{}{}{}{}: {} {}",
                     Plain(attempt.channel.as_str()),
+                    if attempt.place.is_some() { " in " } else { "" },
+                    Plain(attempt.place.as_deref().unwrap_or_default()),
                     if model.is_some() { "/" } else { "" },
                     Plain(model.unwrap_or_default()),
                     attempt.outcome,
@@ -177,6 +179,10 @@ impl JsonLines {
         for (n, attempt) in entry.attempts.iter().enumerate() {
             name(line, if n == 0 { "{\"channel\":" } else { ",{\"channel\":" });
             text(line, attempt.channel.as_str());
+            if let Some(place) = &attempt.place {
+                name(line, ",\"place\":");
+                text(line, place);
+            }
             if let Some(model) = &attempt.side_call {
                 name(line, ",\"model\":");
                 text(line, model);
@@ -318,6 +324,24 @@ mod tests {
         });
 
         assert!(text(&closed, false).contains("  [first: timeout 250ms, served: ok 250ms]  "));
+    }
+
+    #[test]
+    fn an_attempt_in_a_place_is_told_with_it() {
+        let closed = closed(|entry| {
+            entry.attempts = vec![attempt("wide", "upstream_error"), attempt("wide", "ok")];
+            entry.attempts[0].place = Some("east".into());
+        });
+
+        let mut line = Vec::new();
+        JsonLines::default().write(&mut line, &closed);
+
+        assert!(text(&closed, false).contains("  [wide in east: upstream_error 250ms, wide: ok 250ms]  "));
+        let places = |line: &[u8]| {
+            let line: serde_json::Value = serde_json::from_slice(line).unwrap();
+            line["attempts"].as_array().unwrap().iter().map(|one| one["place"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(places(&line), ["east".into(), serde_json::Value::Null]);
     }
 
     #[test]

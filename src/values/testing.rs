@@ -22,6 +22,14 @@ impl Keys for Nothing {
     fn lease(self: Arc<Self>, _: &Target, _: &TriedKeys, _: InputTokens) -> Result<Lease, KeysExhausted> {
         Ok(Lease::keyless())
     }
+    fn lease_wanted(
+        self: Arc<Self>,
+        _: &Target,
+        _: &Fingerprint,
+        _: InputTokens,
+    ) -> Result<Lease, KeysExhausted> {
+        Err(KeysExhausted::Gone)
+    }
     fn count(&self) -> usize {
         0
     }
@@ -81,6 +89,7 @@ pub(crate) fn target(channel: &str, model: &str) -> Arc<Target> {
             quirks: Default::default(),
             asks_usage: Arc::default(),
         }),
+        place: None,
         alias: model.into(),
         upstream_model: model.into(),
         upstream_model_json: Bytes::from(format!("{model:?}")),
@@ -104,6 +113,7 @@ pub(crate) fn target(channel: &str, model: &str) -> Arc<Target> {
 pub(crate) fn attempt(channel: &str, outcome: &'static str) -> AttemptRecord {
     AttemptRecord {
         channel: ChannelName::from(channel),
+        place: None,
         side_call: None,
         key: Some(Fingerprint::new("bbbbbbbbbbbbbbbb")),
         outcome,

@@ -5,13 +5,18 @@ use crate::testing::failures::{
     broken, empty, no_key, refused, refused_key, timed_out, truncated, unsupported,
 };
 use crate::testing::handles::HealthNotes;
+use crate::testing::policy::TargetBuilder;
 use crate::testing::reply::whole;
 use crate::testing::{Scripted, attempt, exchange, mount, target};
 
 /// What health is told when an attempt ends like this, with a cooldown of five seconds.
 async fn told(result: Result<Reply, Failure>) -> Vec<(bool, Duration)> {
+    told_of(target("a"), result).await
+}
+
+async fn told_of(target: TargetBuilder, result: Result<Reply, Failure>) -> Vec<(bool, Duration)> {
     let health = Arc::new(HealthNotes::default());
-    let target = target("a").cooldown(Duration::from_secs(5)).health(health.clone()).build();
+    let target = target.cooldown(Duration::from_secs(5)).health(health.clone()).build();
     let inner = Scripted::new().after(Duration::ZERO, result);
 
     let _ = mount(CooldownLayer, &inner).ask(attempt(exchange().shared(), target)).await;
@@ -57,6 +62,13 @@ async fn what_says_nothing_about_the_channel_is_not_booked() {
 
         assert_eq!(told(Err(failure)).await, [], "{label}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_404_benches_a_place_and_not_a_channel_without_places() {
+    assert_eq!(told_of(target("a").place("east"), Err(refused(404))).await, [ILL]);
+    assert_eq!(told(Err(refused(404))).await, []);
+    assert_eq!(told_of(target("a").place("east"), Err(refused(405))).await, []);
 }
 
 #[tokio::test(start_paused = true)]

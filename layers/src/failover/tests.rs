@@ -9,7 +9,7 @@ use crate::testing::handles::ScriptedKeys;
 use crate::testing::policy::{channel, target_of};
 use crate::testing::ports::ScriptedAllowances;
 use crate::testing::reply::whole;
-use crate::testing::stage::{aimed_at, ordinal, tried};
+use crate::testing::stage::{aimed_at, ordinal, place_of, tried};
 use crate::testing::{Scripted, caller, exchange, mount, read, route, routed, target};
 
 type Attempts = Scripted<Attempt>;
@@ -257,4 +257,50 @@ async fn only_callers_who_may_see_the_route_learn_channel_and_attempts() {
         let expected = if sees { (Some("b"), Some("2")) } else { (None, None) };
         assert_eq!((told("x-uni-api-channel"), told("x-uni-api-attempts")), expected);
     }
+}
+
+/// Channel `a` in two places, and `b`.
+fn two_places() -> Routed {
+    let places = ["1", "2"].map(|place| target("a").place(place).build());
+    routed(exchange().shared(), route(places.into_iter().chain([target("b").build()])).places().build())
+}
+
+/// Which places of which channels the attempts were aimed at, in order.
+fn placed_aims(attempts: &Attempts) -> Vec<String> {
+    let name = |attempt: &Attempt| format!("{}{}", aimed_at(attempt), place_of(attempt).unwrap_or_default());
+    attempts.requests().iter().map(name).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_place_is_followed_by_the_next_place_before_the_next_channel() {
+    for status in [404, 429, 503] {
+        let attempts = Attempts::new().fails(refused(status)).fails(refused(status)).answers(whole("from b"));
+
+        run_over(&attempts, two_places()).await.unwrap();
+
+        assert_eq!(placed_aims(&attempts), ["a1", "a2", "b"], "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_place_would_refuse_too_moves_on_to_the_next_channel() {
+    for failure in [unsupported(), refused(413)] {
+        let attempts = Attempts::new().fails(failure).answers(whole("from b"));
+
+        run_over(&attempts, two_places()).await.unwrap();
+
+        assert_eq!(placed_aims(&attempts), ["a1", "b"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_channel_goes_on_to_its_next_place_without_a_pause() {
+    let attempts = Attempts::new().fails(refused(503)).answers(whole("ok"));
+    let places = ["1", "2"].map(|place| target("a").place(place).build());
+    let began = Instant::now();
+
+    run_over(&attempts, routed(exchange().shared(), route(places).places().build())).await.unwrap();
+
+    assert_eq!(placed_aims(&attempts), ["a1", "a2"]);
+    assert_eq!(began.elapsed(), Duration::ZERO);
 }

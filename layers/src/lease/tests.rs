@@ -156,3 +156,19 @@ async fn a_forced_mode_comes_before_the_client_s() {
         assert_eq!(asks_events(&calls.request()), asked, "{forced:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_limit_of_a_place_leaves_the_key_as_it_is_and_a_rejection_does_not() {
+    for (status, outcome) in [(429, KeyOutcome::Blameless), (401, faulty(None, true, false))] {
+        let keys = ScriptedKeys::of(&["sk-one", "sk-two"]);
+        let calls = Calls::new().fails(refused(status));
+        let target = target_of(with_keys(&keys)).place("east").build();
+
+        let failure =
+            mount(LeaseKeyLayer, &calls).ask(attempt(exchange().shared(), target)).await.unwrap_err();
+
+        assert_eq!(keys.notes.all()[1], KeyNote::Settled(0, outcome), "{status}");
+        // Without a key to go on with, `cooldown` benches the place.
+        assert_eq!(key_told(&failure).is_some_and(|spare| spare.is_some()), status == 401, "{status}");
+    }
+}

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Notes;
 use super::policy::secret;
-use crate::policy::Target;
+use crate::policy::{Fingerprint, Target};
 use crate::ports::{
     Destination, Health, InputTokens, KeyOutcome, Keys, KeysExhausted, Lease, Meters, Provider, Verdict,
 };
@@ -86,6 +86,22 @@ impl Keys for ScriptedKeys {
         Ok(Lease::new(self, slot, key, target.upstream_model.clone()))
     }
 
+    fn lease_wanted(
+        self: Arc<Self>,
+        target: &Target,
+        wanted: &Fingerprint,
+        _: InputTokens,
+    ) -> Result<Lease, KeysExhausted> {
+        if self.keys.is_empty() {
+            return Err(self.exhausted);
+        }
+        let of_wanted = |key: &String| secret(key).fingerprint() == wanted;
+        let slot = self.keys.iter().position(of_wanted).ok_or(KeysExhausted::Gone)?;
+        let (key, slot) = (secret(&self.keys[slot]), u32::try_from(slot).expect("few keys"));
+        self.notes.add(KeyNote::Leased(slot));
+        Ok(Lease::new(self, slot, key, target.upstream_model.clone()))
+    }
+
     fn count(&self) -> usize {
         self.keys.len()
     }
@@ -109,6 +125,15 @@ pub struct Keyless;
 impl Keys for Keyless {
     fn lease(self: Arc<Self>, _: &Target, _: &TriedKeys, _: InputTokens) -> Result<Lease, KeysExhausted> {
         Ok(Lease::keyless())
+    }
+
+    fn lease_wanted(
+        self: Arc<Self>,
+        _: &Target,
+        _: &Fingerprint,
+        _: InputTokens,
+    ) -> Result<Lease, KeysExhausted> {
+        Err(KeysExhausted::Gone)
     }
 
     fn count(&self) -> usize {

@@ -51,6 +51,13 @@ pub fn caller() -> CallerBuilder {
 pub struct CallerBuilder(Caller);
 
 impl CallerBuilder {
+    /// What stands for its key.
+    #[must_use]
+    pub fn fingerprint(mut self, digits: &str) -> Self {
+        self.0.fingerprint = Fingerprint::new(digits);
+        self
+    }
+
     /// What logs call it.
     #[must_use]
     pub fn alias(mut self, alias: &str) -> Self {
@@ -198,6 +205,7 @@ pub fn target(name: &str) -> TargetBuilder {
 pub fn target_of(channel: Arc<Channel>) -> TargetBuilder {
     TargetBuilder(Target {
         channel,
+        place: None,
         alias: "m".into(),
         upstream_model: "up-m".into(),
         upstream_model_json: Bytes::from_static(b"\"up-m\""),
@@ -217,6 +225,13 @@ pub fn target_of(channel: Arc<Channel>) -> TargetBuilder {
 pub struct TargetBuilder(Target);
 
 impl TargetBuilder {
+    /// The place of the channel that serves.
+    #[must_use]
+    pub fn place(mut self, place: &str) -> Self {
+        self.0.place = Some(place.into());
+        self
+    }
+
     /// What the upstream calls the model.
     #[must_use]
     pub fn upstream_model(mut self, model: &str) -> Self {

@@ -1,7 +1,7 @@
 //! Scripted ports of the request stage: they decide as they were told to and note what they were
 //! asked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::Notes;
 use crate::failure::{Exceeded, Failure};
 use crate::ledger::Entry;
 use crate::plan::{Group, Plan, Step};
-use crate::policy::{Caller, Demand, Target, Triggers};
+use crate::policy::{Caller, ChannelName, Demand, Fingerprint, Target, Triggers};
 use crate::ports::{
-    Admission, Allowances, BoxFuture, Catalog, Directory, Fetched, Limits, Media, Misfit, Records, Route,
-    Unfetched, Verdict,
+    Admission, Allowances, BoxFuture, Catalog, Directory, Fetched, Limits, Media, Misfit, Pin, Records,
+    Route, Stored, Unfetched, Verdict,
 };
 use crate::stage::Exchange;
 
@@ -32,6 +32,7 @@ pub struct ScriptedCatalog {
     known: Vec<String>,
     triggers: Triggers,
     forwarded: Vec<HeaderName>,
+    pinned: HashMap<(ChannelName, String), Arc<dyn Route>>,
 }
 
 /// Builds a [`ScriptedCatalog`].
@@ -43,6 +44,13 @@ impl CatalogBuilder {
     pub fn route(mut self, model: &str, route: Arc<dyn Route>) -> Self {
         self.0.routes.insert(model.to_owned(), route);
         self.knows(model)
+    }
+
+    /// This route leads to what this channel has stored, for this model.
+    #[must_use]
+    pub fn pinned(mut self, channel: &str, model: &str, route: Arc<dyn Route>) -> Self {
+        self.0.pinned.insert((ChannelName::from(channel), model.to_owned()), route);
+        self
     }
 
     /// Some channel has this model.
@@ -75,6 +83,10 @@ impl CatalogBuilder {
 impl Catalog for ScriptedCatalog {
     fn route(&self, _: &Caller, model: &str) -> Result<Arc<dyn Route>, Failure> {
         self.routes.get(model).cloned().ok_or_else(|| Failure::ModelNotFound { model: model.to_owned() })
+    }
+
+    fn pinned(&self, _: &Caller, pin: &Pin, model: &str) -> Option<Arc<dyn Route>> {
+        self.pinned.get(&(pin.channel.clone(), model.to_owned())).cloned()
     }
 
     fn limits(&self, _: &Caller, _: &str) -> Limits {
@@ -111,7 +123,7 @@ impl Directory for Door {
 /// A route over these targets, in order, without groups.
 pub fn route(targets: impl IntoIterator<Item = Arc<Target>>) -> ScriptedRoute {
     let leaves = targets.into_iter().map(|target| (None, target)).collect();
-    ScriptedRoute { leaves, keepalive: None, tickets: AtomicU64::new(0), misfit: None }
+    ScriptedRoute { leaves, keepalive: None, tickets: AtomicU64::new(0), has_places: false, misfit: None }
 }
 
 /// A route that gives its targets in order and skips those that were tried.
@@ -119,6 +131,7 @@ pub struct ScriptedRoute {
     leaves: Vec<(Option<Group>, Arc<Target>)>,
     keepalive: Option<Duration>,
     tickets: AtomicU64,
+    has_places: bool,
     misfit: Option<Misfit>,
 }
 
@@ -138,6 +151,13 @@ impl ScriptedRoute {
         self
     }
 
+    /// Some of its targets are places of one channel.
+    #[must_use]
+    pub fn places(mut self) -> Self {
+        self.has_places = true;
+        self
+    }
+
     /// It takes no request, for this reason.
     #[must_use]
     pub fn misfit(mut self, misfit: Misfit) -> Self {
@@ -149,15 +169,25 @@ impl ScriptedRoute {
     pub fn build(self) -> Arc<dyn Route> {
         Arc::new(self)
     }
+
+    /// How many distinct channels have such a target.
+    fn channels(&self, is_meant: impl Fn(&Target) -> bool) -> usize {
+        let meant = self.leaves.iter().filter(|(_, target)| is_meant(target));
+        meant.map(|(_, target)| &target.channel.name).collect::<HashSet<_>>().len()
+    }
 }
 
 impl Route for ScriptedRoute {
     fn leaves(&self) -> usize {
-        self.leaves.len()
+        self.channels(|_| true)
+    }
+
+    fn has_places(&self) -> bool {
+        self.has_places
     }
 
     fn leaves_for(&self, demand: Demand) -> Result<usize, Misfit> {
-        let fitting = self.leaves.iter().filter(|(_, target)| target.channel.takes.fits(demand)).count();
+        let fitting = self.channels(|target| target.channel.takes.fits(demand));
         self.misfit.map_or(Ok(fitting), Err)
     }
 
@@ -181,6 +211,49 @@ impl Route for ScriptedRoute {
             }
         }
         Step::Exhausted
+    }
+}
+
+/// Pins that are given, at once or after a second, and those that were kept: caller, name, pin.
+#[derive(Default)]
+pub struct ScriptedPins {
+    known: Vec<(Fingerprint, String, Pin)>,
+    shared: bool,
+    /// What was kept.
+    pub kept: Notes<(Fingerprint, String, Pin)>,
+}
+
+impl ScriptedPins {
+    /// This object of this caller is there.
+    #[must_use]
+    pub fn with(mut self, caller: &Caller, id: &str, pin: Pin) -> Self {
+        self.known.push((caller.fingerprint.clone(), id.to_owned(), pin));
+        self
+    }
+
+    /// The same in shared state, which answers after a second.
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        self.shared = true;
+        self
+    }
+}
+
+impl Stored for ScriptedPins {
+    fn find(&self, caller: &Fingerprint, id: &str) -> Verdict<Option<Pin>> {
+        let is_meant = |(of, name, _): &&(Fingerprint, String, Pin)| of == caller && name == id;
+        let found = self.known.iter().find(is_meant).map(|(_, _, pin)| pin.clone());
+        if !self.shared {
+            return Verdict::Ready(Ok(found));
+        }
+        Verdict::Wait(Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(found)
+        }))
+    }
+
+    fn keep(&self, caller: &Fingerprint, id: &str, pin: Pin) {
+        self.kept.add((caller.clone(), id.to_owned(), pin));
     }
 }
 

@@ -116,6 +116,12 @@ pub fn erred(status: u16, message: &str) -> Sighting {
     Sighting { detail: Some(Box::new(detail)), ..Sighting::default() }
 }
 
+/// A sighting of the upstream's name of the answer.
+pub fn named(id: &str) -> Sighting {
+    let detail = Detail { id: Some(id.to_owned()), ..Detail::default() };
+    Sighting { detail: Some(Box::new(detail)), ..Sighting::machinery() }
+}
+
 /// A piece with these bytes and this sighting.
 pub fn piece(text: &str, sighting: Sighting) -> Piece {
     Piece { bytes: Bytes::copy_from_slice(text.as_bytes()), sighting, torn: false }

@@ -15,9 +15,9 @@ use crate::endpoint::{CHAT_COMPLETIONS, Endpoint, MODERATIONS, find};
 use crate::ledger::{Entry, Ledger};
 use crate::plan::Plan;
 use crate::policy::{Caller, Demand, Target};
-use crate::ports::{Catalog, Outgoing, Route, Secret};
+use crate::ports::{Catalog, Outgoing, Pin, Route, Secret};
 use crate::request_id::RequestId;
-use crate::stage::{Admitted, Attempt, Call, Exchange, Payload, Peek, Purpose, Routed, TriedKeys};
+use crate::stage::{Admitted, Attempt, Call, Exchange, Payload, Peek, Pinned, Purpose, Routed, TriedKeys};
 
 /// A chat request for model `m` that says `hi`, of a plain caller.
 pub fn exchange() -> ExchangeBuilder {
@@ -32,6 +32,8 @@ pub fn exchange() -> ExchangeBuilder {
         catalog: catalog().build(),
         held: Held::default(),
         purpose: Purpose::Client,
+        stored_id: None,
+        pin: None,
     }
 }
 
@@ -47,6 +49,8 @@ pub struct ExchangeBuilder {
     catalog: Arc<dyn Catalog>,
     held: Held,
     purpose: Purpose,
+    stored_id: Option<Arc<str>>,
+    pin: Option<Pin>,
 }
 
 impl ExchangeBuilder {
@@ -89,6 +93,27 @@ impl ExchangeBuilder {
     pub fn judging(mut self, text: &str) -> Self {
         self.endpoint = &MODERATIONS;
         self.fields(json!({ "input": text }))
+    }
+
+    /// It asks for what this endpoint gives.
+    #[must_use]
+    pub fn endpoint(mut self, endpoint: &'static Endpoint) -> Self {
+        self.endpoint = endpoint;
+        self
+    }
+
+    /// Its path names the stored object `id`.
+    #[must_use]
+    pub fn naming(mut self, id: &str) -> Self {
+        self.stored_id = Some(id.into());
+        self
+    }
+
+    /// The object that it names is here.
+    #[must_use]
+    pub fn pinned(mut self, pin: Pin) -> Self {
+        self.pin = Some(pin);
+        self
     }
 
     /// It is a side call that the gateway makes for a request.
@@ -143,7 +168,11 @@ impl ExchangeBuilder {
             caller: self.caller,
             purpose: self.purpose,
             endpoint: self.endpoint,
-            stored_id: None,
+            pinned: self.pin.map(|pin| {
+                let id = self.stored_id.clone().expect("what is pinned is named");
+                Box::new(Pinned { id, pin })
+            }),
+            stored_id: self.stored_id,
             query: Box::default(),
             headers: self.headers,
             body: Body::Json(body),
@@ -291,6 +320,11 @@ pub fn asks_events(call: &Call) -> bool {
 /// The channel that an attempt is aimed at.
 pub fn aimed_at(attempt: &Attempt) -> &str {
     attempt.target.channel.name.as_str()
+}
+
+/// The place of its channel that an attempt is aimed at.
+pub fn place_of(attempt: &Attempt) -> Option<&str> {
+    attempt.target.place.as_deref()
 }
 
 /// Which try of its request an attempt is.

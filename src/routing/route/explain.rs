@@ -1,10 +1,11 @@
 //! Says how every channel of a route stands, and changes nothing by it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use layers::plan::{Plan, Step};
+use layers::plan::{MOST_PLACES, Plan, Step};
 use layers::policy::{Caller, ChannelName, Demand, Target};
 use layers::ports::{Misfit, Route};
 use layers::stage::TriedKeys;
@@ -57,6 +58,8 @@ pub enum Standing {
     Standby,
     /// It was tried, or stands in another group already.
     Tried,
+    /// Enough other places of its channel come before it for one request.
+    Surplus,
     /// It is benched for this long, or another request is trying it out.
     Benched(Duration),
     /// The gate of a group above it refused the request.
@@ -75,6 +78,7 @@ impl Standing {
             Self::LastResort(_) => "last_resort",
             Self::Standby => "standby",
             Self::Tried => "tried",
+            Self::Surplus => "surplus",
             Self::Benched(_) => "benched",
             Self::GateRefused => "gate_refused",
             Self::NoKey => "no_key",
@@ -86,9 +90,13 @@ impl Standing {
     pub fn wait(self) -> Option<Duration> {
         match self {
             Self::LastResort(left) | Self::Benched(left) => Some(left),
-            Self::Chosen | Self::Standby | Self::Tried | Self::GateRefused | Self::NoKey | Self::Unfit => {
-                None
-            }
+            Self::Chosen
+            | Self::Standby
+            | Self::Tried
+            | Self::Surplus
+            | Self::GateRefused
+            | Self::NoKey
+            | Self::Unfit => None,
         }
     }
 }
@@ -123,18 +131,15 @@ impl CallerRoute {
         let mut lines = Vec::new();
         let above = Above { groups: Vec::new(), refused: false, share: 1.0 };
         explain(&self.tree.root, Ticket(plan.ticket), plan, now, &above, &mut lines);
-        // A channel that two groups hold is tried where it comes first.
-        let mut seen = std::collections::HashSet::<ChannelName, RandomState>::default();
-        for line in &mut lines {
-            if line.standing == Standing::Standby && !seen.insert(line.channel.clone()) {
-                line.standing = Standing::Tried;
-            }
-        }
+        each_once(&mut lines, plan);
         // What has no key is passed over by the layer that leases one, not by the route.
         if let Some(first) = lines.iter_mut().find(|line| line.standing == Standing::Standby) {
             first.standing = Standing::Chosen;
         } else if let Some(Step::Try(target)) = self.tree.last_resort(plan, now) {
-            let line = lines.iter_mut().find(|line| line.channel == target.channel.name);
+            let is_it = |line: &&mut RouteLine| {
+                line.channel == target.channel.name && line.target.place == target.place
+            };
+            let line = lines.iter_mut().find(is_it);
             if let Some((line, left)) = line.and_then(|line| match line.standing {
                 Standing::Benched(left) => Some((line, left)),
                 _ => None,
@@ -161,6 +166,10 @@ impl Route for Preview {
         self.route.leaves_for(demand)
     }
 
+    fn has_places(&self) -> bool {
+        self.route.has_places()
+    }
+
     fn keepalive(&self) -> Option<Duration> {
         self.route.keepalive()
     }
@@ -171,6 +180,23 @@ impl Route for Preview {
 
     fn pick(&self, plan: &Plan, now: Instant) -> Step {
         self.route.pick(plan, now)
+    }
+}
+
+/// Shows a channel or place that two groups hold as tried but where it comes first, and places of
+/// a channel beyond those that one request asks as too many.
+fn each_once(lines: &mut [RouteLine], plan: &Plan) {
+    type Places = Vec<Option<Arc<str>>>;
+    let mut seen = HashMap::<ChannelName, Places, RandomState>::default();
+    for line in lines.iter_mut().filter(|line| line.standing == Standing::Standby) {
+        let places = seen.entry(line.channel.clone()).or_default();
+        if places.contains(&line.target.place) {
+            line.standing = Standing::Tried;
+        } else if plan.places_tried(&line.target) + places.len() >= MOST_PLACES {
+            line.standing = Standing::Surplus;
+        } else {
+            places.push(line.target.place.clone());
+        }
     }
 }
 
@@ -228,6 +254,12 @@ fn explain(
                 if let [only] = &mut lines[from..] {
                     only.weight = only.weight.or(weight);
                 }
+            }
+            Some(Member::Places(inner)) => {
+                let from = lines.len();
+                let above = Above { groups: above.groups.clone(), refused: above.refused, share };
+                explain(inner, ticket, plan, now, &above, lines);
+                lines[from..].iter_mut().for_each(|line| line.weight = weight);
             }
             None => {}
         }

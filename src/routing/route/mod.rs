@@ -1,8 +1,9 @@
 //! Answers "who is next?" for one request, from a tree of channels and nested keys.
 //!
 //! A leaf is a channel with the model under the name that was asked for; an inner node is a nested
-//! client key with its own rules and algorithm, which asks its gate before its first leaf. A node
-//! can serve while one of its leaves can. Trees are built on first use and shared by all callers
+//! client key with its own rules and algorithm, which asks its gate before its first leaf, or a
+//! channel in several places (regions), which has no gate and rotates over them. A node can serve
+//! while one of its leaves can. Trees are built on first use and shared by all callers
 //! with equal rules; what belongs to one caller is only the cursor, which outlives the tree.
 //!
 //! Cooldowns are read at the moment of each pick. Members that are benched for everybody are taken
@@ -14,6 +15,7 @@
 //! what it asks or for its length, are no part of the tree for it.
 
 mod explain;
+mod pinned;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -69,6 +71,8 @@ struct Tree {
     root: Node,
     /// Distinct channels.
     leaves: usize,
+    /// Distinct channels and places of channels.
+    targets: usize,
     /// The shortest interval of any channel.
     keepalive: Option<Duration>,
     /// Whether any node rotates.
@@ -87,6 +91,8 @@ struct Node {
 enum Member {
     Leaf(Arc<Target>),
     Group(Group, Node),
+    /// A channel that has several places.
+    Places(Node),
 }
 
 impl Routes {
@@ -159,15 +165,25 @@ impl Routes {
     fn build(&self, caller: usize, model: &Arc<str>) -> Option<Tree> {
         let root = self.node(caller, model, &mut Vec::new())?;
         let mut channels = std::collections::HashSet::<&ChannelName, RandomState>::default();
+        let mut targets = std::collections::HashSet::<(&ChannelName, Option<&str>), RandomState>::default();
         let mut keepalive = None::<Duration>;
         let mut picky = false;
         root.visit(&mut Vec::new(), &mut |_, target| {
             channels.insert(&target.channel.name);
+            targets.insert((&target.channel.name, target.place.as_deref()));
             picky |= !target.channel.takes.is_everything();
             keepalive = keepalive.into_iter().chain(target.keepalive).min();
         });
-        let leaves = channels.len();
-        Some(Tree { rotates: root.rotates(), leaves, keepalive, picky, model: Arc::clone(model), root })
+        let (leaves, targets) = (channels.len(), targets.len());
+        Some(Tree {
+            rotates: root.rotates(),
+            leaves,
+            targets,
+            keepalive,
+            picky,
+            model: Arc::clone(model),
+            root,
+        })
     }
 
     /// The node of this caller; none when nothing below it has the model.
@@ -182,7 +198,7 @@ impl Routes {
             .into_iter()
             .filter_map(|(admitted, weight)| {
                 let member = match admitted {
-                    Admitted::Channel(_, target) => Member::Leaf(target),
+                    Admitted::Channel(channel) => self.channel(channel, model)?,
                     Admitted::Nested(inner) => {
                         let node = self.node(inner, model, above)?;
                         let caller = Arc::clone(&self.access.get(inner)?.caller);
@@ -196,6 +212,16 @@ impl Routes {
         above.pop();
         let shape = (members.len() > 1).then(|| self.shape(access.algorithm, weights));
         (!members.is_empty()).then(|| Node { members: members.into(), shape })
+    }
+
+    /// The member that a channel is: one leaf, or a rotation over its places.
+    fn channel(&self, channel: usize, model: &str) -> Option<Member> {
+        let mut places: Vec<_> = self.offers.places(channel, model).cloned().map(Member::Leaf).collect();
+        if places.len() < 2 {
+            return places.pop();
+        }
+        let shape = Some(self.shape(Algorithm::RoundRobin, vec![0; places.len()]));
+        Some(Member::Places(Node { members: places.into(), shape }))
     }
 
     fn shape(&self, algorithm: Algorithm, weights: Vec<u32>) -> Arc<Shape> {
@@ -238,7 +264,10 @@ enum Stand {
 impl Node {
     fn rotates(&self) -> bool {
         self.shape.as_ref().is_some_and(|shape| shape.schedule.rotates())
-            || self.members.iter().any(|member| matches!(member, Member::Group(_, node) if node.rotates()))
+            || self.members.iter().any(|member| match member {
+                Member::Leaf(_) => false,
+                Member::Group(_, node) | Member::Places(node) => node.rotates(),
+            })
     }
 
     /// Calls `each` for every leaf in rule order, with the groups above it.
@@ -246,6 +275,7 @@ impl Node {
         for member in &self.members {
             match member {
                 Member::Leaf(target) => each(above, target),
+                Member::Places(node) => node.visit(above, each),
                 Member::Group(group, node) => {
                     above.push(group);
                     node.visit(above, each);
@@ -301,7 +331,7 @@ impl Member {
             }
             Self::Leaf(_) => Stand::Usable,
             Self::Group(group, _) if plan.refused(group.node) => Stand::Done,
-            Self::Group(_, node) => node.stand(plan, now),
+            Self::Group(_, node) | Self::Places(node) => node.stand(plan, now),
         }
     }
 
@@ -309,7 +339,7 @@ impl Member {
         match self {
             Self::Leaf(target) => Some(Step::Try(Arc::clone(target))),
             Self::Group(group, _) if !plan.entered(group.node) => Some(Step::Enter(group.clone())),
-            Self::Group(_, node) => node.next(ticket(), plan, now),
+            Self::Group(_, node) | Self::Places(node) => node.next(ticket(), plan, now),
         }
     }
 }
@@ -369,6 +399,10 @@ impl Route for CallerRoute {
         if self.tree.picky { self.tree.leaves_for(demand) } else { Ok(self.tree.leaves) }
     }
 
+    fn has_places(&self) -> bool {
+        self.tree.targets > self.tree.leaves
+    }
+
     fn keepalive(&self) -> Option<Duration> {
         self.tree.keepalive
     }
@@ -388,6 +422,7 @@ impl Route for CallerRoute {
             tracing::debug!(
                 request = request.as_str(),
                 channel = %line.channel,
+                place = line.target.place.as_deref(),
                 model = &*line.upstream_model,
                 groups = groups.join("/"),
                 standing = line.standing.label(),
@@ -399,7 +434,7 @@ impl Route for CallerRoute {
 
     fn pick(&self, plan: &Plan, now: Instant) -> Step {
         // Each turn of the loop that finds a channel on trial finds one fewer that can serve.
-        for _ in 0..=self.tree.leaves {
+        for _ in 0..=self.tree.targets {
             match self.tree.root.next(Ticket(plan.ticket), plan, now) {
                 Some(Step::Try(target)) if !target.health.admit(now) => {}
                 Some(step) => return step,

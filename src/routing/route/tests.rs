@@ -19,14 +19,14 @@ struct World {
     routes: Routes,
 }
 
-fn rules(rules: &[(RuleMatch, u32)]) -> Arc<[Rule]> {
+pub(super) fn rules(rules: &[(RuleMatch, u32)]) -> Arc<[Rule]> {
     rules
         .iter()
         .map(|(matcher, weight)| Rule { matcher: matcher.clone(), weight: (*weight > 0).then_some(*weight) })
         .collect()
 }
 
-fn only(channel: usize) -> RuleMatch {
+pub(super) fn only(channel: usize) -> RuleMatch {
     RuleMatch::ChannelAll([channel].into())
 }
 
@@ -666,4 +666,232 @@ fn a_lone_channel_that_takes_the_request_is_lone() {
     };
 
     assert!(plan(101).single() && !plan(100).single());
+}
+
+/// Channels that all have `m`, each with the places that are given for it, under one key.
+pub(super) struct Regions {
+    runtime: Runtime,
+    pub(super) routes: Routes,
+}
+
+impl Regions {
+    pub(super) fn new(channels: &[&[&str]], access: Vec<(Algorithm, Arc<[Rule]>)>) -> Self {
+        let runtime = Runtime::new(None);
+        let mut targets = Vec::new();
+        for (at, places) in channels.iter().enumerate() {
+            let channel = channel_named(&char::from(b'A' + u8::try_from(at).expect("a few")).to_string());
+            let places: Vec<Option<Arc<str>>> = match places {
+                [] => vec![None],
+                places => places.iter().map(|place| Some((*place).into())).collect(),
+            };
+            for place in places {
+                let health = runtime.health_in(&channel.name, "m", place.as_ref());
+                let target = Arc::into_inner(target_with(&channel, "m", health)).expect("it is new");
+                targets.push((at, Arc::new(Target { place, ..target })));
+            }
+        }
+        let access = access
+            .into_iter()
+            .enumerate()
+            .map(|(at, (algorithm, rules))| Access { caller: caller(at), rules, algorithm })
+            .collect();
+        Self { runtime, routes: Routes::new(Offers::new(targets), access) }
+    }
+
+    /// Channels in the order of the configuration.
+    fn flat(channels: &[&[&str]]) -> Self {
+        Self::new(channels, vec![(Algorithm::FixedPriority, rules(&[(RuleMatch::All, 0)]))])
+    }
+
+    fn route(&self) -> Arc<CallerRoute> {
+        self.routes.route(&caller(0), "m", self.runtime.cursors()).expect("the model is known")
+    }
+
+    fn plan(&self, retries: Retries) -> Plan {
+        Plan::new(self.route(), retries)
+    }
+
+    pub(super) fn bench(&self, channel: &str, place: &str) {
+        let health = self.runtime.health_in(&ChannelName::from(channel), "m", Some(&place.into()));
+        health.settle(true, BENCH, Instant::now());
+    }
+
+    /// Whom a request meets when every attempt fails and benches nobody.
+    fn walk(&self) -> Vec<String> {
+        walk_on(self.plan(Retries::Budget))
+    }
+}
+
+/// What is left of a walk, `A1` for the place `1` of channel `A`.
+fn walk_on(mut plan: Plan) -> Vec<String> {
+    std::iter::from_fn(|| {
+        let target = next_target(&mut plan)?;
+        plan.spend().then(|| {
+            plan.exclude(target.clone());
+            named(&target)
+        })
+    })
+    .collect()
+}
+
+pub(super) fn named(target: &Target) -> String {
+    format!("{}{}", letter(target), target.place.as_deref().unwrap_or_default())
+}
+
+fn next_target(plan: &mut Plan) -> Option<Arc<Target>> {
+    loop {
+        match plan.route.clone().pick(plan, Instant::now()) {
+            Step::Try(target) => return Some(target),
+            Step::Enter(group) => plan.gate(group, true),
+            Step::Exhausted => return None,
+        }
+    }
+}
+
+#[test]
+fn the_places_of_a_channel_come_before_the_next_channel_and_each_request_begins_at_the_next_one() {
+    let world = Regions::flat(&[&["1", "2"], &[]]);
+
+    assert_eq!(world.walk(), ["A1", "A2", "B"]);
+    assert_eq!(world.walk(), ["A2", "A1", "B"]);
+    assert_eq!(world.walk(), ["A1", "A2", "B"]);
+}
+
+#[test]
+fn no_request_asks_more_than_three_places_of_a_channel() {
+    let world = Regions::flat(&[&["1", "2", "3", "4", "5"], &["1"]]);
+
+    assert_eq!(world.walk(), ["A1", "A2", "A3", "B1"]);
+    // The cursor counts on, so that others are asked by the next request.
+    assert_eq!(world.walk(), ["A2", "A1", "A3", "B1"]);
+}
+
+#[test]
+fn places_share_the_requests_of_their_channel_exactly() {
+    let two_of = |algorithm| {
+        Regions::new(&[&["1", "2"], &[]], vec![(algorithm, rules(&[(only(0), 3), (only(1), 1)]))])
+    };
+    let world = two_of(Algorithm::WeightedRoundRobin);
+    let mut shares = BTreeMap::<String, usize>::new();
+
+    for _ in 0..800 {
+        let first = next_target(&mut world.plan(Retries::Budget)).expect("somebody serves");
+        *shares.entry(named(&first)).or_default() += 1;
+    }
+
+    assert_eq!(shares, BTreeMap::from([("A1".into(), 300), ("A2".into(), 300), ("B".into(), 200)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_failed_is_left_alone_by_others_and_its_channel_is_not() {
+    let world = Regions::flat(&[&["1", "2", "3"], &[]]);
+
+    world.bench("A", "1");
+
+    let mut firsts = (0..4).map(|_| world.walk().remove(0)).collect::<Vec<_>>();
+    firsts.sort_unstable();
+    assert_eq!(firsts, ["A2", "A2", "A3", "A3"]);
+    world.bench("A", "2");
+    world.bench("A", "3");
+    assert_eq!(world.walk()[0], "B");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_is_benched_meanwhile_does_not_move_the_channel_back() {
+    let world = Regions::flat(&[&["1", "2", "3"], &[]]);
+    let mut plan = world.plan(Retries::Budget);
+    let first = next_target(&mut plan).expect("somebody serves");
+    plan.spend();
+    plan.exclude(first);
+
+    world.bench("A", "1");
+    world.bench("A", "2");
+
+    assert_eq!(walk_on(plan)[..2], ["A3", "B"]);
+}
+
+#[test]
+fn a_next_place_takes_no_attempt_that_is_kept_for_another_channel() {
+    let world = Regions::flat(&[&["1", "2", "3"], &[], &[]]);
+    let walk = |most| walk_on(world.plan(Retries::AtMost(most)));
+
+    assert_eq!(world.route().leaves(), 3);
+    assert_eq!(walk(2).iter().map(|name| &name[..1]).collect::<String>(), "ABC");
+    assert_eq!(walk(3).iter().map(|name| &name[..1]).collect::<String>(), "AABC");
+    assert_eq!(walk(9).iter().map(|name| &name[..1]).collect::<String>(), "AAABC");
+}
+
+#[test]
+fn a_channel_that_is_done_with_is_done_with_in_all_of_its_places() {
+    let world = Regions::flat(&[&["1", "2", "3"], &[]]);
+    let mut plan = world.plan(Retries::Budget);
+    let first = next_target(&mut plan).expect("somebody serves");
+
+    plan.exclude_channel(first);
+
+    assert_eq!(walk_on(plan), ["B"]);
+}
+
+#[test]
+fn places_that_two_groups_hold_are_tried_once_and_three_in_all() {
+    let group = |channels: &[usize]| {
+        let list: Vec<_> = channels.iter().map(|at| (only(*at), 0)).collect();
+        (Algorithm::FixedPriority, rules(&list))
+    };
+    let outer = rules(&[(RuleMatch::NestedAll(1), 0), (RuleMatch::NestedAll(2), 0)]);
+    let of = |places: &[&str]| {
+        let access = vec![(Algorithm::FixedPriority, outer.clone()), group(&[0]), group(&[0, 1])];
+        Regions::new(&[places, &[]], access)
+    };
+
+    assert_eq!(of(&["1", "2"]).walk(), ["A1", "A2", "B"]);
+    assert_eq!(of(&["1", "2", "3", "4", "5"]).walk(), ["A1", "A2", "A3", "B"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_places_are_benched_the_first_that_recovers_serves_and_then_the_next() {
+    let world = Regions::flat(&[&["1", "2"]]);
+    world.bench("A", "2");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    world.bench("A", "1");
+
+    assert_eq!(world.walk(), ["A2", "A1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recovered_place_is_tried_out_by_one_request_and_the_other_places_serve_the_rest() {
+    let world = Regions::flat(&[&["1", "2"], &[]]);
+    world.bench("A", "1");
+    tokio::time::advance(BENCH).await;
+
+    let firsts: Vec<_> = (0..4).map(|_| world.walk().remove(0)).collect();
+
+    assert_eq!(firsts.iter().filter(|first| **first == "A1").count(), 1);
+    assert_eq!(firsts.iter().filter(|first| **first == "A2").count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn explain_shows_each_place_and_those_that_are_too_many() {
+    let world = Regions::flat(&[&["1", "2", "3", "4", "5"], &[]]);
+    world.bench("A", "2");
+    let route = world.route();
+    let plan = route.preview(CHAT).unwrap();
+
+    let lines = route.explain(&plan, Instant::now());
+
+    let words: Vec<_> =
+        lines.iter().map(|line| format!("{} {}", named(&line.target), line.standing.label())).collect();
+    assert_eq!(words, ["A1 chosen", "A3 standby", "A4 standby", "A5 surplus", "A2 benched", "B standby"]);
+    let shares: Vec<_> = lines.iter().map(|line| line.share).collect();
+    assert_eq!(shares, [0.25, 0.25, 0.25, 0.25, 0.0, 0.0]);
+}
+
+#[test]
+fn a_channel_with_one_place_is_a_plain_leaf() {
+    let (one, two) = (Regions::flat(&[&["1"]]), Regions::flat(&[&["1", "2"]]));
+
+    assert_eq!(one.walk(), ["A1"]);
+    assert!(one.plan(Retries::Budget).single());
+    assert!(!two.plan(Retries::Budget).single());
+    assert_eq!((one.route().leaves(), two.route().leaves()), (1, 1));
 }

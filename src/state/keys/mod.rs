@@ -15,6 +15,7 @@ mod history;
 mod standing;
 mod state;
 mod turns;
+mod wanted;
 
 use std::cmp::Reverse;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -411,6 +412,15 @@ impl Keys for KeyPool {
         };
         let secret = self.keys[slot as usize].clone();
         Ok(Lease::new(self, slot, secret, Arc::clone(&target.upstream_model)))
+    }
+
+    fn lease_wanted(
+        self: Arc<Self>,
+        target: &Target,
+        wanted: &Fingerprint,
+        input: InputTokens,
+    ) -> Result<Lease, KeysExhausted> {
+        self.lease_only(target, wanted, input)
     }
 
     fn has_spare(&self, target: &Target, tried: &TriedKeys) -> bool {

@@ -113,6 +113,7 @@ impl Setup {
             records: Arc::new(recorder),
             allowances,
             media: Arc::new(NoMedia),
+            stored: runtime.pins().clone(),
             admin: Admin::new(sources),
         };
         let (steer, phase) = watch::channel(Phase::Serving);
