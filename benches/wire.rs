@@ -143,7 +143,7 @@ fn splice_of_the_model(bencher: Bencher, text: usize) {
     let mut convert = ConvertLayer.layer(refuse);
     let tokio = tokio();
     bencher.counter(BytesCount::new(body.len())).bench_local(|| {
-        let call = Call { attempt: attempt.clone(), secret: None, payload: Payload::Untouched, stream: true };
+        let call = Call { attempt: attempt.clone(), credential: None, payload: Payload::Untouched, stream: true };
         tokio.block_on(convert.call(call)).is_err()
     });
 }

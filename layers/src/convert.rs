@@ -72,14 +72,14 @@ where
                     request::build(&call.attempt, call.stream, ask_usage).await?;
                 let upward = Call {
                     attempt: call.attempt.clone(),
-                    secret: call.secret.clone(),
+                    credential: call.credential.clone(),
                     payload,
                     stream: call.stream,
                 };
                 let (head, body) = inner.ready().await?.call(upward).await?.into_parts();
                 let reading = answer::Reading {
                     attempt: &call.attempt,
-                    secret: call.secret.as_ref(),
+                    credential: call.credential.as_ref(),
                     stream: call.stream,
                     hide_usage: ask_usage,
                     correspondence,

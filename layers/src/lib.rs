@@ -13,12 +13,14 @@
 //! small traits ([`ports`]).
 
 pub mod account;
+pub mod address;
 pub mod admission;
 pub mod auth;
 pub mod body;
 pub mod capacity;
 pub mod convert;
 pub mod cooldown;
+pub mod credential;
 pub mod dispatch;
 pub mod endpoint;
 pub mod error_trigger;

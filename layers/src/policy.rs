@@ -11,9 +11,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialect::Dialect;
+use dialect::{Dialect, Envelope};
 use http::{HeaderMap, HeaderName};
 
+use crate::address::Addresses;
 use crate::endpoint::Endpoint;
 use crate::ports::{Health, Keys, Meters, Provider, Timed, Timing};
 
@@ -145,6 +146,8 @@ pub struct Channel {
     pub name: ChannelName,
     /// How it speaks.
     pub dialect: Dialect,
+    /// What is different around bodies of that dialect.
+    pub envelope: &'static Envelope,
     /// Where requests go and how they are signed.
     pub provider: Arc<dyn Provider>,
     /// Its keys, with everything that was learnt about them.
@@ -219,8 +222,8 @@ pub struct Link {
     pub http2: bool,
     /// How long connecting may take, where it is not the usual ten seconds.
     pub connect: Option<Duration>,
-    /// The upstream inside this program: nothing is connected.
-    pub mock: bool,
+    /// The name of an upstream inside this program, to which nothing is connected.
+    pub inside: Option<&'static str>,
 }
 
 impl fmt::Debug for Link {
@@ -247,6 +250,8 @@ pub struct Target {
     pub upstream_model: Arc<str>,
     /// That name as a JSON string, quotes included, ready to be spliced in.
     pub upstream_model_json: Bytes,
+    /// Where its requests go.
+    pub addresses: Addresses,
     /// Time limits, as far as they do not depend on the request.
     pub timeouts: Timeouts,
     /// Those that do: `timeout_policy.rules` that ask for more than the model.

@@ -27,7 +27,7 @@ use crate::endpoint::Endpoint;
 use crate::ledger::{Entry, Ledger};
 use crate::plan::Plan;
 use crate::policy::{Caller, Target, Timeouts};
-use crate::ports::{Catalog, Secret};
+use crate::ports::{Catalog, Credential};
 use crate::request_id::RequestId;
 
 /// The purpose of an exchange.
@@ -192,8 +192,8 @@ impl TriedKeys {
 pub struct Call {
     /// The attempt.
     pub attempt: Attempt,
-    /// The key to sign with; none for channels without keys.
-    pub secret: Option<Secret>,
+    /// What to sign with; none for channels without keys.
+    pub credential: Option<Credential>,
     /// What will be sent.
     pub payload: Payload,
     /// Whether the answer will come as a stream of events.

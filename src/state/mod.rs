@@ -11,6 +11,7 @@ pub mod cooldowns;
 pub mod cursors;
 pub mod keys;
 pub mod runtime;
+pub mod tokens;
 pub mod windows;
 
 pub use runtime::{Live, Runtime};

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use layers::policy::{ChannelName, Fingerprint, Target};
-use layers::ports::{Health, Keys, Secret};
+use layers::ports::{Credential, Health, Keys};
 
 use super::balances::Accounts;
 use super::clock::Clock;
 use super::cooldowns::Cooldown;
 use super::cursors::Cursors;
 use super::keys::{History, Home, KeyPool, KeySettings};
+use super::tokens::TokenStore;
 use super::windows::Windows;
 
 /// The memory of the process. One for its whole life; configurations come and go around it.
@@ -26,6 +27,7 @@ pub struct Runtime {
     windows: Arc<Windows>,
     accounts: Arc<Accounts>,
     cursors: Arc<Cursors>,
+    tokens: Arc<TokenStore>,
 }
 
 type Cooldowns = HashMap<(ChannelName, Arc<str>), Arc<Cooldown>, RandomState>;
@@ -62,6 +64,7 @@ impl Runtime {
             windows: Arc::new(Windows::new(clock)),
             accounts: Arc::default(),
             cursors: Arc::default(),
+            tokens: Arc::default(),
         }
     }
 
@@ -76,7 +79,7 @@ impl Runtime {
     ///
     /// What an earlier configuration's keys learn from now on is told to this pool, so it is to be
     /// asked for when nothing can keep the new configuration from being used any more.
-    pub fn keys(&self, channel: &ChannelName, settings: KeySettings, keys: Vec<Secret>) -> Arc<dyn Keys> {
+    pub fn keys(&self, channel: &ChannelName, settings: KeySettings, keys: Vec<Credential>) -> Arc<dyn Keys> {
         let mut pools = lock(&self.pools);
         let home = pools.get(channel).map(|slot| Arc::clone(&slot.home)).unwrap_or_default();
         let latest = KeyPool::new(channel, settings, keys, self.clock, self.history.clone(), &home);
@@ -105,6 +108,11 @@ impl Runtime {
         &self.accounts
     }
 
+    /// The tokens of accounts.
+    pub fn tokens(&self) -> &Arc<TokenStore> {
+        &self.tokens
+    }
+
     /// The cursors of rotations.
     pub fn cursors(&self) -> &Arc<Cursors> {
         &self.cursors
@@ -126,6 +134,8 @@ impl Runtime {
         pools.retain(|channel, _| (live.channel)(channel));
         pools.values().for_each(|slot| slot.latest.sweep());
         drop(pools);
+        // After the pools, which hold the accounts.
+        self.tokens.prune();
         lock(&self.asks_usage).retain(|channel, _| (live.channel)(channel));
         if let Some(history) = &self.history {
             history.retain(live.channel);
@@ -143,6 +153,7 @@ impl std::fmt::Debug for Runtime {
             .field("pools", &lock(&self.pools).len())
             .field("windows", &self.windows.len())
             .field("cursors", &self.cursors.len())
+            .field("tokens", &self.tokens.len())
             .finish()
     }
 }

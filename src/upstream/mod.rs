@@ -12,4 +12,4 @@ mod proxy;
 mod spread;
 
 pub use client::Upstream;
-pub use fetch::Fetcher;
+pub use fetch::{AGENT, ANYTHING, Fetcher};

@@ -7,13 +7,15 @@ use bytes::Bytes;
 use dialect::Dialect;
 use dialect::ir::Usage;
 use http::{HeaderMap, StatusCode};
+use layers::address::Addresses;
 use layers::ledger::{AttemptRecord, Entry};
 use layers::policy::{Caller, Channel, ChannelName, Fingerprint, Link, Retries, Role, Target, Timeouts};
 use layers::ports::{
-    Destination, Health, InputTokens, KeyOutcome, Keys, KeysExhausted, Lease, Meters, Provider, Verdict,
+    Health, InputTokens, KeyOutcome, Keys, KeysExhausted, Lease, Meters, Presented, Provider, Unsupported,
+    Wanted,
 };
 use layers::request_id::RequestId;
-use layers::stage::{Call, TriedKeys};
+use layers::stage::TriedKeys;
 use tokio::time::Instant;
 
 struct Nothing;
@@ -44,8 +46,16 @@ impl Meters for Nothing {
 }
 
 impl Provider for Nothing {
-    fn prepare(&self, _: &Call) -> Verdict<Destination> {
-        Verdict::Ready(Err(layers::failure::Failure::Internal))
+    fn address(&self, _: Wanted<'_>) -> Result<http::Uri, Unsupported> {
+        Err(Unsupported("it is nowhere".into()))
+    }
+
+    fn sign(
+        &self,
+        _: &mut http::Request<Vec<bytes::Bytes>>,
+        _: Option<&Presented<'_>>,
+    ) -> Result<(), Unsupported> {
+        Ok(())
     }
 }
 
@@ -69,6 +79,7 @@ pub(crate) fn target(channel: &str, model: &str) -> Arc<Target> {
         channel: Arc::new(Channel {
             name: ChannelName::from(channel),
             dialect: Dialect::OpenAiChat,
+            envelope: &dialect::Envelope::PLAIN,
             provider: Arc::new(Nothing),
             keys: Arc::new(Nothing),
             link: Link::default(),
@@ -81,6 +92,7 @@ pub(crate) fn target(channel: &str, model: &str) -> Arc<Target> {
         }),
         alias: model.into(),
         upstream_model: model.into(),
+        addresses: Addresses::of(&Nothing, model),
         upstream_model_json: Bytes::from(format!("{model:?}")),
         timeouts: Timeouts {
             idle: Duration::from_secs(1),

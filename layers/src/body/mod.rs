@@ -22,7 +22,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use crate::failure::Failure;
 use crate::judge::{Refusal, hidden, judge};
 use crate::policy::Channel;
-use crate::ports::Secret;
+use crate::ports::Credential;
 
 /// The body of an upstream's answer.
 pub type UpstreamBody = UnsyncBoxBody<Bytes, Broken>;
@@ -42,8 +42,8 @@ pub enum Broken {
 pub struct Asked {
     /// The channel.
     pub channel: Arc<Channel>,
-    /// The key, which the upstream may repeat.
-    pub secret: Option<Secret>,
+    /// What it was asked with, which the upstream may repeat.
+    pub credential: Option<Credential>,
 }
 
 impl Asked {
@@ -56,7 +56,7 @@ impl Asked {
             body: Bytes::new(),
             dialect: self.channel.dialect,
             error,
-            hidden: &hidden(&self.channel, self.secret.as_ref()),
+            hidden: &hidden(&self.channel, self.credential.as_ref()),
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::body::{Asked, Broken};
 use crate::failure::{Failure, TransportKind};
 use crate::heavy::heavy;
 use crate::judge::{Refusal, hidden, judge};
-use crate::ports::Secret;
+use crate::ports::Credential;
 use crate::reply::{Reply, ReplyBody};
 use crate::stage::{Attempt, Purpose};
 
@@ -31,7 +31,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// How one answer is read.
 pub(super) struct Reading<'a> {
     pub(super) attempt: &'a Attempt,
-    pub(super) secret: Option<&'a Secret>,
+    pub(super) credential: Option<&'a Credential>,
     /// Events were asked for.
     pub(super) stream: bool,
     /// The usage chunk is ours.
@@ -79,7 +79,7 @@ impl Reading<'_> {
             error: channel.dialect.outbound().error(status, &body),
             body,
             dialect: channel.dialect,
-            hidden: &hidden(channel, self.secret),
+            hidden: &hidden(channel, self.credential),
         })
     }
 
@@ -87,7 +87,7 @@ impl Reading<'_> {
     fn relay(&self, body: Idle, status: StatusCode) -> Reply {
         let want_text = self.want_text();
         let channel = &self.attempt.target.channel;
-        let asked = Asked { channel: channel.clone(), secret: self.secret.cloned() };
+        let asked = Asked { channel: channel.clone(), credential: self.credential.cloned() };
         let body = match (&self.correspondence, self.attempt.exchange.dialect().inbound()) {
             (Some(correspondence), Some(inbound)) => {
                 let decoder = channel.dialect.outbound().events(correspondence);
@@ -247,7 +247,7 @@ impl Reading<'_> {
             body: Bytes::new(),
             dialect: self.upstream(),
             error,
-            hidden: &hidden(&self.attempt.target.channel, self.secret),
+            hidden: &hidden(&self.attempt.target.channel, self.credential),
         })
     }
 }

@@ -12,7 +12,10 @@ use crate::policy::ChannelName;
 
 /// Channel `a` of this dialect, asked with the key `sk-provider-key`.
 fn asked(dialect: Dialect) -> Asked {
-    Asked { channel: channel("a").dialect(dialect).build(), secret: Some(secret("sk-provider-key")) }
+    Asked {
+        channel: channel("a").dialect(dialect).build(),
+        credential: Some(secret("sk-provider-key").into()),
+    }
 }
 
 /// What a tap is asked to do beside forwarding.

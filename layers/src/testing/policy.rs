@@ -5,12 +5,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialect::Dialect;
+use dialect::{Dialect, Envelope};
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::handles::{FixedProvider, HealthNotes, MeterNotes, ScriptedKeys};
+use crate::address::Addresses;
 use crate::policy::{
     Caller, Channel, ChannelName, Fingerprint, Link, OverrideStep, Quota, Retries, Role, Takes, Target,
     Timeouts,
@@ -90,6 +91,7 @@ pub fn channel(name: &str) -> ChannelBuilder {
     ChannelBuilder(Channel {
         name: ChannelName::from(name),
         dialect: Dialect::OpenAiChat,
+        envelope: &Envelope::PLAIN,
         provider: Arc::new(FixedProvider::at(&format!("https://{name}.test/v1/chat/completions"))),
         keys: ScriptedKeys::of(&["sk-provider-key"]),
         link: Link::default(),
@@ -188,8 +190,8 @@ pub fn target(name: &str) -> TargetBuilder {
 /// The same of a channel that a test has built.
 pub fn target_of(channel: Arc<Channel>) -> TargetBuilder {
     TargetBuilder(Target {
-        channel,
         alias: "m".into(),
+        addresses: Addresses::of(&*channel.provider, "up-m"),
         upstream_model: "up-m".into(),
         upstream_model_json: Bytes::from_static(b"\"up-m\""),
         timeouts: patience(),
@@ -201,6 +203,7 @@ pub fn target_of(channel: Arc<Channel>) -> TargetBuilder {
         key_quota: None,
         health: Arc::new(HealthNotes::default()),
         meters: Arc::new(MeterNotes::default()),
+        channel,
     })
 }
 
@@ -213,6 +216,7 @@ impl TargetBuilder {
     pub fn upstream_model(mut self, model: &str) -> Self {
         self.0.upstream_model = model.into();
         self.0.upstream_model_json = Value::from(model).to_string().into();
+        self.0.addresses = Addresses::of(&*self.0.channel.provider, model);
         self
     }
 
