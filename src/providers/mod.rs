@@ -5,12 +5,14 @@
 //! says both, and everything else that differs between upstreams. Addresses are computed when the
 //! configuration is compiled; on the request path a provider writes a header or two.
 //!
-//! To add one: a file with its row and its [`Provider`], and its name in the table.
+//! To add one: a file with its row and its [`Provider`], and its name in the table. Paths that hold
+//! a model's name go through [`segment`].
 
 mod anthropic;
 mod mock;
 mod openai;
 mod openrouter;
+mod path;
 mod unserved;
 
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use self::anthropic::ANTHROPIC;
 use self::mock::MOCK;
 pub use self::openai::OPENAI;
 use self::openrouter::OPENROUTER;
+pub use self::path::segment;
 use self::unserved::{
     AZURE, BEDROCK, CLOUDFLARE, COHERE, DATABRICKS, DOUBAO, GEMINI, RESPONSES, VERTEX, VERTEX_CLAUDE,
     VERTEX_EXPRESS, VERTEX_GEMINI,
