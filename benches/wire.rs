@@ -14,9 +14,10 @@ use divan::{Bencher, black_box};
 use http_body_util::Full;
 use layers::capacity::Capacity;
 use layers::convert::ConvertLayer;
+use layers::endpoint;
 use layers::ingress::IngressLayer;
 use layers::policy::{Caller, ChannelName, Target, Triggers};
-use layers::ports::{Catalog, Limits, Route};
+use layers::ports::{BoxFuture, Catalog, Fetched, Limits, Media, Route};
 use layers::stage::{Admitted, Attempt, Call, Exchange, Payload, TriedKeys};
 use layers::{Failure, Reply};
 use tokio::runtime::Runtime as Tokio;
@@ -72,7 +73,9 @@ fn chat(text: usize) -> Bytes {
 }
 
 fn admitted(catalog: &Arc<dyn Catalog>, caller: &Arc<Caller>, body: &Bytes) -> Admitted<Full<Bytes>> {
-    let request = http::Request::post("/v1/chat/completions")
+    let path = "/v1/chat/completions";
+    let request = http::Request::post(path)
+        .extension(endpoint::find(&http::Method::POST, path))
         .header("content-type", "application/json")
         .header("content-length", body.len())
         .body(Full::new(body.clone()))
@@ -100,6 +103,15 @@ fn ingress(bencher: Bencher, text: usize) {
         let answer = ingress.call(admitted(&catalog, &caller, &body));
         tokio.block_on(answer).is_err()
     });
+}
+
+/// Media that nothing here asks for.
+struct NoMedia;
+
+impl Media for NoMedia {
+    fn fetch(&self, _: &str) -> BoxFuture<Result<Fetched, String>> {
+        Box::pin(ready(Err("not here".to_owned())))
+    }
 }
 
 /// The request as the ingress layer reads it.
@@ -140,10 +152,16 @@ fn splice_of_the_model(bencher: Bencher, text: usize) {
         black_box(&call.payload);
         ready(Err::<http::Response<layers::body::idle::Idle>, _>(Failure::NoChannel))
     });
-    let mut convert = ConvertLayer.layer(refuse);
+    let mut convert = ConvertLayer::new(Arc::new(NoMedia)).layer(refuse);
     let tokio = tokio();
     bencher.counter(BytesCount::new(body.len())).bench_local(|| {
-        let call = Call { attempt: attempt.clone(), credential: None, payload: Payload::Untouched, stream: true };
+        let call = Call {
+            attempt: attempt.clone(),
+            credential: None,
+            payload: Payload::Untouched,
+            content_type: None,
+            stream: true,
+        };
         tokio.block_on(convert.call(call)).is_err()
     });
 }

@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use dialect::{Body, Kind};
+use dialect::Kind;
 use layers::Failure;
-use layers::estimate::{Size, size};
+use layers::estimate::{Size, size, size_of};
 use layers::heavy::{INLINE, heavy};
 use layers::plan::Group;
 use layers::policy::{Caller, Credits};
@@ -56,13 +56,12 @@ impl Balances for Allowance {
             model: exchange.peek.model.clone(),
             free: exchange.endpoint.kind == Kind::Moderate,
         };
-        let Body::Json(body) = &exchange.body else { return Verdict::Ready(hold.take(Size::default())) };
-        if body.len() <= INLINE {
-            return Verdict::Ready(hold.take(size(body)));
+        if exchange.body.len() <= INLINE {
+            return Verdict::Ready(hold.take(size(exchange)));
         }
-        let body = body.clone();
+        let (endpoint, body) = (exchange.endpoint, exchange.body.clone());
         Verdict::Wait(Box::pin(async move {
-            let size = heavy(body.len(), move || size(&body)).await?;
+            let size = heavy(body.len(), move || size_of(endpoint, &body)).await?;
             hold.take(size)
         }))
     }

@@ -1,6 +1,8 @@
 //! The life of a serving process: configuration, state, listeners, and an end that loses nothing.
 
-use std::io::Write as _;
+mod demo;
+mod memory;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,11 +16,14 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+pub use self::demo::demo;
+
+use self::memory::buffer_budget;
 use crate::accounting::{self, Recorder, Writer};
 use crate::admin::{self, Admin};
 use crate::allowance::Allowance;
 use crate::config::source::{LastGood, Source, Text};
-use crate::config::{Environment, Loaded, Origin, environment, load};
+use crate::config::{Environment, Loaded, environment, load};
 use crate::lifecycle::Phase;
 use crate::pipeline::Parts;
 use crate::recall::Recall;
@@ -29,7 +34,7 @@ use crate::state::balances::Accounts;
 use crate::state::keys::KeyHistory;
 use crate::telemetry::metrics::{self, Metrics};
 use crate::telemetry::request_log::RequestLog;
-use crate::upstream::Fetcher;
+use crate::upstream::{Fetcher, GuardedMedia};
 
 /// How long readiness waits for model lists.
 const FIRST_ROUND: Duration = Duration::from_secs(10);
@@ -99,6 +104,7 @@ impl Startup {
         metrics.observe_total(&metrics::LOG_DROPPED, move || dropped.dropped());
         let allowance = Arc::new(Allowance::new(&runtime, current.clone()));
         let most_body = usize::try_from(env.max_body_bytes).unwrap_or(usize::MAX);
+        let media = Arc::new(GuardedMedia::new(capacity.clone(), env.fetch_allow_private));
         let sources = admin::Sources {
             metrics: metrics.clone(),
             windows: runtime.windows().clone(),
@@ -114,6 +120,7 @@ impl Startup {
             windows: runtime.windows().clone(),
             balances: allowance.clone(),
             gates: allowance,
+            media,
             admin: Admin::new(sources),
         };
 
@@ -281,52 +288,4 @@ async fn bind(host: &str, port: u16) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("{host}:{port} cannot be listened on: set HOST and PORT"))
-}
-
-/// A quarter of the memory that this process may use, at least 256 MiB.
-fn buffer_budget() -> usize {
-    const LEAST: usize = 256 << 20;
-    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let of_group = limits
-        .iter()
-        .filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<usize>().ok())
-        .min();
-    let of_machine = || {
-        let facts = std::fs::read_to_string("/proc/meminfo").ok()?;
-        let line = facts.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        line.trim().trim_end_matches("kB").trim().parse::<usize>().ok().map(|kib| kib << 10)
-    };
-    let machine = of_machine().unwrap_or(LEAST * 4);
-    (of_group.unwrap_or(machine).min(machine) / 4).max(LEAST)
-}
-
-/// The demo's key. It opens a mock on this machine only, so it need not be a secret.
-const DEMO_KEY: &str = "sk-demo";
-
-/// The demo: its configuration, its place, and what it tells.
-pub fn demo(env: &Environment, log: RequestLog) -> Startup {
-    let mut env = env.clone();
-    env.host = "127.0.0.1".to_owned();
-    env.database = environment::Database::Off;
-    let text = format!(
-        "providers:\n  - provider: mock\n    engine: mock\n    model: [demo]\napi_keys:\n  - api: {DEMO_KEY}\n"
-    );
-    let source = Source::Inline(text.clone());
-    let text = Text { text, origin: Origin::Inline, tag: None, stale: None };
-    Startup { source, text, env: Arc::new(env), log, announce: Some(announce_demo) }
-}
-
-/// Prints what the demo is and a line to try.
-fn announce_demo(address: SocketAddr) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "uni-api demo: one channel with a built-in mock model, on this machine only.")?;
-    writeln!(out, "Nothing here reaches a model provider. Try it:\n")?;
-    writeln!(out, "  curl http://{address}/v1/chat/completions -H 'Authorization: Bearer {DEMO_KEY}' \\")?;
-    writeln!(out, "    -H 'Content-Type: application/json' \\")?;
-    writeln!(
-        out,
-        "    -d '{{\"model\": \"demo\", \"stream\": true, \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'\n"
-    )?;
-    writeln!(out, "For real use copy api.yaml.example to api.yaml and start `uni-api`.")?;
-    out.flush()
 }

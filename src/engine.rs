@@ -38,7 +38,7 @@ pub struct Engine {
     /// How it speaks.
     pub dialect: Dialect,
     /// What is different around bodies of that dialect.
-    pub envelope: &'static Envelope,
+    pub envelope: Envelope,
     /// What the slots of a channel's key pool hold.
     pub credentials: fn(&Facts<'_>) -> Vec<Slot>,
     /// How its models are listed; none where they cannot be asked for.
@@ -173,7 +173,7 @@ impl Engine {
         refine: |_, _| None,
         needs: &[Need::BaseUrl, Need::Key],
         dialect: Dialect::OpenAiChat,
-        envelope: &Envelope::PLAIN,
+        envelope: Envelope::PLAIN,
         credentials: Slot::keys,
         listing: None,
         build: |facts| {

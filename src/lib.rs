@@ -8,7 +8,7 @@
 //! [`server`] listens, [`admin`] answers everything that is not a model's business, [`explain`]
 //! says why a request goes where it goes; [`edge`] and [`lifecycle`] frame it.
 //!
-//! Imports run downwards only, from floor to floor; `tests/readme.rs` holds the folders to it:
+//! Imports run downwards only, from floor to floor; `tests/docs/readme.rs` holds the folders to it:
 //!
 //! | floor | modules |
 //! |---|---|

@@ -29,7 +29,7 @@ use layers::lease::LeaseLayer;
 use layers::moderation::ModerationLayer;
 use layers::observe::ObserveLayer;
 use layers::overrides::OverridesLayer;
-use layers::ports::{Balances, Directory, Gates, Outgoing, Records, Windows};
+use layers::ports::{Balances, Directory, Gates, Media, Outgoing, Records, Windows};
 use layers::rate_limit::RateLimitLayer;
 use layers::request_id::RequestIdLayer;
 use layers::rescue::{Curfew, RescueLayer};
@@ -61,6 +61,8 @@ pub struct Parts {
     pub balances: Arc<dyn Balances>,
     /// What nested keys ask before they serve.
     pub gates: Arc<dyn Gates>,
+    /// Media behind addresses that clients name.
+    pub media: Arc<dyn Media>,
     /// Everything beside the pipeline: model list, health, metrics.
     pub admin: Admin,
 }
@@ -97,7 +99,7 @@ where
     B: Body<Data = Bytes, Error: Into<tower::BoxError> + Send> + Send + Unpin + 'static,
     U: Upstreams,
 {
-    let exchanges = request(parts, attempt(upstream));
+    let exchanges = request(parts, attempt(parts, upstream));
     let ending = phase.clone();
     let curfew: Curfew = Arc::new(move || {
         let mut ending = ending.clone();
@@ -151,7 +153,7 @@ where
 }
 
 /// One try on one channel.
-fn attempt<U: Upstreams>(upstream: U) -> impl Gateway<Attempt> + use<U> {
+fn attempt<U: Upstreams>(parts: &Parts, upstream: U) -> impl Gateway<Attempt> + use<U> {
     ServiceBuilder::new()
         // Outermost: notes the verdict of all the others.
         .layer(ObserveLayer)
@@ -162,7 +164,7 @@ fn attempt<U: Upstreams>(upstream: U) -> impl Gateway<Attempt> + use<U> {
         .layer(TimeoutLayer)
         // Outside convert, whose sightings it reads.
         .layer(ErrorTriggerLayer)
-        .layer(ConvertLayer)
+        .layer(ConvertLayer::new(parts.media.clone()))
         // Inside convert: overrides speak the upstream's vocabulary.
         .layer(OverridesLayer)
         // Innermost: signatures cover the final bytes.

@@ -1,10 +1,10 @@
-//! Speaks the client's dialect outwards and the upstream's inwards.
+//! Speaks the upstream's dialect upwards and the client's downwards.
 //!
-//! Takes the cheapest way that is right. Equal dialects: the body goes up as it came, with the
-//! model's name spliced in, and the answer comes down untouched, watched by a probe. Equal
-//! dialects and something to change in the body: parsed, changed, written. Unequal dialects: by
-//! way of the neutral form, both ways. An answer that is whole where a stream was asked for, or
-//! the reverse, is unfolded or folded.
+//! Drives the one way between the two that `dialect` knows ([`dialect::between`]): what goes up,
+//! whether the answer may pass as it is ([`crate::body::tap`]), is transcribed event by event
+//! ([`crate::body::transcode`]), or is read whole. It knows no field of any dialect. Where a
+//! provider follows no addresses, the media behind them are fetched first, once for all attempts.
+//! A request of which the upstream takes only parts goes up as several, whose answers are joined.
 //!
 //! Inside `error_trigger`, which reads the sightings made here, and outside `overrides`, which
 //! speak the upstream's vocabulary. Returns what the upstream refused with, judged once
@@ -14,34 +14,49 @@ mod answer;
 mod request;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
+use dialect::{Conversion, Sent};
 use http::Response;
 use tower::{Layer, Service, ServiceExt};
 
+use self::answer::Reading;
 use crate::body::idle::Idle;
+use crate::concurrent::in_order;
 use crate::failure::Failure;
+use crate::ports::Media;
 use crate::reply::Reply;
-use crate::stage::{Call, Payload};
+use crate::stage::{Attempt, Call};
 
 /// Mounts [`Convert`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ConvertLayer;
+#[derive(Clone)]
+pub struct ConvertLayer {
+    media: Arc<dyn Media>,
+}
 
 /// The service of [`ConvertLayer`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Convert<S> {
     inner: S,
+    media: Arc<dyn Media>,
 }
 
 // === impl ConvertLayer ===
+
+impl ConvertLayer {
+    /// Has media fetched by `media`.
+    pub fn new(media: Arc<dyn Media>) -> Self {
+        Self { media }
+    }
+}
 
 impl<S> Layer<S> for ConvertLayer {
     type Service = Convert<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Convert { inner }
+        Convert { inner, media: self.media.clone() }
     }
 }
 
@@ -63,32 +78,28 @@ where
     fn call(&mut self, call: Call) -> Self::Future {
         let spare = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, spare);
+        let media = self.media.clone();
         // A block, because the arguments of an `async fn` are stored twice in its future, and this
         // one exists for every open stream.
         Box::pin(async move {
-            let mut ask_usage = request::may_ask_usage(&call.attempt, call.stream);
+            let way = way(&call.attempt)?;
+            request::fetch_media(way, &call, media.as_ref()).await?;
+            let asks_usage = &call.attempt.target.channel.asks_usage;
+            let mut ask_usage = call.stream && asks_usage.load(Ordering::Relaxed);
             loop {
-                let request::Upward { payload, correspondence } =
-                    request::build(&call.attempt, call.stream, ask_usage).await?;
-                let upward = Call {
-                    attempt: call.attempt.clone(),
-                    credential: call.credential.clone(),
-                    payload,
-                    stream: call.stream,
-                };
+                let mut sent = request::up(way, &call, ask_usage).await?;
+                if sent.len() != 1 {
+                    return Box::pin(fan_out(inner, way, call, sent)).await;
+                }
+                let Sent { body, content_type, kept } = sent.pop().expect("there is one");
+                let added = kept.hides_usage();
+                let upward = request::upward(&call, body, content_type);
                 let (head, body) = inner.ready().await?.call(upward).await?.into_parts();
-                let reading = answer::Reading {
-                    attempt: &call.attempt,
-                    credential: call.credential.as_ref(),
-                    stream: call.stream,
-                    hide_usage: ask_usage,
-                    correspondence,
-                };
-                match reading.read(&head, body).await {
-                    // The upstream does not know the option that we added: never again on this
+                match (Reading { call: &call, way, kept }).read(&head, body).await {
+                    // The upstream does not know the option that was added: never again on this
                     // channel, and the same key is asked without it.
-                    Err(Failure::Upstream(rejection)) if ask_usage && request::blames_usage(&rejection) => {
-                        call.attempt.target.channel.asks_usage.store(false, Ordering::Relaxed);
+                    Err(failure) if added && request::blames_addition(&call, &failure) => {
+                        asks_usage.store(false, Ordering::Relaxed);
                         ask_usage = false;
                     }
                     result => return result,
@@ -98,10 +109,48 @@ where
     }
 }
 
-/// A payload that is sent as it is.
-fn bytes(body: bytes::Bytes) -> Payload {
-    Payload::Bytes(vec![body])
+/// The way between the client's dialect and the upstream's.
+fn way(attempt: &Attempt) -> Result<&'static dyn Conversion, Failure> {
+    let endpoint = attempt.exchange.endpoint;
+    dialect::between(endpoint.kind, endpoint.client, attempt.target.channel.dialect).ok_or_else(|| {
+        Failure::Unsupported {
+            channel: attempt.target.channel.name.clone(),
+            what: format!("{} requests go to channels of their own format only", endpoint.kind.label()),
+        }
+    })
 }
+
+/// Sends several requests for one, a few at a time, and joins their answers. The first that fails
+/// ends all.
+async fn fan_out<S>(
+    inner: S,
+    way: &'static dyn Conversion,
+    call: Call,
+    sent: Vec<Sent>,
+) -> Result<Reply, Failure>
+where
+    S: Service<Call, Response = Response<Idle>, Error = Failure> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let kept = sent.first().map(|first| first.kept.clone()).ok_or(Failure::Internal)?;
+    let reading = Reading { call: &call, way, kept };
+    let parts = sent
+        .into_iter()
+        .map(|Sent { body, content_type, .. }| {
+            let (mut inner, reading) = (inner.clone(), &reading);
+            let upward = request::upward(reading.call, body, content_type);
+            async move {
+                let (head, body) = inner.ready().await?.call(upward).await?.into_parts();
+                reading.collect_whole(&head, body).await
+            }
+        })
+        .collect::<Vec<_>>();
+    let answers = in_order(parts, AT_ONCE).await?;
+    reading.join(answers).await
+}
+
+/// Most parts of one request that are under way at once.
+const AT_ONCE: usize = 4;
 
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
 };
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
 
@@ -121,7 +121,7 @@ fn unsigned(call: &Call) -> Result<Request<Vec<Bytes>>, Failure> {
     let Payload::Bytes(body) = &call.payload else { unreachable!("the payload was settled before") };
     let Address { uri, host } = address(call)?;
     let mut request = Request::new(body.clone());
-    *request.method_mut() = Method::POST;
+    *request.method_mut() = call.attempt.exchange.endpoint.method.clone();
     *request.uri_mut() = uri;
     let headers = request.headers_mut();
     // Room for what a request for a whole answer gets: growing moves all that is in it, and beyond
@@ -130,7 +130,9 @@ fn unsigned(call: &Call) -> Result<Request<Vec<Bytes>>, Failure> {
     if !channel.link.http2 {
         headers.insert(HOST, host);
     }
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(content_type) = &call.content_type {
+        headers.insert(CONTENT_TYPE, content_type.clone());
+    }
     if call.stream {
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     }

@@ -8,7 +8,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use dialect::Dialect;
 use http::{HeaderMap, StatusCode};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -124,7 +123,7 @@ impl Inspection {
         let opening = opening::read(body, self.exchange.catalog.triggers()).await;
         self.exchange.ledger.entry().waited += began.elapsed();
         let body = match opening? {
-            Opening::Accepted(body) => body.with_voice(self.exchange.dialect()),
+            Opening::Accepted(body) => body,
             Opening::Empty => return Err(self.empty()),
             Opening::Triggered => return Err(self.triggered()),
             Opening::Error(piece) => return Err(self.in_band(&piece, &head.headers)),
@@ -145,26 +144,16 @@ impl Inspection {
             return Err(self.triggered());
         }
         let cut = opening::is_cut(sighting);
-        if !sighting.content && !cut && !self.exchange.endpoint.may_be_empty && !self.prefilled() {
+        if !sighting.content && !cut && !self.exchange.endpoint.may_be_empty && !self.is_prefilled() {
             return Err(self.empty());
         }
         Ok(())
     }
 
-    /// Whether the last message is the assistant's: then nothing more to say is an answer. Read
-    /// only when an answer is empty, which is rare.
-    fn prefilled(&self) -> bool {
-        #[derive(serde::Deserialize)]
-        struct Conversation {
-            messages: Vec<Message>,
-        }
-        #[derive(serde::Deserialize)]
-        struct Message {
-            role: String,
-        }
-        let body =
-            self.exchange.body.json().and_then(|body| serde_json::from_slice::<Conversation>(body).ok());
-        body.is_some_and(|talk| talk.messages.last().is_some_and(|message| message.role == "assistant"))
+    /// Whether the last turn is the model's own: then nothing more to say is an answer. Read only
+    /// when an answer is empty, which is rare.
+    fn is_prefilled(&self) -> bool {
+        self.exchange.dialect().is_prefilled(&self.exchange.body)
     }
 
     fn in_band(&self, piece: &Piece, headers: &HeaderMap) -> Failure {
@@ -178,7 +167,7 @@ impl Inspection {
             headers,
             // An event is not a body; a whole answer of the client's own dialect is.
             body: if same && piece.sighting.done { piece.bytes.clone() } else { bytes::Bytes::new() },
-            dialect: if same { self.exchange.dialect() } else { Dialect::OpenAiChat },
+            dialect: self.target.channel.dialect,
             error,
             hidden: &hidden(&self.target.channel, self.credential.as_ref()),
         })

@@ -234,20 +234,17 @@ where
             purpose: Purpose::Client,
             endpoint,
             stored_id,
+            query: kept_query(head.uri.query()),
             headers: kept_headers(&head.headers, catalog.as_ref()),
-            peek: Peek {
-                model,
-                model_place: fields.model_place,
-                stream,
-                stream_options: fields.stream_options,
-            },
+            peek: Peek { model, model_place: fields.model_place, stream },
             body,
             catalog,
             ledger: Ledger::open(entry),
             received,
             id,
             held,
-            neutral: std::sync::OnceLock::new(),
+            neutral: Default::default(),
+            media: Default::default(),
         }
     }
 }
@@ -255,6 +252,13 @@ where
 fn content_type(headers: &HeaderMap) -> String {
     let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     text.unwrap_or_default().to_owned()
+}
+
+/// The query of a path without the credential that may stand in it.
+fn kept_query(query: Option<&str>) -> Box<str> {
+    let Some(query) = query else { return Box::default() };
+    let kept: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("key=")).collect();
+    kept.join("&").into()
 }
 
 /// The client's headers that some upstream may be sent: those of a dialect, and those that the

@@ -2,65 +2,18 @@
 //!
 //! Pure. `convert` asks it about answers with an error status, `error_trigger` about errors inside
 //! successful ones. Statuses alone do not tell: providers answer 400 for a key that is not valid,
-//! for a balance that is used up, and for a text that is too long, so some phrases of the body
-//! overrule them.
+//! for a balance that is used up, and for a text that is too long, so the evidence in their words
+//! ([`Evidence`]) overrules them.
 
-use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use dialect::{Dialect, ir};
-use http::header::RETRY_AFTER;
+use dialect::{Dialect, Evidence, ir};
 use http::{HeaderMap, StatusCode};
 
 use crate::failure::{Blame, Failure, Rejection};
 use crate::policy::{Channel, ChannelName};
 use crate::ports::{Credential, Secret};
-
-/// The body says that the key is not valid, may not be used here, or has nothing left.
-const KEY_PHRASES: [&str; 12] = [
-    "API_KEY_INVALID",
-    "API key not valid",
-    "API key expired",
-    "User location is not supported",
-    "credit balance is too low",
-    "insufficient_quota",
-    "billing_hard_limit_reached",
-    "exceeded your current quota",
-    "out of credits",
-    "payment required",
-    "BILLING_DISABLED",
-    "ACCESS_TOKEN_EXPIRED",
-];
-
-/// Those of them that are about money or quota, which come back later than a rate limit.
-const QUOTA_PHRASES: [&str; 9] = [
-    "credit balance is too low",
-    "insufficient_quota",
-    "billing_hard_limit_reached",
-    "exceeded your current quota",
-    "quota exceeded",
-    "usage limit",
-    "out of credits",
-    "payment required",
-    "BILLING_DISABLED",
-];
-
-/// The body says that the request is too long for this model.
-const LENGTH_PHRASES: [&str; 12] = [
-    "context_length_exceeded",
-    "maximum context length",
-    "string_above_max_length",
-    "must be less than max_seq_len",
-    "Please reduce the length of the messages or completion",
-    "Request contains text fields that are too large.",
-    "Please reduce the length of either one, or use the",
-    "exceeds the maximum number of tokens allowed",
-    "prompt is too long",
-    "input is too long",
-    "context window",
-    "request too large",
-];
 
 /// Longest cooldown that an upstream's hint may ask for; quota has six times as much.
 const LONGEST_HINT: Duration = Duration::from_secs(3600);
@@ -98,11 +51,10 @@ pub fn hidden(channel: &Channel, credential: Option<&Credential>) -> Vec<String>
 pub fn judge(refusal: Refusal<'_>) -> Failure {
     let Refusal { channel, status, headers, body, dialect, mut error, hidden } = refusal;
     let body = scrub(body, hidden);
-    let text = if body.is_empty() { told(&error) } else { String::from_utf8_lossy(&body) };
-    let quota = contains_any(&text, &QUOTA_PHRASES);
-    let blame = blame(status, &text, &error);
-    let retry_after = hint(headers, &error, &text)
-        .map(|hint| hint.min(if quota { LONGEST_HINT * 6 } else { LONGEST_HINT }));
+    let evidence = Evidence::read(headers, &error, &body, SystemTime::now());
+    let blame = blame(status, &evidence);
+    let longest = if evidence.quota { LONGEST_HINT * 6 } else { LONGEST_HINT };
+    let retry_after = evidence.retry_after.map(|hint| hint.min(longest));
     error.message = dialect::scrub(&masked(&error.message, hidden));
     Failure::Upstream(Box::new(Rejection {
         channel: channel.clone(),
@@ -110,7 +62,7 @@ pub fn judge(refusal: Refusal<'_>) -> Failure {
         error,
         blame,
         retry_after,
-        quota: quota && blame == Blame::Key,
+        quota: evidence.quota && blame == Blame::Key,
         dialect,
         // Only a JSON object is worth passing on: HTML and fragments are told in our own words.
         body: if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&body).is_ok() {
@@ -123,42 +75,19 @@ pub fn judge(refusal: Refusal<'_>) -> Failure {
     }))
 }
 
-fn blame(status: StatusCode, text: &str, error: &ir::Error) -> Blame {
+fn blame(status: StatusCode, evidence: &Evidence) -> Blame {
     match status.as_u16() {
-        400 | 422 if contains_any(text, &KEY_PHRASES) => Blame::Key,
-        400 | 422 if contains_any(text, &LENGTH_PHRASES) => Blame::Length,
-        // A page of a proxy in between, not the upstream's judgement of the request.
-        400 | 422 if text.trim_start().starts_with('<') => Blame::Channel,
+        400 | 422 if evidence.key => Blame::Key,
+        400 | 422 if evidence.too_long => Blame::Length,
+        400 | 422 if evidence.is_page => Blame::Channel,
         400 | 422 => Blame::Request,
         413 => Blame::Length,
         401 | 402 | 403 | 429 | 498 => Blame::Key,
-        404 if names_model(text, error) => Blame::Model,
+        404 if evidence.names_model => Blame::Model,
         408 | 409 | 424 => Blame::Channel,
         500.. => Blame::Channel,
         _ => Blame::Nobody,
     }
-}
-
-/// The text of an error that came without a body of its own: an event, or an error inside a 200.
-fn told(error: &ir::Error) -> Cow<'_, str> {
-    match &error.code {
-        Some(code) => format!("{} {code}", error.message).into(),
-        None => error.message.as_str().into(),
-    }
-}
-
-/// Whether a 404 is about the model or deployment rather than the path.
-fn names_model(text: &str, error: &ir::Error) -> bool {
-    let code = error.code.as_deref().unwrap_or_default().to_ascii_lowercase();
-    let text = text.to_ascii_lowercase();
-    ["model", "deployment"].iter().any(|word| code.contains(word) || text.contains(word))
-}
-
-fn contains_any(text: &str, phrases: &[&str]) -> bool {
-    phrases.iter().any(|phrase| {
-        memchr::memmem::find(text.as_bytes(), phrase.as_bytes()).is_some()
-            || text.to_ascii_lowercase().contains(&phrase.to_ascii_lowercase())
-    })
 }
 
 /// Removes hidden texts from a body that may echo them.
@@ -172,88 +101,6 @@ fn scrub(body: Bytes, hidden: &[String]) -> Bytes {
 
 fn masked(text: &str, hidden: &[String]) -> String {
     hidden.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
-}
-
-/// How long the upstream asks us to stay away: headers first, then the body.
-fn hint(headers: &HeaderMap, error: &ir::Error, text: &str) -> Option<Duration> {
-    milliseconds(headers)
-        .or_else(|| retry_after(headers))
-        .or(error.retry_after)
-        .or_else(|| in_words(text))
-        .or_else(|| resets(headers))
-}
-
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
-}
-
-/// `retry-after-ms`, as OpenAI and Azure send it.
-fn milliseconds(headers: &HeaderMap) -> Option<Duration> {
-    let value: f64 = header(headers, "retry-after-ms")?.parse().ok()?;
-    Duration::try_from_secs_f64(value / 1000.0).ok()
-}
-
-/// `Retry-After` in seconds or as an HTTP date (RFC 9110 §10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = header(headers, RETRY_AFTER.as_str())?;
-    if let Ok(seconds) = value.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
-    }
-    let at = httpdate::parse_http_date(value).ok()?;
-    Some(at.duration_since(std::time::SystemTime::now()).unwrap_or_default())
-}
-
-/// `x-ratelimit-reset-requests: 6m0s` where nothing remains of that kind.
-fn resets(headers: &HeaderMap) -> Option<Duration> {
-    ["requests", "tokens"]
-        .into_iter()
-        .filter(|kind| header(headers, &format!("x-ratelimit-remaining-{kind}")) == Some("0"))
-        .filter_map(|kind| span(header(headers, &format!("x-ratelimit-reset-{kind}"))?))
-        .max()
-}
-
-/// `try again in 1.5s`, `retry after 20 seconds` and their like, in an error's text.
-fn in_words(text: &str) -> Option<Duration> {
-    let lower = text.to_ascii_lowercase();
-    ["try again in ", "retry after ", "retry in "].into_iter().find_map(|phrase| {
-        let rest = &lower[lower.find(phrase)? + phrase.len()..];
-        let end = rest
-            .char_indices()
-            .find(|(_, c)| !(c.is_ascii_alphanumeric() || matches!(c, '.' | ' ')))
-            .map_or(rest.len(), |(at, _)| at);
-        span(&rest[..end.min(40)])
-    })
-}
-
-/// A span of time such as `120ms`, `1.5s`, `6m0s`, `20 seconds`; a bare number is in seconds.
-fn span(text: &str) -> Option<Duration> {
-    let mut total = 0.0;
-    let mut rest = text.trim_start();
-    let mut any = false;
-    while let Some(digits) =
-        rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).or(Some(rest.len())).filter(|&n| n > 0)
-    {
-        let number: f64 = rest[..digits].trim_end_matches('.').parse().ok()?;
-        let after = rest[digits..].trim_start();
-        let letters = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
-        let factor = match &after[..letters] {
-            "ms" | "millisecond" | "milliseconds" => 0.001,
-            "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
-            "m" | "min" | "mins" | "minute" | "minutes" => 60.0,
-            "h" | "hr" | "hour" | "hours" => 3600.0,
-            "d" | "day" | "days" => 86400.0,
-            "" => 1.0,
-            _ if any => break,
-            _ => 1.0,
-        };
-        any = true;
-        total += number * factor;
-        rest = &after[letters..];
-        if letters > 1 {
-            break;
-        }
-    }
-    if any { Duration::try_from_secs_f64(total).ok() } else { None }
 }
 
 #[cfg(test)]

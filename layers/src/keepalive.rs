@@ -10,15 +10,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use dialect::{Dialect, Sighting};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use bytes::BytesMut;
+use dialect::{Dialect, Sighting, ir};
 use tokio::time::{Instant, Sleep, sleep};
 use tower::{Layer, Service};
 
 use crate::failure::Failure;
 use crate::ports::BoxFuture;
-use crate::reply::{Piece, Pieces, Reply, ReplyBody};
+use crate::reply::{EVENT_STREAM, Piece, Pieces, Reply, ReplyBody, mark_stream};
 use crate::shortcut::Shortcut;
 use crate::stage::Routed;
 
@@ -79,7 +78,7 @@ async fn warm(
         Ok(Ok(reply)) => {
             let (head, body) = reply.into_parts();
             let warm = Warm::new(State::Relaying(body), interval, interval, dialect);
-            Ok(Reply::from_parts(head, ReplyBody::stream(warm).with_voice(dialect)))
+            Ok(Reply::from_parts(head, ReplyBody::stream(warm)))
         }
         Ok(Err(failure)) => Err(failure),
         Err(_elapsed) => {
@@ -90,11 +89,8 @@ async fn warm(
                 interval.saturating_sub(began.elapsed()),
                 dialect,
             );
-            let mut reply = Reply::new(ReplyBody::stream(warm).with_voice(dialect));
-            let headers = reply.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-            headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+            let mut reply = Reply::new(ReplyBody::stream(warm));
+            mark_stream(reply.headers_mut(), EVENT_STREAM);
             Ok(reply)
         }
     }
@@ -155,8 +151,23 @@ impl Pieces for Warm {
             let _ = this.timer.as_mut().poll(cx);
             return Poll::Pending;
         }
-        let bytes = Bytes::from_static(this.dialect.keepalive());
-        Poll::Ready(Some(Ok(Piece { bytes, sighting: Sighting::machinery(), torn: false })))
+        let mut out = BytesMut::new();
+        match &mut this.state {
+            State::Relaying(body) => body.keepalive(&mut out),
+            State::Waiting(_) | State::Done => out.extend_from_slice(this.dialect.keepalive()),
+        }
+        Poll::Ready(Some(Ok(Piece { bytes: out.freeze(), sighting: Sighting::machinery(), torn: false })))
+    }
+
+    fn tell(mut self: Pin<&mut Self>, error: &ir::Error, out: &mut BytesMut) -> bool {
+        match &mut self.state {
+            State::Relaying(body) => body.tell(error, out),
+            // Nobody has spoken yet: the error is all that the stream says.
+            State::Waiting(_) | State::Done => {
+                out.extend_from_slice(&self.dialect.stream_error(error));
+                true
+            }
+        }
     }
 }
 

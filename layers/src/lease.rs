@@ -69,6 +69,7 @@ where
         let call = Call {
             credential: lease.credential().cloned(),
             payload: Payload::Untouched,
+            content_type: None,
             stream: target.forced_stream.unwrap_or(attempt.exchange.peek.stream),
             attempt,
         };
@@ -79,10 +80,7 @@ where
 /// The input estimate, made only where a limit asks for it: it reads the whole body.
 fn input(attempt: &Attempt) -> InputTokens {
     let limited = attempt.target.key_quota.as_ref().is_some_and(|quota| quota.tokens_per_request.is_some());
-    match attempt.exchange.body.json() {
-        Some(body) if limited => input_tokens(body),
-        _ => InputTokens::default(),
-    }
+    if limited { input_tokens(&attempt.exchange) } else { InputTokens::default() }
 }
 
 fn refusal(attempt: &Attempt, exhausted: KeysExhausted) -> Failure {

@@ -18,6 +18,7 @@ pub mod admission;
 pub mod auth;
 pub mod body;
 pub mod capacity;
+pub mod concurrent;
 pub mod convert;
 pub mod cooldown;
 pub mod credential;

@@ -12,18 +12,17 @@
 //! the caller has no channel for the model, [`Failure::ModerationFailed`] when none of them gave a
 //! verdict. Where it is off the layer is one comparison.
 
-use std::future::poll_fn;
 use std::task::{Context, Poll};
 
-use dialect::{Body, Kind, ModelPlace};
+use dialect::{Kind, ModelPlace};
 use tower::{Layer, Service, ServiceExt};
 
 use crate::capacity::Held;
+use crate::concurrent::Concurrent;
 use crate::endpoint::MODERATIONS;
 use crate::failure::Failure;
 use crate::heavy::heavy;
 use crate::ledger::Ledger;
-use crate::ports::BoxFuture;
 use crate::reply::Reply;
 use crate::shortcut::Shortcut;
 use crate::stage::{Exchange, Peek};
@@ -96,13 +95,9 @@ where
 async fn text(exchange: &Exchange) -> Result<(String, Held), Failure> {
     let dialect = exchange.dialect();
     let body = exchange.body.clone();
-    let text = heavy(body.len(), move || match &body {
-        Body::Json(body) => dialect.fresh_texts(body).map(|texts| texts.join("\n")),
-        Body::Form(form) => Ok(form.texts().join("\n")),
-        Body::Empty => Ok(String::new()),
-    })
-    .await?
-    .map_err(|malformed| Failure::invalid(malformed.message, None))?;
+    let text = heavy(body.len(), move || dialect.texts(&body).map(|texts| texts.join("\n")))
+        .await?
+        .map_err(|malformed| Failure::invalid(malformed.message, None))?;
     let mut held = exchange.held.another();
     held.grow(text.len())?;
     Ok((text, held))
@@ -115,28 +110,21 @@ where
     S::Future: Send,
 {
     let mut pieces = pieces(text);
-    let mut asked: Vec<BoxFuture<Result<bool, Failure>>> = Vec::new();
+    let mut asked = Concurrent::new(AT_ONCE);
     loop {
-        while asked.len() < AT_ONCE
+        while asked.has_room()
             && let Some(piece) = pieces.next()
         {
             let record = exchange.ledger.clone();
-            asked.push(Box::pin(ask(judges.clone(), question(exchange, piece)?, record)));
+            asked.add(ask(judges.clone(), question(exchange, piece)?, record));
         }
-        if asked.is_empty() {
-            return Ok(false);
-        }
-        let verdict = poll_fn(|cx| {
-            for at in 0..asked.len() {
-                if let Poll::Ready(verdict) = asked[at].as_mut().poll(cx) {
-                    drop(asked.swap_remove(at));
-                    return Poll::Ready(verdict);
+        match asked.next().await {
+            None => return Ok(false),
+            Some(verdict) => {
+                if verdict? {
+                    return Ok(true);
                 }
             }
-            Poll::Pending
-        });
-        if verdict.await? {
-            return Ok(true);
         }
     }
 }
@@ -166,7 +154,7 @@ fn question(of: &Exchange, piece: &str) -> Result<Exchange, Failure> {
     let (body, span) = dialect::moderation::request(&model, piece);
     let mut held = of.held.another();
     held.grow(body.len())?;
-    let peek = Peek { model, model_place: ModelPlace::Json(span), stream: false, stream_options: false };
+    let peek = Peek { model, model_place: ModelPlace::Json(span), stream: false };
     Ok(of.side_call(&MODERATIONS, body, peek, model_known, held))
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialect::{Dialect, Envelope};
+use dialect::{Dialect, Envelope, Quirks};
 use http::{HeaderMap, HeaderName};
 
 use crate::address::Addresses;
@@ -146,8 +146,6 @@ pub struct Channel {
     pub name: ChannelName,
     /// How it speaks.
     pub dialect: Dialect,
-    /// What is different around bodies of that dialect.
-    pub envelope: &'static Envelope,
     /// Where requests go and how they are signed.
     pub provider: Arc<dyn Provider>,
     /// Its keys, with everything that was learnt about them.
@@ -164,6 +162,10 @@ pub struct Channel {
     pub image: bool,
     /// Which requests it takes at all.
     pub takes: Takes,
+    /// What its provider wraps the dialect in.
+    pub envelope: Envelope,
+    /// Its deviations from the dialect, from the host table or `preferences.quirks`.
+    pub quirks: Quirks,
     /// Whether streams may be asked for usage that the client did not ask for: true where the
     /// quirks say so, until the upstream refuses it once.
     pub asks_usage: Arc<AtomicBool>,
@@ -231,13 +233,6 @@ impl fmt::Debug for Link {
         // The proxy URL may hold a password.
         f.debug_struct("Link").field("proxy", &self.proxy.is_some()).field("http2", &self.http2).finish()
     }
-}
-
-/// Deviations of an upstream from its dialect, from the host table or `preferences.quirks`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Quirks {
-    /// `stream_options.include_usage` is understood, so usage may be asked for.
-    pub stream_options: bool,
 }
 
 /// One model of one channel under one alias: what an attempt is aimed at.

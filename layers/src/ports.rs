@@ -357,6 +357,25 @@ pub struct Wanted<'a> {
 #[error("{0}")]
 pub struct Unsupported(pub Cow<'static, str>);
 
+/// Media behind addresses: used by `convert`, for upstreams that follow none themselves.
+pub trait Media: Send + Sync {
+    /// What is behind an address that a client named. Never a place of the gateway's own network,
+    /// never more than a bounded number of bytes, never longer than a bounded time.
+    ///
+    /// # Errors
+    /// A sentence for the client about why it could not be had: nothing of it is secret.
+    fn fetch(&self, address: &str) -> BoxFuture<Result<Fetched, String>>;
+}
+
+/// A medium that was fetched.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// The media type that it was served with; empty without one.
+    pub mime: String,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
 /// The closed record of a request: used by `account`.
 pub trait Records: Send + Sync {
     /// Takes the entry. Never waits.

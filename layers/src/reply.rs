@@ -11,8 +11,10 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use dialect::{Dialect, Sighting};
+use bytes::{Bytes, BytesMut};
+use dialect::{Sighting, ir};
+use http::HeaderMap;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::body::dozing::Dozing;
@@ -42,6 +44,15 @@ pub trait Pieces: Send {
 
     /// The opening was accepted: from here on sightings may be coarse.
     fn accepted(self: Pin<&mut Self>) {}
+
+    /// Appends an error behind what was given so far, in the words of the client's dialect and
+    /// without a terminal marker; false where the answer can only be cut off.
+    fn tell(self: Pin<&mut Self>, _error: &ir::Error, _out: &mut BytesMut) -> bool {
+        false
+    }
+
+    /// Appends bytes that keep the stream alive and mean nothing, where there are such.
+    fn keepalive(self: Pin<&mut Self>, _out: &mut BytesMut) {}
 }
 
 /// The body of a [`Reply`]. One pointer, because an answer is moved through every layer.
@@ -53,9 +64,8 @@ struct Slots {
     /// The opening, replayed in front of the rest.
     opening: VecDeque<Piece>,
     rest: Rest,
-    /// How an error within the body is told to the client; none for bodies that are not event
-    /// streams, which can only be cut off.
-    voice: Option<Dialect>,
+    /// The end was reached or an error given: what is left of `rest` only tells of it.
+    over: bool,
     watch: Option<Watch>,
     permit: Option<Box<dyn Any + Send>>,
     /// Ends the stream with an error when it is over: the process is about to end.
@@ -114,13 +124,6 @@ impl ReplyBody {
         self
     }
 
-    /// Tells errors within the body as an event of this dialect.
-    #[must_use]
-    pub fn with_voice(mut self, voice: Dialect) -> Self {
-        self.0.voice = Some(voice);
-        self
-    }
-
     /// Lets the ledger watch.
     #[must_use]
     pub fn with_watch(mut self, watch: Watch) -> Self {
@@ -148,6 +151,7 @@ impl ReplyBody {
         let next = match slots.opening.pop_front() {
             Some(piece) => Some(Ok(piece)),
             None => match &mut slots.rest {
+                _ if slots.over => None,
                 Rest::Done => None,
                 Rest::Whole(piece) => {
                     let piece = std::mem::take(piece);
@@ -163,7 +167,9 @@ impl ReplyBody {
                             Some(Err(Failure::ShuttingDown))
                         }
                     };
-                    if !matches!(next, Some(Ok(_))) {
+                    slots.over = !matches!(next, Some(Ok(_)));
+                    if next.is_none() {
+                        // What it came over is free at once; behind an error it still has to tell.
                         slots.rest = Rest::Done;
                     }
                     next
@@ -174,6 +180,21 @@ impl ReplyBody {
             watch.see(next.as_ref());
         }
         Poll::Ready(next)
+    }
+
+    /// Appends an error behind what was given so far; false where the answer can only be cut off.
+    pub fn tell(&mut self, error: &ir::Error, out: &mut BytesMut) -> bool {
+        match &mut self.0.rest {
+            Rest::Stream(pieces) => pieces.as_mut().tell(error, out),
+            Rest::Done | Rest::Whole(_) => false,
+        }
+    }
+
+    /// Appends bytes that keep the stream alive and mean nothing.
+    pub fn keepalive(&mut self, out: &mut BytesMut) {
+        if let Rest::Stream(pieces) = &mut self.0.rest {
+            pieces.as_mut().keepalive(out);
+        }
     }
 
     /// The next piece.
@@ -207,16 +228,18 @@ impl Body for ReplyBody {
                 None => None,
                 Some(Ok(piece)) if piece.bytes.is_empty() => continue,
                 Some(Ok(piece)) => Some(Ok(Frame::data(piece.bytes))),
-                Some(Err(failure)) => Some(match self.0.voice {
-                    Some(voice) => Ok(Frame::data(voice.stream_error(&failure.to_wire()))),
-                    None => Err(CutOff(failure.label())),
-                }),
+                Some(Err(failure)) => {
+                    let mut out = BytesMut::new();
+                    let told = self.tell(&failure.to_wire(), &mut out);
+                    self.0.rest = Rest::Done;
+                    Some(if told { Ok(Frame::data(out.freeze())) } else { Err(CutOff(failure.label())) })
+                }
             });
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.opening.is_empty() && matches!(self.0.rest, Rest::Done)
+        self.0.opening.is_empty() && (self.0.over || matches!(self.0.rest, Rest::Done))
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -227,6 +250,17 @@ impl Body for ReplyBody {
             Rest::Stream(_) => SizeHint::default(),
         }
     }
+}
+
+/// The content type of server-sent events.
+pub const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+
+/// Marks an answer as a stream: it must not be held back or changed by what stands between us and
+/// the client.
+pub fn mark_stream(headers: &mut HeaderMap, content_type: HeaderValue) {
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 }
 
 /// A service that answers with [`Reply`] and fails with [`Failure`]: what every stage from

@@ -15,11 +15,11 @@
 //! costs a reference count, and the body, being [`Bytes`], can be sent any number of times.
 
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use dialect::{Body, Dialect, Malformed, ModelPlace, ir};
-use http::HeaderMap;
+use dialect::{Body, Dialect, FetchedMedia, ModelPlace, Neutral};
+use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use crate::capacity::Held;
@@ -68,6 +68,8 @@ pub struct Exchange {
     pub endpoint: &'static Endpoint,
     /// The stored object that the path names.
     pub stored_id: Option<Arc<str>>,
+    /// The query of its path, where a dialect has wishes; without credentials.
+    pub query: Box<str>,
     /// The client's headers.
     pub headers: HeaderMap,
     /// The client's body, as it was received.
@@ -83,7 +85,9 @@ pub struct Exchange {
     /// The share of the byte budget that the buffered body holds.
     pub held: Held,
     /// The body in neutral form, decoded at most once for all attempts that need it.
-    pub neutral: OnceLock<Box<Result<ir::Request, Malformed>>>,
+    pub neutral: Neutral,
+    /// Media that were fetched for it, for all attempts that need them.
+    pub media: Mutex<Arc<FetchedMedia>>,
 }
 
 /// What `ingress` reads of a request, in one pass that validates all of its body.
@@ -95,8 +99,6 @@ pub struct Peek {
     pub model_place: ModelPlace,
     /// Whether a stream is asked for.
     pub stream: bool,
-    /// `stream_options` is there.
-    pub stream_options: bool,
 }
 
 impl Exchange {
@@ -125,6 +127,7 @@ impl Exchange {
             purpose: Purpose::SideCall,
             endpoint,
             stored_id: None,
+            query: Box::default(),
             headers: self.headers.clone(),
             body: Body::Json(body),
             peek,
@@ -132,7 +135,8 @@ impl Exchange {
             received: self.received,
             id: self.id.clone(),
             held,
-            neutral: OnceLock::new(),
+            neutral: Neutral::default(),
+            media: Mutex::default(),
         }
     }
 }
@@ -196,6 +200,8 @@ pub struct Call {
     pub credential: Option<Credential>,
     /// What will be sent.
     pub payload: Payload,
+    /// What that is; none where nothing is sent.
+    pub content_type: Option<HeaderValue>,
     /// Whether the answer will come as a stream of events.
     pub stream: bool,
 }

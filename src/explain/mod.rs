@@ -13,9 +13,10 @@ pub mod table;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dialect::Kind;
+use bytes::Bytes;
+use dialect::{Body, Kind};
 use layers::endpoint::Endpoint;
-use layers::estimate::input_tokens;
+use layers::estimate::size_of;
 use layers::plan::{Group, Plan};
 use layers::policy::{Caller, Demand, Target};
 use layers::ports::{Catalog as _, InputTokens, KeyStanding, Limits, Timed, WindowUse, Windows};
@@ -79,7 +80,7 @@ pub fn explain(snapshot: &Snapshot, counts: Counts<'_>, question: Question<'_>, 
         limits: limits(counts, snapshot, caller, model, None),
         balances: balance(counts, caller, "key").into_iter().collect(),
         moderated: caller.moderation && endpoint.kind != Kind::Moderate,
-        request: body.map(|body| request_summary(body, most_body)),
+        request: body.map(|body| request_summary(endpoint, body, most_body)),
         price_per_million: snapshot.price(model).into(),
         candidates: Vec::new(),
     };
@@ -209,7 +210,7 @@ fn balance(counts: Counts<'_>, caller: &Caller, whose: &str) -> Option<Balance> 
     })
 }
 
-fn request_summary(body: &[u8], most_body: u64) -> RequestSummary {
+fn request_summary(endpoint: &Endpoint, body: &[u8], most_body: u64) -> RequestSummary {
     #[derive(Deserialize)]
     struct Peek {
         #[serde(default)]
@@ -219,7 +220,7 @@ fn request_summary(body: &[u8], most_body: u64) -> RequestSummary {
     RequestSummary {
         body_bytes: body.len() as u64,
         most_body_bytes: most_body,
-        input_tokens: input_tokens(body).0,
+        input_tokens: size_of(endpoint, &Body::Json(Bytes::copy_from_slice(body))).input.0,
         stream: peek.and_then(|peek| peek.stream).unwrap_or(false),
     }
 }

@@ -18,8 +18,8 @@ mod unserved;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use dialect::Quirks;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
-use layers::policy::Quirks;
 use layers::ports::{Presented, Provider, Secret, Unsupported};
 
 use self::anthropic::ANTHROPIC;

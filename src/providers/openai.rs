@@ -51,6 +51,7 @@ const ENDPOINTS: [&str; 14] = [
 pub(super) struct OpenAi {
     base: Uri,
     chat: Uri,
+    is_openrouter: bool,
 }
 
 impl OpenAi {
@@ -61,7 +62,8 @@ impl OpenAi {
     pub(super) fn new(facts: &Facts<'_>) -> Result<Self, Unsupported> {
         let base = usable(facts.base_url)?;
         let chat = format!("{}/chat/completions", root(&base));
-        Ok(Self { chat: with_path(&base, &chat)?, base })
+        let is_openrouter = base.host() == Some("openrouter.ai");
+        Ok(Self { chat: with_path(&base, &chat)?, base, is_openrouter })
     }
 
     /// The same with another URL for chat.
@@ -110,7 +112,7 @@ impl Provider for OpenAi {
         if let Some(secret) = secret_of(with)? {
             put(request, AUTHORIZATION, bearer(secret)?);
         }
-        if self.base.host() == Some("openrouter.ai") {
+        if self.is_openrouter {
             super::openrouter::put_title(request);
         }
         Ok(())

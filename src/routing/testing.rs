@@ -34,7 +34,6 @@ pub(crate) fn channel_with(name: &str, keys: Arc<dyn Keys>) -> Arc<Channel> {
     Arc::new(Channel {
         name: ChannelName::from(name),
         dialect: dialect::Dialect::OpenAiChat,
-        envelope: &dialect::Envelope::PLAIN,
         provider: Arc::new(Nowhere),
         keys,
         link: Link::default(),
@@ -42,6 +41,8 @@ pub(crate) fn channel_with(name: &str, keys: Arc<dyn Keys>) -> Arc<Channel> {
         tools: true,
         image: true,
         takes: Default::default(),
+        envelope: Default::default(),
+        quirks: Default::default(),
         asks_usage: Default::default(),
         passthrough_headers: Default::default(),
     })

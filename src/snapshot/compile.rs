@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
+use dialect::Quirks;
 use layers::address::Addresses;
 use layers::endpoint;
 use layers::policy::{Caller, Channel, ChannelName, Link, Takes, Target};
@@ -126,6 +127,7 @@ struct Channels<'a> {
     access: ChannelAccess,
     keys: Arc<dyn layers::ports::Keys>,
     asks_usage: Arc<AtomicBool>,
+    quirks: Quirks,
     by_engine: Vec<(&'static Engine, Arc<Channel>)>,
     /// Of the model before: most upstreams have no model in the path, and then one list is for all.
     addresses: Option<Addresses>,
@@ -140,12 +142,13 @@ impl<'a> Channels<'a> {
         };
         let access = ChannelAccess::new(settings, settings.keys.len());
         let credentials = access.credentials(settings.engine, runtime);
-        let asks = providers::quirks(settings.base_url.as_deref(), &settings.quirks).stream_options;
+        let quirks = providers::quirks(settings.base_url.as_deref(), &settings.quirks);
         Self {
             settings,
             access,
             keys: runtime.keys(&settings.name, pool, credentials),
-            asks_usage: runtime.asks_usage(&settings.name, asks),
+            asks_usage: runtime.asks_usage(&settings.name, quirks.stream_options),
+            quirks,
             by_engine: Vec::new(),
             addresses: None,
         }
@@ -200,6 +203,7 @@ impl<'a> Channels<'a> {
                     .collect(),
                 most_body: settings.max_request_body_bytes,
             },
+            quirks: self.quirks,
             asks_usage: self.asks_usage.clone(),
         }
     }

@@ -22,7 +22,7 @@ use tower::Service;
 use super::proxy::{Proxy, ProxyError};
 
 /// How long opening a connection may take, TLS and proxy included.
-const CONNECT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Dialing = Pin<Box<dyn Future<Output = Result<Line, BoxError>> + Send>>;

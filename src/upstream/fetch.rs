@@ -179,17 +179,50 @@ fn reason(error: &hyper_util::client::legacy::Error) -> String {
 }
 
 /// A `Location`, which may be relative (RFC 9110 §10.2.2).
-fn resolve(base: &Uri, target: &str) -> Option<Uri> {
-    if target.contains("://") {
-        return target.parse().ok();
+pub(super) fn resolve(base: &Uri, target: &str) -> Option<Uri> {
+    let scheme = target.split_once(':').map_or("", |(scheme, _)| scheme);
+    // A path or a query may well hold the URL of another place: `/login?next=https://…`.
+    if !scheme.is_empty() && !scheme.contains(['/', '?', '#']) {
+        // `mailto:me@a.example` would be read as a host with credentials.
+        return target.parse().ok().filter(|uri: &Uri| uri.scheme().is_some());
+    }
+    if target.starts_with("//") {
+        return format!("{}:{target}", base.scheme_str()?).parse().ok();
     }
     let mut parts = base.clone().into_parts();
     let path = if target.starts_with('/') {
         target.to_owned()
+    } else if target.starts_with('?') {
+        format!("{}{target}", base.path())
     } else {
         let folder = base.path().rsplit_once('/').map_or("", |(folder, _)| folder);
         format!("{folder}/{target}")
     };
     parts.path_and_query = Some(path.parse().ok()?);
     Uri::from_parts(parts).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_leads_where_a_browser_would_go() {
+        let base: Uri = "https://a.example/folder/page?old=1".parse().unwrap();
+
+        for (target, wanted) in [
+            ("http://b.example/x", Some("http://b.example/x")),
+            ("//b.example/x", Some("https://b.example/x")),
+            ("/x", Some("https://a.example/x")),
+            ("x", Some("https://a.example/folder/x")),
+            ("?new=1", Some("https://a.example/folder/page?new=1")),
+            ("/login?next=https://b.example/", Some("https://a.example/login?next=https://b.example/")),
+            ("?next=https://b.example/", Some("https://a.example/folder/page?next=https://b.example/")),
+            ("mailto:me@b.example", None),
+            ("https://", None),
+        ] {
+            let next = resolve(&base, target).map(|uri| uri.to_string());
+            assert_eq!(next.as_deref(), wanted, "{target}");
+        }
+    }
 }

@@ -79,7 +79,6 @@ pub(crate) fn target(channel: &str, model: &str) -> Arc<Target> {
         channel: Arc::new(Channel {
             name: ChannelName::from(channel),
             dialect: Dialect::OpenAiChat,
-            envelope: &dialect::Envelope::PLAIN,
             provider: Arc::new(Nothing),
             keys: Arc::new(Nothing),
             link: Link::default(),
@@ -88,6 +87,8 @@ pub(crate) fn target(channel: &str, model: &str) -> Arc<Target> {
             image: true,
             takes: Default::default(),
             passthrough_headers: Vec::new(),
+            envelope: Default::default(),
+            quirks: Default::default(),
             asks_usage: Arc::default(),
         }),
         alias: model.into(),

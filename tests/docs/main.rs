@@ -3,6 +3,7 @@
 mod layers;
 mod parity;
 mod readme;
+mod seams;
 
 use std::path::Path;
 

@@ -41,8 +41,8 @@ pub struct Upstream {
 
 /// The reading of answers that are forwarded as they are.
 pub struct Watch {
-    /// A probe for one stream.
-    pub probe: fn() -> Box<dyn Probe>,
+    /// A probe for one stream that the client gets in this framing.
+    pub probe: fn(Framing) -> Box<dyn Probe>,
     /// What a whole JSON answer tells, with its text where that is wanted. Bytes that are no answer tell nothing:
     /// `done` is false.
     pub whole: fn(&[u8], bool) -> Sighting,
@@ -62,16 +62,16 @@ pub struct Client {
     pub(crate) raw: &'static dyn RawRequest,
 }
 
-/// How clients speak a dialect.
+/// The codec of clients: reads their requests, writes their answers.
 pub trait Inbound: Send + Sync {
     /// Reads a client's request, and how this client wants its answer written.
     ///
     /// # Errors
     /// What in it cannot be understood, to be answered with 400.
-    fn request(&self, body: &[u8]) -> Result<(ir::Request, Manner), Malformed>;
+    fn request(&self, received: Received<'_>) -> Result<(ir::Request, Manner), Malformed>;
 
     /// How the client wants its answer written, read as cheaply as possible. A body that cannot be read has no wish.
-    fn manner(&self, body: &Body) -> Manner;
+    fn manner(&self, received: Received<'_>) -> Manner;
 
     /// Writes a whole answer.
     fn response(&self, answer: &ir::Response, manner: &Manner, identity: &Identity) -> Bytes;
@@ -79,13 +79,22 @@ pub trait Inbound: Send + Sync {
     /// An encoder for one streamed answer.
     fn events(&self, manner: &Manner, identity: &Identity) -> Box<dyn EncodeEvents>;
 
-    /// How a stream for this client is cut into frames.
-    fn framing(&self, _manner: &Manner) -> Framing {
+    /// How a stream for a client that asked with this query is cut into frames.
+    fn framing(&self, _query: &str) -> Framing {
         Framing::Sse
     }
 }
 
-/// How an upstream speaks to us.
+/// A request as it was received, as far as codecs read it.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// The body.
+    pub body: &'a Body,
+    /// The query of its target, without the question mark and without credentials; empty where there is none.
+    pub query: &'a str,
+}
+
+/// The codec of upstreams: writes their requests, reads their answers.
 pub trait Outbound: Send + Sync {
     /// Writes the request for one attempt. Large media go out as slices of what was received.
     ///
@@ -165,9 +174,14 @@ pub(crate) trait RawRequest: Send + Sync {
     fn set_stream(&self, body: &mut Map<String, Value>, stream: bool);
 
     /// The members that ask for the usage of a stream, as JSON text that opens the object; none where usage comes
-    /// unasked.
-    fn ask_usage(&self) -> Option<&'static [u8]> {
+    /// unasked, and for a body that says itself what it wants.
+    fn ask_usage(&self, _body: &[u8]) -> Option<&'static [u8]> {
         None
+    }
+
+    /// Whether a refusal is about these members.
+    fn names_addition(&self, _error: &ir::Error, _body: &[u8]) -> bool {
+        false
     }
 
     /// Whether the last turn is the model's own: then nothing more to say is an answer.

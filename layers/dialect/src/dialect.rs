@@ -60,6 +60,11 @@ impl Dialect {
         }
     }
 
+    /// Whether a refusal is about what was added to a client's request without its asking: the wish for usage.
+    pub fn names_addition(self, error: &ir::Error, body: &[u8]) -> bool {
+        self.codec().client.as_ref().is_some_and(|client| client.raw.names_addition(error, body))
+    }
+
     /// How clients of this dialect are told of failures; those of a dialect that no client speaks get OpenAI's shape.
     pub fn error_shape(self) -> ErrorShape {
         self.codec().client.as_ref().map_or(ErrorShape::OpenAi, |client| client.shape)

@@ -40,7 +40,7 @@ pub(crate) fn in_band(value: &Value) -> Option<Error> {
     read(value, None)
 }
 
-/// What could be found of an error.
+/// The parts of an error, as far as they could be found.
 #[derive(Debug, Default)]
 struct Found {
     message: String,

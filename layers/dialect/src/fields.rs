@@ -4,7 +4,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::Malformed;
 
-/// What is left of an object while its known fields are taken out. Null counts as absent.
+/// The rest of an object while its known fields are taken out. Null counts as absent.
 #[derive(Debug)]
 pub(crate) struct Fields(pub(crate) Map<String, Value>);
 

@@ -119,12 +119,6 @@ impl Form {
         self.parts.get(part).map(|part| self.slices(part.value.clone())).unwrap_or_default()
     }
 
-    /// The texts that a person may have written: the values of all fields but files and the model's name.
-    pub fn texts(&self) -> Vec<String> {
-        let written = self.parts.iter().filter(|part| part.filename.is_none() && part.name != "model");
-        written.map(|part| String::from_utf8_lossy(&self.copy(part.value.clone())).into_owned()).collect()
-    }
-
     /// The whole form with another value in one part, everything else as slices of what was received.
     pub fn with_value(&self, part: usize, value: Bytes) -> Vec<Bytes> {
         let Some(range) = self.parts.get(part).map(|part| part.value.clone()) else {

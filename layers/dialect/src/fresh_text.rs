@@ -43,7 +43,7 @@ const TEXTUAL: [&str; 11] = [
     "thinking",
 ];
 
-/// Where a dialect's requests hold texts.
+/// The places in which a dialect's requests hold texts.
 pub(crate) struct Layout {
     /// The list of turns.
     pub(crate) turns: &'static str,
@@ -270,11 +270,15 @@ fn walk<'de, A: MapAccess<'de>>(mut map: A) -> Result<Turn<'de>, A::Error> {
 
 #[cfg(test)]
 mod tests {
-    use crate::Dialect;
+    use crate::{Body, Dialect, Malformed};
+
+    fn fresh(dialect: Dialect, body: &[u8]) -> Result<Vec<String>, Malformed> {
+        let body = Body::Json(bytes::Bytes::copy_from_slice(body));
+        dialect.texts(&body).map(|texts| texts.into_iter().map(std::borrow::Cow::into_owned).collect())
+    }
 
     fn chat(body: &str) -> Vec<String> {
-        let texts = Dialect::OpenAiChat.fresh_texts(body.as_bytes()).unwrap();
-        texts.into_iter().map(std::borrow::Cow::into_owned).collect()
+        fresh(Dialect::OpenAiChat, body.as_bytes()).unwrap()
     }
 
     #[test]
@@ -338,10 +342,7 @@ mod tests {
 
     #[test]
     fn a_system_prompt_beside_the_turns_counts_before_the_first_answer_only() {
-        let read = |body: &str| {
-            let texts = Dialect::Anthropic.fresh_texts(body.as_bytes()).unwrap();
-            texts.into_iter().map(std::borrow::Cow::into_owned).collect::<Vec<_>>()
-        };
+        let read = |body: &str| fresh(Dialect::Anthropic, body.as_bytes()).unwrap();
 
         let first = r#"{"messages":[{"role":"user","content":"u"}],"system":[{"type":"text","text":"s"}]}"#;
         let later = r#"{"system":"s","messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},
@@ -359,8 +360,8 @@ mod tests {
             "]".repeat(500)
         );
         for body in ["", "[]", "7", r#"{"messages":[null]}"#, r#"{"messages":[]"#, "{} {}", &deep] {
-            assert!(Dialect::OpenAiChat.fresh_texts(body.as_bytes()).is_err(), "{body}");
+            assert!(fresh(Dialect::OpenAiChat, body.as_bytes()).is_err(), "{body}");
         }
-        assert!(Dialect::OpenAiChat.fresh_texts(b"{\"messages\":[{\"content\":\"\xff\"}]}").is_err());
+        assert!(fresh(Dialect::OpenAiChat, b"{\"messages\":[{\"content\":\"\xff\"}]}").is_err());
     }
 }

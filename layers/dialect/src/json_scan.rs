@@ -45,7 +45,7 @@ fn is_escaped(before: &[u8]) -> bool {
     before.iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1
 }
 
-/// Where quotes are in a text. It takes eight bytes at a time: most strings of an event are so
+/// The places of quotes in a text. It takes eight bytes at a time: most strings of an event are so
 /// short that a search for the end of each costs more than the search itself.
 struct Quotes<'a> {
     text: &'a [u8],

@@ -12,7 +12,6 @@
 
 mod aim;
 mod anthropic;
-mod before;
 mod body;
 mod codec;
 pub mod conversion;
@@ -40,11 +39,10 @@ mod size;
 mod wait;
 
 pub use aim::{Aim, Betas, Envelope, Place, Quirks};
-pub use before::{InboundBefore, OutboundBefore, StreamStyle, UpstreamRequest};
 pub use body::{Body, ModelPlace};
 pub use codec::{
     Client, Codec, Correspondence, DecodeEvents, EncodeEvents, Identity, Inbound, Manner, Outbound, Probe,
-    Upstream, Watch, Written,
+    Received, Upstream, Watch, Written,
 };
 pub use conversion::{
     AnswerForm, Answered, Ask, Conversion, FetchedMedia, Kept, Neutral, Refused, Sent, SentBody, Transcode,

@@ -2,7 +2,7 @@
 
 use crate::ir::{Error, Event, FinishReason, Usage};
 
-/// How closely a probe looks.
+/// The depth to which a probe looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
     /// Before the channel is accepted: every event is read, so that errors and emptiness are not mistaken for content.
@@ -14,7 +14,7 @@ pub enum Depth {
     Relay,
 }
 
-/// What one event, or one whole answer, tells.
+/// The meaning of one event, or of one whole answer, to those who watch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sighting {
     /// Text, reasoning, a tool call, a picture, sound or a refusal.

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// What a request body says about how much it will take.
+/// The size of a request: how much it will take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Size {
     /// Characters of text that go in.
@@ -73,7 +73,7 @@ impl<'de> Visitor<'de> for Request<'_> {
 /// A key, compared without a copy of it.
 struct Key;
 
-/// Which of the known words a key is.
+/// A key, as one of the known words.
 struct Word(Option<&'static str>);
 
 /// Every word that is looked for.
@@ -123,7 +123,7 @@ impl Visitor<'_> for Key {
 /// A value of any kind.
 struct Any;
 
-/// What a value counts for.
+/// The count of a value.
 #[derive(Default)]
 struct Counted {
     characters: u64,

@@ -1,10 +1,9 @@
 //! What happens to the bytes of an answer: adapters between an upstream's body and a reply's.
 //!
-//! Two adapters do all streaming: [`tap`] forwards bytes untouched and watches, [`convert`]
-//! decodes and encodes. Both are state machines polled by the client's connection: there is no
+//! Two adapters do all streaming: [`tap`] forwards bytes untouched and watches, [`transcode`]
+//! reads frames and writes others. Both are state machines polled by the client's connection: there is no
 //! task and no channel, so a slow client slows its upstream and a client that leaves cancels it.
 
-pub mod convert;
 pub mod dozing;
 mod gather;
 pub mod idle;
@@ -12,6 +11,7 @@ pub mod lingering;
 pub mod opening;
 pub mod raw;
 pub mod tap;
+pub mod transcode;
 
 use std::sync::Arc;
 
@@ -38,15 +38,21 @@ pub enum Broken {
     Silent(std::time::Duration),
 }
 
-/// Whom a stream comes from, and with which key it was asked for: what telling its errors needs.
-pub struct Asked {
+/// The origin of a stream: the channel, and the key with which it was asked. What telling its errors
+/// needs.
+pub struct Origin {
     /// The channel.
     pub channel: Arc<Channel>,
     /// What it was asked with, which the upstream may repeat.
     pub credential: Option<Credential>,
 }
 
-impl Asked {
+impl Origin {
+    /// An answer that cannot be read.
+    fn garbled(&self, detail: impl Into<String>) -> Failure {
+        Failure::Garbled { channel: self.channel.name.clone(), detail: detail.into() }
+    }
+
     /// An error event in a stream that the client is already receiving.
     fn failed(&self, error: ir::Error) -> Failure {
         judge(Refusal {

@@ -8,9 +8,9 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use dialect::Sighting;
-use dialect::ir::FinishReason;
+use dialect::ir::{self, FinishReason};
 
 use crate::failure::Failure;
 use crate::policy::Triggers;
@@ -49,7 +49,7 @@ pub async fn read(mut body: ReplyBody, triggers: &Triggers) -> Result<Opening, F
             // Something was said and is only held because of the triggers: the client may have
             // it, and learns of the break behind it.
             Err(failure) if said => {
-                let rest = ReplyBody::stream(Breaking(Some(failure)));
+                let rest = ReplyBody::stream(Breaking { failure: Some(failure), told_by: body });
                 return Ok(Opening::Accepted(rest.with_opening(held)));
             }
             Err(failure) => return Err(failure),
@@ -105,14 +105,22 @@ fn kept(mut piece: Piece) -> Piece {
 }
 
 /// A rest that is nothing but a failure.
-struct Breaking(Option<Failure>);
+struct Breaking {
+    failure: Option<Failure>,
+    /// The answer that broke, which knows how its client is told.
+    told_by: ReplyBody,
+}
 
 impl crate::reply::Pieces for Breaking {
     fn poll_piece(
         mut self: std::pin::Pin<&mut Self>,
         _cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<Piece, Failure>>> {
-        std::task::Poll::Ready(self.0.take().map(Err))
+        std::task::Poll::Ready(self.failure.take().map(Err))
+    }
+
+    fn tell(mut self: std::pin::Pin<&mut Self>, error: &ir::Error, out: &mut BytesMut) -> bool {
+        self.told_by.tell(error, out)
     }
 }
 

@@ -9,26 +9,30 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use dialect::{Depth, Framer, Framing, Probe, Sighting};
+use dialect::{Depth, Framer, Framing, Probe, Sighting, ir};
 
 use super::gather::Gather;
 use super::idle::Idle;
-use super::{Asked, Broken};
+use super::{Broken, Origin};
 use crate::failure::{Failure, TransportKind};
 use crate::policy::ChannelName;
 use crate::reply::{Piece, Pieces};
 
 /// Longest event that is held until it is whole; a longer one is forwarded in parts.
 const LONGEST_HELD: usize = 64 << 10;
+/// The same in framings whose frames cannot be read behind a part: a longer one is a fault.
+const LONGEST_WHOLE: usize = 16 << 20;
+
 /// A same-dialect event stream.
 pub struct Tap {
     upstream: Idle,
+    framing: Framing,
     framer: Framer,
     probe: Box<dyn Probe>,
     depth: Depth,
     /// The usage chunk is ours: the client did not ask for it.
     hide_usage: bool,
-    asked: Asked,
+    origin: Origin,
     /// A finish reason or the terminal marker went by: the stream may end.
     finished: bool,
     gather: Gather,
@@ -42,18 +46,20 @@ impl Tap {
     /// Watches `upstream` with `probe`. With `want_text` the opening's sightings carry its text.
     pub fn new(
         upstream: Idle,
+        framing: Framing,
         probe: Box<dyn Probe>,
-        asked: Asked,
+        origin: Origin,
         hide_usage: bool,
         want_text: bool,
     ) -> Self {
         Self {
             upstream,
-            framer: Framing::Sse.framer(LONGEST_HELD),
+            framing,
+            framer: framing.framer(if framing == Framing::Sse { LONGEST_HELD } else { LONGEST_WHOLE }),
             probe,
             depth: Depth::Opening { want_text },
             hide_usage,
-            asked,
+            origin,
             finished: false,
             gather: Gather::default(),
             ended: None,
@@ -63,7 +69,12 @@ impl Tap {
 
     /// What one received buffer makes ready for the client.
     fn take(&mut self, data: Bytes) -> Option<Piece> {
-        match self.framer.push(data) {
+        let whole = self.framer.push(data);
+        if let Some(fault) = self.framer.fault() {
+            self.failure = Some(self.origin.garbled(fault));
+            self.ended = Some(None);
+        }
+        match whole {
             Some(block) => Some(self.watch(block)),
             None if self.framer.over_limit() => {
                 // Its content cannot be told before it is whole, but it is content.
@@ -79,14 +90,14 @@ impl Tap {
         let mut seen: Option<Sighting> = None;
         let mut kept: Option<BytesMut> = None;
         let mut at = 0;
-        for frame in Framing::Sse.frames(&block) {
+        for frame in self.framing.frames(&block) {
             let raw = frame.raw;
             let sighting = self.probe.observe(frame, self.depth);
             if self.depth == Depth::Relay
                 && let Some(error) = sighting.error()
             {
                 // It is told once, in our words: the upstream's may hold the key.
-                self.failure = Some(self.asked.failed(error.clone()));
+                self.failure = Some(self.origin.failed(error.clone()));
                 self.ended = Some(None);
                 kept = Some(kept.unwrap_or_else(|| BytesMut::from(&block[..at])));
                 break;
@@ -168,11 +179,20 @@ impl Pieces for Tap {
         if let Some(failure) = this.failure.take() {
             return Poll::Ready(Some(Err(failure)));
         }
-        Poll::Ready(failure(broken, this.finished, &this.asked.channel.name).map(Err))
+        Poll::Ready(failure(broken, this.finished, &this.origin.channel.name).map(Err))
     }
 
     fn accepted(mut self: Pin<&mut Self>) {
         self.depth = Depth::Relay;
+    }
+
+    fn tell(mut self: Pin<&mut Self>, error: &ir::Error, out: &mut BytesMut) -> bool {
+        self.probe.fail(error, out);
+        true
+    }
+
+    fn keepalive(mut self: Pin<&mut Self>, out: &mut BytesMut) {
+        self.probe.keepalive(out);
     }
 }
 

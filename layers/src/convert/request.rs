@@ -1,197 +1,146 @@
-//! The way up: from the client's body to what the upstream is sent.
+//! The way up: from the client's request to what the upstream is sent.
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::UNIX_EPOCH;
 
-use bytes::Bytes;
-use dialect::{Body, Correspondence, Kind, ModelPlace, ir};
-use serde_json::{Map, Value, json};
+use dialect::{Aim, Ask, Conversion, FetchedMedia, Refused, Sent, SentBody};
+use http::HeaderValue;
 
-use crate::failure::{Failure, Rejection};
+use crate::failure::Failure;
 use crate::heavy::heavy;
-use crate::stage::{Attempt, Payload};
+use crate::policy::Target;
+use crate::ports::Media;
+use crate::stage::{Call, Exchange, Payload};
 
-/// Asks an OpenAI-format upstream for the usage of a stream, as the first member of the body.
-const ASK_USAGE: &[u8] = br#"{"stream_options":{"include_usage":true},"#;
-
-/// Bodies up to this are joined: copying them costs less than more buffers on the wire.
-const JOINED: usize = 32 << 10;
-
-/// What goes up, and what must be remembered of it for the way down.
-pub(super) struct Upward {
-    pub(super) payload: Payload,
-    /// Present when the dialects differ.
-    pub(super) correspondence: Option<Correspondence>,
+/// What the client asks, for all attempts.
+fn ask<'a>(exchange: &'a Exchange, media: &'a FetchedMedia, created: u64) -> Ask<'a> {
+    Ask {
+        kind: exchange.endpoint.kind,
+        client: exchange.endpoint.client,
+        body: &exchange.body,
+        query: &exchange.query,
+        model_place: &exchange.peek.model_place,
+        stream: exchange.peek.stream,
+        want_text: !exchange.catalog.triggers().is_empty(),
+        id: exchange.id.as_str(),
+        created,
+        neutral: &exchange.neutral,
+        media,
+    }
 }
 
-/// Whether the usage of this stream may be asked for although the client did not: between equal
-/// dialects, where the upstream is known to understand it.
-pub(super) fn may_ask_usage(attempt: &Attempt, stream: bool) -> bool {
-    let (exchange, channel) = (&attempt.exchange, &attempt.target.channel);
-    stream
-        && !exchange.peek.stream_options
-        && channel.dialect == exchange.dialect()
-        && channel.asks_usage.load(Ordering::Relaxed)
+/// What this attempt is aimed at.
+fn aim(target: &Target, stream: bool, ask_usage: bool) -> Aim<'_> {
+    let channel = &target.channel;
+    Aim {
+        alias: &target.alias,
+        model: &target.upstream_model,
+        model_json: &target.upstream_model_json,
+        stream,
+        tools: channel.tools,
+        image: channel.image,
+        ask_usage,
+        as_json: target.overrides.is_some(),
+        betas: &[],
+        envelope: &channel.envelope,
+        quirks: &channel.quirks,
+    }
 }
 
-/// Whether a refusal is about the option that [`may_ask_usage`] added.
-pub(super) fn blames_usage(rejection: &Rejection) -> bool {
-    matches!(rejection.status.as_u16(), 400 | 422)
-        && (rejection.error.message.contains("stream_options")
-            || memchr::memmem::find(&rejection.body, b"stream_options").is_some())
+/// When the request came, in unix seconds.
+fn created(exchange: &Exchange) -> u64 {
+    exchange.ledger.entry().arrived.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Builds the body for the upstream.
+fn fetched(exchange: &Exchange) -> Arc<FetchedMedia> {
+    exchange.media.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// What the upstream is sent.
 ///
 /// # Errors
 /// [`Failure::Invalid`] for a body that the client's dialect cannot read,
 /// [`Failure::Unsupported`] for one that the upstream's cannot express.
-pub(super) async fn build(attempt: &Attempt, stream: bool, ask_usage: bool) -> Result<Upward, Failure> {
-    let (exchange, target) = (&attempt.exchange, &attempt.target);
-    let channel = &target.channel;
-    if channel.dialect != exchange.dialect() {
-        return Box::pin(translate(attempt, stream)).await;
-    }
-    let untouched =
-        target.overrides.is_none() && channel.tools && channel.image && stream == exchange.peek.stream;
-    let payload = if untouched {
-        Payload::Bytes(splice(attempt, ask_usage))
-    } else {
-        Payload::Json(Box::pin(change(attempt, stream, ask_usage)).await?.into())
-    };
-    Ok(Upward { payload, correspondence: None })
-}
-
-/// The client's bytes with the upstream's name of the model in place of the alias.
-fn splice(attempt: &Attempt, ask_usage: bool) -> Vec<Bytes> {
-    let (exchange, target) = (&attempt.exchange, &attempt.target);
-    let (body, span) = match (&exchange.body, &exchange.peek.model_place) {
-        (Body::Json(body), ModelPlace::Json(span)) => (body, span.clone()),
-        (Body::Form(form), ModelPlace::Form(part)) => {
-            return form.with_value(*part, Bytes::copy_from_slice(target.upstream_model.as_bytes()));
-        }
-        (body, _) => return body.to_chunks(),
-    };
-    let renamed = body[span.clone()] != *target.upstream_model_json;
-    if !renamed && !ask_usage {
-        return vec![body.clone()];
-    }
-    let (ask, start) = if ask_usage {
-        // Ingress has seen that it is an object: its brace is the first thing in it.
-        (ASK_USAGE, memchr::memchr(b'{', body).map_or(0, |brace| brace + 1))
-    } else {
-        (&[][..], 0)
-    };
-    if body.len() <= JOINED {
-        let parts = [ask, &body[start..span.start], &target.upstream_model_json, &body[span.end..]];
-        return vec![Bytes::from(parts.concat())];
-    }
-    vec![
-        Bytes::from_static(ask),
-        body.slice(start..span.start),
-        target.upstream_model_json.clone(),
-        body.slice(span.end..),
-    ]
-}
-
-/// The client's body as a value, with the model's name and whatever the channel does not take
-/// changed; overrides are merged into it further in.
-async fn change(attempt: &Attempt, stream: bool, ask_usage: bool) -> Result<Map<String, Value>, Failure> {
-    let body = json(attempt)?;
-    let mut map =
-        heavy(body.len(), move || serde_json::from_slice::<Map<String, Value>>(&body)).await?.map_err(
-            |error| Failure::invalid(format!("the request body must be a JSON object: {error}"), None),
-        )?;
-    map.insert("model".to_owned(), Value::from(&*attempt.target.upstream_model));
-    if stream != attempt.exchange.peek.stream {
-        map.insert("stream".to_owned(), Value::from(stream));
-        if !stream {
-            map.shift_remove("stream_options");
-        }
-    }
-    if ask_usage {
-        map.insert("stream_options".to_owned(), json!({ "include_usage": true }));
-    }
-    if !attempt.target.channel.tools {
-        without_tools(&mut map);
-    }
-    if !attempt.target.channel.image {
-        without_images(&mut map);
-    }
-    Ok(map)
-}
-
-/// `tools: false`: neither tools nor what refers to them.
-fn without_tools(body: &mut Map<String, Value>) {
-    for name in ["tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"] {
-        body.shift_remove(name);
-    }
-    let Some(Value::Array(messages)) = body.get_mut("messages") else { return };
-    messages.retain_mut(|message| {
-        let calls = message.as_object_mut().is_some_and(|message| {
-            message.shift_remove("function_call").is_some() | message.shift_remove("tool_calls").is_some()
-        });
-        let role = message.get("role").and_then(Value::as_str).unwrap_or_default();
-        let says_nothing = message.get("content").is_none_or(|content| content.is_null() || content == "");
-        !(matches!(role, "tool" | "function") || calls && says_nothing)
+pub(super) async fn up(
+    way: &'static dyn Conversion,
+    call: &Call,
+    ask_usage: bool,
+) -> Result<Vec<Sent>, Failure> {
+    let (exchange, target, stream) =
+        (call.attempt.exchange.clone(), call.attempt.target.clone(), call.stream);
+    let work = if passes_untouched(call) { 0 } else { exchange.body.len() };
+    let name = target.channel.name.clone();
+    let sent = heavy(work, move || {
+        let (media, created) = (fetched(&exchange), created(&exchange));
+        way.up(&ask(&exchange, &media, created), &aim(&target, stream, ask_usage))
     });
+    sent.await?.map_err(|refused| match refused {
+        Refused::Malformed(malformed) => Failure::invalid(malformed.message, None),
+        Refused::Unsupported(unsupported) => {
+            Failure::Unsupported { channel: name, what: unsupported.message }
+        }
+    })
 }
 
-/// `image: false`: no picture parts.
-fn without_images(body: &mut Map<String, Value>) {
-    let Some(Value::Array(messages)) = body.get_mut("messages") else { return };
-    for parts in messages.iter_mut().filter_map(|message| message.get_mut("content")?.as_array_mut()) {
-        parts.retain(|part| !matches!(part.get("type").and_then(Value::as_str), Some("image_url" | "image")));
+/// Whether nothing of the body needs to be read: however long it is, this is no work.
+fn passes_untouched(call: &Call) -> bool {
+    let (exchange, target) = (&call.attempt.exchange, &call.attempt.target);
+    let channel = &target.channel;
+    channel.dialect == exchange.dialect()
+        && target.overrides.is_none()
+        && channel.tools
+        && channel.image
+        && call.stream == exchange.peek.stream
+}
+
+/// Fetches the media that the upstream cannot fetch itself, unless an earlier attempt has.
+///
+/// # Errors
+/// [`Failure::Unsupported`] when one of them cannot be had: another channel may follow it.
+pub(super) async fn fetch_media(
+    way: &'static dyn Conversion,
+    call: &Call,
+    media: &dyn Media,
+) -> Result<(), Failure> {
+    let (exchange, target) = (&call.attempt.exchange, &call.attempt.target);
+    if !target.channel.envelope.fetches_media {
+        return Ok(());
+    }
+    let missing = {
+        let (exchange, target, stream) = (exchange.clone(), target.clone(), call.stream);
+        heavy(exchange.body.len(), move || {
+            let media = fetched(&exchange);
+            way.fetches(&ask(&exchange, &media, 0), &aim(&target, stream, false))
+        })
+        .await?
+    };
+    // What cannot be read is refused on the way up.
+    for address in missing.unwrap_or_default() {
+        let unsupported = |what| Failure::Unsupported { channel: target.channel.name.clone(), what };
+        let found = media.fetch(&address).await.map_err(unsupported)?;
+        let mut known = exchange.media.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut known).insert(address, &found.mime, &found.bytes);
+    }
+    Ok(())
+}
+
+/// The call with this body.
+pub(super) fn upward(call: &Call, body: SentBody, content_type: Option<HeaderValue>) -> Call {
+    Call {
+        attempt: call.attempt.clone(),
+        credential: call.credential.clone(),
+        payload: match body {
+            SentBody::Bytes(parts) => Payload::Bytes(parts),
+            SentBody::Json(map) => Payload::Json(map.into()),
+        },
+        content_type,
+        stream: call.stream,
     }
 }
 
-/// The body as the JSON object that everything but splicing needs.
-fn json(attempt: &Attempt) -> Result<Bytes, Failure> {
-    attempt.exchange.body.json().cloned().ok_or_else(|| Failure::Unsupported {
-        channel: attempt.target.channel.name.clone(),
-        what: "a form cannot be changed for it".to_owned(),
-    })
-}
-
-/// The request in the upstream's dialect, by way of the neutral form.
-async fn translate(attempt: &Attempt, stream: bool) -> Result<Upward, Failure> {
-    let (exchange, target) = (attempt.exchange.clone(), attempt.target.clone());
-    let channel = target.channel.name.clone();
-    let Some(inbound) = exchange.dialect().inbound().filter(|_| exchange.endpoint.kind == Kind::Chat) else {
-        let what =
-            format!("{} requests go to channels of their own format only", exchange.endpoint.kind.label());
-        return Err(Failure::Unsupported { channel, what });
-    };
-    let body = json(attempt)?;
-    let length = body.len();
-    let written = heavy(length, move || {
-        let neutral = exchange.neutral.get_or_init(|| Box::new(inbound.request(&body)));
-        let mut request =
-            Result::clone(neutral).map_err(|malformed| Failure::invalid(malformed.message, None))?;
-        request.model_alias = target.alias.to_string();
-        request.upstream_model = target.upstream_model.to_string();
-        request.stream = stream;
-        if !target.channel.tools {
-            request.tools.clear();
-            request.server_tools.clear();
-            request.tool_choice = None;
-        }
-        if !target.channel.image {
-            for turn in &mut request.turns {
-                turn.blocks.retain(|block| !matches!(block.content, ir::Content::Image { .. }));
-            }
-        }
-        target.channel.dialect.outbound().request(&request).map_err(|unsupported| Failure::Unsupported {
-            channel: target.channel.name.clone(),
-            what: unsupported.message,
-        })
-    })
-    .await??;
-    let payload = if attempt.target.overrides.is_some() {
-        let body = written.body;
-        let map = heavy(length, move || serde_json::from_slice(&body)).await?;
-        Payload::Json(map.map_err(|_never: serde_json::Error| Failure::Internal)?)
-    } else {
-        super::bytes(written.body)
-    };
-    Ok(Upward { payload, correspondence: Some(written.correspondence) })
+/// Whether a failure is about what was added to the request without the client's asking.
+pub(super) fn blames_addition(call: &Call, failure: &Failure) -> bool {
+    let Failure::Upstream(rejection) = failure else { return false };
+    matches!(rejection.status.as_u16(), 400 | 422)
+        && call.attempt.exchange.dialect().names_addition(&rejection.error, &rejection.body)
 }

@@ -8,6 +8,7 @@ use super::*;
 use crate::policy::Target;
 use crate::testing::adapters::anthropic_stream;
 use crate::testing::policy::{channel, may_ask_usage, target_of};
+use crate::testing::ports::no_media;
 use crate::testing::reply::{completion, delta, done, error_event, role, stop, usage_chunk};
 use crate::testing::stage::{ExchangeBuilder, is_parsed, is_untouched, payload, payload_json};
 use crate::testing::{Chunks, Scripted, call, chunks, exchange, mount, read, target};
@@ -26,7 +27,7 @@ fn whole() -> Upstream {
 }
 
 async fn run(upstream: &Upstream, exchange: ExchangeBuilder, target: Arc<Target>) -> Result<Reply, Failure> {
-    mount(ConvertLayer, upstream).ask(call(exchange.shared(), target).build()).await
+    mount(ConvertLayer::new(no_media()), upstream).ask(call(exchange.shared(), target).build()).await
 }
 
 /// What goes up.
@@ -304,4 +305,16 @@ async fn an_answer_too_long_to_be_held_streams_on_as_accepted_and_cannot_be_conv
     let told = read(reply.into_body()).await;
     assert_eq!((told.text.len(), told.outcome()), (long().length(), "ok"));
     assert_eq!(failure.label(), "garbled_answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_converted_stream_that_falls_silent_in_its_opening_timed_out() {
+    let (opening, _, _) = anthropic_stream(&[]);
+    let upstream = answering(chunks().now(opening).hangs(), EVENTS);
+    let mut stack =
+        mount(crate::error_trigger::ErrorTriggerLayer, &ConvertLayer::new(no_media()).layer(upstream));
+
+    let failure = stack.ask(call(exchange().stream().shared(), anthropic()).build()).await.unwrap_err();
+
+    assert_eq!((failure.label(), failure.worth_a_pause()), ("timeout", false));
 }

@@ -47,7 +47,7 @@ async fn the_body_goes_to_the_provider_s_address_with_the_key() {
     let outgoing = client.request();
     assert_eq!(leaving(&outgoing), r#"{"model":"x"}"#);
     let sent = outgoing.request;
-    assert_eq!((sent.method(), sent.uri().host()), (&Method::POST, Some("a.test")));
+    assert_eq!((sent.method(), sent.uri().host()), (&http::Method::POST, Some("a.test")));
     assert_eq!(sent.headers()["authorization"], "Bearer sk-provider-key");
 }
 
@@ -175,7 +175,9 @@ async fn what_is_signed_is_what_is_sent() {
     let channel = channel("a").provider(provider.clone()).header("x-configured", "1").passes("x-session");
     let exchange = exchange().stream().header("openai-organization", "org").header("x-session", "theirs");
     let client = client().answers(fine());
-    let call = call(exchange.shared(), target_of(channel.build()).build()).bytes(&["{\"a\":", "1}"]);
+    let call = call(exchange.shared(), target_of(channel.build()).build())
+        .bytes(&["{\"a\":", "1}"])
+        .content_type("application/json");
 
     run(&client, call.build()).await.unwrap();
 

@@ -113,7 +113,10 @@ async fn a_stream_that_errs_ends_or_breaks_before_content_is_a_failure() {
 
 #[tokio::test(start_paused = true)]
 async fn an_error_after_content_is_told_in_the_stream_in_the_client_s_dialect() {
-    let body = pieces().says("one\n\n").fails_after(Duration::from_secs(1), broken());
+    let body = pieces()
+        .in_dialect(dialect::Dialect::OpenAiChat)
+        .says("one\n\n")
+        .fails_after(Duration::from_secs(1), broken());
 
     let reply = run(exchange().stream(), body.reply()).await.unwrap();
 

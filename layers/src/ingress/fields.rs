@@ -21,7 +21,6 @@ pub(super) struct Fields {
     pub(super) model: String,
     pub(super) model_place: ModelPlace,
     pub(super) stream: bool,
-    pub(super) stream_options: bool,
 }
 
 impl Fields {
@@ -36,21 +35,18 @@ impl Fields {
             (Body::Json(body), Some(model)) => {
                 let head = parse(body)?;
                 let stream = head.stream.unwrap_or(false);
-                Self::of_path(&model, stream, head.stream_options.is_some())
+                Self::of_path(&model, stream)
             }
             (Body::Form(form), path_model) => of_form(form, path_model),
-            (Body::Empty, Some(model)) => Self::of_path(&model, false, false),
-            (Body::Empty, None) => Ok(Self {
-                model: String::new(),
-                model_place: ModelPlace::Nowhere,
-                stream: false,
-                stream_options: false,
-            }),
+            (Body::Empty, Some(model)) => Self::of_path(&model, false),
+            (Body::Empty, None) => {
+                Ok(Self { model: String::new(), model_place: ModelPlace::Nowhere, stream: false })
+            }
         }
     }
 
-    fn of_path(model: &str, stream: bool, stream_options: bool) -> Result<Self, Failure> {
-        Ok(Self { model: checked(model)?.to_owned(), model_place: ModelPlace::Path, stream, stream_options })
+    fn of_path(model: &str, stream: bool) -> Result<Self, Failure> {
+        Ok(Self { model: checked(model)?.to_owned(), model_place: ModelPlace::Path, stream })
     }
 }
 
@@ -75,14 +71,14 @@ fn of_form(form: &Form, path_model: Option<Arc<str>>) -> Result<Fields, Failure>
         },
     };
     if let Some(model) = path_model {
-        return Fields::of_path(&model, stream, false);
+        return Fields::of_path(&model, stream);
     }
     let Some(part) = find("model")? else {
         return Err(Failure::invalid("you must provide a model parameter", Some("model")));
     };
     let model = form.text(part, LONGEST_MODEL).unwrap_or_default();
     let model = checked(&model)?.to_owned();
-    Ok(Fields { model, model_place: ModelPlace::Form(part), stream, stream_options: false })
+    Ok(Fields { model, model_place: ModelPlace::Form(part), stream })
 }
 
 /// The fields that matter, borrowed. Deserialising into a struct validates all of the body and
@@ -92,7 +88,6 @@ struct Head<'a> {
     #[serde(borrow)]
     model: Option<&'a RawValue>,
     stream: Option<bool>,
-    stream_options: Option<serde::de::IgnoredAny>,
 }
 
 fn parse(body: &[u8]) -> Result<Head<'_>, Failure> {
@@ -120,7 +115,6 @@ fn peek(body: &[u8]) -> Result<Fields, Failure> {
         model: model.into_owned(),
         model_place: ModelPlace::Json(start..start + text.len()),
         stream: head.stream.unwrap_or(false),
-        stream_options: head.stream_options.is_some(),
     })
 }
 
@@ -136,9 +130,8 @@ fn refusal(body: &[u8], error: &serde_json::Error) -> Failure {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Failure::invalid("the request body must be a JSON object", None);
     }
-    let param = ["model", "stream", "stream_options"]
-        .into_iter()
-        .find(|field| text.starts_with(&format!("duplicate field `{field}`")));
+    let param =
+        ["model", "stream"].into_iter().find(|field| text.starts_with(&format!("duplicate field `{field}`")));
     match param {
         Some(field) => Failure::invalid(format!("{field} is given twice"), Some(field)),
         None => Failure::invalid(format!("stream must be a boolean: {text}"), Some("stream")),
@@ -164,7 +157,7 @@ mod tests {
 
         let ModelPlace::Json(span) = fields.model_place.clone() else { panic!("{fields:?}") };
         assert_eq!(&body[span], br#""gpt-4o""#);
-        assert_eq!((fields.model.as_str(), fields.stream, fields.stream_options), ("gpt-4o", true, false));
+        assert_eq!((fields.model.as_str(), fields.stream), ("gpt-4o", true));
     }
 
     #[test]

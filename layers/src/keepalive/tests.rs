@@ -71,8 +71,11 @@ async fn a_failure_within_the_interval_keeps_its_own_status() {
 
 #[tokio::test(start_paused = true)]
 async fn later_silences_are_filled_and_each_event_starts_the_interval_anew() {
-    let body =
-        pieces().says("one\n\n").says_after(seconds(9), "two\n\n").says_after(seconds(21), "three\n\n");
+    let body = pieces()
+        .in_dialect(Dialect::OpenAiChat)
+        .says("one\n\n")
+        .says_after(seconds(9), "two\n\n")
+        .says_after(seconds(21), "three\n\n");
     let inner = Inner::new().answers(body.reply());
 
     let reply = run(&inner, every_ten(exchange().stream())).await.unwrap();
@@ -82,8 +85,11 @@ async fn later_silences_are_filled_and_each_event_starts_the_interval_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn no_comment_lands_inside_a_torn_event() {
-    let body =
-        pieces().tears("data: to").says_after(seconds(35), "rn\n\n").says_after(seconds(15), "end\n\n");
+    let body = pieces()
+        .in_dialect(Dialect::OpenAiChat)
+        .tears("data: to")
+        .says_after(seconds(35), "rn\n\n")
+        .says_after(seconds(15), "end\n\n");
     let inner = Inner::new().answers(body.reply());
 
     let reply = run(&inner, every_ten(exchange().stream())).await.unwrap();

@@ -18,8 +18,9 @@ async fn a_body_gives_its_opening_first_and_tells_the_adapter_that_it_was_accept
 
 #[tokio::test(start_paused = true)]
 async fn an_error_within_a_stream_is_an_event_of_the_client_s_dialect() {
-    let told =
-        wire(pieces().says("one\n\n").fails(broken()).body().with_voice(Dialect::OpenAiChat)).await.unwrap();
+    let told = wire(pieces().says("one\n\n").fails(broken()).in_dialect(dialect::Dialect::OpenAiChat).body())
+        .await
+        .unwrap();
 
     let event = told.strip_prefix("one\n\n").unwrap();
     assert!(event.starts_with("data: {\"error\"") && event.ends_with("\n\n"), "{event}");

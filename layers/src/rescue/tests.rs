@@ -79,7 +79,7 @@ async fn a_fault_of_our_key_is_never_told_as_a_fault_of_the_client_s() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_ends_with_an_error_at_the_curfew() {
-    let stream = || pieces().says("one\n\n").hangs().body().with_voice(dialect::Dialect::OpenAiChat);
+    let stream = || pieces().says("one\n\n").hangs().in_dialect(dialect::Dialect::OpenAiChat).body();
     let inner = Inner::new().answers(Reply::new(stream()));
     let began = tokio::time::Instant::now();
 

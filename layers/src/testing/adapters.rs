@@ -1,18 +1,21 @@
 //! The adapters between an upstream's body and a reply's, each over a body of a test.
 
-use dialect::{Correspondence, Dialect, StreamStyle};
+use dialect::{
+    Aim, Ask, Body, Dialect, Envelope, FetchedMedia, Framing, Kept, Kind, ModelPlace, Neutral, Quirks,
+    between,
+};
 
 use super::policy::{channel, secret};
-use crate::body::Asked;
-use crate::body::convert::Convert;
+use crate::body::Origin;
 use crate::body::idle::Idle;
 use crate::body::raw::Raw;
 use crate::body::tap::Tap;
+use crate::body::transcode::Transcoded;
 use crate::policy::ChannelName;
 
 /// Channel `a` of this dialect, asked with the key `sk-provider-key`.
-fn asked(dialect: Dialect) -> Asked {
-    Asked {
+fn origin(dialect: Dialect) -> Origin {
+    Origin {
         channel: channel("a").dialect(dialect).build(),
         credential: Some(secret("sk-provider-key").into()),
     }
@@ -27,19 +30,54 @@ pub struct Watching {
     pub want_text: bool,
 }
 
+/// What is kept of an OpenAI client's request for the model `m` that goes to this dialect.
+fn kept(upstream: Dialect, want_text: bool) -> Kept {
+    let body =
+        Body::Json(r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#.into());
+    let (neutral, media, quirks) = (Neutral::default(), FetchedMedia::default(), Quirks::default());
+    let ask = Ask {
+        kind: Kind::Chat,
+        client: Dialect::OpenAiChat,
+        body: &body,
+        query: "",
+        model_place: &ModelPlace::Json(9..12),
+        stream: true,
+        want_text,
+        id: "1",
+        created: 1,
+        neutral: &neutral,
+        media: &media,
+    };
+    let aim = Aim {
+        alias: "m",
+        model: "m",
+        model_json: &"\"m\"".into(),
+        stream: true,
+        tools: true,
+        image: true,
+        ask_usage: false,
+        as_json: false,
+        betas: &[],
+        envelope: &Envelope::PLAIN,
+        quirks: &quirks,
+    };
+    let way = between(Kind::Chat, Dialect::OpenAiChat, upstream).expect("there is a way");
+    way.up(&ask, &aim).expect("a plain request").remove(0).kept
+}
+
 /// A tap on an OpenAI stream.
 pub fn tap(upstream: Idle, watching: Watching) -> Tap {
-    let probe = Dialect::OpenAiChat.probe();
-    Tap::new(upstream, probe, asked(Dialect::OpenAiChat), watching.hide_usage, watching.want_text)
+    let way = between(Kind::Chat, Dialect::OpenAiChat, Dialect::OpenAiChat).expect("there is a way");
+    let probe = way.probe(&kept(Dialect::OpenAiChat, watching.want_text)).expect("clients speak it");
+    let origin = origin(Dialect::OpenAiChat);
+    Tap::new(upstream, Framing::Sse, probe, origin, watching.hide_usage, watching.want_text)
 }
 
 /// An Anthropic stream on its way to an OpenAI client that calls the model `m`.
-pub fn converting(upstream: Idle, want_text: bool) -> Convert {
-    let decoder = Dialect::Anthropic.outbound().events(&Correspondence::default());
-    let style =
-        StreamStyle { model: "m".to_owned(), include_usage: false, id: "chatcmpl-1".to_owned(), created: 1 };
-    let inbound = Dialect::OpenAiChat.inbound().expect("OpenAI clients are understood");
-    Convert::new(upstream, decoder, inbound.events(&style), asked(Dialect::Anthropic), want_text)
+pub fn converting(upstream: Idle, want_text: bool) -> Transcoded {
+    let way = between(Kind::Chat, Dialect::OpenAiChat, Dialect::Anthropic).expect("there is a way");
+    let transcode = way.events(&kept(Dialect::Anthropic, want_text)).expect("streams are transcribed");
+    Transcoded::new(upstream, Framing::Sse, transcode, origin(Dialect::Anthropic), want_text)
 }
 
 /// An answer too long to be held: its first bytes, and the rest.

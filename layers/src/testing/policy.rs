@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialect::{Dialect, Envelope};
+use dialect::Dialect;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use serde_json::Value;
@@ -91,7 +91,6 @@ pub fn channel(name: &str) -> ChannelBuilder {
     ChannelBuilder(Channel {
         name: ChannelName::from(name),
         dialect: Dialect::OpenAiChat,
-        envelope: &Envelope::PLAIN,
         provider: Arc::new(FixedProvider::at(&format!("https://{name}.test/v1/chat/completions"))),
         keys: ScriptedKeys::of(&["sk-provider-key"]),
         link: Link::default(),
@@ -100,6 +99,8 @@ pub fn channel(name: &str) -> ChannelBuilder {
         tools: true,
         image: true,
         takes: Takes::default(),
+        envelope: dialect::Envelope::PLAIN,
+        quirks: dialect::Quirks::default(),
         asks_usage: Arc::new(AtomicBool::new(false)),
     })
 }

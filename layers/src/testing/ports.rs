@@ -15,7 +15,8 @@ use crate::ledger::Entry;
 use crate::plan::{Group, Plan, Step};
 use crate::policy::{Caller, Demand, Fingerprint, Quota, Target, Triggers};
 use crate::ports::{
-    Admission, Balances, Catalog, Directory, Gates, Limits, Misfit, Records, Route, Verdict, Windows,
+    Admission, Balances, BoxFuture, Catalog, Directory, Fetched, Gates, Limits, Media, Misfit, Records,
+    Route, Verdict, Windows,
 };
 use crate::stage::Exchange;
 
@@ -331,4 +332,17 @@ impl Records for Closed {
     fn close(&self, entry: Entry) {
         self.0.add(entry);
     }
+}
+
+/// Media that nobody may ask for.
+pub fn no_media() -> Arc<dyn Media> {
+    struct NoMedia;
+
+    impl Media for NoMedia {
+        fn fetch(&self, address: &str) -> BoxFuture<Result<Fetched, String>> {
+            panic!("{address} is not to be fetched")
+        }
+    }
+
+    Arc::new(NoMedia)
 }

@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use dialect::ir::{self, FinishReason, Usage};
-use dialect::{Detail, Sighting};
+use dialect::{Detail, Dialect, Sighting};
 use http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::time::{Sleep, sleep};
@@ -132,6 +132,7 @@ pub struct Script {
     left: VecDeque<(Duration, Said)>,
     sleep: Option<Pin<Box<Sleep>>>,
     accepted: std::sync::Arc<super::Notes<()>>,
+    dialect: Option<Dialect>,
 }
 
 enum Said {
@@ -142,6 +143,13 @@ enum Said {
 }
 
 impl Script {
+    /// It tells errors in this dialect; otherwise it can only be cut off.
+    #[must_use]
+    pub fn in_dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = Some(dialect);
+        self
+    }
+
     /// A piece of content that is there with the one before.
     #[must_use]
     pub fn says(self, text: &str) -> Self {
@@ -243,6 +251,15 @@ impl Pieces for Script {
 
     fn accepted(self: Pin<&mut Self>) {
         self.accepted.add(());
+    }
+
+    fn tell(self: Pin<&mut Self>, error: &ir::Error, out: &mut BytesMut) -> bool {
+        out.extend_from_slice(&self.dialect.map(|dialect| dialect.stream_error(error)).unwrap_or_default());
+        self.dialect.is_some()
+    }
+
+    fn keepalive(self: Pin<&mut Self>, out: &mut BytesMut) {
+        out.extend_from_slice(self.dialect.map(Dialect::keepalive).unwrap_or_default());
     }
 }
 

@@ -1,6 +1,6 @@
 //! The stages of the pipeline, each with plain defaults, and what tests read of them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use dialect::{Body, ModelPlace};
@@ -135,7 +135,6 @@ impl ExchangeBuilder {
             model: self.model.as_str().into(),
             model_place: ModelPlace::Json(at..(at + quoted.len()).min(body.len())),
             stream: self.stream,
-            stream_options: memchr::memmem::find(&body, b"\"stream_options\"").is_some(),
         };
         let (id, received) = (RequestId::draw(), Instant::now());
         let entry = Entry::new(id.clone(), self.endpoint, self.caller.clone(), peek.model.clone(), received);
@@ -145,6 +144,7 @@ impl ExchangeBuilder {
             purpose: self.purpose,
             endpoint: self.endpoint,
             stored_id: None,
+            query: Box::default(),
             headers: self.headers,
             body: Body::Json(body),
             peek,
@@ -152,7 +152,8 @@ impl ExchangeBuilder {
             received,
             id,
             held: self.held,
-            neutral: OnceLock::new(),
+            neutral: Default::default(),
+            media: Default::default(),
         }
     }
 
@@ -208,6 +209,7 @@ pub fn call(exchange: Arc<Exchange>, target: Arc<Target>) -> CallBuilder {
         attempt: attempt(exchange, target),
         credential: Some(super::policy::secret("sk-provider-key").into()),
         payload: Payload::Untouched,
+        content_type: None,
         stream,
     })
 }
@@ -220,6 +222,13 @@ impl CallBuilder {
     #[must_use]
     pub fn credential(mut self, credential: Option<Credential>) -> Self {
         self.0.credential = credential;
+        self
+    }
+
+    /// What its body is.
+    #[must_use]
+    pub fn content_type(mut self, value: &'static str) -> Self {
+        self.0.content_type = Some(HeaderValue::from_static(value));
         self
     }
 

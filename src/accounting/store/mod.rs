@@ -5,6 +5,7 @@
 //! [`Store`] is opened and written by the writer task alone; readers (statistics, balances) share
 //! it and have connections of their own.
 
+mod flow;
 mod past;
 mod postgres;
 mod rows;
@@ -96,7 +97,6 @@ pub enum Store {
 #[derive(Default)]
 pub struct Scratch {
     texts: rows::Texts,
-    clock: (i64, Arc<str>),
 }
 
 /// The sums of one hour.
@@ -161,8 +161,8 @@ impl Store {
         scratch: &mut Scratch,
     ) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(store) => store.write(records, hours, plain, scratch).await,
-            Self::Postgres(store) => store.write(records, hours, plain, scratch).await,
+            Self::Sqlite(store) => flow::write(&store.writer, records, hours, plain, scratch).await,
+            Self::Postgres(store) => flow::write(&store.pool, records, hours, plain, scratch).await,
         }
     }
 
@@ -170,8 +170,8 @@ impl Store {
     /// adds them to the sums. True when there are none left.
     pub async fn backfill(&self, fingerprint: fn(&str) -> Fingerprint) -> Result<bool, sqlx::Error> {
         match self {
-            Self::Sqlite(store) => store.backfill(fingerprint).await,
-            Self::Postgres(store) => store.backfill(fingerprint).await,
+            Self::Sqlite(store) => flow::backfill(&store.writer, fingerprint).await,
+            Self::Postgres(store) => flow::backfill(&store.pool, fingerprint).await,
         }
     }
 
@@ -179,34 +179,28 @@ impl Store {
     /// sums stay. Tells how many went.
     pub async fn prune(&self, before: i64) -> Result<u64, sqlx::Error> {
         match self {
-            Self::Sqlite(store) => store.prune(before).await,
-            Self::Postgres(store) => store.prune(before).await,
+            Self::Sqlite(store) => flow::prune(&store.writer, before).await,
+            Self::Postgres(store) => flow::prune(&store.pool, before).await,
         }
     }
 
     /// All sums of the hours from the one that holds `since` (Unix seconds) on, oldest first.
     pub async fn hours(&self, since: i64) -> Result<Vec<HourRow>, sqlx::Error> {
-        let rows = match self {
-            Self::Sqlite(store) => store.hours(since).await,
-            Self::Postgres(store) => store.hours(since).await,
-        }?;
+        let rows: Vec<RawHour> = self.fetch(SELECT_HOURS, &[since - since.rem_euclid(3600)]).await?;
         Ok(rows.into_iter().map(hour_row).collect())
     }
 
     /// Stores a grant of credits to a key.
     pub async fn grant(&self, grant: &Grant) -> Result<(), sqlx::Error> {
         match self {
-            Self::Sqlite(store) => store.grant(grant).await,
-            Self::Postgres(store) => store.grant(grant).await,
+            Self::Sqlite(store) => flow::grant(&store.writer, grant).await,
+            Self::Postgres(store) => flow::grant(&store.pool, grant).await,
         }
     }
 
     /// All grants, oldest first.
     pub async fn grants(&self) -> Result<Vec<Grant>, sqlx::Error> {
-        let rows: Vec<(String, i64, i64)> = match self {
-            Self::Sqlite(store) => store.grants().await,
-            Self::Postgres(store) => store.grants().await,
-        }?;
+        let rows: Vec<(String, i64, i64)> = self.fetch(SELECT_GRANTS, &[]).await?;
         let grant = |(key, amount, granted_at): (String, _, _)| Grant {
             key: Fingerprint::new(&key),
             amount,

@@ -302,7 +302,7 @@ impl Store {
         Ok(rows.first().and_then(|(id,)| *id))
     }
 
-    async fn fetch<T>(&self, sql: &str, numbers: &[i64]) -> Result<Vec<T>, sqlx::Error>
+    pub(super) async fn fetch<T>(&self, sql: &str, numbers: &[i64]) -> Result<Vec<T>, sqlx::Error>
     where
         T: for<'r> sqlx::FromRow<'r, SqliteRow> + for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin,
     {

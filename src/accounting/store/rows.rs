@@ -223,16 +223,22 @@ pub(super) trait Sink {
 }
 
 /// Values for SQLite. Points in time are text, `2026-01-31 23:59:59` in UTC, as front ends read them.
-pub(super) struct SqliteSink<'a> {
+pub(super) struct SqliteSink {
     pub(super) values: SqliteArguments,
     /// The last time that was written, since neighbours tend to share it.
-    pub(super) clock: &'a mut (i64, Arc<str>),
+    clock: (i64, Arc<str>),
+}
+
+impl SqliteSink {
+    pub(super) fn new(values: SqliteArguments) -> Self {
+        Self { values, clock: (0, "".into()) }
+    }
 }
 
 /// Encoding a number or a text into memory has no way to fail.
 const ENCODES: &str = "plain values can be encoded";
 
-impl Sink for SqliteSink<'_> {
+impl Sink for SqliteSink {
     fn text(&mut self, value: Option<Arc<str>>) {
         self.values.add(value).expect(ENCODES);
     }
@@ -251,7 +257,7 @@ impl Sink for SqliteSink<'_> {
 
     fn time(&mut self, seconds: i64) {
         if self.clock.0 != seconds || self.clock.1.is_empty() {
-            *self.clock = (seconds, sqlite_time(seconds).into());
+            self.clock = (seconds, sqlite_time(seconds).into());
         }
         self.values.add(self.clock.1.clone()).expect(ENCODES);
     }

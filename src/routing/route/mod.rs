@@ -13,6 +13,8 @@
 //! bounds the walk in an outage is the request's budget. Channels that do not take the request, for
 //! what it asks or for its length, are no part of the tree for it.
 
+mod explain;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,15 +26,15 @@ use layers::plan::{Group, Plan, Step};
 use layers::policy::{Caller, ChannelName, Demand, Target};
 use layers::ports::{Misfit, Route};
 use layers::request_id::RequestId;
-use layers::stage::TriedKeys;
 use pingora_load_balancing::LoadBalancer;
-use pingora_load_balancing::selection::BackendIter;
 use tokio::time::Instant;
 
 use super::rules::{Access, Admitted, Offers, members};
 use super::schedule::{self, Key, Ordinals, Schedule, Ticket};
 use crate::state::cursors::{Cursor, Cursors};
 use crate::values::{Algorithm, Rule};
+
+pub use self::explain::{RouteLine, Standing};
 
 /// Trees kept over all rule lists and models. A dropped one is built again when it is asked for.
 const CAPACITY: usize = 1 << 14;
@@ -405,238 +407,6 @@ impl Route for CallerRoute {
             }
         }
         self.tree.last_resort(plan, now).unwrap_or(Step::Exhausted)
-    }
-}
-
-/// One channel of a route, as far as there is something to be said about it.
-#[derive(Debug, Clone)]
-pub struct RouteLine {
-    /// The channel.
-    pub channel: ChannelName,
-    /// Under which name it has the model.
-    pub upstream_model: Arc<str>,
-    /// What an attempt would be aimed at.
-    pub target: Arc<Target>,
-    /// The nested keys above it, outermost first.
-    pub groups: Vec<Arc<Caller>>,
-    /// How it stands.
-    pub standing: Standing,
-    /// Its weight, or that of its group, among its neighbours.
-    pub weight: Option<u64>,
-    /// The share of requests that try it first while everybody stands as now, from 0 to 1.
-    pub share: f64,
-}
-
-impl RouteLine {
-    fn new(
-        target: &Arc<Target>,
-        groups: Vec<Arc<Caller>>,
-        standing: Standing,
-        weight: Option<u64>,
-        share: f64,
-    ) -> Self {
-        let (channel, upstream_model) = (target.channel.name.clone(), target.upstream_model.clone());
-        Self { channel, upstream_model, target: target.clone(), groups, standing, weight, share }
-    }
-}
-
-/// How a channel stands towards one request, in words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// It is next.
-    Chosen,
-    /// It is next although it is benched for this long: nobody else is left.
-    LastResort(Duration),
-    /// It follows when those before it fail.
-    Standby,
-    /// It was tried, or stands in another group already.
-    Tried,
-    /// It is benched for this long, or another request is trying it out.
-    Benched(Duration),
-    /// The gate of a group above it refused the request.
-    GateRefused,
-    /// None of its keys can be used now.
-    NoKey,
-    /// It does not take the request, for what is asked or for its length.
-    Unfit,
-}
-
-impl Standing {
-    /// The word for logs.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Chosen => "chosen",
-            Self::LastResort(_) => "last_resort",
-            Self::Standby => "standby",
-            Self::Tried => "tried",
-            Self::Benched(_) => "benched",
-            Self::GateRefused => "gate_refused",
-            Self::NoKey => "no_key",
-            Self::Unfit => "unfit",
-        }
-    }
-
-    /// How long it is benched.
-    pub fn wait(self) -> Option<Duration> {
-        match self {
-            Self::LastResort(left) | Self::Benched(left) => Some(left),
-            Self::Chosen | Self::Standby | Self::Tried | Self::GateRefused | Self::NoKey | Self::Unfit => {
-                None
-            }
-        }
-    }
-}
-
-impl CallerRoute {
-    /// A plan that looks at the route as the caller's next request of this kind would, without
-    /// counting as one.
-    ///
-    /// # Errors
-    /// No channel takes such a request: [`unfit`](Self::unfit) shows them.
-    pub fn preview(self: &Arc<Self>, demand: Demand) -> Result<Plan, Misfit> {
-        let turn = self.cursor.as_ref().map(|cursor| cursor.peek());
-        let ticket = Ticket::of_turn(turn.unwrap_or(0), fastrand::u64(..)).0;
-        let route = Preview { route: Arc::clone(self), ticket };
-        Plan::demanding(Arc::new(route), layers::policy::Retries::Budget, demand)
-    }
-
-    /// Every channel of the route, in the order of the rules, for a request that none of them
-    /// takes.
-    pub fn unfit(&self) -> Vec<RouteLine> {
-        let mut lines = Vec::new();
-        self.tree.root.visit(&mut Vec::new(), &mut |above, target| {
-            let groups = above.iter().map(|group| Arc::clone(&group.caller)).collect();
-            lines.push(RouteLine::new(target, groups, Standing::Unfit, None, 0.0));
-        });
-        lines
-    }
-
-    /// Every channel of the route in the order in which this request would try it, with the
-    /// reason why it would not. Changes nothing. Gates that were not asked yet count as open.
-    pub fn explain(&self, plan: &Plan, now: Instant) -> Vec<RouteLine> {
-        let mut lines = Vec::new();
-        let above = Above { groups: Vec::new(), refused: false, share: 1.0 };
-        explain(&self.tree.root, Ticket(plan.ticket), plan, now, &above, &mut lines);
-        // A channel that two groups hold is tried where it comes first.
-        let mut seen = std::collections::HashSet::<ChannelName, RandomState>::default();
-        for line in &mut lines {
-            if line.standing == Standing::Standby && !seen.insert(line.channel.clone()) {
-                line.standing = Standing::Tried;
-            }
-        }
-        // What has no key is passed over by the layer that leases one, not by the route.
-        if let Some(first) = lines.iter_mut().find(|line| line.standing == Standing::Standby) {
-            first.standing = Standing::Chosen;
-        } else if let Some(Step::Try(target)) = self.tree.last_resort(plan, now) {
-            let line = lines.iter_mut().find(|line| line.channel == target.channel.name);
-            if let Some((line, left)) = line.and_then(|line| match line.standing {
-                Standing::Benched(left) => Some((line, left)),
-                _ => None,
-            }) {
-                line.standing = Standing::LastResort(left);
-            }
-        }
-        lines
-    }
-}
-
-/// A route that always gives the same ticket.
-struct Preview {
-    route: Arc<CallerRoute>,
-    ticket: u64,
-}
-
-impl Route for Preview {
-    fn leaves(&self) -> usize {
-        self.route.leaves()
-    }
-
-    fn leaves_for(&self, demand: Demand) -> Result<usize, Misfit> {
-        self.route.leaves_for(demand)
-    }
-
-    fn keepalive(&self) -> Option<Duration> {
-        self.route.keepalive()
-    }
-
-    fn ticket(&self) -> u64 {
-        self.ticket
-    }
-
-    fn pick(&self, plan: &Plan, now: Instant) -> Step {
-        self.route.pick(plan, now)
-    }
-}
-
-/// What holds for all members of a node.
-struct Above {
-    groups: Vec<Arc<Caller>>,
-    /// Whether a gate on the way has refused the request.
-    refused: bool,
-    /// The share of requests that come this way first.
-    share: f64,
-}
-
-fn explain(
-    node: &Node,
-    ticket: Ticket,
-    plan: &Plan,
-    now: Instant,
-    above: &Above,
-    lines: &mut Vec<RouteLine>,
-) {
-    let (out, _) = node.survey(plan, now);
-    let key = Key::new(ticket, &out);
-    let mut order = Vec::with_capacity(node.members.len());
-    let mut shares = vec![if out.is_empty() { 1.0 } else { 0.0 }];
-    match &node.shape {
-        Some(shape) => {
-            shares = shape.schedule.shares(&out);
-            let mut scheduled =
-                pingora_load_balancing::selection::BackendSelection::iter(&shape.schedule, key.as_bytes());
-            while let Some(ordinal) = scheduled.next().and_then(schedule::ordinal) {
-                order.push((ordinal, shape.schedule.descend(&key, ordinal)));
-            }
-        }
-        None if out.is_empty() => order.push((0, ticket)),
-        None => {}
-    }
-    order.extend(
-        (0..node.members.len()).filter(|ordinal| out.contains(*ordinal)).map(|ordinal| (ordinal, ticket)),
-    );
-    for (ordinal, ticket) in order {
-        let share = above.share * shares.get(ordinal).copied().unwrap_or_default();
-        let weight =
-            node.shape.as_ref().map(|shape| shape.schedule.weight(ordinal)).filter(|weight| *weight > 0);
-        match node.members.get(ordinal) {
-            Some(Member::Leaf(target)) => {
-                let standing = standing(target, plan, now, above.refused);
-                lines.push(RouteLine::new(target, above.groups.clone(), standing, weight, share));
-            }
-            Some(Member::Group(group, inner)) => {
-                let groups = above.groups.iter().chain([&group.caller]).cloned().collect();
-                let refused = above.refused || plan.refused(group.node);
-                let from = lines.len();
-                explain(inner, ticket, plan, now, &Above { groups, refused, share }, lines);
-                // A weight of the group counts for its only channel, which has none of its own.
-                if let [only] = &mut lines[from..] {
-                    only.weight = only.weight.or(weight);
-                }
-            }
-            None => {}
-        }
-    }
-}
-
-fn standing(target: &Target, plan: &Plan, now: Instant, refused: bool) -> Standing {
-    let keys = &target.channel.keys;
-    match target.health.benched_until(now) {
-        _ if !plan.fits(target) => Standing::Unfit,
-        _ if plan.tried(target) => Standing::Tried,
-        _ if refused => Standing::GateRefused,
-        Some(until) => Standing::Benched(until.saturating_duration_since(now)),
-        None if keys.count() > 0 && !keys.has_spare(target, &TriedKeys::default()) => Standing::NoKey,
-        None => Standing::Standby,
     }
 }
 

@@ -13,14 +13,14 @@
 mod bits;
 mod history;
 mod standing;
+mod state;
+mod turns;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
 use layers::policy::{ChannelName, Fingerprint, Quota, Target};
 use layers::ports::{Credential, InputTokens, KeyOutcome, KeyStanding, Keys, KeysExhausted, Lease};
 use layers::stage::TriedKeys;
@@ -28,10 +28,12 @@ use tokio::time::Instant;
 
 pub use self::history::{KeyHistory, SPAN as HISTORY_SPAN};
 
-use self::bits::{Bits, Both};
+use self::bits::Both;
 use super::clock::{Clock, ticks};
-use super::windows::{Tally, is_no_limit};
+use super::windows::is_no_limit;
 use crate::values::KeyAlgorithm;
+
+use self::state::{Bucket, State};
 
 /// The longest rest that an upstream's hint gives a key.
 const LONGEST_HINT: Duration = Duration::from_secs(3600);
@@ -41,12 +43,8 @@ const LONGEST_QUOTA_HINT: Duration = Duration::from_secs(6 * 3600);
 const SHORTEST_REJECTION: Duration = Duration::from_secs(60);
 /// … up to this one.
 const LONGEST_REJECTION: Duration = Duration::from_secs(3600);
-/// Recoveries that one pick works off before it looks whether a key is usable already.
-const WAKES_PER_PICK: usize = 64;
 /// Pools up to this size are searched for the exact time of the first recovery.
 const SMALL_POOL: usize = 256;
-/// How many keys one group of `smart_round_robin` holds.
-const GROUP: usize = 100;
 /// Blind draws before the usable keys are counted.
 const BLIND_DRAWS: usize = 16;
 
@@ -117,201 +115,6 @@ impl std::fmt::Debug for KeyPool {
             .field("settings", &self.settings)
             .field("keys", &self.keys.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// What changes with each request. Bits and cursor go by position in the turn, everything else by
-/// slot; the two differ under `smart_round_robin` only.
-#[derive(Debug)]
-struct State {
-    /// The position that the next turn starts its search at.
-    cursor: usize,
-    /// Keys that do not cool.
-    awake: Bits,
-    /// Until which tick each key cools; 0 for never yet.
-    cool: Box<[u64]>,
-    /// How often each key was rejected since it last served.
-    strikes: Box<[u8]>,
-    /// Cooling keys by the earliest tick at which they may be awake; each key once.
-    sleepers: BinaryHeap<Reverse<(u64, u32)>>,
-    /// Windows by upstream model; by nothing where they are over all models.
-    buckets: HashMap<Option<Arc<str>>, Bucket, RandomState>,
-    /// Where it is not the order of the slots.
-    order: Option<Turn>,
-}
-
-/// An order of the slots and its inverse.
-#[derive(Debug, PartialEq, Eq)]
-struct Turn {
-    slots: Box<[u32]>,
-    positions: Box<[u32]>,
-}
-
-/// The windows of all keys for one model.
-#[derive(Debug)]
-struct Bucket {
-    quota: Arc<Quota>,
-    /// Keys with room.
-    open: Bits,
-    /// By slot; only keys that were used.
-    tallies: HashMap<u32, KeyTally, RandomState>,
-    /// Keys that ran out of room by the earliest tick at which they may have some; each key once.
-    shut: BinaryHeap<Reverse<(u64, u32)>>,
-}
-
-/// The hits of one key.
-#[derive(Debug, Default, Clone)]
-struct KeyTally {
-    hits: Tally,
-    /// Whether it is in the heap. It may be while there is room: a hit can be taken back.
-    queued: bool,
-}
-
-impl State {
-    fn new(keys: usize) -> Self {
-        Self {
-            cursor: 0,
-            awake: Bits::all(keys),
-            cool: vec![0; keys].into(),
-            strikes: vec![0; keys].into(),
-            sleepers: BinaryHeap::new(),
-            buckets: HashMap::default(),
-            order: None,
-        }
-    }
-
-    fn slot(&self, position: usize) -> u32 {
-        self.order.as_ref().map_or(position as u32, |turn| turn.slots[position])
-    }
-
-    fn position(&self, slot: u32) -> usize {
-        self.order.as_ref().map_or(slot as usize, |turn| turn.positions[slot as usize] as usize)
-    }
-
-    /// Wakes keys whose rest is over: all of the first few, more only while nobody is awake.
-    fn wake(&mut self, now: u64) {
-        let mut woken = 0;
-        while let Some(&Reverse((at, slot))) = self.sleepers.peek() {
-            if at > now || (woken >= WAKES_PER_PICK && !self.awake.is_empty()) {
-                return;
-            }
-            self.sleepers.pop();
-            woken += 1;
-            let until = self.cool[slot as usize];
-            if until > now {
-                self.sleepers.push(Reverse((until, slot)));
-            } else {
-                self.awake.set(self.position(slot));
-            }
-        }
-    }
-
-    /// Lets a key rest until this tick, unless it rests longer already.
-    fn rest(&mut self, slot: u32, until: u64) {
-        let position = self.position(slot);
-        let cool = &mut self.cool[slot as usize];
-        *cool = until.max(*cool);
-        if self.awake.get(position) {
-            self.awake.clear(position);
-            self.sleepers.push(Reverse((until, slot)));
-        }
-    }
-
-    /// The windows for `name`, made or refitted where their limits are not `quota`, with keys that
-    /// have room again counted in.
-    fn open_bucket(&mut self, name: Option<Arc<str>>, quota: &Arc<Quota>, now: u64) {
-        let keys = self.cool.len();
-        let order = self.order.as_ref();
-        let bucket = self.buckets.entry(name).or_insert_with(|| {
-            let mut bucket = Bucket::new(keys, quota, HashMap::default());
-            bucket.refit(keys, order, now);
-            bucket
-        });
-        if !Arc::ptr_eq(&bucket.quota, quota) {
-            let changed = bucket.quota != *quota;
-            bucket.quota = Arc::clone(quota);
-            if changed {
-                bucket.refit(keys, order, now);
-            }
-        }
-        bucket.reopen(order, now);
-    }
-}
-
-fn position_of(order: Option<&Turn>, slot: u32) -> usize {
-    order.map_or(slot as usize, |turn| turn.positions[slot as usize] as usize)
-}
-
-impl Bucket {
-    fn new(keys: usize, quota: &Arc<Quota>, tallies: HashMap<u32, KeyTally, RandomState>) -> Self {
-        Self { quota: Arc::clone(quota), open: Bits::none(keys), tallies, shut: BinaryHeap::new() }
-    }
-
-    /// Counts keys in whose windows have room again, as [`State::wake`] does.
-    fn reopen(&mut self, order: Option<&Turn>, now: u64) {
-        let mut opened = 0;
-        while let Some(&Reverse((at, slot))) = self.shut.peek() {
-            if at > now || (opened >= WAKES_PER_PICK && !self.open.is_empty()) {
-                return;
-            }
-            self.shut.pop();
-            opened += 1;
-            let Some(tally) = self.tallies.get_mut(&slot) else { continue };
-            let refusal = tally.hits.refusal(&self.quota, now);
-            tally.queued = refusal.is_some();
-            match refusal {
-                Some((until, _)) => self.shut.push(Reverse((until, slot))),
-                None => self.open.set(position_of(order, slot)),
-            }
-        }
-    }
-
-    fn hit(&mut self, slot: u32, position: usize, now: u64) {
-        self.recall(slot, position, now, now);
-    }
-
-    /// Counts a hit that was at the tick `at`.
-    fn recall(&mut self, slot: u32, position: usize, at: u64, now: u64) {
-        let tally = self.tallies.entry(slot).or_default();
-        tally.hits.hit(&self.quota, at);
-        if let Some((until, _)) = tally.hits.refusal(&self.quota, now) {
-            self.open.clear(position);
-            if !std::mem::replace(&mut tally.queued, true) {
-                self.shut.push(Reverse((until, slot)));
-            }
-        }
-    }
-
-    fn take_back(&mut self, slot: u32, position: usize, now: u64) {
-        let Some(tally) = self.tallies.get_mut(&slot) else { return };
-        tally.hits.take_back(&self.quota);
-        if tally.hits.refusal(&self.quota, now).is_none() {
-            self.open.set(position);
-        }
-    }
-
-    /// Judges all keys anew: by other limits or in another order.
-    fn refit(&mut self, keys: usize, order: Option<&Turn>, now: u64) {
-        self.shut.clear();
-        // A limit of zero refuses keys that were never used, too, and for good.
-        if Tally::default().refusal(&self.quota, now).is_some() {
-            self.open = Bits::none(keys);
-            return;
-        }
-        self.open = Bits::all(keys);
-        for (slot, tally) in &mut self.tallies {
-            let refusal = tally.hits.refusal(&self.quota, now);
-            tally.queued = refusal.is_some();
-            if let Some((until, _)) = refusal {
-                self.open.clear(position_of(order, *slot));
-                self.shut.push(Reverse((until, *slot)));
-            }
-        }
-    }
-
-    /// When this key has room, if it has none now.
-    fn room_at(&mut self, slot: u32, now: u64) -> Option<u64> {
-        self.tallies.get_mut(&slot)?.hits.refusal(&self.quota, now).map(|(until, _)| until)
     }
 }
 
@@ -396,66 +199,6 @@ impl KeyPool {
             .find_map(|slot| moves[slot as usize]);
         new.cursor = next.unwrap_or(0) as usize;
         self.eventful.store(before.eventful.load(Ordering::Relaxed), Ordering::Relaxed);
-    }
-
-    /// Asks the history for a new order, unless one is on its way.
-    fn resort(self: &Arc<Self>) {
-        let Some(history) = &self.history else { return };
-        let wanted = self.settings.algorithm == KeyAlgorithm::SmartRoundRobin && self.keys.len() > 1;
-        if !wanted || self.resorting.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        /// Ends the flight also where the reply is dropped.
-        struct Flight(Weak<KeyPool>);
-        impl Drop for Flight {
-            fn drop(&mut self) {
-                if let Some(pool) = self.0.upgrade() {
-                    pool.resorting.store(false, Ordering::Release);
-                }
-            }
-        }
-        let flight = Flight(Arc::downgrade(self));
-        history.fetch(
-            &self.channel,
-            Box::new(move |records| {
-                if let Some(pool) = flight.0.upgrade() {
-                    pool.reorder(&records);
-                }
-            }),
-        );
-    }
-
-    /// Puts the keys into the order that these records give.
-    fn reorder(&self, records: &[(Fingerprint, Record)]) {
-        let mut known = vec![Record::default(); self.keys.len()];
-        for (fingerprint, record) in records {
-            if let Some(slot) = self.slot_of(fingerprint) {
-                known[slot as usize] = *record;
-            }
-        }
-        let slots = explore(&known);
-        let mut positions: Box<[u32]> = vec![0; slots.len()].into();
-        slots.iter().enumerate().for_each(|(position, slot)| positions[*slot as usize] = position as u32);
-        let turn = Some(Turn { slots, positions });
-
-        let now = self.clock.tick(Instant::now());
-        let mut state = lock(&self.state);
-        let state = &mut *state;
-        if state.order == turn {
-            return;
-        }
-        let mut awake = Bits::none(self.keys.len());
-        for slot in 0..self.keys.len() as u32 {
-            if state.awake.get(state.position(slot)) {
-                awake.set(position_of(turn.as_ref(), slot));
-            }
-        }
-        state.awake = awake;
-        state.order = turn;
-        state.cursor = 0;
-        for bucket in state.buckets.values_mut() {
-            bucket.refit(self.keys.len(), state.order.as_ref(), now);
-        }
     }
 
     fn bucket_name(&self, model: &Arc<str>) -> Option<Arc<str>> {
@@ -741,23 +484,6 @@ fn without_repeats(keys: Vec<Credential>) -> Box<[Credential]> {
     repeats.sort_unstable();
     let each_once = keys.into_iter().zip(0u32..).filter(|(_, at)| repeats.binary_search(at).is_err());
     each_once.map(|(key, _)| key).collect()
-}
-
-/// The order of `smart_round_robin`: keys from best to worst, never used ones last, dealt into
-/// groups of about a hundred like cards, group after group. So every group has keys of all
-/// qualities, best first, and the best keys do not carry all of the load.
-fn explore(records: &[Record]) -> Box<[u32]> {
-    let mut ranked: Vec<u32> = (0..records.len() as u32).collect();
-    ranked.sort_by(|a, b| {
-        let (a, b) = (records[*a as usize], records[*b as usize]);
-        let rate = |mine: Record, other: Record| u128::from(mine.successes) * u128::from(other.attempts);
-        (b.attempts > 0)
-            .cmp(&(a.attempts > 0))
-            .then_with(|| rate(b, a).cmp(&rate(a, b)))
-            .then_with(|| b.attempts.cmp(&a.attempts))
-    });
-    let groups = records.len().div_ceil(GROUP).max(1);
-    (0..groups).flat_map(|group| ranked.iter().skip(group).step_by(groups)).copied().collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use layers::policy::{Fingerprint, Target};
 use layers::ports::KeyStanding;
 use tokio::time::Instant;
 
-use super::{KeyPool, Tally, counts, lock};
+use super::{KeyPool, counts, lock};
+use crate::state::windows::Tally;
 use crate::values::KeyAlgorithm;
 
 impl KeyPool {

@@ -1,8 +1,11 @@
+use std::collections::HashMap;
+
 use layers::policy::Window;
 use layers::ports::{Health, Pair, Secret};
 use proptest::prelude::*;
 use tokio::time::advance;
 
+use super::turns::explore;
 use super::*;
 use crate::routing::testing::{channel_with, target_with};
 use crate::state::Runtime;

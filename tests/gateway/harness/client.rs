@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::words::CLIENT;
+use super::{Answer, Ask};
 
 /// Longest time that a test waits for the next piece of an answer.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -19,15 +19,6 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Client {
     /// Where it listens.
     pub(crate) address: SocketAddr,
-}
-
-/// A request to be sent.
-#[derive(Debug, Clone)]
-pub(crate) struct Ask {
-    pub(crate) method: String,
-    pub(crate) path: String,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
 }
 
 /// A connection to the server.
@@ -48,22 +39,6 @@ pub(crate) struct Flow {
     ended: bool,
 }
 
-/// An answer that has ended, well or badly.
-#[derive(Debug, Clone)]
-pub(crate) struct Answer {
-    /// The status line's number.
-    pub(crate) status: u16,
-    headers: Vec<(String, String)>,
-    /// The body as it would be without transfer coding.
-    pub(crate) body: Vec<u8>,
-    /// The body in the pieces that it came in, each with the time since the request was sent.
-    pub(crate) pieces: Vec<(Duration, Vec<u8>)>,
-    /// Whether the end was marked, or the connection just closed.
-    pub(crate) complete: bool,
-    /// From the request to the end.
-    pub(crate) took: Duration,
-}
-
 #[derive(Debug, Clone, Copy)]
 enum Framing {
     Length(usize),
@@ -74,49 +49,6 @@ enum Framing {
 // === impl Ask ===
 
 impl Ask {
-    /// A GET with the usual key.
-    pub(crate) fn get(path: &str) -> Self {
-        Self::new("GET", path, Vec::new())
-    }
-
-    /// A POST of this JSON with the usual key.
-    pub(crate) fn post(path: &str, body: &Value) -> Self {
-        Self::new("POST", path, body.to_string().into_bytes()).header("content-type", "application/json")
-    }
-
-    /// A chat request with the usual key.
-    pub(crate) fn chat(body: &Value) -> Self {
-        Self::post("/v1/chat/completions", body)
-    }
-
-    /// A chat request whose body is exactly this.
-    pub(crate) fn raw(body: impl Into<Vec<u8>>) -> Self {
-        Self::new("POST", "/v1/chat/completions", body.into()).header("content-type", "application/json")
-    }
-
-    /// Any request with the usual key.
-    pub(crate) fn new(method: &str, path: &str, body: Vec<u8>) -> Self {
-        let headers = vec![("authorization".to_owned(), format!("Bearer {CLIENT}"))];
-        Self { method: method.into(), path: path.into(), headers, body }
-    }
-
-    /// One more header.
-    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-
-    /// Another key.
-    pub(crate) fn key(self, key: &str) -> Self {
-        self.without_key().header("authorization", &format!("Bearer {key}"))
-    }
-
-    /// No key.
-    pub(crate) fn without_key(mut self) -> Self {
-        self.headers.retain(|(name, _)| name != "authorization");
-        self
-    }
-
     /// The request line and headers.
     fn head(&self) -> String {
         use std::fmt::Write as _;
@@ -317,112 +249,8 @@ impl Flow {
 // === impl Answer ===
 
 impl Answer {
-    /// A header of the answer.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        find(&self.headers, name)
-    }
-
     /// The whole head and body, for searching.
     pub(crate) fn everything(&self) -> String {
         format!("{:?}\n{}", self.headers, self.text())
     }
-
-    /// The body as text.
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
-    }
-
-    /// The body as JSON.
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("not JSON ({error}): {} {}", self.status, self.text()))
-    }
-
-    /// The channel that served, as administrators are told.
-    pub(crate) fn channel(&self) -> &str {
-        self.header("x-uni-api-channel")
-            .unwrap_or_else(|| panic!("no channel told: {} {}", self.status, self.text()))
-    }
-
-    /// Stops the test unless the status is this.
-    #[track_caller]
-    pub(crate) fn expect(self, status: u16) -> Self {
-        assert_eq!(self.status, status, "{:?} {}", self.headers, self.text());
-        self
-    }
-
-    /// The content of a whole chat answer.
-    #[track_caller]
-    pub(crate) fn content(&self) -> String {
-        let json = self.json();
-        json["choices"][0]["message"]["content"]
-            .as_str()
-            .unwrap_or_else(|| panic!("no content: {json}"))
-            .to_owned()
-    }
-
-    /// The data of all events of a stream.
-    pub(crate) fn events(&self) -> Vec<String> {
-        self.text()
-            .lines()
-            .filter_map(|line| line.strip_prefix("data:"))
-            .map(|data| data.trim().to_owned())
-            .collect()
-    }
-
-    /// The events of a stream that are JSON.
-    pub(crate) fn event_values(&self) -> Vec<Value> {
-        self.events().iter().filter_map(|data| serde_json::from_str(data).ok()).collect()
-    }
-
-    /// The content deltas of a chat stream, put together.
-    pub(crate) fn streamed(&self) -> String {
-        self.event_values()
-            .iter()
-            .filter_map(|event| event["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
-            .collect()
-    }
-
-    /// Whether the stream has its terminal marker.
-    pub(crate) fn is_done(&self) -> bool {
-        self.events().iter().any(|data| data == "[DONE]")
-    }
-
-    /// The error object, in OpenAI's shape; stops the test when there is none.
-    #[track_caller]
-    pub(crate) fn error(&self) -> Value {
-        let json = self.json();
-        assert_openai_error(&json);
-        json["error"].clone()
-    }
-
-    /// The error event of a stream that broke, in OpenAI's shape.
-    #[track_caller]
-    pub(crate) fn error_event(&self) -> Value {
-        let last = self
-            .event_values()
-            .into_iter()
-            .next_back()
-            .unwrap_or_else(|| panic!("no event: {}", self.text()));
-        assert_openai_error(&last);
-        last["error"].clone()
-    }
-}
-
-/// Stops the test unless this is an error as OpenAI's SDKs read it.
-#[track_caller]
-pub(crate) fn assert_openai_error(json: &Value) {
-    let error = json["error"].as_object().unwrap_or_else(|| panic!("no error object: {json}"));
-    assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{json}");
-    assert!(error["type"].is_string(), "{json}");
-    for field in ["param", "code"] {
-        assert!(
-            error.get(field).is_some_and(|value| value.is_null() || value.is_string()),
-            "{field}: {json}"
-        );
-    }
-}
-
-fn find<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
 }

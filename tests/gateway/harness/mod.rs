@@ -11,17 +11,17 @@ pub(crate) mod secrets;
 pub(crate) mod stats;
 pub(crate) mod tls;
 pub(crate) mod upstream;
-pub(crate) mod words;
+#[path = "../../vocabulary/mod.rs"]
+mod vocabulary;
 
-pub(crate) use client::{Answer, Ask, Client};
+pub(crate) use client::Client;
 pub(crate) use gateway::{Gateway, Setup, run};
 pub(crate) use h2::Http2Upstream;
-pub(crate) use load::Outcome;
 pub(crate) use proxy::{Proxy, Speaks};
 pub(crate) use recorded::Recorded;
 pub(crate) use tls::Authority;
-pub(crate) use upstream::{Gate, Script, Seen, Upstream, refused_port};
-pub(crate) use words::*;
+pub(crate) use upstream::{Upstream, refused_port};
+pub(crate) use vocabulary::*;
 
 use std::time::{Duration, Instant};
 

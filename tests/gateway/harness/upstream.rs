@@ -3,118 +3,56 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
-use super::{PATIENCE, eventually};
+use super::{Framing, Gate, Log, Script, Seen, Step};
 
 /// A server on a port of its own; it ends with the test's runtime.
 #[derive(Clone)]
 pub(crate) struct Upstream {
     address: SocketAddr,
     log: Arc<Log>,
-}
-
-#[derive(Default)]
-struct Log {
-    requests: Mutex<Vec<Seen>>,
-    connections: AtomicUsize,
-    cancelled: AtomicUsize,
-}
-
-/// A request as it arrived.
-#[derive(Debug, Clone)]
-pub(crate) struct Seen {
-    /// Method.
-    pub(crate) method: String,
-    /// Path and query.
-    pub(crate) path: String,
-    /// Headers, names in lower case.
-    pub(crate) headers: Vec<(String, String)>,
-    /// Body without transfer coding.
-    pub(crate) body: Vec<u8>,
-    /// Which connection it came on, from 0.
-    pub(crate) connection: usize,
-    /// Which request of this upstream it is, from 0.
-    pub(crate) ordinal: usize,
-    /// When its last byte had come.
-    pub(crate) at: Instant,
-}
-
-/// What to answer to one request.
-#[derive(Debug, Clone)]
-pub(crate) struct Script {
-    lead: Vec<Step>,
-    status: u16,
-    headers: Vec<(String, String)>,
-    framing: Framing,
-    steps: Vec<Step>,
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Bytes(Vec<u8>),
-    Pause(Duration),
-    Wait(Gate),
-    /// Never go on.
-    Hang,
-    /// Close without marking the end.
-    Close,
-    /// Close with a reset.
-    Reset,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Framing {
-    Length,
-    Chunked,
-}
-
-/// Holds an upstream until the test opens it; each opening lets one wait pass.
-#[derive(Debug, Clone)]
-pub(crate) struct Gate(Arc<Semaphore>);
-
-// === impl Gate ===
-
-impl Gate {
-    /// A closed one.
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(0)))
-    }
-
-    /// Lets one wait pass, now or later.
-    pub(crate) fn open(&self) {
-        self.0.add_permits(1);
-    }
-
-    async fn pass(&self) {
-        self.0.acquire().await.expect("gates are never closed for good").forget();
-    }
+    connections: Arc<AtomicUsize>,
 }
 
 // === impl Upstream ===
 
+impl std::ops::Deref for Upstream {
+    type Target = Log;
+
+    fn deref(&self) -> &Log {
+        &self.log
+    }
+}
+
 impl Upstream {
     /// Answers each request as `script` says.
     pub(crate) async fn start(script: impl Fn(&Seen) -> Script + Send + Sync + 'static) -> Self {
+        Self::start_by_connection(move |seen, _connection| script(seen)).await
+    }
+
+    /// Answers each request as `script` says, which is told on which connection it came, from 0.
+    pub(crate) async fn start_by_connection(
+        script: impl Fn(&Seen, usize) -> Script + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let log = Arc::new(Log::default());
-        let upstream = Self { address, log: log.clone() };
-        let script: Arc<dyn Fn(&Seen) -> Script + Send + Sync> = Arc::new(script);
+        let connections = Arc::new(AtomicUsize::default());
+        let upstream = Self { address, log: log.clone(), connections: connections.clone() };
+        let script = Arc::new(script);
         tokio::spawn(async move {
             loop {
                 let Ok((stream, _)) = listener.accept().await else { return };
                 let (log, script) = (log.clone(), script.clone());
-                let connection = log.connections.fetch_add(1, Ordering::SeqCst);
+                let connection = connections.fetch_add(1, Ordering::SeqCst);
                 tokio::spawn(async move {
-                    let _ = converse(stream, connection, &log, script.as_ref()).await;
+                    let _ = converse(stream, &log, |seen| script(seen, connection)).await;
                 });
             }
         });
@@ -146,57 +84,9 @@ impl Upstream {
         self.address
     }
 
-    /// All requests so far.
-    pub(crate) fn requests(&self) -> Vec<Seen> {
-        self.log.requests.lock().unwrap().clone()
-    }
-
-    /// How many requests came.
-    pub(crate) fn count(&self) -> usize {
-        self.log.requests.lock().unwrap().len()
-    }
-
-    /// The only request.
-    #[track_caller]
-    pub(crate) fn only(&self) -> Seen {
-        let requests = self.requests();
-        assert_eq!(requests.len(), 1, "{requests:#?}");
-        requests[0].clone()
-    }
-
-    /// The latest request.
-    #[track_caller]
-    pub(crate) fn last(&self) -> Seen {
-        self.requests().pop().expect("a request should have come")
-    }
-
-    /// The keys that the requests carried, in order.
-    pub(crate) fn keys(&self) -> Vec<String> {
-        self.requests().iter().map(Seen::key).collect()
-    }
-
     /// How many connections were accepted.
     pub(crate) fn connections(&self) -> usize {
-        self.log.connections.load(Ordering::SeqCst)
-    }
-
-    /// How many answers the gateway did not let end.
-    pub(crate) fn cancelled(&self) -> usize {
-        self.log.cancelled.load(Ordering::SeqCst)
-    }
-
-    /// Waits for this many requests.
-    pub(crate) async fn wait_for(&self, count: usize) {
-        let what = format!("{count} requests at an upstream that has {}", self.count());
-        eventually(&what, PATIENCE, || (self.count() >= count).then_some(())).await;
-    }
-
-    /// Waits until this many answers were cut off by the gateway.
-    pub(crate) async fn wait_for_cancelled(&self, count: usize) {
-        eventually("the gateway to cancel its request", PATIENCE, || {
-            (self.cancelled() >= count).then_some(())
-        })
-        .await;
+        self.connections.load(Ordering::SeqCst)
     }
 }
 
@@ -206,141 +96,12 @@ pub(crate) async fn refused_port() -> String {
     format!("http://{}/v1/chat/completions", listener.local_addr().unwrap())
 }
 
-// === impl Seen ===
-
-impl Seen {
-    /// A header.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
-    }
-
-    /// The key of the `Authorization` or `x-api-key` header.
-    pub(crate) fn key(&self) -> String {
-        let bearer = self.header("authorization").map(|value| value.trim_start_matches("Bearer "));
-        bearer.or(self.header("x-api-key")).unwrap_or_default().to_owned()
-    }
-
-    /// The body as JSON.
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
-    }
-
-    /// The model of the body.
-    pub(crate) fn model(&self) -> String {
-        self.json()["model"].as_str().unwrap_or_default().to_owned()
-    }
-
-    /// Whether the body asks for events.
-    pub(crate) fn streams(&self) -> bool {
-        self.json()["stream"] == Value::Bool(true)
-    }
-}
-
 // === impl Script ===
 
 impl Script {
-    fn new(status: u16, content_type: &str, framing: Framing, steps: Vec<Step>) -> Self {
-        let headers = vec![("content-type".to_owned(), content_type.to_owned())];
-        Self { lead: Vec::new(), status, headers, framing, steps }
-    }
-
-    /// 200 with this JSON.
-    pub(crate) fn json(body: &Value) -> Self {
-        Self::status(200, body)
-    }
-
-    /// This status with this JSON.
-    pub(crate) fn status(status: u16, body: &Value) -> Self {
-        Self::body(status, "application/json", body.to_string())
-    }
-
-    /// This status with any body.
-    pub(crate) fn body(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        Self::new(status, content_type, Framing::Length, vec![Step::Bytes(body.into())])
-    }
-
-    /// An error in OpenAI's shape.
-    pub(crate) fn error(status: u16, message: &str) -> Self {
-        let error =
-            serde_json::json!({ "message": message, "type": "some_error", "param": null, "code": null });
-        Self::status(status, &serde_json::json!({ "error": error }))
-    }
-
-    /// 200 with an event stream in these pieces, each sent on its own.
-    pub(crate) fn events<P: Into<Vec<u8>>>(pieces: impl IntoIterator<Item = P>) -> Self {
-        let steps = pieces.into_iter().map(|piece| Step::Bytes(piece.into())).collect();
-        Self::new(200, "text/event-stream", Framing::Chunked, steps)
-    }
-
-    /// Accepts the request and says nothing, ever.
-    pub(crate) fn hang() -> Self {
-        let mut script = Self::events::<Vec<u8>>([]);
-        script.lead.push(Step::Hang);
-        script
-    }
-
-    /// Resets the connection instead of an answer.
-    pub(crate) fn reset() -> Self {
-        let mut script = Self::events::<Vec<u8>>([]);
-        script.lead.push(Step::Reset);
-        script
-    }
-
-    /// Closes the connection instead of an answer.
-    pub(crate) fn close() -> Self {
-        let mut script = Self::events::<Vec<u8>>([]);
-        script.lead.push(Step::Close);
-        script
-    }
-
-    /// Waits before the head of the answer.
-    pub(crate) fn after(mut self, pause: Duration) -> Self {
-        self.lead.push(Step::Pause(pause));
-        self
-    }
-
-    /// Waits between the pieces sent so far.
-    pub(crate) fn paced(mut self, pause: Duration) -> Self {
-        let steps = std::mem::take(&mut self.steps);
-        self.steps = steps.into_iter().flat_map(|step| [step, Step::Pause(pause)]).collect();
-        self.steps.pop();
-        self
-    }
-
-    /// Waits for the gate before each piece.
-    pub(crate) fn gated(mut self, gate: &Gate) -> Self {
-        let steps = std::mem::take(&mut self.steps);
-        self.steps = steps.into_iter().flat_map(|step| [Step::Wait(gate.clone()), step]).collect();
-        self
-    }
-
-    /// Then waits.
-    pub(crate) fn then_pause(mut self, pause: Duration) -> Self {
-        self.steps.push(Step::Pause(pause));
-        self
-    }
-
     /// Then waits for the gate.
     pub(crate) fn then_wait(mut self, gate: &Gate) -> Self {
         self.steps.push(Step::Wait(gate.clone()));
-        self
-    }
-
-    /// Then sends one more piece.
-    pub(crate) fn then(mut self, piece: impl Into<Vec<u8>>) -> Self {
-        self.steps.push(Step::Bytes(piece.into()));
-        self
-    }
-
-    /// Then hangs.
-    pub(crate) fn then_hang(mut self) -> Self {
-        self.steps.push(Step::Hang);
-        self
-    }
-
-    /// Then closes without marking the end.
-    pub(crate) fn then_close(mut self) -> Self {
-        self.steps.push(Step::Close);
         self
     }
 
@@ -348,29 +109,6 @@ impl Script {
     pub(crate) fn then_reset(mut self) -> Self {
         self.steps.push(Step::Reset);
         self
-    }
-
-    /// One more header.
-    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.retain(|(n, _)| n != name);
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-
-    /// The status.
-    pub(crate) fn code(&self) -> u16 {
-        self.status
-    }
-
-    /// The pieces so far, put together.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
-        self.steps
-            .iter()
-            .flat_map(|step| match step {
-                Step::Bytes(bytes) => bytes.clone(),
-                other => panic!("{other:?} has no bytes"),
-            })
-            .collect()
     }
 
     /// Cuts the pieces so far, put together, into pieces of these sizes, over and over.
@@ -390,27 +128,16 @@ impl Script {
 }
 
 /// Serves one connection until it ends.
-async fn converse(
-    mut stream: TcpStream,
-    connection: usize,
-    log: &Log,
-    script: &(dyn Fn(&Seen) -> Script + Send + Sync),
-) -> io::Result<()> {
+async fn converse(mut stream: TcpStream, log: &Log, script: impl Fn(&Seen) -> Script) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
-    while let Some(mut seen) = read_request(&mut stream, &mut buffer, connection).await? {
-        let script = {
-            let mut requests = log.requests.lock().unwrap();
-            seen.ordinal = requests.len();
-            requests.push(seen.clone());
-            drop(requests);
-            script(&seen)
-        };
-        match answer(&mut stream, &script).await {
+    while let Some(mut seen) = read_request(&mut stream, &mut buffer).await? {
+        log.note(&mut seen);
+        match answer(&mut stream, &script(&seen)).await {
             Ok(true) => {}
             Ok(false) => return Ok(()),
             Err(error) => {
-                log.cancelled.fetch_add(1, Ordering::SeqCst);
+                log.note_cancelled();
                 return Err(error);
             }
         }
@@ -490,11 +217,7 @@ async fn unless_gone(stream: &TcpStream, wait: impl Future<Output = ()>) -> io::
     }
 }
 
-async fn read_request(
-    stream: &mut TcpStream,
-    buffer: &mut Vec<u8>,
-    connection: usize,
-) -> io::Result<Option<Seen>> {
+async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Option<Seen>> {
     let end = loop {
         if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break at;
@@ -513,8 +236,7 @@ async fn read_request(
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let mut seen =
-        Seen { method, path, headers, body: Vec::new(), connection, ordinal: 0, at: Instant::now() };
+    let mut seen = Seen { method, path, headers, body: Vec::new(), ordinal: 0, at: Instant::now() };
     if seen.header("transfer-encoding").is_some() {
         seen.body = read_chunks(stream, buffer).await?;
     } else if let Some(length) = seen.header("content-length").and_then(|length| length.parse::<usize>().ok())

@@ -31,7 +31,7 @@ pub(crate) static CODEC: Codec = Codec {
         outbound: &Outbound,
         envelope: Envelope::PLAIN,
         framing: Framing::Sse,
-        watch: Some(Watch { probe: || Box::new(probe::Probe::default()), whole: probe::whole }),
+        watch: Some(Watch { probe: |_| Box::new(probe::Probe::default()), whole: probe::whole }),
         through_chat: ThroughChat(Dialect::Anthropic),
     },
     client: Some(Client {

@@ -1,13 +1,13 @@
 //! What Claude models accept, by version: a table in code, since no API tells it.
 
-/// What a model accepts.
+/// A model, as far as what it accepts goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Model {
     /// Longest answer; `None` for models of other makers, which are not clamped.
     pub(crate) limit: Option<u64>,
-    /// How the amount of thinking is asked for.
+    /// The measure in which an amount of thinking is asked for.
     pub(crate) thinking: Thinking,
-    /// Which sampling parameters are legal.
+    /// The rule by which sampling parameters are legal.
     pub(crate) sampling: SamplingRule,
     /// Whether answers can be bound to a JSON schema.
     pub(crate) schema: bool,

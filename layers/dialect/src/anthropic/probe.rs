@@ -8,7 +8,7 @@ use crate::json_scan::{members, string_length};
 use crate::sighting::{Depth, Sighting};
 use crate::{ErrorShape, Frame};
 
-/// What a probe knows of its stream so far.
+/// A probe, and what it knows of its stream so far.
 #[derive(Debug, Default)]
 pub(crate) struct Probe {
     tally: Tally,

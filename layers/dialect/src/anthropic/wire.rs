@@ -1,6 +1,8 @@
 //! The borrowed shapes of Anthropic answers.
 //!
 //! One shape serves all stream events and whole messages: their fields do not collide.
+//!
+//! Source: <https://docs.anthropic.com/en/api/messages>, and recordings.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -10,6 +12,7 @@ use crate::error_body;
 use crate::ir::{Error, Usage};
 use crate::lenient::{Count, List, Obj, Str};
 
+/// An event: `{"type", "index"?, "message"?, "content_block"?, "delta"?, "usage"?}`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Envelope<'a> {
@@ -46,6 +49,7 @@ pub(crate) fn error_of(payload: &[u8]) -> Option<Error> {
     error_body::in_band(&serde_json::from_slice(payload).ok()?)
 }
 
+/// A message: `{"type":"message", "id", "model", "content": [block], "stop_reason", "stop_sequence", "usage"}`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Message<'a> {
@@ -78,6 +82,7 @@ impl<'a> Message<'a> {
     }
 }
 
+/// A content block: text, reasoning, a call of a tool of the client's or the provider's, its result.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Block<'a> {
@@ -145,6 +150,7 @@ impl<'a> Block<'a> {
     }
 }
 
+/// A delta: more of a block, or the end of a message.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Delta<'a> {
@@ -178,6 +184,7 @@ fn read_citation(json: &RawValue) -> Option<(Citation<'_>, Value)> {
     Some((found?, serde_json::from_str(json.get()).ok()?))
 }
 
+/// A source of a block of text, in the web, in a document, or in a search result.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Citation<'a> {
@@ -193,6 +200,7 @@ pub(crate) struct Citation<'a> {
     pub(crate) cited_text: Str<'a>,
 }
 
+/// Counts of tokens, cumulative over a stream. `input_tokens` leaves cached ones out.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct WireUsage {

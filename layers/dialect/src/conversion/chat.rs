@@ -2,9 +2,9 @@
 
 use bytes::BytesMut;
 
-use super::{Answered, Ask, Conversion, JSON, Kept, Refused, Sent, Transcode, Whole, Wish};
+use super::{Answered, Ask, Conversion, JSON, Kept, Refused, Sent, Transcode, Whole, Wish, inbound};
 use crate::{
-    Aim, AnswerForm, Body, DecodeEvents, Depth, Dialect, EncodeEvents, Frame, Framing, Malformed, Sighting,
+    Aim, AnswerForm, DecodeEvents, Depth, Dialect, EncodeEvents, Frame, Framing, Malformed, Sighting,
     Unsupported, ir,
 };
 
@@ -15,12 +15,11 @@ pub struct ThroughChat(pub(crate) Dialect);
 impl ThroughChat {
     /// The client's conversation.
     fn read<'a>(ask: &Ask<'a>) -> Result<&'a (ir::Request, crate::Manner), Refused> {
-        let inbound = ask.client.codec().client.as_ref().and_then(|client| client.inbound);
-        let (Some(inbound), Body::Json(body)) = (inbound, ask.body) else {
+        let Some(inbound) = inbound(ask.client) else {
             let message = "this request can only go to channels of its own format".to_owned();
             return Err(Unsupported { message, param: None }.into());
         };
-        Ok(ask.neutral.chat(inbound, body)?)
+        Ok(ask.neutral.chat(inbound, ask.received())?)
     }
 }
 
@@ -41,8 +40,6 @@ impl Conversion for ThroughChat {
         let (request, manner) = Self::read(ask)?;
         let written = self.0.codec().upstream.outbound.request(request, aim, ask.media)?;
         let mut kept = ask.kept(aim, self.0);
-        // The encoder shows the usage to those who asked for it only.
-        kept.hide_usage = false;
         kept.correspondence = written.correspondence;
         kept.manner = Wish::Known(manner.clone());
         Ok(vec![Sent { body: written.body, content_type: Some(JSON), kept }])
@@ -56,7 +53,7 @@ impl Conversion for ThroughChat {
     }
 
     fn events(&self, kept: &Kept) -> Option<Box<dyn Transcode>> {
-        let encoder = kept.inbound()?.events(&kept.manner(), &kept.identity);
+        let encoder = inbound(kept.client)?.events(&kept.manner(), &kept.identity);
         let decoder = self.0.codec().upstream.outbound.events(&kept.correspondence);
         Some(Box::new(Transcription { decoder, encoder, events: Vec::new(), want_text: kept.want_text }))
     }

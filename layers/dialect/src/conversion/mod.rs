@@ -21,7 +21,7 @@ pub use form::{AnswerForm, answer_form};
 pub use neutral::Neutral;
 pub use same::Same;
 
-use crate::codec::{Correspondence, Identity, Manner, Probe};
+use crate::codec::{Correspondence, Identity, Manner, Probe, Received};
 use crate::{
     Aim, Body, Depth, Dialect, Frame, Framing, Inbound, Kind, Malformed, ModelPlace, Sighting, Unsupported,
     ir, media,
@@ -99,7 +99,7 @@ pub trait Transcode: Send {
     fn keepalive(&mut self, out: &mut BytesMut);
 }
 
-/// What a client asks: the same for all attempts.
+/// The request of a client, the same for all attempts.
 #[derive(Clone, Copy)]
 pub struct Ask<'a> {
     /// The kind of call.
@@ -108,7 +108,9 @@ pub struct Ask<'a> {
     pub client: Dialect,
     /// Its body.
     pub body: &'a Body,
-    /// Where in it the model is named.
+    /// The query of its target, without the question mark and without credentials; empty where there is none.
+    pub query: &'a str,
+    /// Where in the body the model is named.
     pub model_place: &'a ModelPlace,
     /// Whether it wants events.
     pub stream: bool,
@@ -124,7 +126,11 @@ pub struct Ask<'a> {
     pub media: &'a FetchedMedia,
 }
 
-impl Ask<'_> {
+impl<'a> Ask<'a> {
+    fn received(&self) -> Received<'a> {
+        Received { body: self.body, query: self.query }
+    }
+
     fn kept(&self, aim: &Aim<'_>, upstream: Dialect) -> Kept {
         Kept {
             kind: self.kind,
@@ -132,10 +138,14 @@ impl Ask<'_> {
             upstream,
             stream: self.stream,
             want_text: self.want_text,
-            hide_usage: aim.ask_usage,
+            hide_usage: false,
+            framing: match inbound(self.client) {
+                Some(inbound) => inbound.framing(self.query),
+                None => self.client.codec().upstream.framing,
+            },
             identity: Identity { id: self.id.to_owned(), created: self.created, model: aim.alias.to_owned() },
             correspondence: Correspondence::default(),
-            manner: Wish::In(self.body.clone()),
+            manner: Wish::In(self.body.clone(), self.query.into()),
         }
     }
 }
@@ -182,6 +192,8 @@ pub struct Kept {
     pub(crate) want_text: bool,
     /// The usage of the stream was asked for by us.
     pub(crate) hide_usage: bool,
+    /// How a stream for the client is cut into frames.
+    pub(crate) framing: Framing,
     pub(crate) identity: Identity,
     pub(crate) correspondence: Correspondence,
     pub(crate) manner: Wish,
@@ -192,7 +204,7 @@ pub struct Kept {
 #[derive(Clone, Debug)]
 pub(crate) enum Wish {
     Known(Manner),
-    In(Body),
+    In(Body, Box<str>),
 }
 
 impl Kept {
@@ -203,28 +215,22 @@ impl Kept {
 
     /// How a stream for the client is cut into frames.
     pub fn framing(&self) -> Framing {
-        let speaks = self.client.codec().client.as_ref();
-        // Only a client whose requests can be read can wish for anything but the usual.
-        match speaks.and_then(|client| client.inbound) {
-            Some(inbound) => inbound.framing(&self.manner()),
-            None => self.client.codec().upstream.framing,
-        }
+        self.framing
     }
 
     pub(crate) fn manner(&self) -> Manner {
         match &self.manner {
             Wish::Known(manner) => manner.clone(),
-            Wish::In(body) => self.inbound().map(|inbound| inbound.manner(body)).unwrap_or_default(),
+            Wish::In(body, query) => {
+                let received = Received { body, query };
+                inbound(self.client).map(|inbound| inbound.manner(received)).unwrap_or_default()
+            }
         }
-    }
-
-    pub(crate) fn inbound(&self) -> Option<&'static dyn Inbound> {
-        self.client.codec().client.as_ref()?.inbound
     }
 
     /// A neutral answer as the client wants it: whole, or as events.
     pub(crate) fn tell(&self, mut answer: ir::Response) -> Result<Whole, ir::Error> {
-        let Some(inbound) = self.inbound() else {
+        let Some(inbound) = inbound(self.client) else {
             return Err(Malformed::new(match self.stream {
                 true => "upstream answered without the events that were asked for",
                 false => "upstream answered with events that were not asked for",
@@ -239,13 +245,18 @@ impl Kept {
             let mut out = BytesMut::new();
             events.iter().for_each(|event| encoder.encode(event, &mut out));
             encoder.finish(&mut out);
-            let content_type = HeaderValue::from_static(inbound.framing(&manner).content_type());
+            let content_type = HeaderValue::from_static(self.framing.content_type());
             return Ok(Whole { bytes: out.freeze(), content_type, sighting });
         }
         answer.model = Some(self.identity.model.clone());
         let bytes = inbound.response(&answer, &manner, &self.identity);
         Ok(Whole { bytes, content_type: JSON, sighting })
     }
+}
+
+/// How clients of a dialect are understood, where any are.
+fn inbound(client: Dialect) -> Option<&'static dyn Inbound> {
+    client.codec().client.as_ref()?.inbound
 }
 
 /// A whole answer of an upstream.
@@ -270,8 +281,8 @@ pub struct Whole {
     pub sighting: Sighting,
 }
 
-/// Media that were fetched for one exchange: each address once, for all attempts.
-#[derive(Debug, Default)]
+/// Media that were fetched for one exchange: each address once, for all attempts. A clone shares their bytes.
+#[derive(Clone, Debug, Default)]
 pub struct FetchedMedia(HashMap<String, ir::Source>);
 
 impl FetchedMedia {

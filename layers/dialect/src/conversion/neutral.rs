@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::{Inbound, Malformed, Manner, ir};
+use crate::{Inbound, Malformed, Manner, Received, ir};
 
 /// A cell that holds what was read of a client's request; empty until an attempt needs it.
 #[derive(Debug, Default)]
@@ -17,8 +17,8 @@ impl Neutral {
     pub(crate) fn chat(
         &self,
         inbound: &dyn Inbound,
-        body: &[u8],
+        received: Received<'_>,
     ) -> Result<&(ir::Request, Manner), Malformed> {
-        self.0.get_or_init(|| Box::new(inbound.request(body))).as_ref().as_ref().map_err(Malformed::clone)
+        self.0.get_or_init(|| Box::new(inbound.request(received))).as_ref().as_ref().map_err(Malformed::clone)
     }
 }

@@ -23,8 +23,11 @@ pub struct Same;
 
 impl Conversion for Same {
     fn up(&self, ask: &Ask<'_>, aim: &Aim<'_>) -> Result<Vec<Sent>, Refused> {
+        let mut kept = ask.kept(aim, ask.client);
+        let added = ask.body.json().and_then(|json| addition(json, ask, aim));
+        kept.hide_usage = added.is_some();
         let (body, content_type) = match ask.body {
-            Body::Json(json) => (json_body(json, ask, aim)?, Some(JSON)),
+            Body::Json(json) => (json_body(json, ask, aim, added)?, Some(JSON)),
             Body::Form(form) => {
                 let parts = match ask.model_place {
                     ModelPlace::Form(part) => {
@@ -38,7 +41,7 @@ impl Conversion for Same {
             }
             Body::Empty => (SentBody::Bytes(Vec::new()), None),
         };
-        Ok(vec![Sent { body, content_type, kept: ask.kept(aim, ask.client) }])
+        Ok(vec![Sent { body, content_type, kept }])
     }
 
     fn whole(&self, answers: &[Answered], kept: &Kept) -> Result<Whole, ir::Error> {
@@ -46,7 +49,11 @@ impl Conversion for Same {
             return Err(Malformed::new("upstream sent more than one answer").into_answer_error());
         };
         let is_events = matches!(answer.form, AnswerForm::Events(_));
-        if is_events != kept.stream && (is_events || answer.form == AnswerForm::Json) {
+        // Only conversations have both forms; what other kinds of calls are answered with is passed on.
+        if kept.kind == Kind::Chat
+            && is_events != kept.stream
+            && (is_events || answer.form == AnswerForm::Json)
+        {
             return kept.tell(chat::read(answer, kept)?);
         }
         let sighting = match answer.form {
@@ -84,7 +91,7 @@ impl Conversion for Same {
     }
 
     fn probe(&self, kept: &Kept) -> Option<Box<dyn Probe>> {
-        kept.upstream.codec().upstream.watch.as_ref().map(|watch| (watch.probe)())
+        kept.upstream.codec().upstream.watch.as_ref().map(|watch| (watch.probe)(kept.framing))
     }
 }
 
@@ -111,16 +118,21 @@ fn watched(bytes: &Bytes, framing: Framing, kept: &Kept) -> Sighting {
     all
 }
 
-fn json_body(json: &Bytes, ask: &Ask<'_>, aim: &Aim<'_>) -> Result<SentBody, Refused> {
+fn json_body(
+    json: &Bytes,
+    ask: &Ask<'_>,
+    aim: &Aim<'_>,
+    added: Option<&'static [u8]>,
+) -> Result<SentBody, Refused> {
     let untouched = !aim.as_json
         && aim.tools
         && aim.image
         && ask.stream == aim.stream
         && *aim.envelope == Envelope::PLAIN;
     if untouched {
-        return Ok(SentBody::Bytes(splice(json, ask, aim)));
+        return Ok(SentBody::Bytes(splice(json, ask, aim, added)));
     }
-    let map = change(json, ask, aim)?;
+    let map = change(json, ask, aim, added)?;
     if aim.as_json {
         return Ok(SentBody::Json(map));
     }
@@ -129,12 +141,11 @@ fn json_body(json: &Bytes, ask: &Ask<'_>, aim: &Aim<'_>) -> Result<SentBody, Ref
 }
 
 /// The client's bytes with the upstream's name of the model in place of the alias.
-fn splice(json: &Bytes, ask: &Ask<'_>, aim: &Aim<'_>) -> Vec<Bytes> {
+fn splice(json: &Bytes, ask: &Ask<'_>, aim: &Aim<'_>, added: Option<&'static [u8]>) -> Vec<Bytes> {
     let span = match ask.model_place {
         ModelPlace::Json(span) if json[span.clone()] != **aim.model_json => span.clone(),
         ModelPlace::Json(_) | ModelPlace::Form(_) | ModelPlace::Path | ModelPlace::Nowhere => 0..0,
     };
-    let added = if aim.ask_usage { raw(ask).and_then(|raw| raw.ask_usage()) } else { None };
     if span.is_empty() && added.is_none() {
         return vec![json.clone()];
     }
@@ -157,12 +168,22 @@ fn splice(json: &Bytes, ask: &Ask<'_>, aim: &Aim<'_>) -> Vec<Bytes> {
     .collect()
 }
 
+/// What asks for the usage of a stream, where it is to be asked for and the client did not ask itself.
+fn addition(json: &[u8], ask: &Ask<'_>, aim: &Aim<'_>) -> Option<&'static [u8]> {
+    if aim.ask_usage { raw(ask)?.ask_usage(json) } else { None }
+}
+
 fn raw(ask: &Ask<'_>) -> Option<&'static dyn crate::codec::RawRequest> {
     ask.client.codec().client.as_ref().map(|client| client.raw)
 }
 
 /// The client's body as a value, with the model's name and whatever the channel does not take changed.
-fn change(json: &[u8], ask: &Ask<'_>, aim: &Aim<'_>) -> Result<Map<String, Value>, Refused> {
+fn change(
+    json: &[u8],
+    ask: &Ask<'_>,
+    aim: &Aim<'_>,
+    added: Option<&'static [u8]>,
+) -> Result<Map<String, Value>, Refused> {
     let mut map: Map<String, Value> = serde_json::from_slice(json)
         .map_err(|error| Malformed::new(format!("the request body must be a JSON object: {error}")))?;
     let envelope = aim.envelope;
@@ -175,9 +196,7 @@ fn change(json: &[u8], ask: &Ask<'_>, aim: &Aim<'_>) -> Result<Map<String, Value
         if ask.stream != aim.stream {
             raw.set_stream(&mut map, aim.stream);
         }
-        if aim.ask_usage
-            && let Some(added) = raw.ask_usage()
-        {
+        if let Some(added) = added {
             let added = [added.strip_suffix(b",").unwrap_or(added), b"}"].concat();
             map.extend(serde_json::from_slice::<Map<String, Value>>(&added).unwrap_or_default());
         }

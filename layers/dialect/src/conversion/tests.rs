@@ -57,6 +57,7 @@ impl Case {
             kind: self.kind,
             client: self.client,
             body: &self.body,
+            query: "",
             model_place: &self.place,
             stream: self.stream,
             want_text: false,
@@ -272,6 +273,18 @@ fn answers_of_equal_dialects_are_passed_on_as_they_are_whatever_they_are() {
 }
 
 #[test]
+fn only_conversations_are_folded_and_unfolded() {
+    let mut case = Case::chat(r#"{"model":"alias","stream":true}"#);
+    case.kind = Kind::Transcribe;
+    let kept = case.sent(Dialect::OpenAiChat, aim(true)).kept;
+
+    let whole = Same.whole(&answered(r#"{"text":"said"}"#, AnswerForm::Json), &kept).expect("whole");
+
+    assert_eq!(whole.bytes, r#"{"text":"said"}"#);
+    assert!(whole.sighting.content && whole.sighting.done);
+}
+
+#[test]
 fn a_judgement_tells_its_verdict_and_other_answers_none() {
     let mut case = Case::chat(r#"{"model":"alias","input":"x"}"#);
     case.kind = Kind::Moderate;
@@ -352,8 +365,7 @@ fn a_large_picture_goes_out_from_where_it_was_read() {
     let sent = case.sent(Dialect::Anthropic, aim(false));
 
     let inbound = case.client.codec().client.as_ref().and_then(|client| client.inbound).expect("convertible");
-    let (request, _) =
-        case.neutral.chat(inbound, case.body.json().expect("JSON")).expect("it was read before");
+    let (request, _) = case.neutral.chat(inbound, case.ask().received()).expect("it was read before");
     let ir::Content::Image { source: ir::Source::Base64 { data, .. }, .. } =
         &request.turns[0].blocks[0].content
     else {

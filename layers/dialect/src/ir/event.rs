@@ -128,7 +128,7 @@ pub struct Citation {
     pub raw: Option<Raw>,
 }
 
-/// What a citation points to.
+/// The kind of thing that a citation points to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CitationKind {
     /// A page in the web.

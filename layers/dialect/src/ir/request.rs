@@ -8,14 +8,6 @@ use crate::Dialect;
 pub struct Request {
     /// The dialect it came in; unknown fields are kept for this family only.
     pub source: Dialect,
-    /// The model by the name the client used. Goes with [`crate::InboundBefore`], as do the next three.
-    pub model_alias: String,
-    /// The model by the name the upstream uses.
-    pub upstream_model: String,
-    /// Whether the client wants a stream.
-    pub stream: bool,
-    /// Whether the client wants the usage at the end of its stream.
-    pub include_usage: bool,
     /// Instructions before the conversation, in order.
     pub system: Vec<Block>,
     /// The conversation.
@@ -26,7 +18,7 @@ pub struct Request {
     pub tools: Vec<Tool>,
     /// Tools that run at the provider.
     pub server_tools: Vec<ServerTool>,
-    /// Which tool may or must be called.
+    /// The choice among tools: which may or must be called.
     pub tool_choice: Option<ToolChoice>,
     /// Whether several calls in one turn are allowed; `None` leaves it to the provider.
     pub parallel_tool_calls: Option<bool>,
@@ -49,15 +41,10 @@ pub struct Request {
 }
 
 impl Request {
-    /// An empty request of `source` for `model`, to be filled.
-    pub fn new(source: Dialect, model: impl Into<String>) -> Self {
-        let model = model.into();
+    /// An empty request of `source`, to be filled.
+    pub fn new(source: Dialect) -> Self {
         Self {
             source,
-            model_alias: model.clone(),
-            upstream_model: model,
-            stream: false,
-            include_usage: false,
             system: Vec::new(),
             turns: Vec::new(),
             sampling: Sampling::default(),
@@ -225,7 +212,7 @@ pub enum Content {
     },
 }
 
-/// Where the bytes of a medium are.
+/// The place in which the bytes of a medium are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// In the request.
@@ -243,7 +230,7 @@ pub enum Source {
     Reference(String),
 }
 
-/// How tokens are drawn. Numbers stay as the client wrote them.
+/// The parameters by which tokens are drawn. Numbers stay as the client wrote them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sampling {
     /// Output limit.
@@ -298,7 +285,7 @@ pub struct ServerTool {
     pub raw: Raw,
 }
 
-/// What a tool at the provider does.
+/// The task of a tool at the provider.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ServerTask {
     /// It searches the web.

@@ -1,4 +1,4 @@
-/// What one answer took, in normal form: totals include their parts.
+/// The counts of what one answer took, in normal form: totals include their parts.
 ///
 /// Providers disagree on what a total holds (Anthropic counts cached tokens apart from input, xAI reasoning apart
 /// from output); decoders settle that on the way in, so that accounting adds nothing twice.

@@ -26,7 +26,7 @@ pub(crate) struct Encoder {
     usage: Option<Usage>,
 }
 
-/// What was told of a candidate so far.
+/// The state of a candidate that is being told.
 #[derive(Debug, Default)]
 struct Told {
     number: u32,

@@ -19,8 +19,9 @@ use crate::fresh_text::Layout;
 use crate::ir::{self, Citation, Error, Logprob};
 use crate::size::Measure;
 use crate::{
-    Aim, Body, Client, Codec, Correspondence, DecodeEvents, Dialect, EncodeEvents, Envelope, ErrorShape,
-    FetchedMedia, Framing, Identity, Malformed, Manner, Unsupported, Upstream, Watch, Written, error_body,
+    Aim, Client, Codec, Correspondence, DecodeEvents, Dialect, EncodeEvents, Envelope, ErrorShape,
+    FetchedMedia, Framing, Identity, Malformed, Manner, Received, Unsupported, Upstream, Watch, Written,
+    error_body,
 };
 
 /// The row of this dialect.
@@ -30,7 +31,7 @@ pub(crate) static CODEC: Codec = Codec {
         outbound: &Outbound,
         envelope: Envelope::PLAIN,
         framing: Framing::Sse,
-        watch: Some(Watch { probe: || Box::new(probe::Probe::default()), whole: probe::whole }),
+        watch: Some(Watch { probe: |_| Box::new(probe::Probe::default()), whole: probe::whole }),
         through_chat: ThroughChat(Dialect::OpenAiChat),
     },
     client: Some(Client {
@@ -51,12 +52,14 @@ pub(crate) static CODEC: Codec = Codec {
 struct Inbound;
 
 impl crate::Inbound for Inbound {
-    fn request(&self, body: &[u8]) -> Result<(ir::Request, Manner), Malformed> {
-        read_request::read(body)
+    fn request(&self, received: Received<'_>) -> Result<(ir::Request, Manner), Malformed> {
+        let json =
+            received.body.json().ok_or_else(|| Malformed::new("the request body must be a JSON object"))?;
+        read_request::read(json)
     }
 
-    fn manner(&self, body: &Body) -> Manner {
-        body.json().map(|json| raw::manner(json)).unwrap_or_default()
+    fn manner(&self, received: Received<'_>) -> Manner {
+        received.body.json().map(|json| raw::manner(json)).unwrap_or_default()
     }
 
     fn response(&self, answer: &ir::Response, _manner: &Manner, identity: &Identity) -> Bytes {

@@ -14,14 +14,14 @@ use crate::lenient::TextOr;
 use crate::sighting::{Depth, Sighting};
 use crate::{ErrorShape, Frame};
 
-/// What a probe knows of its stream so far.
+/// A probe, and what it knows of its stream so far.
 #[derive(Debug, Default)]
 pub(crate) struct Probe {
     usage: Usage,
     named: bool,
 }
 
-/// What is looked for in whole answers, which may be long.
+/// The keys that are looked for in whole answers, which may be long.
 struct Keys {
     usage: Finder<'static>,
     finish: Finder<'static>,

@@ -3,15 +3,21 @@
 //! Source: <https://platform.openai.com/docs/api-reference/chat/create>. Bodies that cannot be read are left as they
 //! are, and have no wishes.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::Manner;
 use crate::codec::RawRequest;
 use crate::fresh_text;
+use crate::{Manner, ir};
 
 /// Asks for the usage of a stream, as the first member of the body.
 const ASK_USAGE: &[u8] = br#"{"stream_options":{"include_usage":true},"#;
+
+/// The name of that option as a key. Quotes inside texts are escaped, so it is never found in one.
+static OPTION: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"stream_options\""));
 
 /// Requests of this dialect.
 #[derive(Debug)]
@@ -51,8 +57,13 @@ impl RawRequest for Raw {
         }
     }
 
-    fn ask_usage(&self) -> Option<&'static [u8]> {
-        Some(ASK_USAGE)
+    fn ask_usage(&self, body: &[u8]) -> Option<&'static [u8]> {
+        OPTION.find(body).is_none().then_some(ASK_USAGE)
+    }
+
+    fn names_addition(&self, error: &ir::Error, body: &[u8]) -> bool {
+        let name = b"stream_options";
+        [error.message.as_bytes(), body].iter().any(|text| memchr::memmem::find(text, name).is_some())
     }
 
     fn is_prefilled(&self, body: &[u8]) -> bool {
@@ -71,7 +82,7 @@ pub(super) fn manner(body: &[u8]) -> Manner {
         #[serde(default)]
         include_usage: bool,
     }
-    if memchr::memmem::find(body, b"\"stream_options\"").is_none() {
+    if OPTION.find(body).is_none() {
         return Manner::default();
     }
     let include_usage = serde_json::from_slice::<Body>(body)

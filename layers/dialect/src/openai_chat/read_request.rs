@@ -15,21 +15,21 @@ use crate::{Dialect, Malformed, Manner, media, names};
 /// A body that is no JSON object, a field of the wrong kind (by name), a turn or part that means nothing.
 pub(crate) fn read(body: &[u8]) -> Result<(Request, Manner), Malformed> {
     let mut fields = Fields::of_body(body)?;
+    // Which model is meant and whether events are wanted is read before, and goes with each attempt.
     let model = fields.string("model")?.filter(|model| !model.is_empty());
-    let model = model.ok_or_else(|| Malformed::at("model", "model is required"))?;
+    model.ok_or_else(|| Malformed::at("model", "model is required"))?;
+    fields.bool("stream")?;
     let messages = match fields.take("messages") {
         Some(Value::Array(messages)) => messages,
         Some(_) => return Err(Malformed::at("messages", "messages must be an array")),
         None => return Err(Malformed::at("messages", "messages is required")),
     };
-    let mut request = Request::new(Dialect::OpenAiChat, model);
+    let mut request = Request::new(Dialect::OpenAiChat);
     Reader { request: &mut request, unanswered: Vec::new(), synthesised: 0 }.messages(messages)?;
 
-    request.stream = fields.bool("stream")?.unwrap_or(false);
     let include_usage = fields
         .object("stream_options")?
         .is_some_and(|options| options.get("include_usage") == Some(&Value::Bool(true)));
-    request.include_usage = include_usage;
     request.sampling = sampling(&mut fields)?;
     for tool in fields.list("tools")? {
         read_tool(tool, &mut request)?;

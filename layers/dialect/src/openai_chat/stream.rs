@@ -183,7 +183,7 @@ impl Decoder {
     }
 }
 
-/// What naming the calls of an answer needs.
+/// The means of naming the calls of an answer.
 struct Naming<'a> {
     correspondence: &'a Correspondence,
     seed: &'a str,

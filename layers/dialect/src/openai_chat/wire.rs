@@ -1,6 +1,8 @@
 //! The borrowed shapes of OpenAI chat answers, tolerant of all who imitate them.
 //!
 //! One shape serves chunks and whole answers, since some providers send `message` where `delta` belongs.
+//!
+//! Source: <https://platform.openai.com/docs/api-reference/chat/object>, and recordings.
 
 use std::borrow::Cow;
 
@@ -13,6 +15,7 @@ use crate::ir::{Error, Logprob, Usage};
 use crate::json_scan::counts;
 use crate::lenient::{Count, Decimal, List, Obj, Str, TextOr};
 
+/// A chunk, or a whole answer: `{"id", "model", "created" (unix seconds), "choices", "usage"?}`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Chunk<'a> {
@@ -93,6 +96,7 @@ struct Groq {
     usage: Obj<WireUsage>,
 }
 
+/// A candidate: `{"index", "delta" | "message", "logprobs", "finish_reason"}`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Choice<'a> {
@@ -128,6 +132,7 @@ impl<'a> Choice<'a> {
     }
 }
 
+/// A message, or a delta of one.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Message<'a> {
@@ -202,6 +207,7 @@ impl Part<'_> {
     }
 }
 
+/// A piece of reasoning within a part.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Words<'a> {
@@ -209,6 +215,7 @@ pub(crate) struct Words<'a> {
     text: Str<'a>,
 }
 
+/// The address of a picture, mostly a data URL.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Address<'a> {
@@ -216,6 +223,7 @@ pub(crate) struct Address<'a> {
     pub(crate) url: Str<'a>,
 }
 
+/// A tool call, or a fragment of one: `{"index"?, "id"?, "function": {"name"?, "arguments"}}`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ToolCall<'a> {
@@ -226,6 +234,7 @@ pub(crate) struct ToolCall<'a> {
     pub(crate) function: Obj<Function<'a>>,
 }
 
+/// A function that is called.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Function<'a> {
@@ -248,6 +257,7 @@ impl Function<'_> {
     }
 }
 
+/// Sound: base64, spoken words, and the unix second until which it is kept.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Audio<'a> {
@@ -260,6 +270,7 @@ pub(crate) struct Audio<'a> {
     pub(crate) expires_at: Count,
 }
 
+/// A source of the text.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Annotation<'a> {
@@ -267,6 +278,7 @@ pub(crate) struct Annotation<'a> {
     pub(crate) url_citation: Obj<UrlCitation<'a>>,
 }
 
+/// A source in the web; positions are characters of the whole content.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct UrlCitation<'a> {
@@ -287,6 +299,7 @@ pub(crate) struct Logprobs {
     pub(crate) content: List<WireLogprob>,
 }
 
+/// The likelihood of a token (natural logarithm).
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct WireLogprob {
@@ -308,6 +321,7 @@ impl WireLogprob {
     }
 }
 
+/// Counts of tokens, and what some providers count besides.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct WireUsage {

@@ -7,10 +7,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bytes::BytesMut;
-use dialect::{Correspondence, Dialect, StreamStyle, ir};
+use dialect::{AnswerForm, Dialect};
+use serde_json::Value;
 
-use crate::cuts::{play, ways};
+use crate::cuts::ways;
+use crate::kit::Exchange;
 
 #[test]
 fn openai_chat_clients_are_served_by_anthropic() {
@@ -28,64 +29,29 @@ fn run(folder: &str, client: Dialect, upstream: Dialect) {
 }
 
 fn check(case: &Path, client: Dialect, upstream: Dialect) -> Result<(), String> {
-    let inbound = client.inbound().expect("the client's dialect can be converted");
-    let outbound = upstream.outbound();
     let body = fs::read(case.join("request.json")).expect("a request");
-    let request = inbound.request(&body).map_err(|error| format!("{}: {error}", case.display()))?;
-    let sent = outbound.request(&request).map_err(|error| format!("{}: {error}", case.display()))?;
-    compare(&case.join("upstream_request.json"), &pretty(&sent.body))?;
-
     let streamed = case.join("upstream.sse");
-    if let Ok(answer) = fs::read(&streamed) {
-        let style = StreamStyle {
-            model: request.model_alias.clone(),
-            include_usage: request.include_usage,
-            id: "fallback".into(),
-            created: 1_700_000_000,
-        };
-        let replay = |cuts: &[usize]| replay(&answer, cuts, client, upstream, &style, &sent.correspondence);
-        let whole = replay(&[]);
+    let events = fs::read(&streamed).ok();
+    let exchange = Exchange::new(client, upstream, &body, events.is_some());
+    compare(&case.join("upstream_request.json"), &pretty(&exchange.sent))?;
+    if let Some(answer) = events {
+        let whole = exchange.stream(&answer, &[]);
         compare(&case.join("response.sse"), &whole)?;
         for cuts in ways(&answer) {
-            if replay(&cuts) != whole {
+            if exchange.stream(&answer, &cuts) != whole {
                 return Err(format!("{}: cut at {cuts:?} the answer is another", streamed.display()));
             }
         }
     } else {
         let answer = fs::read(case.join("upstream.json")).expect("an answer");
-        let mut answer = outbound
-            .response(&answer, &sent.correspondence)
-            .map_err(|error| format!("{}: {error}", case.display()))?;
-        answer.model = Some(request.model_alias);
-        answer.created = Some(1_700_000_000);
-        compare(&case.join("response.json"), &pretty(&inbound.response(&answer)))?;
+        let whole = exchange.whole(&answer, AnswerForm::Json);
+        let whole = whole.map_err(|error| format!("{}: {error}", case.display()))?;
+        compare(&case.join("response.json"), &pretty(&serde_json::from_slice(&whole).expect("JSON")))?;
     }
     Ok(())
 }
 
-/// What the client gets of an answer that comes in the given pieces.
-fn replay(
-    answer: &[u8],
-    cuts: &[usize],
-    client: Dialect,
-    upstream: Dialect,
-    style: &StreamStyle,
-    correspondence: &Correspondence,
-) -> String {
-    let mut decoder = upstream.outbound().events(correspondence);
-    let mut encoder = client.inbound().expect("convertible").events(style);
-    let (mut events, mut out) = (Vec::new(), BytesMut::new());
-    play(answer, cuts, |frame| decoder.decode(frame, &mut events).expect("readable"));
-    decoder.finish(&mut events);
-    // Pings tell when, not what.
-    events.retain(|event| *event != ir::Event::KeepAlive);
-    events.iter().for_each(|event| encoder.encode(event, &mut out));
-    encoder.finish(&mut out);
-    String::from_utf8(out.to_vec()).expect("text")
-}
-
-fn pretty(json: &[u8]) -> String {
-    let value: serde_json::Value = serde_json::from_slice(json).expect("JSON");
+fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 

@@ -3,11 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use dialect::{Correspondence, Depth, Dialect, Framing, Sighting, StreamStyle, frames, ir};
-use http::StatusCode;
+use dialect::{
+    Body, Correspondence, Depth, Dialect, Evidence, Framing, Identity, Kind, Received, Sighting, frames, ir,
+};
+use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
+
+use crate::kit;
 
 const DIALECTS: [Dialect; 2] = [Dialect::OpenAiChat, Dialect::Anthropic];
 
@@ -31,25 +36,21 @@ static RECORDINGS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
 
 /// Puts bytes through everything that reads bytes, and all that comes of it through everything that writes.
 fn survive(bytes: &[u8]) {
-    let style = StreamStyle { model: "m".into(), include_usage: true, id: "i".into(), created: 1 };
+    let body = Body::Json(Bytes::copy_from_slice(bytes));
     for dialect in DIALECTS {
-        let _ = dialect.whole(bytes, true);
-        let outbound = dialect.outbound();
-        let _ = outbound.error(StatusCode::BAD_REQUEST, bytes);
-        if let (Ok(answer), Some(inbound)) =
-            (outbound.response(bytes, &Correspondence::default()), dialect.inbound())
-        {
-            let _ = inbound.response(&answer);
-            let _ = answer.events();
+        let _ = kit::whole(dialect, bytes, true);
+        let _ = (dialect.size(Kind::Chat, &body), dialect.texts(&body), dialect.is_prefilled(&body));
+        let outbound = kit::outbound(dialect);
+        let error = outbound.error(StatusCode::BAD_REQUEST, &HeaderMap::new(), bytes);
+        let _ = Evidence::read(&HeaderMap::new(), &error, bytes, SystemTime::UNIX_EPOCH);
+        if let Ok(answer) = outbound.response(bytes, &Correspondence::default()) {
+            let _ = kit::response(Dialect::OpenAiChat, &answer);
+            assert_eq!(ir::Response::fold(answer.events()).as_ref(), Ok(&answer), "its events are it");
         }
-        if let Some(Ok(request)) = dialect.inbound().map(|inbound| inbound.request(bytes)) {
-            for upstream in DIALECTS {
-                if let Ok(sent) = upstream.outbound().request(&request) {
-                    assert!(serde_json::from_slice::<serde_json::Value>(&sent.body).is_ok());
-                }
-            }
+        if let Ok(request) = kit::read(Dialect::OpenAiChat, bytes) {
+            let _ = kit::write(dialect, &request, "m-think", "claude-sonnet-4-5");
         }
-        let (mut opening, mut relay) = (dialect.probe(), dialect.probe());
+        let (mut opening, mut relay) = (kit::probe(dialect), kit::probe(dialect));
         let mut decoder = outbound.events(&Correspondence::default());
         let mut events = Vec::new();
         let mut framer = Framing::Sse.framer(1 << 20);
@@ -69,7 +70,9 @@ fn survive(bytes: &[u8]) {
         let errors = events.iter().filter(|event| matches!(event, ir::Event::Error(_))).count();
         assert!(errors <= 1 && finishes <= choices + 1, "an answer ends once, and each candidate does");
         assert!(errors == 0 || finishes == 0, "an answer that failed has no finish");
-        let mut encoder = Dialect::OpenAiChat.inbound().expect("convertible").events(&style);
+        let inbound = kit::inbound(Dialect::OpenAiChat);
+        let manner = inbound.manner(Received { body: &body, query: "" });
+        let mut encoder = inbound.events(&manner, &Identity::default());
         let mut out = BytesMut::new();
         for event in &events {
             let _ = Sighting::of(event, true);

@@ -9,6 +9,7 @@ use dialect::{Correspondence, Depth, Dialect, Sighting, frames, ir};
 use serde_json::{Value, json};
 
 use crate::cuts::{play, ways};
+use crate::kit::{outbound, probe, response};
 
 fn recordings() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/streams");
@@ -22,7 +23,7 @@ fn recordings() -> Vec<PathBuf> {
 }
 
 fn sighting(dialect: Dialect, stream: &[u8], cuts: &[usize], depth: Depth) -> Sighting {
-    let mut probe = dialect.probe();
+    let mut probe = probe(dialect);
     let mut all = Sighting::machinery();
     play(stream, cuts, |frame| all.merge(probe.observe(frame, depth)));
     all
@@ -51,12 +52,11 @@ fn recorded_streams_tell_the_same_at_every_boundary_and_depth() {
         let relayed = sighting(Dialect::OpenAiChat, &stream, &[], Depth::Relay);
 
         let mut events = Vec::new();
-        let mut decoder = Dialect::OpenAiChat.outbound().events(&Correspondence::default());
+        let mut decoder = outbound(Dialect::OpenAiChat).events(&Correspondence::default());
         play(&stream, &[], |frame| decoder.decode(frame, &mut events).expect("readable"));
         decoder.finish(&mut events);
         let answer = ir::Response::fold(events).expect("whole");
-        let answer = Dialect::OpenAiChat.inbound().expect("convertible").response(&answer);
-        let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+        let answer = response(Dialect::OpenAiChat, &answer);
         let seen = json!({ "sighting": told(&whole), "text": whole.text(), "answer": answer });
         let seen = format!("{seen:#}\n");
 

@@ -1,19 +1,22 @@
 //! The rules of conversion one by one: what each must do, by hand-written requests and answers.
 
-use bytes::{Bytes, BytesMut};
-use dialect::{
-    Correspondence, Depth, Dialect, ErrorShape, Framing, Sighting, StreamStyle, Unsupported, frames, ir,
-};
+use dialect::{Correspondence, Depth, Dialect, ErrorShape, Sighting, Unsupported, frames, ir};
 use http::StatusCode;
 use serde_json::{Value, json};
+
+use crate::kit::{self, Exchange};
 
 // === to Anthropic ===
 
 fn try_anthropic(request: &Value) -> Result<Value, Unsupported> {
-    let inbound = Dialect::OpenAiChat.inbound().expect("convertible");
-    let request = inbound.request(request.to_string().as_bytes()).expect("a good request");
-    let sent = Dialect::Anthropic.outbound().request(&request)?;
-    Ok(serde_json::from_slice(&sent.body).expect("JSON"))
+    sent(Dialect::Anthropic, request).map(|(body, _)| body)
+}
+
+/// What an upstream is sent for a client of OpenAI's dialect, and what is remembered of it.
+fn sent(upstream: Dialect, request: &Value) -> Result<(Value, Correspondence), Unsupported> {
+    let model = request["model"].as_str().expect("a model");
+    let request = kit::read(Dialect::OpenAiChat, request.to_string().as_bytes()).expect("a good request");
+    kit::write(upstream, &request, model, model)
 }
 
 fn anthropic(request: Value) -> Value {
@@ -174,12 +177,9 @@ fn allowed_tools_filter_the_list() {
 #[test]
 fn the_alias_turns_thinking_on() {
     let think = |alias: &str, upstream: &str| {
-        let inbound = Dialect::OpenAiChat.inbound().expect("convertible");
         let body = with(json!({ "model": alias, "temperature": 0.5, "top_p": 0.9, "top_k": 5 }));
-        let mut request = inbound.request(body.to_string().as_bytes()).expect("good");
-        request.upstream_model = upstream.into();
-        let sent = Dialect::Anthropic.outbound().request(&request).expect("expressible");
-        serde_json::from_slice::<Value>(&sent.body).expect("JSON")
+        let request = kit::read(Dialect::OpenAiChat, body.to_string().as_bytes()).expect("good");
+        kit::write(Dialect::Anthropic, &request, alias, upstream).expect("expressible").0
     };
 
     for (alias, budget) in [
@@ -330,20 +330,16 @@ fn a_schema_is_native_or_a_forced_tool_whose_arguments_are_the_answer() {
     assert_eq!(native["output_config"]["format"]["schema"]["additionalProperties"], false);
     assert_eq!(native.get("tools"), None);
 
-    let inbound = Dialect::OpenAiChat.inbound().expect("convertible");
     let older = with(json!({ "model": "claude-3-5-sonnet", "response_format": format }));
-    let request = inbound.request(older.to_string().as_bytes()).expect("good");
-    let sent = Dialect::Anthropic.outbound().request(&request).expect("expressible");
-    let body: Value = serde_json::from_slice(&sent.body).expect("JSON");
+    let (body, correspondence) = sent(Dialect::Anthropic, &older).expect("expressible");
     assert_eq!(body["tool_choice"]["name"], body["tools"][0]["name"]);
     let answer = json!({
         "type": "message", "id": "m", "model": "c", "role": "assistant", "stop_reason": "tool_use",
         "content": [{ "type": "tool_use", "id": "t", "name": body["tools"][0]["name"], "input": { "a": 1 } }],
         "usage": { "input_tokens": 1, "output_tokens": 1 },
     });
-    let answer = Dialect::Anthropic
-        .outbound()
-        .response(answer.to_string().as_bytes(), &sent.correspondence)
+    let answer = kit::outbound(Dialect::Anthropic)
+        .response(answer.to_string().as_bytes(), &correspondence)
         .expect("whole");
     assert_eq!(answer.choices[0].blocks, [ir::Block::text("{\"a\":1}")]);
     assert_eq!(answer.choices[0].finish, ir::FinishReason::Stop);
@@ -351,21 +347,67 @@ fn a_schema_is_native_or_a_forced_tool_whose_arguments_are_the_answer() {
 
 #[test]
 fn a_renamed_tool_comes_back_under_its_own_name() {
-    let inbound = Dialect::OpenAiChat.inbound().expect("convertible");
     let body = with(json!({ "tools": [tool("files/read.all")] }));
-    let request = inbound.request(body.to_string().as_bytes()).expect("good");
-    let sent = Dialect::Anthropic.outbound().request(&request).expect("expressible");
-    let sent_body: Value = serde_json::from_slice(&sent.body).expect("JSON");
-    let name = sent_body["tools"][0]["name"].as_str().expect("a name");
+    let (body, correspondence) = sent(Dialect::Anthropic, &body).expect("expressible");
+    let name = body["tools"][0]["name"].as_str().expect("a name");
     assert_eq!(name, "files_read_all");
 
     let start = format!(
         r#"data: {{"type":"content_block_start","index":0,"content_block":{{"type":"tool_use","id":"t","name":"{name}","input":{{}}}}}}"#
     );
     let mut events = Vec::new();
-    let mut decoder = Dialect::Anthropic.outbound().events(&sent.correspondence);
+    let mut decoder = kit::outbound(Dialect::Anthropic).events(&correspondence);
     frames(start.as_bytes()).for_each(|frame| decoder.decode(frame, &mut events).expect("readable"));
     assert!(matches!(&events[0], ir::Event::ToolStart { name, .. } if name == "files/read.all"));
+}
+
+#[test]
+fn several_candidates_and_likelihoods_are_refused_where_there_are_none() {
+    for (fields, param) in [(json!({ "n": 2 }), "n"), (json!({ "logprobs": true }), "logprobs")] {
+        let refused = try_anthropic(&with(fields)).expect_err("there is no such thing");
+
+        assert_eq!(refused.param.as_deref(), Some(param));
+    }
+    anthropic(with(json!({ "n": 1, "logprobs": false })));
+}
+
+#[test]
+fn a_seal_is_never_sent_to_models_of_another_maker() {
+    let thought = |maker| {
+        let mut block = ir::Block::new(ir::Content::Thinking { text: "hm".into() });
+        block.seal = Some(ir::Seal { maker, data: "sealed".into() });
+        let body = with(json!({})).to_string();
+        let mut request = kit::read(Dialect::OpenAiChat, body.as_bytes()).expect("good");
+        let blocks = vec![block, ir::Block::text("A")];
+        request.turns.push(ir::Turn { role: ir::Role::Assistant, blocks });
+        kit::write(Dialect::Anthropic, &request, "m", "claude-sonnet-4-5").expect("expressible").0
+    };
+
+    let own = thought(ir::Maker::Anthropic);
+    let foreign = thought(ir::Maker::Google);
+
+    assert_eq!(
+        own["messages"][1]["content"][0],
+        json!({ "type": "thinking", "thinking": "hm", "signature": "sealed" })
+    );
+    assert!(!foreign.to_string().contains("sealed"), "{foreign}");
+    assert_eq!(foreign["messages"][1]["content"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn effort_budget_and_visibility_are_read_side_by_side() {
+    let both = json!({ "reasoning": { "effort": "high", "max_tokens": 3000, "exclude": true } });
+    let written = |model: &str| {
+        let mut request = with(both.clone());
+        request["model"] = model.into();
+        anthropic(request)
+    };
+
+    assert_eq!(written("claude-sonnet-4-5")["thinking"]["budget_tokens"], 3000);
+    let newest = written("claude-opus-4-8");
+    assert_eq!(newest["output_config"], json!({ "effort": "high" }));
+    assert_eq!(newest["thinking"], json!({ "type": "adaptive" }));
+    assert_eq!(sent(Dialect::OpenAiChat, &with(both)).expect("expressible").0["reasoning_effort"], "high");
 }
 
 // === from Anthropic, streamed ===
@@ -403,21 +445,12 @@ const A: &str = concat!(
 );
 
 fn convert(stream: &[u8], step: usize, include_usage: bool) -> String {
-    let style = StreamStyle { model: "alias".into(), include_usage, id: "x".into(), created: 1 };
-    let mut framer = Framing::Sse.framer(1 << 16);
-    let mut decoder = Dialect::Anthropic.outbound().events(&Correspondence::default());
-    let mut encoder = Dialect::OpenAiChat.inbound().expect("convertible").events(&style);
-    let (mut events, mut out) = (Vec::new(), BytesMut::new());
-    for chunk in stream.chunks(step) {
-        if let Some(block) = framer.push(Bytes::copy_from_slice(chunk)) {
-            frames(&block).for_each(|frame| decoder.decode(frame, &mut events).expect("readable"));
-        }
-    }
-    decoder.finish(&mut events);
-    events.retain(|event| *event != ir::Event::KeepAlive);
-    events.iter().for_each(|event| encoder.encode(event, &mut out));
-    encoder.finish(&mut out);
-    String::from_utf8(out.to_vec()).expect("text")
+    let options = json!({ "include_usage": include_usage });
+    let request = json!({ "model": "alias", "stream": true, "stream_options": options, "messages": [] });
+    let request = request.to_string();
+    let exchange = Exchange::new(Dialect::OpenAiChat, Dialect::Anthropic, request.as_bytes(), true);
+    let cuts: Vec<usize> = (step..stream.len()).step_by(step).collect();
+    exchange.stream(stream, &cuts)
 }
 
 /// The deltas, finish reasons and usages of a chat stream, in order.
@@ -497,10 +530,9 @@ fn an_error_as_first_event_keeps_its_status() {
     let stream = b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n";
     let frame = frames(stream).next().expect("a frame");
 
-    let sighting = Dialect::Anthropic.probe().observe(frame.clone(), Depth::Opening { want_text: false });
+    let sighting = kit::probe(Dialect::Anthropic).observe(frame.clone(), Depth::Opening { want_text: false });
     let mut events = Vec::new();
-    Dialect::Anthropic
-        .outbound()
+    kit::outbound(Dialect::Anthropic)
         .events(&Correspondence::default())
         .decode(frame, &mut events)
         .expect("readable");
@@ -527,7 +559,7 @@ fn a_stream_that_breaks_off_ends_in_an_error_and_nothing_else() {
 
 fn decode(stream: &str) -> Vec<ir::Event> {
     let mut events = Vec::new();
-    let mut decoder = Dialect::OpenAiChat.outbound().events(&Correspondence::default());
+    let mut decoder = kit::outbound(Dialect::OpenAiChat).events(&Correspondence::default());
     frames(stream.as_bytes()).for_each(|frame| decoder.decode(frame, &mut events).expect("readable"));
     decoder.finish(&mut events);
     events
@@ -535,8 +567,7 @@ fn decode(stream: &str) -> Vec<ir::Event> {
 
 fn fold(stream: &str) -> Result<Value, ir::Error> {
     let answer = ir::Response::fold(decode(stream))?;
-    let answer = Dialect::OpenAiChat.inbound().expect("convertible").response(&answer);
-    let answer: Value = serde_json::from_slice(&answer).expect("JSON");
+    let answer = kit::response(Dialect::OpenAiChat, &answer);
     Ok(json!([answer["choices"][0]["message"], answer["choices"][0]["finish_reason"]]))
 }
 
@@ -615,7 +646,7 @@ fn a_whole_answer_is_read_like_its_stream() {
         } }],
         "usage": { "prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5 },
     });
-    let outbound = Dialect::OpenAiChat.outbound();
+    let outbound = kit::outbound(Dialect::OpenAiChat);
 
     let answer = outbound.response(body.to_string().as_bytes(), &Correspondence::default()).expect("whole");
 
@@ -633,13 +664,13 @@ fn a_whole_answer_is_read_like_its_stream() {
 fn see(payload: &str) -> Sighting {
     let line = format!("data: {payload}\n\n");
     let frame = frames(line.as_bytes()).next().expect("a frame");
-    Dialect::OpenAiChat.probe().observe(frame, Depth::Opening { want_text: true })
+    kit::probe(Dialect::OpenAiChat).observe(frame, Depth::Opening { want_text: true })
 }
 
 fn relay(payload: &str) -> Sighting {
     let line = format!("data: {payload}\n\n");
     let frame = frames(line.as_bytes()).next().expect("a frame");
-    Dialect::OpenAiChat.probe().observe(frame, Depth::Relay)
+    kit::probe(Dialect::OpenAiChat).observe(frame, Depth::Relay)
 }
 
 #[test]
@@ -658,7 +689,7 @@ fn the_machinery_of_a_stream_is_no_content() {
         }
     }
     let comment = frames(b": ping\n\n").next().expect("a frame");
-    assert!(Dialect::OpenAiChat.probe().observe(comment, Depth::Relay).lifecycle);
+    assert!(kit::probe(Dialect::OpenAiChat).observe(comment, Depth::Relay).lifecycle);
 }
 
 #[test]
@@ -730,7 +761,7 @@ fn a_relaying_probe_sees_usage_finish_error_and_the_end() {
     ] {
         assert!(relay(payload).error().is_some(), "{payload}");
         assert!(see(payload).error().is_some(), "{payload}");
-        assert!(Dialect::OpenAiChat.whole(payload.as_bytes(), false).error().is_some(), "{payload}");
+        assert!(kit::whole(Dialect::OpenAiChat, payload.as_bytes(), false).error().is_some(), "{payload}");
     }
 }
 
@@ -738,16 +769,18 @@ fn a_relaying_probe_sees_usage_finish_error_and_the_end() {
 fn a_whole_answer_tells_its_parts() {
     let body = r#"{"id":"x","model":"m","choices":[{"message":{"content":"Hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
 
-    let seen = Dialect::OpenAiChat.whole(body.as_bytes(), true);
+    let seen = kit::whole(Dialect::OpenAiChat, body.as_bytes(), true);
 
     assert!(seen.content && seen.finished && seen.done);
     assert_eq!((seen.text(), seen.delivered), (Some("Hello"), 5));
     let empty = r#"{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}"#;
-    let empty = Dialect::OpenAiChat.whole(empty.as_bytes(), false);
+    let empty = kit::whole(Dialect::OpenAiChat, empty.as_bytes(), false);
     assert!(!empty.content && empty.finished && empty.done);
-    assert!(!Dialect::OpenAiChat.whole(b"<html>", false).done);
-    assert!(Dialect::OpenAiChat.whole(br#"{"object":"list","data":[{"embedding":[1]}]}"#, false).content);
-    assert!(Dialect::Anthropic.whole(br#"{"input_tokens":12}"#, false).content);
+    assert!(!kit::whole(Dialect::OpenAiChat, b"<html>", false).done);
+    assert!(
+        kit::whole(Dialect::OpenAiChat, br#"{"object":"list","data":[{"embedding":[1]}]}"#, false).content
+    );
+    assert!(kit::whole(Dialect::Anthropic, br#"{"input_tokens":12}"#, false).content);
 }
 
 #[test]
@@ -810,7 +843,7 @@ fn anthropic_counts_survive_the_way_there_and_back() {
         "input_tokens": 10, "cache_creation_input_tokens": 3, "cache_read_input_tokens": 5, "output_tokens": 20,
     });
     let body = json!({ "type": "message", "content": [], "usage": wire });
-    let usage = Dialect::Anthropic.whole(body.to_string().as_bytes(), false).usage().expect("usage");
+    let usage = kit::whole(Dialect::Anthropic, body.to_string().as_bytes(), false).usage().expect("usage");
 
     assert_eq!(usage.to_openai()["prompt_tokens"], 18);
     let chat = json!({ "choices": [], "usage": usage.to_openai() });
@@ -845,8 +878,7 @@ fn what_cannot_be_understood_is_named() {
         (r#"{"model":"m","messages":[],"temperature":"hot"}"#, Some("temperature")),
         (r#"{"model":"m","messages":[],"tool_choice":"perhaps"}"#, Some("tool_choice")),
     ] {
-        let error =
-            Dialect::OpenAiChat.inbound().expect("convertible").request(body.as_bytes()).expect_err(body);
+        let error = kit::read(Dialect::OpenAiChat, body.as_bytes()).expect_err(body);
 
         assert_eq!(error.param.as_deref(), param, "{body}");
         assert_eq!(error.into_request_error().status, StatusCode::BAD_REQUEST);
@@ -876,12 +908,9 @@ fn a_chat_request_survives_the_intermediate_form() {
         "response_format": { "type": "json_schema", "json_schema": { "name": "n", "schema": {}, "strict": true } },
         "reasoning_effort": "high", "user": "u", "metadata": { "a": "b" }, "vendor_field": [1],
     });
-    let inbound = Dialect::OpenAiChat.inbound().expect("convertible");
 
-    let request = inbound.request(body.to_string().as_bytes()).expect("good");
-    let sent = Dialect::OpenAiChat.outbound().request(&request).expect("expressible");
+    let (sent, _) = sent(Dialect::OpenAiChat, &body).expect("expressible");
 
-    let sent: Value = serde_json::from_slice(&sent.body).expect("JSON");
     for (name, value) in body.as_object().expect("fields") {
         assert_eq!(sent.get(name), Some(value), "{name}");
     }

@@ -1,8 +1,8 @@
 //! Texts that mean failure although the status says success.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::*;
+use super::bench::*;
 
 const TRIGGERS: [&str; 2] =
     ["The bot's usage is covered by the developer", "process this request due to overload or policy"];
@@ -13,7 +13,7 @@ async fn gateway(first: &Upstream, second: &Upstream) -> Gateway {
 }
 
 /// Promises: `trig-match`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_whole_answer_with_a_trigger_is_a_failure_of_the_channel() {
     for trigger in TRIGGERS {
         let first = Upstream::always(Script::json(&said(&format!("Sorry. {trigger}!")))).await;
@@ -29,7 +29,7 @@ async fn a_whole_answer_with_a_trigger_is_a_failure_of_the_channel() {
 }
 
 /// Promises: `trig-stream`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_trigger_spread_over_five_deltas_is_found() {
     let parts = ["The bot's us", "age is cov", "ered", " by the deve", "loper"];
     let first = Upstream::always(Script::events(stream_of(&parts))).await;
@@ -43,7 +43,7 @@ async fn a_trigger_spread_over_five_deltas_is_found() {
     assert_eq!(first.count(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_only_begins_like_a_trigger_is_passed_on_whole() {
     let parts = ["The bot's us", "age is cov", "ered", " by a blanket", ".", " The bot's"];
     let first = Upstream::always(Script::events(stream_of(&parts))).await;
@@ -55,7 +55,7 @@ async fn what_only_begins_like_a_trigger_is_passed_on_whole() {
     assert_eq!(answer.text(), stream_of(&parts).concat());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_trigger_that_is_escaped_or_not_latin_is_found() {
     let trigger = "配额已用尽";
     let escaped: String = trigger.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
@@ -81,7 +81,7 @@ async fn a_trigger_that_is_escaped_or_not_latin_is_found() {
     assert_eq!(first.count(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_trigger_in_a_converted_answer_is_found() {
     let trigger = said_by_claude("process this request due to overload or policy");
     let first = Upstream::always(Script::json(&trigger)).await;
@@ -93,16 +93,8 @@ async fn a_trigger_in_a_converted_answer_is_found() {
     assert_eq!(gateway.chat(&hello()).await.expect(200).content(), "fine");
 }
 
-fn said_by_claude(text: &str) -> Value {
-    json!({
-        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "end_turn",
-        "stop_sequence": null, "content": [{ "type": "text", "text": text }],
-        "usage": { "input_tokens": 1, "output_tokens": 1 },
-    })
-}
-
 /// Promises: `trig-default`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_a_setting_any_text_passes() {
     let upstream = Upstream::start(|seen| saying(TRIGGERS[0])(seen)).await;
     let gateway = Gateway::start(config([channel("a", &upstream)])).await;
@@ -111,7 +103,7 @@ async fn without_a_setting_any_text_passes() {
     assert_eq!(gateway.chat(&hello_stream()).await.expect(200).streamed(), TRIGGERS[0]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn when_every_channel_triggers_the_client_gets_502() {
     let upstream = Upstream::start(|seen| saying(TRIGGERS[0])(seen)).await;
     let gateway = gateway(&upstream, &upstream).await;

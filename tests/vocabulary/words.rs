@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Script, Seen, Upstream};
+use super::super::Upstream;
+use super::{Script, Seen};
 
 /// The key of a client, where a test needs only one. A lone key is an administrator's.
 pub(crate) const CLIENT: &str = "sk-client-0123456789abcdef";

@@ -114,3 +114,14 @@ async fn an_event_longer_than_can_be_held_is_garbled() {
 
     assert_eq!(converted(body).await.outcome(), "garbled_answer");
 }
+
+#[tokio::test(start_paused = true)]
+async fn how_a_stream_ended_early_is_told() {
+    let (opening, texts, _) = anthropic_stream(&["one"]);
+    let mut told = Vec::new();
+    for rest in [chunks(), chunks().breaks(), chunks().hangs()] {
+        told.push(converted(chunks_of(&opening, &texts).then(rest)).await.outcome());
+    }
+
+    assert_eq!(told, ["truncated_answer", "connection_broken", "timeout"]);
+}

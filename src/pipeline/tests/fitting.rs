@@ -3,13 +3,13 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::*;
+use super::bench::*;
 
 fn long(characters: usize) -> Value {
     hello().with("/messages/0/content", json!("x".repeat(characters)))
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_channel_does_not_serve_a_path_that_is_excluded() {
     let (a, b) = (healthy("a").await, healthy("b").await);
     for place in ["/exclude_endpoints", "/preferences/exclude_endpoints"] {
@@ -23,7 +23,7 @@ async fn a_channel_does_not_serve_a_path_that_is_excluded() {
     assert_eq!((a.count(), b.count()), (0, 4));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn another_path_of_that_channel_is_served() {
     let upstream = Upstream::always(Script::json(&json!({ "results": [{ "flagged": false }] }))).await;
     let shut = channel("a", &upstream).with("/exclude_endpoints", json!("/v1/chat/completions"));
@@ -36,7 +36,7 @@ async fn another_path_of_that_channel_is_served() {
     assert_eq!(upstream.only().path, "/v1/moderations");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_body_longer_than_a_channel_takes_goes_to_the_next_one() {
     let (small, large) = (healthy("small").await, healthy("large").await);
     let first = channel("small", &small).with("/preferences/max_request_body_bytes", json!("1KiB"));
@@ -52,7 +52,7 @@ async fn a_body_longer_than_a_channel_takes_goes_to_the_next_one() {
     assert_eq!(gateway.chat(&hello()).await.expect(200).channel(), "small", "nobody was blamed");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_limit_of_a_body_is_inclusive() {
     let upstream = healthy("ok").await;
     let body = long(100).to_string();
@@ -63,7 +63,7 @@ async fn the_limit_of_a_body_is_inclusive() {
     gateway.ask(&Ask::raw(body + " ")).await.expect(413);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_lone_channel_that_takes_the_body_is_asked_again_like_any_lone_channel() {
     let ill = Upstream::in_turn(vec![Script::error(500, "once"), Script::json(&said("again"))]).await;
     let other = healthy("other").await;
@@ -85,7 +85,7 @@ async fn short_sighted(longest: usize, refusal: Script) -> Upstream {
     .await
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_text_that_an_upstream_finds_too_long_goes_to_one_that_takes_it() {
     let said_so = |status, message: &str, code: &str| {
         Script::status(
@@ -116,7 +116,7 @@ async fn a_text_that_an_upstream_finds_too_long_goes_to_one_that_takes_it() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_text_that_all_find_too_long_is_the_clients_to_shorten() {
     let refusal = Script::status(
         400,

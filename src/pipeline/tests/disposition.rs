@@ -7,7 +7,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::*;
+use super::bench::*;
 
 /// What a client sees of a failure that nobody could make good.
 enum Sees {
@@ -166,14 +166,6 @@ fn others(stream: bool) -> Vec<Row> {
     rows
 }
 
-fn said_by_claude() -> Value {
-    json!({
-        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "stop_reason": "end_turn",
-        "stop_sequence": null, "content": [{ "type": "text", "text": "ok" }],
-        "usage": { "input_tokens": 1, "output_tokens": 1 },
-    })
-}
-
 /// Checks each row, with this request, over channels of OpenAI's or Anthropic's format.
 async fn check(rows: Vec<Row>, request: &Value, anthropic: bool) {
     let good = healthy("good").await;
@@ -185,7 +177,7 @@ async fn check(rows: Vec<Row>, request: &Value, anthropic: bool) {
     for (n, row) in rows.iter().enumerate() {
         let script = row.script.clone();
         let upstream = Upstream::start(move |seen| match seen.key().as_str() {
-            "k2" if anthropic => Script::json(&said_by_claude()),
+            "k2" if anthropic => Script::json(&said_by_claude("ok")),
             "k2" => saying("ok")(seen),
             _ => script.clone(),
         })
@@ -223,7 +215,7 @@ async fn check(rows: Vec<Row>, request: &Value, anthropic: bool) {
         let answer = gateway.ask(&Ask::chat(&request.clone().with("/model", json!(format!("s{n}"))))).await;
         let status = match row.sees {
             // A body of another dialect is told in the client's.
-            Its => row.script.code(),
+            Its => row.script.status,
             Ours(status) => status,
             Rejected => 502,
         };
@@ -248,30 +240,30 @@ async fn check(rows: Vec<Row>, request: &Value, anthropic: bool) {
 }
 
 /// Promises: `retry-next-channel`, `cool-excluded`, `cool-key-429`, `cool-key-default`, `retry-all-failed`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_status_and_body_leads_where_the_table_says() {
     check(statuses(), &hello(), false).await;
 }
 
 /// Promises: `retry-next-channel`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_status_and_body_leads_there_when_a_stream_was_asked_for() {
     check(statuses(), &hello_stream(), false).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_status_and_body_leads_there_from_a_channel_of_another_format() {
     check(statuses(), &hello(), true).await;
 }
 
 /// Promises: `retry-next-channel`, `time-switch`, `trig-match`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_false_success_and_each_silence_leads_where_the_table_says() {
     check(others(false), &hello(), false).await;
 }
 
 /// Promises: `retry-next-channel`, `time-switch`, `trig-stream`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_false_success_and_each_silence_of_a_stream_leads_there() {
     check(others(true), &hello_stream(), false).await;
 }

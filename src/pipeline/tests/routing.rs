@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::*;
+use super::bench::*;
 
 /// Two channels: `ok` offers `gpt-a` and the literal `org/gpt-x`, `org` offers `gpt-x`.
 async fn slashes(rules: Value) -> Gateway {
@@ -32,7 +32,7 @@ async fn listed(gateway: &Gateway, key: &str) -> Vec<String> {
 }
 
 /// Promises: `key-rule-angle`, `key-rule-angle-not-channel`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_bracketed_rule_means_the_model_of_that_literal_name() {
     let gateway = slashes(json!(["<org/gpt-x>"])).await;
 
@@ -43,7 +43,7 @@ async fn a_bracketed_rule_means_the_model_of_that_literal_name() {
 }
 
 /// Promises: `key-rule-channel-model`, `key-rule-slash-not-literal`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn channel_slash_model_means_that_model_on_that_channel() {
     let gateway = slashes(json!(["org/gpt-x"])).await;
 
@@ -53,7 +53,7 @@ async fn channel_slash_model_means_that_model_on_that_channel() {
 }
 
 /// Promises: `key-all-models`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn all_means_every_model_of_every_channel() {
     for rules in [json!(["all"]), json!([]), json!(null), json!("all")] {
         let gateway = slashes(rules).await;
@@ -66,7 +66,7 @@ async fn all_means_every_model_of_every_channel() {
 }
 
 /// Promises: `key-rule-wildcard`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_star_after_a_channel_means_its_models_and_no_others() {
     let gateway = slashes(json!(["ok/*"])).await;
 
@@ -76,7 +76,7 @@ async fn a_star_after_a_channel_means_its_models_and_no_others() {
 }
 
 /// Promises: `key-rule-wildcard`, `key-rule-channel-model`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_rule_for_one_channel_never_calls_another_with_the_same_model() {
     let (a, b) = (healthy("a").await, Upstream::always(Script::error(500, "x")).await);
     for rule in ["b/*", "b/m"] {
@@ -89,7 +89,7 @@ async fn a_rule_for_one_channel_never_calls_another_with_the_same_model() {
 }
 
 /// Promises: `key-rule-name`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_bare_name_means_the_model_on_every_channel_that_offers_it() {
     let (a, b) = (Upstream::always(Script::error(500, "x")).await, healthy("b").await);
     let config = config([
@@ -103,7 +103,7 @@ async fn a_bare_name_means_the_model_on_every_channel_that_offers_it() {
     assert_eq!(who(&gateway, "n").await, "404");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn partial_globs_match_nothing() {
     let gateway = slashes(json!(["ok/gpt*", "gpt*", "o*/*", "nowhere/*", "nowhere/gpt-a"])).await;
 
@@ -114,7 +114,7 @@ async fn partial_globs_match_nothing() {
 }
 
 /// Promises: `key-rule-weight`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_rule_may_carry_a_weight() {
     let gateway = slashes(json!([{ "ok/*": 5 }, { "org/gpt-x": 3 }])).await;
 
@@ -123,7 +123,7 @@ async fn a_rule_may_carry_a_weight() {
 }
 
 /// Promises: `key-own-order`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn two_keys_may_order_the_same_channels_differently() {
     let (a, b) = (healthy("a").await, healthy("b").await);
     let config = config([channel("a", &a), channel("b", &b)]).with(
@@ -140,7 +140,7 @@ async fn two_keys_may_order_the_same_channels_differently() {
 }
 
 /// Promises: `cfg-model-rename`, `cfg-model-rename-hides`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_renamed_model_is_hidden_under_its_upstream_name() {
     let upstream = healthy("ok").await;
     let renamed = channel("a", &upstream).with("/model", json!([{ "upstream-x": "alias-x" }]));
@@ -153,7 +153,7 @@ async fn a_renamed_model_is_hidden_under_its_upstream_name() {
 }
 
 /// Promises: `cfg-model-both-names`, `cfg-model-many-aliases`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn both_names_and_many_aliases_of_one_upstream_model_work() {
     let upstream = healthy("ok").await;
     let many = channel("a", &upstream)
@@ -167,7 +167,7 @@ async fn both_names_and_many_aliases_of_one_upstream_model_work() {
 }
 
 /// Promises: `cfg-model-quoted`, `cfg-model-punctuation`, `cfg-model-slash`, `cfg-notes`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn names_with_punctuation_work_plain_and_renamed() {
     let upstream = healthy("ok").await;
     let yaml = format!(
@@ -192,7 +192,7 @@ async fn names_with_punctuation_work_plain_and_renamed() {
 }
 
 /// Promises: `key-nested`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_nested_key_serves_its_models_by_its_own_rules() {
     let (a, b) = (healthy("a").await, healthy("b").await);
     let config = config([
@@ -215,7 +215,7 @@ async fn a_nested_key_serves_its_models_by_its_own_rules() {
 }
 
 /// Promises: `cfg-block-faq`, `key-nested`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nested_keys_nest_twice_and_fail_over_like_channels() {
     let (a, b) = (Upstream::always(Script::error(500, "x")).await, healthy("b").await);
     let config = config([channel("a", &a), channel("b", &b)]).with(
@@ -234,7 +234,7 @@ async fn nested_keys_nest_twice_and_fail_over_like_channels() {
 }
 
 /// Promises: `api-models`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_model_list_is_exactly_what_the_key_can_route() {
     let upstream = healthy("ok").await;
     let config = config([
@@ -258,7 +258,7 @@ async fn the_model_list_is_exactly_what_the_key_can_route() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_channel_that_is_turned_off_serves_nothing() {
     let (a, b) = (healthy("a").await, healthy("b").await);
     let gateway =
@@ -268,7 +268,7 @@ async fn a_channel_that_is_turned_off_serves_nothing() {
 }
 
 /// Promises: `cfg-provider-name`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn numbers_as_names_are_names() {
     let upstream = healthy("ok").await;
     let yaml = format!(
@@ -283,7 +283,7 @@ async fn numbers_as_names_are_names() {
 }
 
 /// Promises: `route-model-on-many-channels`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_same_configuration_serves_hundreds_of_channels() {
     let upstream = healthy("ok").await;
     let channels = (0..200).map(|n| {
@@ -298,7 +298,7 @@ async fn the_same_configuration_serves_hundreds_of_channels() {
 }
 
 /// Promises: `key-own-preferences`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn retries_limits_credits_and_order_of_one_key_are_not_those_of_another() {
     let upstream = Upstream::start(|seen| {
         if seen.key() == "key-of-a" { Script::error(500, "broken") } else { saying("ok")(seen) }
@@ -344,7 +344,7 @@ async fn retries_limits_credits_and_order_of_one_key_are_not_those_of_another() 
 /// Each weighs what its rule says, and rules without weight follow.
 ///
 /// Promises: `key-rule-weight`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn weights_of_rules_of_every_form_count() {
     let upstream = healthy("ok").await;
     let config = config(["a", "b", "c", "d"].map(|name| channel(name, &upstream)))

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::*;
+use super::bench::*;
 
 /// The body that reaches the upstream of a channel with these overrides.
 async fn sent(overrides: Value, request: &Value) -> Value {
@@ -18,7 +18,7 @@ async fn sent(overrides: Value, request: &Value) -> Value {
 }
 
 /// Promises: `over-alias`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_entry_named_like_an_alias_is_for_that_model_only() {
     let overrides = json!({ "gpt-x": { "temperature": 0.1, "extra": true } });
 
@@ -29,7 +29,7 @@ async fn an_entry_named_like_an_alias_is_for_that_model_only() {
     assert_eq!(sibling, hello_to("m"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_entry_may_be_named_like_the_alias_or_the_upstream_model() {
     for name in ["alias", "upstream-name"] {
         let mut overrides = json!({});
@@ -40,7 +40,7 @@ async fn an_entry_may_be_named_like_the_alias_or_the_upstream_model() {
 }
 
 /// Promises: `over-channel-wide`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn any_other_entry_is_for_every_model_of_the_channel_and_replaces_what_the_client_sent() {
     let overrides = json!({ "key1": "value1", "key2": 2 });
 
@@ -51,7 +51,7 @@ async fn any_other_entry_is_for_every_model_of_the_channel_and_replaces_what_the
 }
 
 /// Promises: `over-channel-wide-map`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn maps_merge_deeply_while_scalars_and_lists_replace() {
     let overrides = json!({
         "stream_options": { "include_usage": true },
@@ -67,7 +67,7 @@ async fn maps_merge_deeply_while_scalars_and_lists_replace() {
     assert_eq!(body["deep"], json!({ "a": { "b": 1, "c": 2 }, "list": [9], "kept": "x" }));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_models_entry_wins_over_the_channels() {
     let overrides = json!({ "temperature": 0.1, "m": { "temperature": 0.2 } });
 
@@ -75,7 +75,7 @@ async fn the_models_entry_wins_over_the_channels() {
     assert_eq!(sent(overrides, &hello_to("gpt-x")).await["temperature"], 0.1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn remove_takes_fields_away() {
     let request = hello().with("/temperature", json!(1)).with("/top_p", json!(1)).with("/seed", json!(1));
 
@@ -87,14 +87,14 @@ async fn remove_takes_fields_away() {
 }
 
 /// Promises: `over-unoffered-alias`.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_entry_for_a_model_that_the_channel_lacks_changes_nothing() {
     let overrides = json!({ "gemini-2.5-flash-search": { "tools": [{ "google_search": {} }] } });
 
     assert_eq!(sent(overrides, &hello()).await, hello());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stream_forced_off_is_unfolded_for_the_client() {
     let upstream = healthy("whole inside").await;
     let channel = channel("a", &upstream)
@@ -109,7 +109,7 @@ async fn a_stream_forced_off_is_unfolded_for_the_client() {
     assert!(answer.is_done());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stream_forced_on_is_folded_for_the_client() {
     let upstream = healthy("streamed inside").await;
     let channel = channel("a", &upstream)
@@ -124,7 +124,7 @@ async fn a_stream_forced_on_is_folded_for_the_client() {
     assert_eq!(answer.json()["object"], "chat.completion");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn tools_false_strips_tools() {
     let upstream = healthy("ok").await;
     let gateway = Gateway::start(config([channel("a", &upstream).with("/tools", json!(false))])).await;
@@ -135,9 +135,9 @@ async fn tools_false_strips_tools() {
     assert_eq!(upstream.only().json(), hello());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn overrides_reach_a_converted_upstream_in_its_own_words() {
-    let upstream = Upstream::always(Recorded::case("anthropic/cached").script()).await;
+    let upstream = Upstream::always(Script::json(&said_by_claude("ok"))).await;
     let channel = anthropic_channel("a", &upstream).with(
         "/preferences/post_body_parameter_overrides",
         json!({ "thinking": { "type": "enabled", "budget_tokens": 2000 }, "max_tokens": 4000 }),

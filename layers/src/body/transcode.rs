@@ -1,0 +1,170 @@
+//! Turns a stream of one dialect or framing into another: framer, transcription, bytes.
+//!
+//! The mirror of [`super::tap`] where the bytes cannot stay. Sightings are taken on the way, so
+//! nobody parses a second time. As there, what is ready is written together, and an error ends the
+//! stream without a terminal marker.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use dialect::{Depth, Framer, Framing, Sighting, Transcode, ir};
+
+use super::gather::Gather;
+use super::idle::Idle;
+use super::{Broken, Origin};
+use crate::failure::Failure;
+use crate::reply::{Piece, Pieces};
+
+/// Longest frame that can be read: all of it is needed.
+const LONGEST_FRAME: usize = 16 << 20;
+
+/// A stream on its way into another dialect or framing.
+pub struct Transcoded {
+    upstream: Idle,
+    framing: Framing,
+    framer: Framer,
+    transcode: Box<dyn Transcode>,
+    depth: Depth,
+    origin: Origin,
+    finished: bool,
+    gather: Gather,
+    /// Nothing more is asked of the upstream; what is left is told.
+    ended: bool,
+    failure: Option<Failure>,
+}
+
+impl Transcoded {
+    /// Reads `upstream`, framed like this, and writes what `transcode` makes of it. With `want_text`
+    /// the opening's sightings carry its text.
+    pub fn new(
+        upstream: Idle,
+        framing: Framing,
+        transcode: Box<dyn Transcode>,
+        origin: Origin,
+        want_text: bool,
+    ) -> Self {
+        Self {
+            upstream,
+            framing,
+            framer: framing.framer(LONGEST_FRAME),
+            transcode,
+            depth: Depth::Opening { want_text },
+            origin,
+            finished: false,
+            gather: Gather::default(),
+            ended: false,
+            failure: None,
+        }
+    }
+
+    fn take(&mut self, data: Bytes, out: &mut BytesMut, seen: &mut Sighting) -> Result<(), Failure> {
+        let block = self.framer.push(data);
+        if self.framer.over_limit() {
+            return Err(self.origin.garbled("an event is longer than 16 MiB"));
+        }
+        block.map_or(Ok(()), |block| self.read(&block, out, seen))?;
+        self.framer.fault().map_or(Ok(()), |fault| Err(self.origin.garbled(fault)))
+    }
+
+    /// Reads a block of whole frames. An error in one is not written: while the opening is judged it
+    /// is a reason to go elsewhere, afterwards it ends the stream.
+    fn read(&mut self, block: &[u8], out: &mut BytesMut, seen: &mut Sighting) -> Result<(), Failure> {
+        for frame in self.framing.frames(block) {
+            let sighting = self
+                .transcode
+                .frame(frame, self.depth, out)
+                .map_err(|malformed| self.origin.garbled(malformed.to_string()))?;
+            self.finished |= sighting.finished;
+            seen.merge(sighting);
+        }
+        Ok(())
+    }
+
+    /// What is left to say when the upstream has ended.
+    fn end(&mut self, broken: Option<Broken>, out: &mut BytesMut, seen: &mut Sighting) {
+        self.ended = true;
+        if let Some(block) = self.framer.finish()
+            && let Err(failure) = self.read(&block, out, seen)
+        {
+            self.failure = Some(failure);
+            return;
+        }
+        let last = self.transcode.end(out);
+        self.finished |= last.finished;
+        // How it ended is known better here than from the events that are missing.
+        self.failure = super::tap::failure(broken, self.finished, &self.origin.channel.name);
+        if self.failure.is_none() {
+            seen.merge(last);
+            self.transcode.trailer(out);
+            seen.done = true;
+        }
+    }
+
+    /// The upstream's next bytes, read.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
+        let mut out = BytesMut::new();
+        let mut seen = Sighting::machinery();
+        match std::task::ready!(self.upstream.poll_data(cx)) {
+            Some(Ok(data)) => {
+                if let Err(failure) = self.take(data, &mut out, &mut seen) {
+                    self.failure = Some(failure);
+                    self.ended = true;
+                }
+            }
+            Some(Err(broken)) => self.end(Some(broken), &mut out, &mut seen),
+            None => self.end(None, &mut out, &mut seen),
+        }
+        if let Some(error) = seen.error() {
+            // Before the answer is accepted the error is told by the sighting.
+            if self.depth == Depth::Relay {
+                self.failure = Some(self.origin.failed(error.clone()));
+            }
+            self.ended = true;
+        }
+        Poll::Ready(Piece { bytes: out.freeze(), sighting: seen, torn: false })
+    }
+}
+
+impl Pieces for Transcoded {
+    fn poll_piece(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Failure>>> {
+        let this = &mut *self;
+        while !this.ended && !this.gather.is_enough() {
+            match this.poll_read(cx) {
+                Poll::Ready(piece) if piece.bytes.is_empty() && piece.sighting.detail.is_none() => {}
+                Poll::Ready(piece) => {
+                    this.gather.add(piece);
+                    if this.depth != Depth::Relay {
+                        break;
+                    }
+                }
+                Poll::Pending if this.gather.is_empty() => return Poll::Pending,
+                Poll::Pending if this.gather.steps_back() => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Pending => break,
+            }
+        }
+        match this.gather.take() {
+            Some(piece) => Poll::Ready(Some(Ok(piece))),
+            None => Poll::Ready(this.failure.take().map(Err)),
+        }
+    }
+
+    fn accepted(mut self: Pin<&mut Self>) {
+        self.depth = Depth::Relay;
+    }
+
+    fn tell(mut self: Pin<&mut Self>, error: &ir::Error, out: &mut BytesMut) -> bool {
+        self.transcode.fail(error, out);
+        true
+    }
+
+    fn keepalive(mut self: Pin<&mut Self>, out: &mut BytesMut) {
+        self.transcode.keepalive(out);
+    }
+}
+
+#[cfg(test)]
+mod tests;

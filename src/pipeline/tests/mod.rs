@@ -1,0 +1,26 @@
+//! What the whole pipeline decides, and when: over upstreams that play scripts, under paused time.
+//! The sentences are about what a client and its upstreams see, so they hold however the layers
+//! share the work. `tests/gateway` has those that need sockets, a process or a database.
+
+mod bad_input;
+mod bad_upstream;
+mod bench;
+mod cooldown;
+mod credits;
+mod disposition;
+mod distribution;
+mod explain;
+mod failover;
+mod fitting;
+mod forwarding;
+mod groups;
+mod keepalive;
+mod keys;
+mod limits;
+mod moderation;
+mod overrides;
+mod routing;
+mod served;
+mod timeout_policy;
+mod timeouts;
+mod triggers;
