@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use divan::{Bencher, black_box};
 use layers::policy::{ChannelName, Fingerprint, Quota, Target, Window};
-use layers::ports::{InputTokens, KeyOutcome, Limits, Secret};
+use layers::ports::{Credential, InputTokens, KeyOutcome, Limits, Secret};
 use layers::stage::TriedKeys;
 use tokio::time::Instant;
 use uni_api::state::Runtime;
@@ -35,9 +35,9 @@ fn quota(count: u64, seconds: u64) -> Arc<Quota> {
     Arc::new(Quota { windows: [window].into(), tokens_per_request: None })
 }
 
-fn secrets(keys: usize) -> Vec<Secret> {
+fn secrets(keys: usize) -> Vec<Credential> {
     let key = |at| format!("sk-proj-0123456789abcdefghijklmnopqrstuvwxyz-{at:06}");
-    (0..keys).map(|at| Secret::new(&key(at), Fingerprint::new(&format!("{at:016x}")))).collect()
+    (0..keys).map(|at| Secret::new(&key(at), Fingerprint::new(&format!("{at:016x}"))).into()).collect()
 }
 
 fn channel(algorithm: KeyAlgorithm, keys: usize, limit: Option<Arc<Quota>>) -> (Runtime, Target) {

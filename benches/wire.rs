@@ -161,7 +161,7 @@ fn splice_of_the_model(bencher: Bencher, text: usize) {
     bencher.counter(BytesCount::new(body.len())).bench_local(|| {
         let call = Call {
             attempt: attempt.clone(),
-            secret: None,
+            credential: None,
             payload: Payload::Untouched,
             content_type: None,
             stream: true,

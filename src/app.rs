@@ -145,6 +145,7 @@ impl Startup {
             announce(listener.local_addr()?)?;
         }
         let upkeep = tokio::spawn(metrics.clone().upkeep());
+        let renewing = tokio::spawn(runtime.tokens().clone().renew());
         let remembering = tokio::spawn(recall.follow(writer));
         let steering = tokio::spawn(steer_phases(steer.clone(), env.clone()));
         let following = tokio::spawn(follow(publisher, source, text, steer.clone(), phase.clone()));
@@ -158,6 +159,7 @@ impl Startup {
         steer.send_replace(Phase::Ended);
         steering.abort();
         upkeep.abort();
+        renewing.abort();
         remembering.abort();
         let _ = following.await;
         if let Some((writer, writing)) = ledger {

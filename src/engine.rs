@@ -1,251 +1,250 @@
-//! The engine of a channel: its names, and what in a base URL gives it away.
+//! The engine of a channel: all that is known of one kind of upstream, as one row.
+//!
+//! A row is written in the file of its provider and listed in `providers::ENGINES`; what a row *is*
+//! stands here, below both those who write rows and those who read them. So imports run one way:
+//! the providers write rows of this type, the configuration asks their table which of them a channel
+//! has and keeps the row, and whoever comes later (snapshot, discovery, client) asks the row and
+//! names no provider.
 
-use http::Uri;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// The wire format and place of an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Engine {
-    /// OpenAI chat completions, and whatever speaks like it: `gpt`, `openai`.
-    OpenAi,
-    /// OpenAI Responses as the only upstream endpoint: `responses`.
-    Responses,
-    /// Anthropic Messages: `claude`, `anthropic`.
-    Anthropic,
-    /// Google AI Studio: `gemini`.
-    Gemini,
-    /// Vertex AI before the model's name decides; no model has it.
-    Vertex,
-    /// Gemini on Vertex AI: `vertex-gemini`.
-    VertexGemini,
-    /// Claude on Vertex AI: `vertex-claude`.
-    VertexClaude,
-    /// Vertex AI with API keys: `vertex-express`.
-    VertexExpress,
-    /// Azure OpenAI and Azure AI Foundry: `azure`.
-    Azure,
-    /// Databricks serving endpoints: `azure-databricks`, `databricks`.
-    Databricks,
-    /// Amazon Bedrock: `aws`, `bedrock`.
-    Bedrock,
-    /// Cloudflare Workers AI: `cloudflare`.
-    Cloudflare,
-    /// Cohere: `cohere`.
-    Cohere,
-    /// OpenRouter: `openrouter`.
-    OpenRouter,
-    /// Doubao translation on Volcengine Ark: `doubao`.
-    Doubao,
-    /// The upstream inside this program: `mock`.
-    Mock,
+use async_trait::async_trait;
+use bytes::Bytes;
+use dialect::{Dialect, Envelope};
+use http::{Request, Response, Uri};
+use layers::body::UpstreamBody;
+use layers::policy::Fingerprint;
+use layers::ports::{Pair, Provider, Secret, Unsupported};
+
+/// The row of one kind of upstream: how it is called, recognised, and asked.
+pub struct Engine {
+    /// Its names in `engine:`; the first is the one that is said.
+    pub names: &'static [&'static str],
+    /// Names that older configurations have for it.
+    pub old_names: &'static [&'static str],
+    /// Whether a base URL is one of its own.
+    pub detect: fn(&BaseUrl<'_>) -> bool,
+    /// Settings any of which says that it is this one, where no base URL does.
+    pub hints: &'static [&'static str],
+    /// The engine that it is instead where there are API keys and no account.
+    pub with_keys: Option<&'static Engine>,
+    /// The engine that it is instead for this upstream model; whether `engine` was written is told
+    /// too.
+    pub refine: fn(&str, bool) -> Option<&'static Engine>,
+    /// What a channel has to have.
+    pub needs: &'static [Need],
+    /// How it speaks.
+    pub dialect: Dialect,
+    /// What is different around bodies of that dialect.
+    pub envelope: Envelope,
+    /// What the slots of a channel's key pool hold.
+    pub credentials: fn(&Facts<'_>) -> Vec<Slot>,
+    /// How its models are listed; none where they cannot be asked for.
+    pub listing: Option<Listing>,
+    /// Makes what finds its addresses and signs its requests.
+    pub build: fn(&Facts<'_>) -> Result<Arc<dyn Provider>, Unsupported>,
+    /// What answers in its place, for an upstream inside this program.
+    pub inside: Option<Inside>,
+    /// Whether its addresses depend on `region`, so that each region is a place of its own.
+    pub is_regional: bool,
 }
 
-/// The names that are listed when an unknown one is met.
-pub const NAMES: &str = "gpt, openai, responses, claude, anthropic, gemini, vertex, vertex-gemini, vertex-claude, \
-                         vertex-express, azure, azure-databricks, databricks, aws, bedrock, cloudflare, cohere, \
-                         openrouter, doubao, mock";
+/// An upstream inside this program: what stands where a connection would be.
+pub type Inside = fn(Request<Vec<Bytes>>) -> Response<UpstreamBody>;
 
-/// What an `engine:` text means.
+/// A base URL, taken apart for [`Engine::detect`].
+#[derive(Debug)]
+pub struct BaseUrl<'a> {
+    /// The host, in lower case.
+    pub host: String,
+    /// The path, without slashes at its end.
+    pub path: &'a str,
+}
+
+/// A setting that an engine cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Named {
-    /// An engine.
-    Engine(Engine),
-    /// A name of an older configuration for an engine.
-    Old(Engine),
-    /// An operation (images, speech, …) that older configurations wrote as an engine: the base URL
-    /// decides, since operations come with the request.
-    Operation,
-    /// Nothing known.
-    Unknown,
+pub enum Need {
+    /// `base_url`; others derive their address.
+    BaseUrl,
+    /// `api`.
+    Key,
+    /// All of these, or else `api`.
+    AccountOrKey {
+        /// The settings.
+        settings: &'static [&'static str],
+        /// What a person is told that is missing.
+        told: &'static str,
+    },
+    /// This one, or else `base_url`.
+    SettingOrBaseUrl(&'static str),
 }
 
-/// Reads an `engine:` text, in any case.
-pub fn named(text: &str) -> Named {
-    let engine = match text.trim().to_ascii_lowercase().as_str() {
-        "gpt" | "openai" => Engine::OpenAi,
-        "responses" => Engine::Responses,
-        "claude" | "anthropic" => Engine::Anthropic,
-        "gemini" => Engine::Gemini,
-        "vertex" => Engine::Vertex,
-        "vertex-gemini" => Engine::VertexGemini,
-        "vertex-claude" => Engine::VertexClaude,
-        "vertex-express" => Engine::VertexExpress,
-        "azure" => Engine::Azure,
-        "azure-databricks" | "databricks" => Engine::Databricks,
-        "aws" | "bedrock" => Engine::Bedrock,
-        "cloudflare" => Engine::Cloudflare,
-        "cohere" => Engine::Cohere,
-        "openrouter" => Engine::OpenRouter,
-        "doubao" => Engine::Doubao,
-        "mock" => Engine::Mock,
-        "codex" => return Named::Old(Engine::Responses),
-        "doubao-translation" => return Named::Old(Engine::Doubao),
-        "bedrock-converse" => return Named::Old(Engine::Bedrock),
-        "dalle" | "whisper" | "tts" | "moderation" | "embedding" | "search" | "content-generation" => {
-            return Named::Operation;
-        }
-        _ => return Named::Unknown,
-    };
-    Named::Engine(engine)
+/// A channel as far as it decides where requests go and how they are signed.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The row.
+    pub engine: &'static Engine,
+    /// Whether the configuration names the engine, so that the address is taken at its word.
+    pub engine_is_explicit: bool,
+    /// The upstream's address as written.
+    pub base_url: Option<&'a str>,
+    /// `api`.
+    pub keys: &'a [Secret],
+    /// The service account, where all of it is there.
+    pub account: Option<&'a ServiceAccount>,
+    /// The AWS keys, where both are there.
+    pub pair: Option<&'a Pair>,
 }
 
-/// The engine of a base URL; `None` when nothing in it tells, which means OpenAI's format.
-pub fn detect(url: &Uri) -> Option<Engine> {
-    let host = url.host().unwrap_or_default().to_ascii_lowercase();
-    let path = url.path().trim_end_matches('/');
-    let on = |domain: &str| host == domain || host.ends_with(&format!(".{domain}"));
-    // The order decides: Claude on Azure ends in /v1/messages and is not Azure's own format.
-    let engine = if on("volces.com") && path.ends_with("/api/v3/responses") {
-        Engine::Doubao
-    } else if path.contains("/v1beta/openai") {
-        Engine::OpenAi
-    } else if path.ends_with("/v1beta")
-        || host == "generativelanguage.googleapis.com"
-        || path.contains("google-ai-studio/v1")
-    {
-        Engine::Gemini
-    } else if host.ends_with("aiplatform.googleapis.com")
-        || host.ends_with("rep.googleapis.com")
-        || host.ends_with("gateway.ai.cloudflare.com") && path.contains("google-vertex-ai")
-        || path.contains("aiplatform.googleapis.com")
-    {
-        Engine::Vertex
-    } else if path.ends_with("/v1/messages") || host == "api.anthropic.com" {
-        Engine::Anthropic
-    } else if host == "models.inference.ai.azure.com" || host == "models.github.ai" {
-        Engine::OpenAi
-    } else if on("azure.com") {
-        Engine::Azure
-    } else if on("azuredatabricks.net") || on("cloud.databricks.com") || on("gcp.databricks.com") {
-        Engine::Databricks
-    } else if host == "api.cloudflare.com" {
-        if path.ends_with("/v1/chat/completions") { Engine::OpenAi } else { Engine::Cloudflare }
-    } else if host.contains("amazonaws.com") {
-        Engine::Bedrock
-    } else if (host == "api.cohere.com" || host == "api.cohere.ai") && !path.contains("/compatibility/") {
-        Engine::Cohere
-    } else if on("openrouter.ai") {
-        Engine::OpenRouter
-    } else if path.ends_with("/responses") {
-        Engine::Responses
-    } else {
-        return None;
-    };
-    Some(engine)
+/// A Google service account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceAccount {
+    /// `client_email`.
+    pub email: String,
+    /// `private_key`, PEM.
+    pub private_key: Secret,
+    /// `token_uri`, if not Google's.
+    pub token_uri: Option<String>,
+}
+
+/// The content of one slot, before what outlives the configuration is put to it.
+pub enum Slot {
+    /// A key that is sent as it is.
+    Key(Secret),
+    /// An account, whose tokens this issuer gives out.
+    Account(Arc<dyn Issuer>),
+    /// A key that signs.
+    Pair(Pair),
+}
+
+/// Where the tokens of one account come from.
+#[async_trait]
+pub trait Issuer: Send + Sync {
+    /// What stands for the account: the same account has the same in every configuration.
+    fn account(&self) -> Fingerprint;
+    /// Asks for a new token.
+    ///
+    /// # Errors
+    /// A clause that says what went wrong, without any part of a key.
+    async fn issue(&self) -> Result<Token, String>;
+}
+
+/// A token that was given out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Its text.
+    pub text: String,
+    /// How long it is valid from now on.
+    pub expires_in: Duration,
+}
+
+/// The way in which an upstream lists its models.
+#[derive(Debug, Clone, Copy)]
+pub struct Listing {
+    /// The path of the list at this base URL.
+    pub path: fn(&Uri) -> String,
+    /// JSON pointer to the list in an answer.
+    pub list: &'static str,
+    /// JSON pointer to the name in an entry of it.
+    pub name: &'static str,
+    /// How a list of several pages goes on.
+    pub pages: Option<Pages>,
+}
+
+/// The way from one page of a list to the next.
+#[derive(Debug, Clone, Copy)]
+pub struct Pages {
+    /// JSON pointer to the token of the next page; on the last page it is absent, null or empty.
+    pub token: &'static str,
+    /// The query parameter that asks for that page.
+    pub parameter: &'static str,
 }
 
 // === impl Engine ===
 
 impl Engine {
+    /// A row that says nothing: what most rows have in common.
+    pub const PLAIN: Self = Self {
+        names: &[],
+        old_names: &[],
+        detect: |_| false,
+        hints: &[],
+        with_keys: None,
+        refine: |_, _| None,
+        needs: &[Need::BaseUrl, Need::Key],
+        dialect: Dialect::OpenAiChat,
+        envelope: Envelope::PLAIN,
+        credentials: Slot::keys,
+        listing: None,
+        build: |facts| {
+            Err(Unsupported(format!("engine {} is not served by this version", facts.engine.name()).into()))
+        },
+        inside: None,
+        is_regional: false,
+    };
+
     /// Its name in `engine:`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::OpenAi => "gpt",
-            Self::Responses => "responses",
-            Self::Anthropic => "claude",
-            Self::Gemini => "gemini",
-            Self::Vertex => "vertex",
-            Self::VertexGemini => "vertex-gemini",
-            Self::VertexClaude => "vertex-claude",
-            Self::VertexExpress => "vertex-express",
-            Self::Azure => "azure",
-            Self::Databricks => "azure-databricks",
-            Self::Bedrock => "aws",
-            Self::Cloudflare => "cloudflare",
-            Self::Cohere => "cohere",
-            Self::OpenRouter => "openrouter",
-            Self::Doubao => "doubao",
-            Self::Mock => "mock",
-        }
+    pub fn name(&self) -> &'static str {
+        self.names.first().copied().unwrap_or_default()
     }
 
     /// The format of one upstream model on a channel of this engine.
-    pub fn refined(self, upstream: &str, is_explicit: bool) -> Self {
-        let name = upstream.to_lowercase();
-        match self {
-            Self::Vertex if name.contains("claude") => Self::VertexClaude,
-            Self::Vertex => Self::VertexGemini,
-            // The Ark endpoint speaks Responses except for its translation models.
-            Self::Doubao if !is_explicit && !name.contains("translation") => Self::Responses,
-            engine => engine,
-        }
+    pub fn refined(&'static self, upstream: &str, is_explicit: bool) -> &'static Self {
+        (self.refine)(&upstream.to_lowercase(), is_explicit).unwrap_or(self)
+    }
+
+    /// Whether the configuration has to give a base URL.
+    pub fn needs_base_url(&self) -> bool {
+        self.needs.contains(&Need::BaseUrl)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl PartialEq for Engine {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
 
-    #[test]
-    fn a_base_url_tells_the_engine() {
-        let cases = [
-            ("https://ark.cn-beijing.volces.com/api/v3/responses", Some(Engine::Doubao)),
-            ("https://ark.cn-beijing.volces.com/api/v3/chat/completions", None),
-            (
-                "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions",
-                Some(Engine::OpenAi),
-            ),
-            ("https://generativelanguage.googleapis.com/v1beta", Some(Engine::Gemini)),
-            ("https://relay.example/v1beta/", Some(Engine::Gemini)),
-            (
-                "https://gateway.ai.cloudflare.com/v1/a/g/google-ai-studio/v1beta/openai/chat/completions",
-                Some(Engine::OpenAi),
-            ),
-            ("https://gateway.ai.cloudflare.com/v1/a/g/google-ai-studio/v1", Some(Engine::Gemini)),
-            ("https://gateway.ai.cloudflare.com/v1/a/g/google-vertex-ai", Some(Engine::Vertex)),
-            ("https://aiplatform.googleapis.com/", Some(Engine::Vertex)),
-            ("https://us-east5-aiplatform.googleapis.com", Some(Engine::Vertex)),
-            ("https://aiplatform.eu.rep.googleapis.com", Some(Engine::Vertex)),
-            ("https://proxy.example/aiplatform.googleapis.com/", Some(Engine::Vertex)),
-            ("https://api.anthropic.com/v1/messages", Some(Engine::Anthropic)),
-            ("https://x.services.ai.azure.com/anthropic/v1/messages", Some(Engine::Anthropic)),
-            ("https://models.inference.ai.azure.com/chat/completions", Some(Engine::OpenAi)),
-            ("https://your-endpoint.openai.azure.com", Some(Engine::Azure)),
-            (
-                "https://e.services.ai.azure.com/models/chat/completions?api-version=2024-05-01-preview",
-                Some(Engine::Azure),
-            ),
-            ("https://xxx.azuredatabricks.net", Some(Engine::Databricks)),
-            ("https://api.cloudflare.com/", Some(Engine::Cloudflare)),
-            ("https://api.cloudflare.com/client/v4/accounts/a/ai/v1/chat/completions", Some(Engine::OpenAi)),
-            ("https://bedrock-runtime.us-east-1.amazonaws.com", Some(Engine::Bedrock)),
-            ("https://api.cohere.com/v2/chat", Some(Engine::Cohere)),
-            ("https://api.cohere.ai/compatibility/v1/chat/completions", None),
-            ("https://openrouter.ai/api/v1/chat/completions", Some(Engine::OpenRouter)),
-            ("https://api.openai.com/v1/responses", Some(Engine::Responses)),
-            ("https://api.groq.com/openai/v1/chat/completions", None),
-            ("https://notazure.com/v1/chat/completions", None),
-        ];
+impl Eq for Engine {}
 
-        for (url, engine) in cases {
-            assert_eq!(detect(&url.parse().unwrap()), engine, "{url}");
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Engine({})", self.name())
+    }
+}
+
+// === impl BaseUrl ===
+
+impl<'a> BaseUrl<'a> {
+    /// Takes a base URL apart.
+    pub fn of(url: &'a Uri) -> Self {
+        Self {
+            host: url.host().unwrap_or_default().to_ascii_lowercase(),
+            path: url.path().trim_end_matches('/'),
         }
     }
 
-    #[test]
-    fn every_listed_name_is_known_in_any_case() {
-        for name in NAMES.split(", ") {
-            assert!(matches!(named(name), Named::Engine(_)), "{name}");
-            assert_eq!(named(&name.to_uppercase()), named(name));
-        }
-        assert_eq!(named("gtp"), Named::Unknown);
-        assert_eq!(named("dalle"), Named::Operation);
+    /// Whether the host is this domain, or is in it.
+    pub fn is_on(&self, domain: &str) -> bool {
+        self.host.strip_suffix(domain).is_some_and(|before| before.is_empty() || before.ends_with('.'))
     }
+}
 
-    #[test]
-    fn a_name_survives_the_round_trip() {
-        for name in NAMES.split(", ") {
-            let Named::Engine(engine) = named(name) else { panic!("{name}") };
-            assert_eq!(named(engine.name()), Named::Engine(engine));
-        }
+// === impl Slot ===
+
+impl Slot {
+    /// The keys of `api`.
+    pub fn keys(facts: &Facts<'_>) -> Vec<Self> {
+        facts.keys.iter().cloned().map(Self::Key).collect()
     }
+}
 
-    #[test]
-    fn the_model_refines_the_engine_of_mixed_upstreams() {
-        assert_eq!(Engine::Vertex.refined("claude-sonnet-4-5@20250929", false), Engine::VertexClaude);
-        assert_eq!(Engine::Vertex.refined("text-embedding-004", true), Engine::VertexGemini);
-        assert_eq!(Engine::Doubao.refined("doubao-seed-translation", false), Engine::Doubao);
-        assert_eq!(Engine::Doubao.refined("doubao-seed-1-6", false), Engine::Responses);
-        assert_eq!(Engine::Doubao.refined("doubao-seed-1-6", true), Engine::Doubao);
-        assert_eq!(Engine::OpenAi.refined("claude", false), Engine::OpenAi);
+// === impl Token ===
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").field("expires_in", &self.expires_in).finish_non_exhaustive()
     }
 }

@@ -12,15 +12,16 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | 10 | `app` |
-//! | 9 | `server` |
-//! | 8 | `pipeline` |
-//! | 7 | `edge` |
-//! | 6 | `admin` |
-//! | 5 | `explain`, `allowance`, `recall` |
-//! | 4 | `snapshot` |
-//! | 3 | `routing`, `accounting`, `upstream` |
-//! | 2 | `config`, `state`, `telemetry`, `providers` |
+//! | 11 | `app` |
+//! | 10 | `server` |
+//! | 9 | `pipeline` |
+//! | 8 | `edge` |
+//! | 7 | `admin` |
+//! | 6 | `explain`, `allowance`, `recall` |
+//! | 5 | `snapshot` |
+//! | 4 | `routing`, `accounting`, `upstream` |
+//! | 3 | `config`, `state`, `telemetry` |
+//! | 2 | `providers` |
 //! | 1 | `values`, `engine`, `lifecycle` |
 
 pub mod accounting;

@@ -162,7 +162,7 @@ async fn work(
     mut phase: watch::Receiver<Phase>,
     connections: Arc<AtomicUsize>,
 ) {
-    let pipeline = Arc::new(Mutex::new(edge(&parts, Upstream::new(), phase.clone())));
+    let pipeline = Arc::new(Mutex::new(edge(&parts, Upstream::new(crate::providers::inside), phase.clone())));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD);
     let tasks = TaskTracker::new();

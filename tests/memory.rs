@@ -4,7 +4,7 @@
 #![cfg(target_os = "linux")]
 
 use layers::policy::{ChannelName, Fingerprint};
-use layers::ports::Secret;
+use layers::ports::{Credential, Secret};
 use uni_api::state::Runtime;
 use uni_api::state::keys::KeySettings;
 
@@ -23,9 +23,9 @@ fn fingerprint(at: usize) -> Fingerprint {
 }
 
 /// Keys as providers give them out, fifty letters long.
-fn secrets() -> Vec<Secret> {
+fn secrets() -> Vec<Credential> {
     let key = |at| format!("sk-proj-0123456789abcdefghijklmnopqrstuvwxyz-{at:06}");
-    (0..KEYS).map(|at| Secret::new(&key(at), fingerprint(at))).collect()
+    (0..KEYS).map(|at| Secret::new(&key(at), fingerprint(at)).into()).collect()
 }
 
 /// Text and fingerprint included. An order of `smart_round_robin` adds eight bytes.

@@ -1,26 +1,31 @@
 //! Builds the one HTTP request of an attempt and sends it.
 //!
-//! Innermost: the body is final here, which is what signatures cover. Where it goes and how it is
-//! signed is the channel's [`crate::ports::Provider`]; this layer adds the headers that every
-//! upstream gets, the few of the client's that its dialect allows, and those that the channel
-//! configures, which win. Waits for the answer's headers no longer than `timeouts.idle`.
+//! Innermost: the body is final here. This layer adds the headers that every upstream gets, the few
+//! of the client's that its dialect allows, and those that the channel configures, which win. Only
+//! then the channel's [`crate::ports::Provider`] signs, so that a signature covers what is sent.
+//! Waits for the answer's headers no longer than `timeouts.idle`.
 //!
 //! A connection that had been idle in the pool may turn out to be closed by the other side. Such a
-//! request was never answered, so it is sent once more, outside every budget.
+//! request was never answered, so it is sent once more, outside every budget. So is one whose token
+//! was refused: an account's token may end before its time, and the next one is fetched.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use http::{Request, Response};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
+};
+use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
-use tower::{Layer, Service};
+use tower::{Layer, Service, ServiceExt};
 
+use crate::address::Address;
 use crate::body::UpstreamBody;
 use crate::body::idle::Idle;
 use crate::failure::{Failure, TransportKind};
-use crate::ports::{Destination, Outgoing};
+use crate::ports::{Credential, Outgoing, Presented, Secret, Tokens, Unsupported, Wanted};
 use crate::stage::{Call, Payload};
 
 /// Mounts [`Dispatch`].
@@ -55,7 +60,8 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Response<Idle>, Failure>> + Send>>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        // The pooled client is always ready; it queues nothing.
+        // Readiness is awaited within the call: there it counts as silence of the channel, which
+        // is not known before.
         Poll::Ready(Ok(()))
     }
 
@@ -63,18 +69,27 @@ where
         let mut inner = self.inner.clone();
         Box::pin(async move {
             settle_payload(&mut call);
-            let mut repeated = false;
+            let (mut repeated, mut renewed) = (false, false);
             loop {
-                let destination = call.attempt.target.channel.provider.prepare(&call).resolve().await?;
-                let outgoing = outgoing(&call, destination);
+                let mut request = unsigned(&call)?;
+                let token = sign(&mut request, &call).await?;
+                let outgoing = Outgoing { request, link: call.attempt.target.channel.link.clone() };
                 let began = Instant::now();
                 let timeouts = call.attempt.timeouts;
                 let limit = timeouts.idle;
-                let answered = tokio::time::timeout_at(began + limit, inner.call(outgoing)).await;
+                let answering = async { inner.ready().await?.call(outgoing).await };
+                let answered = tokio::time::timeout_at(began + limit, answering).await;
                 call.attempt.exchange.ledger.entry().waited += began.elapsed();
                 let channel = || call.attempt.target.channel.name.clone();
                 match answered {
                     Ok(Ok(response)) => {
+                        if let Some((tokens, used)) = token
+                            && response.status() == StatusCode::UNAUTHORIZED
+                            && !std::mem::replace(&mut renewed, true)
+                        {
+                            tokens.refused(&used);
+                            continue;
+                        }
                         let received = call.attempt.exchange.received;
                         return Ok(response.map(|body| Idle::new(body, timeouts, received)));
                     }
@@ -99,14 +114,22 @@ fn settle_payload(call: &mut Call) {
     call.payload = Payload::Bytes(body);
 }
 
-fn outgoing(call: &Call, destination: Destination) -> Outgoing {
-    let channel = &call.attempt.target.channel;
+/// The request as it leaves, but for its signature.
+fn unsigned(call: &Call) -> Result<Request<Vec<Bytes>>, Failure> {
+    let target = &call.attempt.target;
+    let channel = &target.channel;
     let Payload::Bytes(body) = &call.payload else { unreachable!("the payload was settled before") };
+    let Address { uri, host } = address(call)?;
     let mut request = Request::new(body.clone());
     *request.method_mut() = call.attempt.exchange.endpoint.method.clone();
-    *request.uri_mut() = destination.uri;
+    *request.uri_mut() = uri;
     let headers = request.headers_mut();
-    *headers = destination.headers;
+    // Room for what a request for a whole answer gets: growing moves all that is in it, and beyond
+    // this size the allocator is slow.
+    *headers = HeaderMap::with_capacity(6);
+    if !channel.link.http2 {
+        headers.insert(HOST, host);
+    }
     if let Some(content_type) = &call.content_type {
         headers.insert(CONTENT_TYPE, content_type.clone());
     }
@@ -128,7 +151,48 @@ fn outgoing(call: &Call, destination: Destination) -> Outgoing {
             headers.insert(name.clone(), value.clone());
         }
     }
-    Outgoing { request, link: channel.link.clone() }
+    Ok(request)
+}
+
+/// Where the request goes: as compiled, which is all but what no configuration can foresee.
+fn address(call: &Call) -> Result<Address, Failure> {
+    let (target, endpoint) = (&call.attempt.target, call.attempt.exchange.endpoint);
+    if let Some(address) = target.addresses.get(endpoint, call.stream) {
+        return Ok(address.clone());
+    }
+    let (model, place) = (&*target.upstream_model, target.place.as_deref());
+    let wanted = Wanted { endpoint, model, place, stream: call.stream };
+    Address::of(&*target.channel.provider, wanted).map_err(|unsupported| unable(call, unsupported))
+}
+
+/// Signs what is finished. Gives back the token that it was signed with, and its account.
+async fn sign(
+    request: &mut Request<Vec<Bytes>>,
+    call: &Call,
+) -> Result<Option<(Arc<dyn Tokens>, Secret)>, Failure> {
+    let began = match &call.credential {
+        Some(Credential::Token(_)) => Some(Instant::now()),
+        _ => None,
+    };
+    let presented = match &call.credential {
+        Some(credential) => Some(credential.present().await),
+        None => None,
+    };
+    if let Some(began) = began {
+        call.attempt.exchange.ledger.entry().waited += began.elapsed();
+    }
+    let presented = presented.transpose()?;
+    let provider = &call.attempt.target.channel.provider;
+    provider.sign(request, presented.as_ref()).map_err(|unsupported| unable(call, unsupported))?;
+    Ok(match (&call.credential, presented) {
+        (Some(Credential::Token(tokens)), Some(Presented::Token(used))) => Some((tokens.clone(), used)),
+        _ => None,
+    })
+}
+
+fn unable(call: &Call, unsupported: Unsupported) -> Failure {
+    let channel = call.attempt.target.channel.name.clone();
+    Failure::Unsupported { channel, what: unsupported.0.into_owned() }
 }
 
 /// The client's headers that belong to the dialect rather than to the connection.

@@ -17,7 +17,7 @@ use crate::body::opening::{self, Opening};
 use crate::failure::Failure;
 use crate::judge::{Refusal, hidden, judge};
 use crate::policy::Target;
-use crate::ports::{BoxFuture, Secret};
+use crate::ports::{BoxFuture, Credential};
 use crate::reply::{Piece, Reply};
 use crate::stage::{Call, Exchange};
 
@@ -59,7 +59,7 @@ where
         let inspection = Inspection {
             exchange: call.attempt.exchange.clone(),
             target: call.attempt.target.clone(),
-            secret: call.secret.clone(),
+            credential: call.credential.clone(),
         };
         let state = State::Answering { answering: self.inner.call(call) };
         ResponseFuture { state, inspection: Some(inspection) }
@@ -112,7 +112,7 @@ where
 struct Inspection {
     exchange: Arc<Exchange>,
     target: Arc<Target>,
-    secret: Option<Secret>,
+    credential: Option<Credential>,
 }
 
 impl Inspection {
@@ -169,7 +169,7 @@ impl Inspection {
             body: if same && piece.sighting.done { piece.bytes.clone() } else { bytes::Bytes::new() },
             dialect: self.target.channel.dialect,
             error,
-            hidden: &hidden(&self.target.channel, self.secret.as_ref()),
+            hidden: &hidden(&self.target.channel, self.credential.as_ref()),
         })
     }
 

@@ -169,6 +169,12 @@ pub enum Failure {
         /// What cannot be expressed.
         what: String,
     },
+    /// The account of the channel has no valid token, and none can be had now.
+    #[error("no token of a provider's account: {why}")]
+    NoToken {
+        /// What went wrong; never a part of a key.
+        why: String,
+    },
     /// No key of the channel can be used now.
     #[error("channel {channel}: All API keys are rate limited and stop auto retry!")]
     KeysExhausted {
@@ -332,7 +338,8 @@ impl Failure {
             | Self::Empty { .. }
             | Self::Triggered { .. }
             | Self::Garbled { .. }
-            | Self::Truncated { .. } => StatusCode::BAD_GATEWAY,
+            | Self::Truncated { .. }
+            | Self::NoToken { .. } => StatusCode::BAD_GATEWAY,
             Self::Unsupported { .. } => StatusCode::BAD_REQUEST,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -357,6 +364,7 @@ impl Failure {
             | Self::Truncated { .. }
             | Self::Unsupported { .. }
             | Self::TooLong { .. }
+            | Self::NoToken { .. }
             | Self::KeysExhausted { .. } => Disposition::NextChannel,
             Self::Unauthenticated
             | Self::PermissionDenied(_)
@@ -410,7 +418,13 @@ impl Failure {
 
     /// Whether it was known before anything was sent, so that it is no attempt of the budget.
     pub fn asked_nobody(&self) -> bool {
-        matches!(self, Self::KeysExhausted { .. } | Self::TooLong { .. } | Self::Unsupported { .. })
+        matches!(
+            self,
+            Self::KeysExhausted { .. }
+                | Self::TooLong { .. }
+                | Self::Unsupported { .. }
+                | Self::NoToken { .. }
+        )
     }
 
     /// Whether the same key may be asked once more when there is nobody else to ask.
@@ -468,6 +482,7 @@ impl Failure {
             Self::Garbled { .. } => "garbled_answer",
             Self::Truncated { .. } => "truncated_answer",
             Self::Unsupported { .. } => "unsupported",
+            Self::NoToken { .. } => "no_token",
             Self::KeysExhausted { .. } => "keys_exhausted",
             Self::Internal => "internal",
         }
@@ -506,6 +521,7 @@ impl Failure {
             Self::Timeout { .. } | Self::Transport { kind: TransportKind::ConnectTimeout, .. } => 1,
             Self::Transport { .. } => 2,
             Self::Empty { .. } | Self::Triggered { .. } | Self::Garbled { .. } | Self::Truncated { .. } => 3,
+            Self::NoToken { .. } => 3,
             Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => match rejection.blame {
                 Blame::Channel => 3,
                 Blame::Model => 4,
@@ -578,6 +594,7 @@ impl Failure {
             Self::Empty { .. } | Self::Triggered { .. } | Self::Garbled { .. } | Self::Truncated { .. } => {
                 (ErrorKind::Upstream, Some("upstream_error"))
             }
+            Self::NoToken { .. } => (ErrorKind::Upstream, Some("no_token")),
             Self::Internal => (ErrorKind::Upstream, Some("internal_error")),
         };
         WireError {

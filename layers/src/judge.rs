@@ -13,7 +13,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::failure::{Blame, Failure, Rejection};
 use crate::policy::{Channel, ChannelName};
-use crate::ports::Secret;
+use crate::ports::{Credential, Secret};
 
 /// Longest cooldown that an upstream's hint may ask for; quota has six times as much.
 const LONGEST_HINT: Duration = Duration::from_secs(3600);
@@ -36,13 +36,14 @@ pub struct Refusal<'a> {
     pub hidden: &'a [String],
 }
 
-/// What must be kept out of everything that is passed on: the key that was used, and the values
-/// of the channel's own headers, which are often keys too.
-pub fn hidden(channel: &Channel, secret: Option<&Secret>) -> Vec<String> {
+/// What must be kept out of everything that is passed on: every text of the credential that was
+/// used, and the values of the channel's own headers, which are often keys too.
+pub fn hidden(channel: &Channel, credential: Option<&Credential>) -> Vec<String> {
     /// Shorter values are words, not secrets; hiding them would only make a message unreadable.
     const SHORTEST: usize = 6;
     let values = channel.headers.values().filter_map(|value| value.to_str().ok());
-    let texts = secret.map(Secret::expose).into_iter().chain(values);
+    let secrets = credential.map(Credential::secrets).unwrap_or_default();
+    let texts = secrets.iter().map(Secret::expose).chain(values);
     texts.filter(|text| text.len() >= SHORTEST).map(str::to_owned).collect()
 }
 
@@ -103,6 +104,10 @@ fn masked(text: &str, hidden: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::Pair;
+    use crate::testing::channel;
+    use crate::testing::handles::ScriptedTokens;
+    use crate::testing::policy::secret;
 
     fn judged(status: u16, headers: &[(&'static str, &str)], body: &'static str) -> Rejection {
         let status = StatusCode::from_u16(status).unwrap();
@@ -205,6 +210,21 @@ mod tests {
         assert_eq!(seconds(&[], r#"{"error":{"message":"Please retry after 20 seconds."}}"#), Some(20.0));
         assert_eq!(seconds(&[("retry-after", "99999999")], ""), Some(3600.0));
         assert_eq!(seconds(&[("retry-after", "-1")], ""), None);
+    }
+
+    #[test]
+    fn every_text_of_a_credential_is_hidden() {
+        let tokens = ScriptedTokens::of(&["token-of-now", "token-before"]);
+        let pair = Pair {
+            id: secret("name-of-key"),
+            secret: secret("signing-key"),
+            session: Some(secret("session-token")),
+        };
+        let texts = |credential: Credential| hidden(&channel("a").build(), Some(&credential));
+
+        assert_eq!(texts(Credential::Key(secret("sk-provider-key"))), ["sk-provider-key"]);
+        assert_eq!(texts(Credential::Token(tokens)), ["token-of-now", "token-before"]);
+        assert_eq!(texts(Credential::Pair(pair.into())), ["name-of-key", "signing-key", "session-token"]);
     }
 
     #[test]

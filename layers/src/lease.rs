@@ -71,14 +71,14 @@ where
             Ok(lease) => lease,
             Err(exhausted) => return Shortcut::failed(refusal(&attempt, exhausted)),
         };
-        if let Some(secret) = lease.secret()
+        if let Some(credential) = lease.credential()
             && let Some(record) = attempt.exchange.ledger.entry().attempts.last_mut()
         {
-            record.key = Some(secret.fingerprint().clone());
+            record.key = Some(credential.fingerprint().clone());
         }
         let tried = attempt.tried.clone();
         let call = Call {
-            secret: lease.secret().cloned(),
+            credential: lease.credential().cloned(),
             payload: Payload::Untouched,
             content_type: None,
             stream: target.forced_stream.unwrap_or(attempt.exchange.peek.stream),

@@ -13,6 +13,7 @@
 //! small traits ([`ports`]).
 
 pub mod account;
+pub mod address;
 pub mod admission;
 pub mod auth;
 pub mod body;
@@ -20,6 +21,7 @@ pub mod capacity;
 pub mod concurrent;
 pub mod convert;
 pub mod cooldown;
+pub mod credential;
 pub mod dispatch;
 pub mod endpoint;
 pub mod error_trigger;

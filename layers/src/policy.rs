@@ -14,6 +14,7 @@ use bytes::Bytes;
 use dialect::{Dialect, Envelope, Quirks};
 use http::{HeaderMap, HeaderName};
 
+use crate::address::Addresses;
 use crate::endpoint::Endpoint;
 use crate::ports::{Health, Keys, Meters, Provider, Timed, Timing};
 
@@ -223,8 +224,8 @@ pub struct Link {
     pub http2: bool,
     /// How long connecting may take, where it is not the usual ten seconds.
     pub connect: Option<Duration>,
-    /// The upstream inside this program: nothing is connected.
-    pub mock: bool,
+    /// The name of an upstream inside this program, to which nothing is connected.
+    pub inside: Option<&'static str>,
 }
 
 impl fmt::Debug for Link {
@@ -246,6 +247,8 @@ pub struct Target {
     pub upstream_model: Arc<str>,
     /// That name as a JSON string, quotes included, ready to be spliced in.
     pub upstream_model_json: Bytes,
+    /// Where its requests go.
+    pub addresses: Addresses,
     /// Time limits, as far as they do not depend on the request.
     pub timeouts: Timeouts,
     /// Those that do: `timeout_policy.rules` that ask for more than the model.

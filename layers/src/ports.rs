@@ -6,22 +6,23 @@
 //! and its tests pass five-line fakes. Handles of one channel or model hang on its policy values;
 //! the others are given to the layer that uses them.
 
-use std::fmt;
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Uri};
+use http::{HeaderName, Uri};
 use tokio::time::Instant;
 
+pub use crate::credential::{Credential, Pair, Presented, Secret, Tokens};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::ledger::Entry;
 use crate::plan::{Group, Plan, Step};
 use crate::policy::{Caller, ChannelName, Demand, Fingerprint, Link, Quota, Target, Timeouts, Triggers};
 use crate::request_id::RequestId;
-use crate::stage::{Call, Exchange, TriedKeys};
+use crate::stage::{Exchange, TriedKeys};
 
 /// A future that is boxed because its port is an object.
 pub type BoxFuture<T> = std::pin::Pin<Box<dyn Future<Output = T> + Send>>;
@@ -233,7 +234,7 @@ pub enum KeyOutcome {
 
 /// The hold on a channel key. Dropped unsettled it blames nobody and gives its window hit back.
 pub struct Lease {
-    secret: Option<Secret>,
+    credential: Option<Credential>,
     slot: u32,
     model: Arc<str>,
     pool: Option<Arc<dyn Keys>>,
@@ -241,18 +242,18 @@ pub struct Lease {
 
 impl Lease {
     /// A hold on the key in `slot` of `pool`.
-    pub fn new(pool: Arc<dyn Keys>, slot: u32, secret: Secret, model: Arc<str>) -> Self {
-        Self { secret: Some(secret), slot, model, pool: Some(pool) }
+    pub fn new(pool: Arc<dyn Keys>, slot: u32, credential: Credential, model: Arc<str>) -> Self {
+        Self { credential: Some(credential), slot, model, pool: Some(pool) }
     }
 
     /// For channels that have no keys: nothing is held and nothing can cool.
     pub fn keyless() -> Self {
-        Self { secret: None, slot: 0, model: "".into(), pool: None }
+        Self { credential: None, slot: 0, model: "".into(), pool: None }
     }
 
-    /// The key, to be sent to its upstream and nowhere else.
-    pub fn secret(&self) -> Option<&Secret> {
-        self.secret.as_ref()
+    /// What is in the slot, for its upstream and nobody else.
+    pub fn credential(&self) -> Option<&Credential> {
+        self.credential.as_ref()
     }
 
     /// The key's place in the pool, for [`TriedKeys`]; none without a key.
@@ -273,36 +274,6 @@ impl Drop for Lease {
         if let Some(pool) = self.pool.take() {
             pool.release(self.slot, &self.model);
         }
-    }
-}
-
-/// A provider key. Shows itself only where it is asked for by name.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret {
-    text: Arc<str>,
-    fingerprint: Fingerprint,
-}
-
-impl Secret {
-    /// Wraps a key with what stands for it elsewhere.
-    pub fn new(text: &str, fingerprint: Fingerprint) -> Self {
-        Self { text: text.into(), fingerprint }
-    }
-
-    /// The key in clear.
-    pub fn expose(&self) -> &str {
-        &self.text
-    }
-
-    /// What may be logged and stored.
-    pub fn fingerprint(&self) -> &Fingerprint {
-        &self.fingerprint
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secret({})", self.fingerprint.as_str())
     }
 }
 
@@ -349,25 +320,50 @@ pub trait Meters: Send + Sync {
     fn attempt(&self, outcome: &'static str, elapsed: Duration);
 }
 
-/// Where requests of a channel go and how they are signed: used by `dispatch`, hangs on
-/// [`crate::policy::Channel`].
+/// Where requests of a channel go and how they are signed: hangs on [`crate::policy::Channel`].
+///
+/// Where they go is asked once, when the configuration is compiled ([`crate::address`]); signing is
+/// the last thing that `dispatch` does to a request before it leaves.
 pub trait Provider: Send + Sync {
-    /// URL and generated headers for one call; the payload is in its final form.
-    fn prepare(&self, call: &Call) -> Verdict<Destination>;
+    /// The absolute URL of such requests. Always the same for the same question.
+    ///
+    /// # Errors
+    /// The provider does not take them.
+    fn address(&self, wanted: Wanted<'_>) -> Result<Uri, Unsupported>;
+    /// Adds the credential, and what the upstream wants of every request, to one that is finished:
+    /// nothing is changed after it, so that a signature may cover headers and body. A header that
+    /// is there already was configured, or is the client's, and stays.
+    ///
+    /// # Errors
+    /// The credential cannot sign for this provider.
+    fn sign(
+        &self,
+        request: &mut http::Request<Vec<Bytes>>,
+        with: Option<&Presented<'_>>,
+    ) -> Result<(), Unsupported>;
     /// Why it takes no request at all, if it takes none: for explanations.
     fn unserved(&self) -> Option<&str> {
         None
     }
 }
 
-/// Where one call goes.
-#[derive(Debug, Clone)]
-pub struct Destination {
-    /// Absolute URL.
-    pub uri: Uri,
-    /// Generated headers, authentication included.
-    pub headers: HeaderMap,
+/// The kind of request that an address is wanted for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// What is asked for.
+    pub endpoint: &'static Endpoint,
+    /// The upstream's name of the model.
+    pub model: &'a str,
+    /// The place of the channel, where it has several.
+    pub place: Option<&'a str>,
+    /// Whether the answer is to come as a stream.
+    pub stream: bool,
 }
+
+/// Why a provider does not take a request: a clause about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unsupported(pub Cow<'static, str>);
 
 /// Media behind addresses: used by `convert`, for upstreams that follow none themselves.
 pub trait Media: Send + Sync {

@@ -28,7 +28,7 @@ use crate::endpoint::Endpoint;
 use crate::ledger::{Entry, Ledger};
 use crate::plan::Plan;
 use crate::policy::{Caller, Target, Timeouts};
-use crate::ports::{Catalog, Pin, Secret};
+use crate::ports::{Catalog, Credential, Pin};
 use crate::request_id::RequestId;
 
 /// The purpose of an exchange.
@@ -223,8 +223,8 @@ impl TriedKeys {
 pub struct Call {
     /// The attempt.
     pub attempt: Attempt,
-    /// The key to sign with; none for channels without keys.
-    pub secret: Option<Secret>,
+    /// What to sign with; none for channels without keys.
+    pub credential: Option<Credential>,
     /// What will be sent.
     pub payload: Payload,
     /// What that is; none where nothing is sent.

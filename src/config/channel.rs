@@ -16,7 +16,8 @@ use super::schema::{Item, PROVIDER, PROVIDER_PREFERENCES, Section};
 use super::settings::{CONNECT, ChannelSettings, ChannelTables, Globals, SecretText};
 use super::timeouts;
 use super::tree::Value;
-use crate::engine::{self, Engine, Named};
+use crate::engine::{Engine, Need};
+use crate::providers::{self, Named};
 
 use self::fields::{
     check_keepalive, check_overrides, headers, key_algorithm, keys, models, passthrough, quirks,
@@ -96,14 +97,20 @@ impl Channels {
         let client_email = section.text("client_email", report);
 
         let base_url = base_url(section, report);
-        let hints = CredentialHints {
-            project: !project_ids.is_empty() || private_key.is_some(),
-            express: private_key.is_none() && client_email.is_none() && !keys.is_empty(),
-            cloudflare: cf_account_id.is_some(),
-            aws: aws_access_key.is_some() || aws_secret_key.is_some(),
-        };
-        let (engine, engine_is_explicit) = engine_of(section, base_url.as_ref(), &hints, report)?;
-        self.credentials(section, engine, &keys, &hints, base_url.is_some(), report);
+        let written: Vec<&str> = [
+            ("api", !keys.is_empty()),
+            ("project_id", !project_ids.is_empty()),
+            ("private_key", private_key.is_some()),
+            ("client_email", client_email.is_some()),
+            ("cf_account_id", cf_account_id.is_some()),
+            ("aws_access_key", aws_access_key.is_some()),
+            ("aws_secret_key", aws_secret_key.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(setting, is_written)| is_written.then_some(setting))
+        .collect();
+        let (engine, engine_is_explicit) = engine_of(section, base_url.as_ref(), &written, report)?;
+        credentials(section, engine, &written, base_url.is_some(), report);
 
         let model_section = section.get("model");
         let models = models(model_section, report);
@@ -229,46 +236,6 @@ impl Channels {
         };
         limit_table(item, &mut self.quotas, report)
     }
-
-    fn credentials(
-        &self,
-        section: &Section<'_>,
-        engine: Engine,
-        keys: &[SecretText],
-        hints: &CredentialHints,
-        has_url: bool,
-        report: &mut Report,
-    ) {
-        let missing = match engine {
-            Engine::Vertex | Engine::VertexGemini | Engine::VertexClaude if keys.is_empty() => {
-                let complete = ["project_id", "private_key", "client_email"]
-                    .iter()
-                    .all(|key| section.get(key).is_some());
-                (!complete).then_some("project_id, private_key and client_email of a service account, or api")
-            }
-            Engine::Bedrock if keys.is_empty() => {
-                let complete =
-                    ["aws_access_key", "aws_secret_key"].iter().all(|key| section.get(key).is_some());
-                (!complete).then_some("aws_access_key and aws_secret_key, or api")
-            }
-            Engine::Cloudflare if !hints.cloudflare && !has_url => Some("cf_account_id"),
-            _ => None,
-        };
-        if let Some(missing) = missing {
-            report.warn(section.id, section.path, "no credentials", missing);
-        }
-        let by_key = !matches!(
-            engine,
-            Engine::Vertex | Engine::VertexGemini | Engine::VertexClaude | Engine::Bedrock | Engine::Mock
-        );
-        // A key that is refused for what it is has been reported already.
-        let blank = |item: &Item<'_>| item.plain().is_none_or(|text| text.trim().is_empty());
-        let absent = section.get("api").is_none_or(|item| item.items().iter().all(blank));
-        if by_key && keys.is_empty() && absent {
-            let accepted = "api: the provider's key, or several; a server that asks for none takes any text";
-            report.error(section.id, section.path.key("api"), "a channel without a key", accepted);
-        }
-    }
 }
 
 /// Limits by pattern, from a text for all or from a map.
@@ -345,24 +312,17 @@ pub(super) fn proxy(preferences: &Section<'_>, report: &mut Report) -> Option<Se
     Some(SecretText::from(text.as_str()))
 }
 
-/// Hints that a provider's credentials give about its engine.
-struct CredentialHints {
-    project: bool,
-    express: bool,
-    cloudflare: bool,
-    aws: bool,
-}
-
+/// The engine of an entry in which these settings are written, and whether it is named there.
 fn engine_of(
     section: &Section<'_>,
     base_url: Option<&(String, Uri)>,
-    hints: &CredentialHints,
+    written: &[&str],
     report: &mut Report,
-) -> Option<(Engine, bool)> {
+) -> Option<(&'static Engine, bool)> {
     if let Some(item) = section.get("engine")
         && let Some(text) = item.text(report)
     {
-        match engine::named(&text) {
+        match providers::named(&text) {
             Named::Engine(engine) => {
                 return needs_url(section, engine, base_url, report).map(|engine| (engine, true));
             }
@@ -376,44 +336,31 @@ fn engine_of(
                 report,
             ),
             Named::Unknown => {
-                item.refuse(&format!("one of {}", engine::NAMES), report);
-                if let Some(known) = nearest(&text, engine::NAMES.split(", ")) {
+                let names = providers::names();
+                item.refuse(&format!("one of {}", names.join(", ")), report);
+                if let Some(known) = nearest(&text, names) {
                     report.hint(format!("did you mean {known}?"));
                 }
                 return None;
             }
         }
     }
-    let detected = base_url.and_then(|(_, url)| engine::detect(url));
-    let engine = match detected {
-        // A key beside an address that tells nothing: an upstream reached by a private way.
-        None if hints.project => Engine::Vertex,
-        None if hints.cloudflare => Engine::Cloudflare,
-        None if hints.aws => Engine::Bedrock,
-        None => Engine::OpenAi,
-        Some(engine) => engine,
-    };
-    let engine = if engine == Engine::Vertex && hints.express { Engine::VertexExpress } else { engine };
+    let is_written = |setting: &str| written.contains(&setting);
+    let detected = base_url.and_then(|(_, url)| providers::detect(url));
+    // A key beside an address that tells nothing: an upstream reached by a private way.
+    let engine = detected.or_else(|| providers::hinted(is_written)).unwrap_or(&providers::OPENAI);
+    let has_keys_only = is_written("api") && !is_written("private_key") && !is_written("client_email");
+    let engine = engine.with_keys.filter(|_| has_keys_only).unwrap_or(engine);
     needs_url(section, engine, base_url, report).map(|engine| (engine, false))
 }
 
 fn needs_url(
     section: &Section<'_>,
-    engine: Engine,
+    engine: &'static Engine,
     base_url: Option<&(String, Uri)>,
     report: &mut Report,
-) -> Option<Engine> {
-    let derived = matches!(
-        engine,
-        Engine::Vertex
-            | Engine::VertexGemini
-            | Engine::VertexClaude
-            | Engine::VertexExpress
-            | Engine::Cloudflare
-            | Engine::Bedrock
-            | Engine::Mock
-    );
-    if base_url.is_none() && !derived {
+) -> Option<&'static Engine> {
+    if base_url.is_none() && engine.needs_base_url() {
         // A base URL that cannot be read has its own problem.
         if section.get("base_url").is_none() {
             let accepted = "base_url: the upstream's full address, or project_id, cf_account_id or AWS keys";
@@ -422,6 +369,38 @@ fn needs_url(
         return None;
     }
     Some(engine)
+}
+
+/// Tells what the engine cannot do without and the entry, with these settings written, has not.
+fn credentials(section: &Section<'_>, engine: &Engine, written: &[&str], has_url: bool, report: &mut Report) {
+    let has_keys = written.contains(&"api");
+    for need in engine.needs {
+        match *need {
+            Need::AccountOrKey { settings, told } => {
+                if !has_keys && settings.iter().any(|setting| section.get(setting).is_none()) {
+                    report.warn(section.id, section.path, "no credentials", told);
+                }
+            }
+            Need::SettingOrBaseUrl(setting) => {
+                if !has_url && !written.contains(&setting) {
+                    report.warn(section.id, section.path, "no credentials", setting);
+                }
+            }
+            Need::Key => {
+                // A key that is refused for what it is has been reported already.
+                let blank = |item: &Item<'_>| item.plain().is_none_or(|text| text.trim().is_empty());
+                let absent = section.get("api").is_none_or(|item| item.items().iter().all(blank));
+                if !has_keys && absent {
+                    let accepted =
+                        "api: the provider's key, or several; a server that asks for none takes any text";
+                    let path = section.path.key("api");
+                    report.error(section.id, path, "a channel without a key", accepted);
+                }
+            }
+            // Told where the engine was found.
+            Need::BaseUrl => {}
+        }
+    }
 }
 
 fn base_url(section: &Section<'_>, report: &mut Report) -> Option<(String, Uri)> {

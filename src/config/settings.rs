@@ -75,8 +75,8 @@ pub struct ChannelSettings {
     pub written_name: Arc<str>,
     /// `base_url` as written; none when the engine derives it (Vertex, Cloudflare, Bedrock, mock).
     pub base_url: Option<String>,
-    /// The wire format, before the model's name refines it; see [`ModelSettings::engine`].
-    pub engine: Engine,
+    /// The kind of upstream, before the model's name refines it; see [`ModelSettings::engine`].
+    pub engine: &'static Engine,
     /// Whether `engine` was written; then model names refine `vertex` only.
     pub engine_is_explicit: bool,
     /// `api`: the provider keys, in order, without repeats. Empty for service accounts, Bedrock
@@ -169,8 +169,8 @@ pub struct ModelSettings {
     pub alias: Arc<str>,
     /// The name that the upstream uses.
     pub upstream: Arc<str>,
-    /// The wire format of this model.
-    pub engine: Engine,
+    /// The kind of upstream of this model.
+    pub engine: &'static Engine,
     /// What is merged into request bodies.
     pub overrides: Option<Arc<Overrides>>,
     /// `stream` inside the overrides.

@@ -8,7 +8,6 @@ use serde_json::json;
 
 use super::settings::*;
 use super::*;
-use crate::engine::Engine;
 use crate::values::*;
 
 fn read(text: &str) -> Result<Loaded, Vec<Problem>> {
@@ -81,21 +80,21 @@ fn the_advanced_example_has_no_unknown_key() {
     let loaded = good(fixture!("readme-advanced"));
 
     assert!(!printed(&loaded.warnings).contains("unknown key"), "{}", printed(&loaded.warnings));
-    let engines: Vec<Engine> = loaded.settings.channels.iter().map(|channel| channel.engine).collect();
+    let engines: Vec<&str> = loaded.settings.channels.iter().map(|channel| channel.engine.name()).collect();
     assert_eq!(
         engines,
         [
-            Engine::OpenAi,
-            Engine::Anthropic,
-            Engine::Gemini,
-            Engine::Vertex,
-            Engine::Cloudflare,
-            Engine::Azure,
-            Engine::Databricks,
-            Engine::Bedrock,
-            Engine::VertexExpress,
-            Engine::OpenRouter,
-            Engine::Doubao,
+            "gpt",
+            "claude",
+            "gemini",
+            "vertex",
+            "cloudflare",
+            "azure",
+            "azure-databricks",
+            "aws",
+            "vertex-express",
+            "openrouter",
+            "doubao",
         ]
     );
 }
@@ -115,7 +114,7 @@ fn the_advanced_example_means_what_it_says() {
     assert_eq!(search.keepalive, Some(Duration::from_secs(50)));
     assert_eq!(gemini.key_cooldown, Some(Duration::from_secs(60)));
     assert_eq!(find(gemini, "gemini-3-pro").timeouts.idle, Duration::from_secs(10));
-    assert_eq!(find(vertex, "claude-opus-4-5").engine, Engine::VertexClaude);
+    assert_eq!(find(vertex, "claude-opus-4-5").engine.name(), "vertex-claude");
     let flash = find(vertex, "gemini-2.5-flash").overrides.unwrap();
     assert_eq!(flash.steps[0].merge["generationConfig"]["thinkingConfig"]["includeThoughts"], json!(true));
     let azure = &settings.channels[5];
@@ -718,20 +717,20 @@ fn an_address_beside_account_data_wins_and_keeps_the_engine() {
     let engine = |lines: &str| {
         let text = format!("providers:\n  - {{provider: a, {lines}}}\napi_keys: [{{api: sk-1}}]\n");
         let channel = good(&text).settings.channels.remove(0);
-        (channel.engine, channel.base_url)
+        (channel.engine.name(), channel.base_url)
     };
     let local = "base_url: 'http://127.0.0.1:9'";
 
-    assert_eq!(engine("project_id: p, private_key: k, client_email: e"), (Engine::Vertex, None));
-    assert_eq!(engine(&format!("project_id: p, private_key: k, client_email: e, {local}")).0, Engine::Vertex);
-    assert_eq!(engine("project_id: [p, q], api: [k, l]"), (Engine::VertexExpress, None));
+    assert_eq!(engine("project_id: p, private_key: k, client_email: e"), ("vertex", None));
+    assert_eq!(engine(&format!("project_id: p, private_key: k, client_email: e, {local}")).0, "vertex");
+    assert_eq!(engine("project_id: [p, q], api: [k, l]"), ("vertex-express", None));
     assert_eq!(
         engine(&format!("cf_account_id: c, api: k, {local}")),
-        (Engine::Cloudflare, Some("http://127.0.0.1:9".into()))
+        ("cloudflare", Some("http://127.0.0.1:9".into()))
     );
-    assert_eq!(engine("aws_access_key: a, aws_secret_key: b, region: eu-west-1").0, Engine::Bedrock);
-    assert_eq!(engine("engine: MOCK").0, Engine::Mock);
-    assert_eq!(engine(&format!("engine: claude, api: k, {local}")).0, Engine::Anthropic);
+    assert_eq!(engine("aws_access_key: a, aws_secret_key: b, region: eu-west-1").0, "aws");
+    assert_eq!(engine("engine: MOCK").0, "mock");
+    assert_eq!(engine(&format!("engine: claude, api: k, {local}")).0, "claude");
 }
 
 #[test]

@@ -1,65 +1,81 @@
 //! Anthropic's Messages API, at Anthropic or behind anybody's URL that ends in `/messages`.
 
-use http::header::AUTHORIZATION;
-use http::{HeaderName, HeaderValue, Uri};
-use layers::Failure;
-use layers::ports::{Destination, Provider, Verdict};
-use layers::stage::Call;
+use std::sync::Arc;
 
-use super::{ProviderSpec, addressed, bearer, host, sensitive, with_path};
+use bytes::Bytes;
+use dialect::{Dialect, Kind};
+use http::header::AUTHORIZATION;
+use http::{HeaderName, HeaderValue, Request, Uri};
+use layers::ports::{Presented, Provider, Unsupported, Wanted};
+
+use super::{bearer, put, secret_of, sensitive, usable, with_path};
+use crate::engine::{Engine, Facts, Listing};
+
+/// Anthropic Messages.
+pub(super) static ANTHROPIC: Engine = Engine {
+    names: &["claude", "anthropic"],
+    // Claude on Azure ends so too, and is not Azure's own format.
+    detect: |url| {
+        !super::is_openai_shim(url) && (url.path.ends_with("/v1/messages") || url.host == "api.anthropic.com")
+    },
+    dialect: Dialect::Anthropic,
+    listing: Some(Listing { path: |_| "/v1/models".to_owned(), list: "/data", name: "/id", pages: None }),
+    build: |facts| Ok(Arc::new(Anthropic::new(facts)?)),
+    ..Engine::PLAIN
+};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
 /// An upstream of the Messages format.
-pub(super) struct Anthropic {
+struct Anthropic {
     messages: Uri,
-    host: HeaderValue,
 }
 
 impl Anthropic {
-    /// Derives the URL; none when there is no usable `base_url`.
-    pub(super) fn new(spec: &ProviderSpec<'_>) -> Option<Self> {
-        let base: Uri = spec.base_url.unwrap_or("https://api.anthropic.com").parse().ok()?;
-        base.host()?;
+    /// Derives the URL.
+    fn new(facts: &Facts<'_>) -> Result<Self, Unsupported> {
+        let base = usable(facts.base_url.or(Some("https://api.anthropic.com")))?;
         let path = base.path().trim_end_matches('/');
         let path = match path {
             "" => "/v1/messages".to_owned(),
             path if path.ends_with("/messages") => path.to_owned(),
             path => format!("{path}/messages"),
         };
-        Some(Self { messages: with_path(&base, &path)?, host: host(&base)? })
+        Ok(Self { messages: with_path(&base, &path)? })
     }
 }
 
 impl Provider for Anthropic {
-    fn prepare(&self, call: &Call) -> Verdict<Destination> {
-        let mut headers = addressed(&self.host, call);
-        headers.insert(VERSION, HeaderValue::from_static("2023-06-01"));
-        if let Some(secret) = &call.secret {
-            // OAuth tokens are bearers, keys are not.
-            let signed = if secret.expose().starts_with("sk-ant-oat") {
-                bearer(secret).map(|value| (AUTHORIZATION, value))
-            } else {
-                sensitive(secret.expose().into()).map(|value| (X_API_KEY, value))
-            };
-            let Some((name, value)) = signed else {
-                return Verdict::Ready(Err(Failure::Unsupported {
-                    channel: call.attempt.target.channel.name.clone(),
-                    what: "its key cannot stand in a header".to_owned(),
-                }));
-            };
-            headers.insert(name, value);
+    fn address(&self, wanted: Wanted<'_>) -> Result<Uri, Unsupported> {
+        match wanted.endpoint.kind {
+            Kind::Chat => Ok(self.messages.clone()),
+            kind => Err(Unsupported(format!("it has no {} of this format", kind.label()).into())),
         }
-        Verdict::Ready(Ok(Destination { uri: self.messages.clone(), headers }))
+    }
+
+    fn sign(
+        &self,
+        request: &mut Request<Vec<Bytes>>,
+        with: Option<&Presented<'_>>,
+    ) -> Result<(), Unsupported> {
+        put(request, VERSION, HeaderValue::from_static("2023-06-01"));
+        match secret_of(with)? {
+            // OAuth tokens are bearers, keys are not.
+            Some(secret) if secret.expose().starts_with("sk-ant-oat") => {
+                put(request, AUTHORIZATION, bearer(secret)?);
+            }
+            Some(secret) => put(request, X_API_KEY, sensitive(secret.expose().into())?),
+            None => {}
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Engine;
-    use crate::providers::testing::spec;
+    use crate::providers::testing::facts;
 
     #[test]
     fn messages_is_appended_where_it_is_missing() {
@@ -68,7 +84,7 @@ mod tests {
             ("https://api.anthropic.com", "https://api.anthropic.com/v1/messages"),
             ("https://a.example/anthropic/v1", "https://a.example/anthropic/v1/messages"),
         ] {
-            assert_eq!(Anthropic::new(&spec(Engine::Anthropic, base)).unwrap().messages, expected);
+            assert_eq!(Anthropic::new(&facts(&ANTHROPIC, base)).unwrap().messages, expected);
         }
     }
 }

@@ -5,37 +5,51 @@
 //! place: [`answer`] stands where a connection would be.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use layers::body::{Broken, UpstreamBody};
-use layers::ports::{Destination, Provider, Verdict};
-use layers::stage::Call;
+use layers::ports::{Presented, Provider, Unsupported, Wanted};
 use serde_json::{Value, json};
 use tokio::time::{Sleep, sleep};
+
+use crate::engine::Engine;
 
 /// The pause before each streamed word, so that a person sees it stream.
 const PAUSE: Duration = Duration::from_millis(30);
 /// Most of the last message that is repeated.
 const REPEATED: usize = 200;
 
+/// The upstream inside this program.
+pub(super) static MOCK: Engine = Engine {
+    names: &["mock"],
+    needs: &[],
+    build: |_| Ok(Arc::new(Mock)),
+    inside: Some(answer),
+    ..Engine::PLAIN
+};
+
 /// The provider of the mock engine.
-pub(super) struct Mock;
+struct Mock;
 
 impl Provider for Mock {
-    fn prepare(&self, _call: &Call) -> Verdict<Destination> {
-        let uri = Uri::from_static("http://mock.invalid/v1/chat/completions");
-        Verdict::Ready(Ok(Destination { uri, headers: HeaderMap::new() }))
+    fn address(&self, _: Wanted<'_>) -> Result<Uri, Unsupported> {
+        Ok(Uri::from_static("http://mock.invalid/v1/chat/completions"))
+    }
+
+    fn sign(&self, _: &mut Request<Vec<Bytes>>, _: Option<&Presented<'_>>) -> Result<(), Unsupported> {
+        Ok(())
     }
 }
 
 /// Answers a request as an OpenAI-format upstream would.
-pub fn answer(request: Request<Vec<Bytes>>) -> Response<UpstreamBody> {
+fn answer(request: Request<Vec<Bytes>>) -> Response<UpstreamBody> {
     let body: Value = serde_json::from_slice(&request.into_body().concat()).unwrap_or_default();
     let model = body["model"].as_str().unwrap_or("mock").to_owned();
     let text = reply(&body);

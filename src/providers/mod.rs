@@ -1,60 +1,119 @@
-//! Where requests go and how they are signed, one file per kind of upstream.
+//! Where requests go and how they are signed: one file and one row of [`ENGINES`] for each kind of
+//! upstream.
 //!
-//! A *dialect* is how bytes are shaped, a *provider* is where they go: the configuration's
-//! `engine` chooses the pair once, when it is compiled. Everything that does not depend on the
-//! request (URLs above all) is computed there too; on the request path a provider clones a URL and
-//! writes one header.
+//! A *dialect* is how bytes are shaped, a *provider* is where they go; a row ([`crate::engine`])
+//! says both, and everything else that differs between upstreams. Addresses are computed when the
+//! configuration is compiled; on the request path a provider writes a header or two.
+//!
+//! To add one: a file with its row and its [`Provider`], and its name in the table. Paths that hold
+//! a model's name go through [`segment`].
 
 mod anthropic;
-pub mod mock;
+mod mock;
 mod openai;
+mod openrouter;
+mod path;
 mod unserved;
-
-pub(crate) use openai::root as openai_root;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dialect::{Dialect, Quirks};
-use http::header::HOST;
-use http::uri::Scheme;
-use http::{HeaderMap, HeaderValue, Uri};
-use layers::policy::ChannelName;
-use layers::ports::{Provider, Secret};
-use layers::stage::Call;
+use dialect::Quirks;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use layers::ports::{Presented, Provider, Secret, Unsupported};
 
-use crate::engine::Engine;
+use self::anthropic::ANTHROPIC;
+use self::mock::MOCK;
+pub use self::openai::OPENAI;
+use self::openrouter::OPENROUTER;
+pub use self::path::segment;
+use self::unserved::{
+    AZURE, BEDROCK, CLOUDFLARE, COHERE, DATABRICKS, DOUBAO, GEMINI, RESPONSES, VERTEX, VERTEX_CLAUDE,
+    VERTEX_EXPRESS, VERTEX_GEMINI,
+};
 
-/// The plain facts that a provider is built from: a channel as far as it decides where requests go.
-#[derive(Debug, Clone, Copy)]
-pub struct ProviderSpec<'a> {
-    /// The channel's name, for what is said about it.
-    pub channel: &'a ChannelName,
-    /// The wire format and place of the upstream.
-    pub engine: Engine,
-    /// Whether the configuration names the engine, so that the address is taken at its word.
-    pub engine_is_explicit: bool,
-    /// The upstream's address as written.
-    pub base_url: Option<&'a str>,
+use crate::engine::{BaseUrl, Engine, Facts, Inside};
+
+/// All engines. A base URL is of the first that knows it for one of its own, so the order counts
+/// where two of them could: Anthropic before Azure, which serves Claude in Anthropic's format too,
+/// Doubao before Responses. Those at the end are only ever named.
+pub static ENGINES: &[&Engine] = &[
+    &DOUBAO,
+    &GEMINI,
+    &VERTEX,
+    &ANTHROPIC,
+    &OPENAI,
+    &AZURE,
+    &DATABRICKS,
+    &CLOUDFLARE,
+    &BEDROCK,
+    &COHERE,
+    &OPENROUTER,
+    &RESPONSES,
+    &VERTEX_GEMINI,
+    &VERTEX_CLAUDE,
+    &VERTEX_EXPRESS,
+    &MOCK,
+];
+
+/// Operations (images, speech, …) that older configurations wrote as an engine.
+const OPERATIONS: [&str; 7] =
+    ["dalle", "whisper", "tts", "moderation", "embedding", "search", "content-generation"];
+
+/// The meaning of an `engine:` text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// An engine.
+    Engine(&'static Engine),
+    /// A name of an older configuration for an engine.
+    Old(&'static Engine),
+    /// An operation: the base URL decides, since operations come with the request.
+    Operation,
+    /// Nothing known.
+    Unknown,
 }
 
-/// The dialect and the provider of a channel's models that have this engine.
-pub fn pair(spec: &ProviderSpec<'_>) -> (Dialect, Arc<dyn Provider>) {
-    match spec.engine {
-        Engine::OpenAi | Engine::OpenRouter => match openai::OpenAi::new(spec) {
-            Some(provider) => (Dialect::OpenAiChat, Arc::new(provider)),
-            None => (Dialect::OpenAiChat, unserved::unserved(spec.channel, "its base_url is no URL")),
-        },
-        Engine::Anthropic => match anthropic::Anthropic::new(spec) {
-            Some(provider) => (Dialect::Anthropic, Arc::new(provider)),
-            None => (Dialect::Anthropic, unserved::unserved(spec.channel, "its base_url is no URL")),
-        },
-        Engine::Mock => (Dialect::OpenAiChat, Arc::new(mock::Mock)),
-        engine => {
-            let reason = format!("engine {} is not served by this version", engine.name());
-            (Dialect::OpenAiChat, unserved::unserved(spec.channel, &reason))
+/// Reads an `engine:` text, in any case.
+pub fn named(text: &str) -> Named {
+    let name = text.trim().to_ascii_lowercase();
+    for &engine in ENGINES {
+        if engine.names.contains(&&*name) {
+            return Named::Engine(engine);
+        }
+        if engine.old_names.contains(&&*name) {
+            return Named::Old(engine);
         }
     }
+    if OPERATIONS.contains(&&*name) { Named::Operation } else { Named::Unknown }
+}
+
+/// The names of all engines, in the order of the alphabet: what is listed when an unknown one is met.
+pub fn names() -> Vec<&'static str> {
+    let mut names: Vec<_> = ENGINES.iter().flat_map(|engine| engine.names).copied().collect();
+    names.sort_unstable();
+    names
+}
+
+/// The engine of a base URL; `None` when nothing in it tells, which means OpenAI's format.
+pub fn detect(url: &Uri) -> Option<&'static Engine> {
+    let base = BaseUrl::of(url);
+    ENGINES.iter().copied().find(|engine| (engine.detect)(&base))
+}
+
+/// The engine that some setting of a channel speaks for, where its address tells nothing: an
+/// upstream that is reached by a private way.
+pub fn hinted(is_written: impl Fn(&str) -> bool) -> Option<&'static Engine> {
+    ENGINES.iter().copied().find(|engine| engine.hints.iter().any(|setting| is_written(setting)))
+}
+
+/// The provider of a channel; one that refuses everything where there can be none.
+pub fn build(facts: &Facts<'_>) -> Arc<dyn Provider> {
+    (facts.engine.build)(facts).unwrap_or_else(|unsupported| unserved::unserved(&unsupported))
+}
+
+/// The upstream of this name inside the program.
+pub fn inside(name: &str) -> Option<Inside> {
+    ENGINES.iter().find(|engine| engine.name() == name)?.inside
 }
 
 /// The deviations that are known of a host, changed by a channel's own: names that are added
@@ -81,60 +140,76 @@ const UNDERSTANDS_STREAM_OPTIONS: [&str; 6] = [
     "api.fireworks.ai",
 ];
 
-/// Headers with the `host`, with room for what a request for a whole answer gets besides: growing
-/// moves all that is in it, and beyond this size the allocator is slow.
-fn addressed(host: &HeaderValue, call: &Call) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(6);
-    if !call.attempt.target.channel.link.http2 {
-        headers.insert(HOST, host.clone());
-    }
-    headers
+/// Whether this is OpenAI's format, offered by Google below the paths of its own.
+fn is_openai_shim(url: &BaseUrl<'_>) -> bool {
+    url.path.contains("/v1beta/openai")
 }
 
-/// The `host` of a URL (RFC 9110 §7.2). Told here because the client would write it anew for each
-/// request; HTTP/2 has a pseudo-header instead.
-fn host(base: &Uri) -> Option<HeaderValue> {
-    let usual = if base.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
-    let host = base.host()?;
-    match base.port_u16().filter(|port| *port != usual) {
-        Some(port) => HeaderValue::try_from(format!("{host}:{port}")).ok(),
-        None => HeaderValue::try_from(host).ok(),
-    }
-}
-
-/// `Bearer <key>`, not to be printed. None for a key that cannot stand in a header.
-fn bearer(secret: &Secret) -> Option<HeaderValue> {
-    sensitive([b"Bearer ", secret.expose().as_bytes()].concat())
-}
-
-/// A header value that is not to be printed.
-fn sensitive(value: Vec<u8>) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_maybe_shared(Bytes::from(value)).ok()?;
-    value.set_sensitive(true);
-    Some(value)
+/// A base URL that requests can go to.
+fn usable(base_url: Option<&str>) -> Result<Uri, Unsupported> {
+    let base = base_url.and_then(|url| url.parse::<Uri>().ok()).filter(|base| base.host().is_some());
+    base.ok_or_else(|| Unsupported("its base_url is no URL".into()))
 }
 
 /// A URL with another path, its query kept: gateways put tokens and versions there.
-pub(crate) fn with_path(base: &Uri, path: &str) -> Option<Uri> {
+pub(crate) fn with_path(base: &Uri, path: &str) -> Result<Uri, Unsupported> {
     let mut parts = base.clone().into_parts();
     let target = match base.query() {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
-    parts.path_and_query = Some(target.parse().ok()?);
-    Uri::from_parts(parts).ok()
+    let url = target.parse().ok().and_then(|target| {
+        parts.path_and_query = Some(target);
+        Uri::from_parts(parts).ok()
+    });
+    url.ok_or_else(|| Unsupported("its base_url is no URL".into()))
+}
+
+/// The one text that is sent, for upstreams that know no pairs.
+fn secret_of<'a>(with: Option<&'a Presented<'_>>) -> Result<Option<&'a Secret>, Unsupported> {
+    match with {
+        None => Ok(None),
+        Some(Presented::Key(key)) => Ok(Some(key)),
+        Some(Presented::Token(token)) => Ok(Some(token)),
+        Some(Presented::Pair(_)) => Err(Unsupported("a pair of keys does not sign for it".into())),
+    }
+}
+
+/// Adds a header unless it is there: then the channel's configuration or the client chose it.
+fn put(request: &mut Request<Vec<Bytes>>, name: HeaderName, value: HeaderValue) {
+    let headers: &mut HeaderMap = request.headers_mut();
+    headers.entry(name).or_insert(value);
+}
+
+/// `Bearer <key>`, not to be printed.
+fn bearer(secret: &Secret) -> Result<HeaderValue, Unsupported> {
+    sensitive([b"Bearer ", secret.expose().as_bytes()].concat())
+}
+
+/// A header value that is not to be printed.
+fn sensitive(value: Vec<u8>) -> Result<HeaderValue, Unsupported> {
+    let value = HeaderValue::from_maybe_shared(Bytes::from(value));
+    let mut value = value.map_err(|_invalid| Unsupported("its key cannot stand in a header".into()))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 #[cfg(test)]
 pub(crate) mod testing {
-    use std::sync::LazyLock;
-
     use super::*;
 
-    static CHANNEL: LazyLock<ChannelName> = LazyLock::new(|| ChannelName::from("a"));
-
-    /// A channel at this URL.
-    pub(crate) fn spec(engine: Engine, base_url: &str) -> ProviderSpec<'_> {
-        ProviderSpec { channel: &CHANNEL, engine, engine_is_explicit: false, base_url: Some(base_url) }
+    /// A channel of this engine at this URL.
+    pub(crate) fn facts<'a>(engine: &'static Engine, base_url: &'a str) -> Facts<'a> {
+        Facts {
+            engine,
+            engine_is_explicit: false,
+            base_url: Some(base_url),
+            keys: &[],
+            account: None,
+            pair: None,
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,33 @@
 //! Upstreams of the OpenAI format: chat completions and their neighbours under one base path.
 
-use dialect::Kind;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use layers::Failure;
-use layers::ports::{Destination, Provider, Verdict};
-use layers::stage::Call;
+use std::sync::Arc;
 
-use super::{ProviderSpec, addressed, bearer, host, with_path};
-use crate::engine::Engine;
+use bytes::Bytes;
+use dialect::{Dialect, Kind};
+use http::header::AUTHORIZATION;
+use http::{Request, Uri};
+use layers::ports::{Presented, Provider, Unsupported, Wanted};
+
+use super::{bearer, put, secret_of, usable, with_path};
+use crate::engine::{Engine, Facts, Listing};
+
+/// OpenAI chat completions, and whatever speaks like it.
+pub static OPENAI: Engine = Engine {
+    names: &["gpt", "openai"],
+    detect: |url| {
+        super::is_openai_shim(url)
+            || url.host == "models.inference.ai.azure.com"
+            || url.host == "models.github.ai"
+            || url.host == "api.cloudflare.com" && url.path.ends_with("/v1/chat/completions")
+    },
+    listing: Some(LISTING),
+    build: |facts| Ok(Arc::new(OpenAi::new(facts)?)),
+    ..Engine::PLAIN
+};
+
+/// The list of models as OpenAI gives it.
+pub(super) const LISTING: Listing =
+    Listing { path: |base| format!("{}/models", root(base)), list: "/data", name: "/id", pages: None };
 
 /// Endings that a `base_url` may have; what stands before one of them is the base path.
 const ENDPOINTS: [&str; 14] = [
@@ -30,38 +49,37 @@ const ENDPOINTS: [&str; 14] = [
 
 /// An upstream of the OpenAI format.
 pub(super) struct OpenAi {
+    base: Uri,
     chat: Uri,
-    moderations: Uri,
-    host: HeaderValue,
-    headers: HeaderMap,
+    is_openrouter: bool,
 }
 
 impl OpenAi {
-    /// Derives the URLs; none when there is no usable `base_url`.
-    pub(super) fn new(spec: &ProviderSpec<'_>) -> Option<Self> {
-        let base: Uri = spec.base_url?.parse().ok()?;
-        base.host()?;
-        let path = base.path().trim_end_matches('/');
-        let root = root(&base);
-        // An explicit `engine: openrouter` may name an endpoint of another format; it is taken at
-        // its word.
-        let literal = spec.engine == Engine::OpenRouter && spec.engine_is_explicit && root != path;
-        let chat = if literal { path.to_owned() } else { format!("{root}/chat/completions") };
-        let mut headers = HeaderMap::new();
-        if spec.engine == Engine::OpenRouter || base.host() == Some("openrouter.ai") {
-            headers.insert(HeaderName::from_static("x-title"), HeaderValue::from_static("uni-api"));
-        }
-        Some(Self {
-            chat: with_path(&base, &chat)?,
-            moderations: with_path(&base, &format!("{root}/moderations"))?,
-            host: host(&base)?,
-            headers,
-        })
+    /// Derives the URLs.
+    ///
+    /// # Errors
+    /// There is no usable `base_url`.
+    pub(super) fn new(facts: &Facts<'_>) -> Result<Self, Unsupported> {
+        let base = usable(facts.base_url)?;
+        let chat = format!("{}/chat/completions", root(&base));
+        let is_openrouter = base.host() == Some("openrouter.ai");
+        Ok(Self { chat: with_path(&base, &chat)?, base, is_openrouter })
+    }
+
+    /// The same with another URL for chat.
+    pub(super) fn chatting_at(mut self, path: &str) -> Result<Self, Unsupported> {
+        self.chat = with_path(&self.base, path)?;
+        Ok(self)
+    }
+
+    /// Its base URL.
+    pub(super) fn base(&self) -> &Uri {
+        &self.base
     }
 }
 
 /// The path under which all endpoints of an upstream lie, without a slash at its end.
-pub(crate) fn root(base: &Uri) -> &str {
+pub(super) fn root(base: &Uri) -> &str {
     let path = base.path().trim_end_matches('/');
     match (path, base.host()) {
         // The only upstream whose bare host everybody writes.
@@ -71,44 +89,59 @@ pub(crate) fn root(base: &Uri) -> &str {
 }
 
 impl Provider for OpenAi {
-    fn prepare(&self, call: &Call) -> Verdict<Destination> {
-        let uri = match call.attempt.exchange.endpoint.kind {
-            Kind::Moderate => &self.moderations,
-            _ => &self.chat,
-        };
-        let mut headers = addressed(&self.host, call);
-        for (name, value) in &self.headers {
-            headers.insert(name.clone(), value.clone());
+    fn address(&self, wanted: Wanted<'_>) -> Result<Uri, Unsupported> {
+        let endpoint = wanted.endpoint;
+        if endpoint.kind == Kind::Chat {
+            return Ok(self.chat.clone());
         }
-        if let Some(secret) = &call.secret {
-            let Some(value) = bearer(secret) else {
-                return Verdict::Ready(Err(Failure::Unsupported {
-                    channel: call.attempt.target.channel.name.clone(),
-                    what: "its key cannot stand in a header".to_owned(),
-                }));
-            };
-            headers.insert(AUTHORIZATION, value);
+        // Our own paths of the format are OpenAI's.
+        let own = (endpoint.client == Dialect::OpenAiChat && !endpoint.path.contains('{'))
+            .then(|| endpoint.path.strip_prefix("/v1"))
+            .flatten();
+        match own {
+            Some(path) => with_path(&self.base, &format!("{}{path}", root(&self.base))),
+            None => Err(Unsupported(format!("it has no {} of this format", endpoint.kind.label()).into())),
         }
-        Verdict::Ready(Ok(Destination { uri: uri.clone(), headers }))
+    }
+
+    fn sign(
+        &self,
+        request: &mut Request<Vec<Bytes>>,
+        with: Option<&Presented<'_>>,
+    ) -> Result<(), Unsupported> {
+        if let Some(secret) = secret_of(with)? {
+            put(request, AUTHORIZATION, bearer(secret)?);
+        }
+        if self.is_openrouter {
+            super::openrouter::put_title(request);
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use layers::endpoint::{CHAT_COMPLETIONS, Endpoint, MODERATIONS};
+
     use super::*;
-    use crate::providers::testing::spec;
+    use crate::providers::testing::facts;
+
+    fn address(base_url: &str, endpoint: &'static Endpoint) -> String {
+        let provider = OpenAi::new(&facts(&OPENAI, base_url)).unwrap();
+        provider.address(Wanted { endpoint, model: "m", place: None, stream: false }).unwrap().to_string()
+    }
 
     fn chat(base_url: &str) -> String {
-        OpenAi::new(&spec(Engine::OpenAi, base_url)).unwrap().chat.to_string()
+        address(base_url, &CHAT_COMPLETIONS)
     }
 
     #[test]
-    fn any_known_ending_gives_the_same_chat_url() {
+    fn any_known_ending_gives_the_same_urls() {
         for ending in ["/chat/completions", "/embeddings", "/audio/speech", "", "/", "/models"] {
-            assert_eq!(
-                chat(&format!("https://a.example/v1{ending}")),
-                "https://a.example/v1/chat/completions"
-            );
+            let base = format!("https://a.example/v1{ending}");
+
+            assert_eq!(chat(&base), "https://a.example/v1/chat/completions");
+            assert_eq!(address(&base, &MODERATIONS), "https://a.example/v1/moderations");
         }
     }
 

@@ -1,29 +1,186 @@
-//! Channels that can be configured and not be asked: their requests go to the next channel.
+//! Upstreams that can be configured and are not asked by this version: their requests go to the
+//! next channel. Each row moves into a file of its own with its provider.
 
 use std::sync::Arc;
 
-use layers::Failure;
-use layers::policy::ChannelName;
-use layers::ports::{Destination, Provider, Verdict};
-use layers::stage::Call;
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Uri};
+use layers::policy::Fingerprint;
+use layers::ports::{Presented, Provider, Unsupported, Wanted};
 
+use super::is_openai_shim;
+use super::openai::{self, OpenAi};
+use crate::engine::{Engine, Issuer, Need, ServiceAccount, Slot, Token};
+
+/// Doubao translation on Volcengine Ark.
+pub(super) static DOUBAO: Engine = Engine {
+    names: &["doubao"],
+    old_names: &["doubao-translation"],
+    detect: |url| url.is_on("volces.com") && url.path.ends_with("/api/v3/responses"),
+    // The Ark endpoint speaks Responses except for its translation models.
+    refine: |model, is_explicit| (!is_explicit && !model.contains("translation")).then_some(&RESPONSES),
+    ..Engine::PLAIN
+};
+
+/// Google AI Studio.
+pub(super) static GEMINI: Engine = Engine {
+    names: &["gemini"],
+    detect: |url| {
+        !is_openai_shim(url)
+            && (url.path.ends_with("/v1beta")
+                || url.host == "generativelanguage.googleapis.com"
+                || url.path.contains("google-ai-studio/v1"))
+    },
+    ..Engine::PLAIN
+};
+
+/// Vertex AI before the model's name decides; no model has it.
+pub(super) static VERTEX: Engine = Engine {
+    names: &["vertex"],
+    detect: |url| {
+        !is_openai_shim(url)
+            && (url.host.ends_with("aiplatform.googleapis.com")
+                || url.host.ends_with("rep.googleapis.com")
+                || url.host.ends_with("gateway.ai.cloudflare.com") && url.path.contains("google-vertex-ai")
+                || url.path.contains("aiplatform.googleapis.com"))
+    },
+    hints: &["project_id", "private_key"],
+    with_keys: Some(&VERTEX_EXPRESS),
+    refine: |model, _| Some(if model.contains("claude") { &VERTEX_CLAUDE } else { &VERTEX_GEMINI }),
+    ..VERTEX_BY_ACCOUNT
+};
+
+/// Gemini on Vertex AI.
+pub(super) static VERTEX_GEMINI: Engine = Engine { names: &["vertex-gemini"], ..VERTEX_BY_ACCOUNT };
+
+/// Claude on Vertex AI.
+pub(super) static VERTEX_CLAUDE: Engine = Engine { names: &["vertex-claude"], ..VERTEX_BY_ACCOUNT };
+
+/// What the engines of Vertex AI have in common that are asked by a service account.
+const VERTEX_BY_ACCOUNT: Engine = Engine {
+    is_regional: true,
+    needs: &[Need::AccountOrKey {
+        settings: &["project_id", "private_key", "client_email"],
+        told: "project_id, private_key and client_email of a service account, or api",
+    }],
+    credentials: |facts| match facts.account {
+        Some(account) => vec![Slot::Account(Arc::new(NoExchange(account.clone())))],
+        None => Slot::keys(facts),
+    },
+    ..Engine::PLAIN
+};
+
+/// Vertex AI with API keys.
+pub(super) static VERTEX_EXPRESS: Engine =
+    Engine { names: &["vertex-express"], needs: &[Need::Key], ..Engine::PLAIN };
+
+/// Azure OpenAI and Azure AI Foundry.
+pub(super) static AZURE: Engine =
+    Engine { names: &["azure"], detect: |url| url.is_on("azure.com"), ..Engine::PLAIN };
+
+/// Databricks serving endpoints.
+pub(super) static DATABRICKS: Engine = Engine {
+    names: &["azure-databricks", "databricks"],
+    detect: |url| {
+        ["azuredatabricks.net", "cloud.databricks.com", "gcp.databricks.com"].iter().any(|on| url.is_on(on))
+    },
+    ..Engine::PLAIN
+};
+
+/// Cloudflare Workers AI.
+pub(super) static CLOUDFLARE: Engine = Engine {
+    names: &["cloudflare"],
+    detect: |url| url.host == "api.cloudflare.com",
+    hints: &["cf_account_id"],
+    needs: &[Need::SettingOrBaseUrl("cf_account_id"), Need::Key],
+    ..Engine::PLAIN
+};
+
+/// Amazon Bedrock.
+pub(super) static BEDROCK: Engine = Engine {
+    is_regional: true,
+    names: &["aws", "bedrock"],
+    old_names: &["bedrock-converse"],
+    detect: |url| url.host.contains("amazonaws.com"),
+    hints: &["aws_access_key", "aws_secret_key"],
+    needs: &[Need::AccountOrKey {
+        settings: &["aws_access_key", "aws_secret_key"],
+        told: "aws_access_key and aws_secret_key, or api",
+    }],
+    credentials: |facts| match facts.pair {
+        Some(pair) => vec![Slot::Pair(pair.clone())],
+        None => Slot::keys(facts),
+    },
+    ..Engine::PLAIN
+};
+
+/// Cohere.
+pub(super) static COHERE: Engine = Engine {
+    names: &["cohere"],
+    detect: |url| {
+        matches!(&*url.host, "api.cohere.com" | "api.cohere.ai") && !url.path.contains("/compatibility/")
+    },
+    ..Engine::PLAIN
+};
+
+/// OpenAI Responses as the only endpoint. It lists its models as its neighbours do.
+pub(super) static RESPONSES: Engine = Engine {
+    names: &["responses"],
+    old_names: &["codex"],
+    detect: |url| url.path.ends_with("/responses"),
+    listing: Some(openai::LISTING),
+    build: |facts| {
+        let reason = (Engine::PLAIN.build)(facts).err();
+        let signer: Option<Arc<dyn Provider>> = Some(Arc::new(OpenAi::new(facts)?));
+        Ok(Arc::new(Unserved { reason: reason.map(|reason| reason.to_string()).unwrap_or_default(), signer }))
+    },
+    ..Engine::PLAIN
+};
+
+/// A provider that takes no request.
 struct Unserved {
     reason: String,
+    /// What signs the question for its models, where it has a list.
+    signer: Option<Arc<dyn Provider>>,
 }
 
-/// A provider that refuses for this reason; said once, when the configuration is compiled.
-pub(super) fn unserved(channel: &ChannelName, reason: &str) -> Arc<dyn Provider> {
-    tracing::warn!(channel = %channel, reason, "Channel cannot be asked; its requests go to the next one.");
-    Arc::new(Unserved { reason: reason.to_owned() })
+/// A provider that refuses for this reason.
+pub(super) fn unserved(reason: &Unsupported) -> Arc<dyn Provider> {
+    Arc::new(Unserved { reason: reason.to_string(), signer: None })
 }
 
 impl Provider for Unserved {
-    fn prepare(&self, call: &Call) -> Verdict<Destination> {
-        let channel = call.attempt.target.channel.name.clone();
-        Verdict::Ready(Err(Failure::Unsupported { channel, what: self.reason.clone() }))
+    fn address(&self, _: Wanted<'_>) -> Result<Uri, Unsupported> {
+        Err(Unsupported(self.reason.clone().into()))
+    }
+
+    fn sign(
+        &self,
+        request: &mut Request<Vec<Bytes>>,
+        with: Option<&Presented<'_>>,
+    ) -> Result<(), Unsupported> {
+        match &self.signer {
+            Some(signer) => signer.sign(request, with),
+            None => Err(Unsupported(self.reason.clone().into())),
+        }
     }
 
     fn unserved(&self) -> Option<&str> {
         Some(&self.reason)
+    }
+}
+
+/// The issuer of a service account in a version that asks no upstream by one.
+struct NoExchange(ServiceAccount);
+
+#[async_trait]
+impl Issuer for NoExchange {
+    fn account(&self) -> Fingerprint {
+        self.0.private_key.fingerprint().clone()
+    }
+
+    async fn issue(&self) -> Result<Token, String> {
+        Err("service accounts are not served by this version".to_owned())
     }
 }

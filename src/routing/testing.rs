@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use layers::address::Addresses;
 use layers::policy::{Caller, Channel, ChannelName, Fingerprint, Link, Retries, Role, Target, Timeouts};
-use layers::ports::{Destination, Health, Keys, Meters, Provider, Verdict};
-use layers::stage::Call;
+use layers::ports::{Health, Keys, Meters, Presented, Provider, Unsupported, Wanted};
 
 use crate::state::Runtime;
 use crate::state::keys::KeySettings;
@@ -13,8 +13,16 @@ use crate::state::keys::KeySettings;
 pub(crate) struct Nowhere;
 
 impl Provider for Nowhere {
-    fn prepare(&self, _: &Call) -> Verdict<Destination> {
-        Verdict::Ready(Err(layers::Failure::Internal))
+    fn address(&self, _: Wanted<'_>) -> Result<http::Uri, Unsupported> {
+        Err(Unsupported("it is nowhere".into()))
+    }
+
+    fn sign(
+        &self,
+        _: &mut http::Request<Vec<bytes::Bytes>>,
+        _: Option<&Presented<'_>>,
+    ) -> Result<(), Unsupported> {
+        Ok(())
     }
 }
 
@@ -51,6 +59,7 @@ pub(crate) fn target_with(channel: &Arc<Channel>, alias: &str, health: Arc<dyn H
         place: None,
         alias: alias.into(),
         upstream_model: alias.into(),
+        addresses: Addresses::of(&Nowhere, alias, None),
         upstream_model_json: format!("\"{alias}\"").into(),
         timeouts: Timeouts {
             idle: Duration::from_secs(100),

@@ -9,15 +9,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use dialect::{Dialect, Quirks};
+use dialect::Quirks;
+use layers::address::Addresses;
 use layers::endpoint;
 use layers::policy::{Caller, Channel, ChannelName, Link, Takes, Target};
-use layers::ports::{Provider, Secret, Timing};
+use layers::ports::{Provider, Timing};
 
+use super::access::ChannelAccess;
 use super::{CallerEntry, KeyTable, Snapshot};
 use crate::config::settings::{CONNECT, CallerSettings, ChannelSettings, ModelSettings, Settings};
 use crate::engine::Engine;
-use crate::providers::{self, ProviderSpec};
+use crate::providers;
 use crate::routing::{Access, Offers, Routes};
 use crate::state::Runtime;
 use crate::state::keys::KeySettings;
@@ -41,9 +43,9 @@ pub fn compile(
         let models = models(settings, found.flatten().map(AsRef::as_ref).unwrap_or_default());
         let mut channels = Channels::new(settings, runtime);
         for model in models {
-            let channel = channels.of(model.engine);
             for place in in_places(model.engine, settings) {
-                let target = target(channel.clone(), place, &model, runtime, metrics);
+                let (channel, addresses) = channels.of(&model, place.as_deref());
+                let target = target(channel, addresses, place, &model, runtime, metrics);
                 targets.push((ordinal, Arc::new(target)));
             }
         }
@@ -125,10 +127,13 @@ fn models(settings: &ChannelSettings, discovered: &[Arc<str>]) -> Vec<ModelSetti
 /// The runtime channels of one configured channel: one for each engine that its models have.
 struct Channels<'a> {
     settings: &'a ChannelSettings,
+    access: ChannelAccess,
     keys: Arc<dyn layers::ports::Keys>,
     asks_usage: Arc<AtomicBool>,
     quirks: Quirks,
-    by_engine: Vec<(Engine, Arc<Channel>)>,
+    by_engine: Vec<(&'static Engine, Arc<Channel>)>,
+    /// Of the model before: most upstreams have no model in the path, and then one list is for all.
+    addresses: Option<Addresses>,
 }
 
 impl<'a> Channels<'a> {
@@ -138,44 +143,56 @@ impl<'a> Channels<'a> {
             cooldown: settings.key_cooldown,
             windows_per_model: settings.key_quotas.is_by_name(),
         };
-        let secrets = settings.keys.iter().map(|key| Secret::new(key.expose(), key.fingerprint())).collect();
+        let access = ChannelAccess::new(settings, settings.keys.len());
+        let credentials = access.credentials(settings.engine, runtime);
         let quirks = providers::quirks(settings.base_url.as_deref(), &settings.quirks);
         Self {
             settings,
-            keys: runtime.keys(&settings.name, pool, secrets),
+            access,
+            keys: runtime.keys(&settings.name, pool, credentials),
             asks_usage: runtime.asks_usage(&settings.name, quirks.stream_options),
             quirks,
             by_engine: Vec::new(),
+            addresses: None,
         }
     }
 
-    fn of(&mut self, engine: Engine) -> Arc<Channel> {
-        if let Some((_, channel)) = self.by_engine.iter().find(|(known, _)| *known == engine) {
-            return channel.clone();
-        }
-        let (dialect, provider) = providers::pair(&ProviderSpec {
-            channel: &self.settings.name,
-            engine,
-            engine_is_explicit: self.settings.engine_is_explicit,
-            base_url: self.settings.base_url.as_deref(),
-        });
-        let channel = Arc::new(self.build(dialect, provider, engine));
-        self.by_engine.push((engine, channel.clone()));
-        channel
+    /// The channel of this model, and where requests for it go.
+    fn of(&mut self, model: &ModelSettings, place: Option<&str>) -> (Arc<Channel>, Addresses) {
+        let engine = model.engine;
+        let known = self.by_engine.iter().find(|(known, _)| *known == engine);
+        let channel = match known {
+            Some((_, channel)) => channel.clone(),
+            None => {
+                let provider = self.access.provider(engine);
+                if let Some(reason) = provider.unserved() {
+                    let name = &self.settings.name;
+                    tracing::warn!(channel = %name, reason, "Channel cannot be asked; its requests go to the next one.");
+                }
+                let channel = Arc::new(self.build(engine, provider));
+                self.by_engine.push((engine, channel.clone()));
+                channel
+            }
+        };
+        let addresses = Addresses::of(&*channel.provider, &model.upstream, place);
+        let addresses = self.addresses.take().filter(|before| *before == addresses).unwrap_or(addresses);
+        self.addresses = Some(addresses.clone());
+        (channel, addresses)
     }
 
-    fn build(&self, dialect: Dialect, provider: Arc<dyn Provider>, engine: Engine) -> Channel {
+    fn build(&self, engine: &Engine, provider: Arc<dyn Provider>) -> Channel {
         let settings = self.settings;
         Channel {
             name: settings.name.clone(),
-            dialect,
+            dialect: engine.dialect,
+            envelope: engine.envelope,
             provider,
             keys: self.keys.clone(),
             link: Link {
                 proxy: settings.proxy.as_ref().map(|proxy| proxy.shared()),
                 http2: settings.http2,
                 connect: (settings.connect_timeout != CONNECT).then_some(settings.connect_timeout),
-                mock: engine == Engine::Mock,
+                inside: engine.inside.map(|_| engine.name()),
             },
             headers: settings.headers.clone(),
             passthrough_headers: settings.passthrough_headers.clone(),
@@ -189,32 +206,26 @@ impl<'a> Channels<'a> {
                     .collect(),
                 most_body: settings.max_request_body_bytes,
             },
-            envelope: dialect.codec().upstream.envelope,
             quirks: self.quirks,
             asks_usage: self.asks_usage.clone(),
         }
     }
 }
 
-/// The places in which a channel of this engine serves; none where it is one place without a name.
-fn places(engine: Engine, settings: &ChannelSettings) -> &[String] {
-    match engine {
-        Engine::VertexGemini | Engine::VertexClaude | Engine::Bedrock => &settings.regions,
-        // Whatever `region` says there: nothing of the address depends on it.
-        _ => &[],
-    }
-}
-
-/// The same as a target holds it, once for each target that a model needs.
-fn in_places(engine: Engine, settings: &ChannelSettings) -> Vec<Option<Arc<str>>> {
-    match places(engine, settings) {
-        [] => vec![None],
-        places => places.iter().map(|place| Some(place.as_str().into())).collect(),
+/// The places in which a channel of this engine serves, one for each target that a model needs; a
+/// place without a name where nothing of the address depends on `region`.
+fn in_places(engine: &Engine, settings: &ChannelSettings) -> Vec<Option<Arc<str>>> {
+    match settings.regions.as_slice() {
+        places if engine.is_regional && !places.is_empty() => {
+            places.iter().map(|place| Some(place.as_str().into())).collect()
+        }
+        _ => vec![None],
     }
 }
 
 fn target(
     channel: Arc<Channel>,
+    addresses: Addresses,
     place: Option<Arc<str>>,
     model: &ModelSettings,
     runtime: &Runtime,
@@ -226,6 +237,7 @@ fn target(
         meters: metrics.meters(channel.name.as_str(), &model.alias),
         upstream_model_json: Bytes::from(json),
         upstream_model: model.upstream.clone(),
+        addresses,
         alias: model.alias.clone(),
         timeouts: model.timeouts,
         timing: model.request_timeouts.clone().map(|rules| rules as Arc<dyn Timing>),

@@ -5,25 +5,34 @@
 //! kept by channel, address and key, so that a reload asks only where one of them changed. The
 //! configuration file is never written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use layers::policy::ChannelName;
-use serde::Deserialize;
+use bytes::Bytes;
+use http::header::{ACCEPT, HOST, USER_AGENT};
+use http::{HeaderMap, Request, Uri};
+use layers::address::Address;
+use layers::policy::{ChannelName, Fingerprint};
+use layers::ports::{Credential, Provider};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::access::ChannelAccess;
 use crate::config::{ChannelSettings, Settings};
-use crate::engine::Engine;
-use crate::upstream::Fetcher;
+use crate::engine::Listing;
+use crate::providers::with_path;
+use crate::state::Runtime;
+use crate::upstream::{AGENT, ANYTHING, Fetcher};
 
 /// Pauses between attempts while a channel does not answer; the last one repeats.
 const PAUSES: [u64; 6] = [2, 5, 15, 60, 300, 900];
 /// When a list that is known is asked for again.
 const REFRESH: Duration = Duration::from_secs(24 * 3600);
+/// Most pages of one list.
+const MOST_PAGES: usize = 200;
 /// Most models that are taken from one upstream.
 const MOST_MODELS: usize = 20_000;
 
@@ -40,7 +49,19 @@ pub(super) struct Found {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ListRequest {
     url: String,
-    fingerprint: String,
+    fingerprint: Option<Fingerprint>,
+    proxy: Option<Arc<str>>,
+}
+
+/// The question which models a channel has.
+struct Question {
+    /// Of the first page.
+    uri: Uri,
+    listing: Listing,
+    provider: Arc<dyn Provider>,
+    credential: Option<Credential>,
+    /// The channel's own.
+    headers: HeaderMap,
     proxy: Option<Arc<str>>,
 }
 
@@ -58,13 +79,13 @@ impl Discovery {
     }
 
     /// Asks for the channels of a configuration. Tells which channels' earlier answers are void.
-    pub(super) fn follow(&mut self, settings: &Settings) -> Vec<ChannelName> {
+    pub(super) fn follow(&mut self, settings: &Settings, runtime: &Runtime) -> Vec<ChannelName> {
         let mut void = Vec::new();
-        let wanted: HashMap<ChannelName, (ListRequest, HeaderMap)> = settings
+        let wanted: HashMap<ChannelName, (ListRequest, Question)> = settings
             .channels
             .iter()
             .filter(|channel| channel.discover)
-            .filter_map(|channel| Some((channel.name.clone(), list_request(channel)?)))
+            .filter_map(|channel| Some((channel.name.clone(), question(channel, runtime)?)))
             .collect();
         self.asking.retain(|name, (known, task)| {
             let same = wanted.get(name).is_some_and(|(list_request, _)| list_request == known);
@@ -74,10 +95,9 @@ impl Discovery {
             }
             same
         });
-        for (name, (list_request, headers)) in wanted {
+        for (name, (list_request, question)) in wanted {
             if !self.asking.contains_key(&name) {
-                let task =
-                    self.tasks.spawn(ask(name.clone(), list_request.clone(), headers, self.found.clone()));
+                let task = self.tasks.spawn(ask(name.clone(), question, self.found.clone()));
                 self.asking.insert(name, (list_request, task));
             }
         }
@@ -90,16 +110,11 @@ impl Discovery {
     }
 }
 
-async fn ask(
-    channel: ChannelName,
-    list_request: ListRequest,
-    headers: HeaderMap,
-    found: mpsc::Sender<Found>,
-) {
-    let fetcher = Fetcher::new(list_request.proxy.as_deref());
+async fn ask(channel: ChannelName, question: Question, found: mpsc::Sender<Found>) {
+    let fetcher = Fetcher::new(question.proxy.as_deref());
     let mut failures = 0;
     loop {
-        let pause = match list(&fetcher, &list_request.url, &headers).await {
+        let pause = match question.ask(&fetcher).await {
             Ok(models) => {
                 failures = 0;
                 tracing::info!(%channel, models = models.len(), "Model list of the channel is known.");
@@ -119,58 +134,175 @@ async fn ask(
     }
 }
 
-async fn list(fetcher: &Fetcher, url: &str, headers: &HeaderMap) -> Result<Vec<Arc<str>>, String> {
-    #[derive(Deserialize)]
-    struct Listing {
-        data: Vec<Model>,
-    }
-    #[derive(Deserialize)]
-    struct Model {
-        id: String,
-    }
-    let body = fetcher.get(url, headers.clone()).await?;
-    let listing: Listing =
-        serde_json::from_slice(&body).map_err(|_other| "the answer is no model list".to_owned())?;
-    let mut models: Vec<Arc<str>> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
-    for model in listing.data.into_iter().take(MOST_MODELS) {
-        if !model.id.is_empty() && seen.insert(model.id.clone()) {
-            models.push(model.id.into());
+// === impl Question ===
+
+impl Question {
+    /// Asks for all pages.
+    async fn ask(&self, fetcher: &Fetcher) -> Result<Vec<Arc<str>>, String> {
+        let mut models: Vec<Arc<str>> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut uri = self.uri.clone();
+        for _ in 0..MOST_PAGES {
+            let page = read(&self.listing, &fetcher.get_signed(self.signed(uri).await?).await?)?;
+            for name in page.names.into_iter().filter(|name| !name.is_empty()) {
+                if models.len() < MOST_MODELS && seen.insert(name.clone()) {
+                    models.push(name.into());
+                }
+            }
+            match self.listing.pages.zip(page.next).filter(|_| models.len() < MOST_MODELS) {
+                Some((pages, token)) => uri = with_parameter(&self.uri, pages.parameter, &token)?,
+                None => break,
+            }
         }
+        if models.is_empty() { Err("the list is empty".to_owned()) } else { Ok(models) }
     }
-    if models.is_empty() { Err("the list is empty".to_owned()) } else { Ok(models) }
+
+    /// The request for one page, signed last, as `dispatch` does it.
+    async fn signed(&self, uri: Uri) -> Result<Request<Vec<Bytes>>, String> {
+        let address = Address::at(uri).ok_or_else(|| "the address names no host".to_owned())?;
+        let mut request = Request::new(Vec::new());
+        *request.uri_mut() = address.uri;
+        let headers = request.headers_mut();
+        headers.insert(HOST, address.host);
+        headers.insert(ACCEPT, ANYTHING);
+        headers.insert(USER_AGENT, AGENT);
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+        let presented = match &self.credential {
+            Some(credential) => Some(credential.present().await.map_err(|failure| failure.to_string())?),
+            None => None,
+        };
+        self.provider
+            .sign(&mut request, presented.as_ref())
+            .map_err(|unsupported| unsupported.to_string())?;
+        Ok(request)
+    }
 }
 
-/// Where and how a channel is asked; none for engines that have no list of this form.
-fn list_request(channel: &ChannelSettings) -> Option<(ListRequest, HeaderMap)> {
+/// One page of a list.
+#[derive(Debug, PartialEq, Eq)]
+struct Page {
+    names: Vec<String>,
+    /// The token of the next one.
+    next: Option<String>,
+}
+
+/// Reads a page.
+fn read(listing: &Listing, body: &[u8]) -> Result<Page, String> {
+    let no_list = || "the answer is no model list".to_owned();
+    let answer: Value = serde_json::from_slice(body).map_err(|_other| no_list())?;
+    let list = answer.pointer(listing.list).and_then(Value::as_array).ok_or_else(no_list)?;
+    let name = |entry: &Value| entry.pointer(listing.name).and_then(Value::as_str).map(str::to_owned);
+    let names = list.iter().take(MOST_MODELS).map(name).collect::<Option<Vec<_>>>().ok_or_else(no_list)?;
+    let next = listing.pages.and_then(|pages| answer.pointer(pages.token)?.as_str());
+    Ok(Page { names, next: next.filter(|token| !token.is_empty()).map(str::to_owned) })
+}
+
+/// A URL with one more query parameter.
+fn with_parameter(uri: &Uri, name: &str, value: &str) -> Result<Uri, String> {
+    let mark = if uri.query().is_some() { '&' } else { '?' };
+    let value = utf8_percent_encode(value, NON_ALPHANUMERIC);
+    format!("{uri}{mark}{name}={value}").parse().map_err(|_invalid| "it is no URL".to_owned())
+}
+
+/// What a channel is asked, and what its list depends on; none for engines without a list.
+fn question(channel: &ChannelSettings, runtime: &Runtime) -> Option<(ListRequest, Question)> {
     let base: Uri = channel.base_url.as_deref()?.parse().ok()?;
-    let key = channel.keys.first();
-    let mut headers = HeaderMap::new();
-    let secret = |text: String| {
-        let mut value = HeaderValue::from_str(&text).ok()?;
-        value.set_sensitive(true);
-        Some(value)
-    };
-    let path = match channel.engine {
-        Engine::OpenAi | Engine::OpenRouter | Engine::Responses => {
-            if let Some(value) = key.and_then(|key| secret(format!("Bearer {}", key.expose()))) {
-                headers.insert(AUTHORIZATION, value);
-            }
-            format!("{}/models", crate::providers::openai_root(&base))
-        }
-        Engine::Anthropic => {
-            if let Some(value) = key.and_then(|key| secret(key.expose().to_owned())) {
-                headers.insert(HeaderName::from_static("x-api-key"), value);
-            }
-            headers
-                .insert(HeaderName::from_static("anthropic-version"), HeaderValue::from_static("2023-06-01"));
-            "/v1/models".to_owned()
-        }
-        _ => return None,
-    };
-    headers.extend(channel.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let url = crate::providers::with_path(&base, &path)?.to_string();
-    let fingerprint = key.map(|key| key.fingerprint().as_str().to_owned()).unwrap_or_default();
+    let listing = channel.engine.listing?;
+    // The first of them asks; a channel may have tens of thousands.
+    let access = ChannelAccess::new(channel, 1);
+    let credential = access.credentials(channel.engine, runtime).into_iter().next();
+    let uri = with_path(&base, &(listing.path)(&base)).ok()?;
     let proxy = channel.proxy.as_ref().map(crate::config::settings::SecretText::shared);
-    Some((ListRequest { url, fingerprint, proxy }, headers))
+    let list_request = ListRequest {
+        url: uri.to_string(),
+        fingerprint: credential.as_ref().map(|credential| credential.fingerprint().clone()),
+        proxy: proxy.clone(),
+    };
+    let provider = access.provider(channel.engine);
+    let headers = channel.headers.clone();
+    Some((list_request, Question { uri, listing, provider, credential, headers, proxy }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::settings;
+    use crate::engine::Pages;
+
+    /// The list of a channel with this in its entry.
+    fn asked(lines: &str) -> Option<Question> {
+        let text = format!("providers: [{{provider: a, {lines}}}]\napi_keys: [{{api: sk-1}}]\n");
+        question(&settings(&text).channels[0], &Runtime::new(None)).map(|(_, question)| question)
+    }
+
+    const COHERE: Listing = Listing {
+        path: |_| "/v1/models".to_owned(),
+        list: "/models",
+        name: "/name",
+        pages: Some(Pages { token: "/next_page_token", parameter: "page_token" }),
+    };
+
+    #[test]
+    fn lists_of_every_form_are_read() {
+        let openai = crate::providers::OPENAI.listing.unwrap();
+        let page = |listing: &Listing, body: &str| read(listing, body.as_bytes());
+        let names = |names: &[&str], next: Option<&str>| {
+            Ok(Page {
+                names: names.iter().map(|name| (*name).to_owned()).collect(),
+                next: next.map(str::to_owned),
+            })
+        };
+
+        assert_eq!(
+            page(&openai, r#"{"data":[{"id":"a"},{"id":"b"}],"next_page_token":"x"}"#),
+            names(&["a", "b"], None)
+        );
+        assert_eq!(
+            page(&COHERE, r#"{"models":[{"name":"a"}],"next_page_token":"t/1"}"#),
+            names(&["a"], Some("t/1"))
+        );
+        assert_eq!(page(&COHERE, r#"{"models":[],"next_page_token":""}"#), names(&[], None));
+        assert_eq!(page(&COHERE, r#"{"models":[{"name":"a"}],"next_page_token":null}"#), names(&["a"], None));
+        for other in ["", "[]", r#"{"data":{}}"#, r#"{"data":[{"name":"a"}]}"#] {
+            assert_eq!(page(&openai, other), Err("the answer is no model list".to_owned()), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_next_page_is_asked_for_beside_the_query_that_is_there() {
+        let next =
+            |uri: &str| with_parameter(&uri.parse().unwrap(), "page_token", "t/1&x=").unwrap().to_string();
+
+        assert_eq!(next("https://a.test/v1/models"), "https://a.test/v1/models?page_token=t%2F1%26x%3D");
+        assert_eq!(next("https://a.test/models?k=v"), "https://a.test/models?k=v&page_token=t%2F1%26x%3D");
+    }
+
+    #[tokio::test]
+    async fn a_list_is_asked_for_as_requests_are_signed() {
+        let question =
+            asked("base_url: 'https://a.test:8443/v1/messages', engine: claude, api: [k, l]").unwrap();
+        let relayed = asked(
+            "base_url: 'https://a.test/v1', api: k, preferences: {headers: {authorization: own, user-agent: me}}",
+        );
+
+        let plain = question.signed(question.uri.clone()).await.unwrap();
+        let own =
+            relayed.as_ref().unwrap().signed("https://a.test/v1/models".parse().unwrap()).await.unwrap();
+
+        assert_eq!(plain.uri(), "https://a.test:8443/v1/models");
+        assert_eq!(
+            (&plain.headers()["x-api-key"], &plain.headers()["host"]),
+            (&"k".parse().unwrap(), &"a.test:8443".parse().unwrap())
+        );
+        assert_eq!(own.headers()["authorization"], "own");
+        assert_eq!(own.headers()["user-agent"], "me");
+    }
+
+    #[test]
+    fn engines_without_a_list_are_not_asked() {
+        assert!(asked("base_url: 'https://x.openai.azure.com', api: k").is_none());
+        assert!(asked("base_url: 'https://api.openai.com/v1/responses', api: k").is_some());
+    }
 }

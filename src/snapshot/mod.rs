@@ -5,6 +5,7 @@
 //! when it is first asked for and kept, so that a thousand keys over five hundred models cost
 //! nothing until they are used.
 
+mod access;
 mod compile;
 mod current;
 mod discovery;

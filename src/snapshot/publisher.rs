@@ -37,7 +37,7 @@ impl Publisher {
         let (sender, found) = mpsc::channel(64);
         let mut discovery = Discovery::new(sender);
         let settings = Arc::new(loaded.settings);
-        discovery.follow(&settings);
+        discovery.follow(&settings, &runtime);
         let discovered = Discovered::new();
         let snapshot = Arc::new(compile(settings.clone(), &discovered, &runtime, &metrics));
         let current = Arc::new(CurrentSnapshot::new(snapshot));
@@ -106,7 +106,7 @@ impl Publisher {
                 tell(&loaded.warnings);
                 self.keep(text);
                 self.settings = Arc::new(loaded.settings);
-                for channel in self.discovery.follow(&self.settings) {
+                for channel in self.discovery.follow(&self.settings, &self.runtime) {
                     self.discovered.remove(&channel);
                 }
                 self.publish();

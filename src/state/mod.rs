@@ -12,6 +12,7 @@ pub mod cursors;
 pub mod keys;
 pub mod runtime;
 pub mod stored;
+pub mod tokens;
 pub mod windows;
 
 pub use runtime::{Live, Runtime};

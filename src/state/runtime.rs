@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use layers::policy::{ChannelName, Fingerprint, Target};
-use layers::ports::{Health, Keys, Secret};
+use layers::ports::{Credential, Health, Keys};
 
 use super::balances::Accounts;
 use super::clock::Clock;
@@ -15,6 +15,7 @@ use super::cooldowns::Cooldown;
 use super::cursors::Cursors;
 use super::keys::{History, Home, KeyPool, KeySettings};
 use super::stored::Pins;
+use super::tokens::TokenStore;
 use super::windows::Windows;
 
 /// The memory of the process. One for its whole life; configurations come and go around it.
@@ -28,6 +29,7 @@ pub struct Runtime {
     accounts: Arc<Accounts>,
     cursors: Arc<Cursors>,
     pins: Arc<Pins>,
+    tokens: Arc<TokenStore>,
 }
 
 /// By channel, alias and place.
@@ -66,6 +68,7 @@ impl Runtime {
             accounts: Arc::default(),
             cursors: Arc::default(),
             pins: Arc::default(),
+            tokens: Arc::default(),
         }
     }
 
@@ -85,7 +88,7 @@ impl Runtime {
     ///
     /// What an earlier configuration's keys learn from now on is told to this pool, so it is to be
     /// asked for when nothing can keep the new configuration from being used any more.
-    pub fn keys(&self, channel: &ChannelName, settings: KeySettings, keys: Vec<Secret>) -> Arc<dyn Keys> {
+    pub fn keys(&self, channel: &ChannelName, settings: KeySettings, keys: Vec<Credential>) -> Arc<dyn Keys> {
         let mut pools = lock(&self.pools);
         let home = pools.get(channel).map(|slot| Arc::clone(&slot.home)).unwrap_or_default();
         let latest = KeyPool::new(channel, settings, keys, self.clock, self.history.clone(), &home);
@@ -112,6 +115,11 @@ impl Runtime {
     /// What client keys have spent.
     pub fn accounts(&self) -> &Arc<Accounts> {
         &self.accounts
+    }
+
+    /// The tokens of accounts.
+    pub fn tokens(&self) -> &Arc<TokenStore> {
+        &self.tokens
     }
 
     /// The cursors of rotations.
@@ -141,6 +149,8 @@ impl Runtime {
         pools.retain(|channel, _| (live.channel)(channel));
         pools.values().for_each(|slot| slot.latest.sweep());
         drop(pools);
+        // After the pools, which hold the accounts.
+        self.tokens.prune();
         lock(&self.asks_usage).retain(|channel, _| (live.channel)(channel));
         if let Some(history) = &self.history {
             history.retain(live.channel);
@@ -160,6 +170,7 @@ impl std::fmt::Debug for Runtime {
             .field("windows", &self.windows.len())
             .field("cursors", &self.cursors.len())
             .field("pins", &self.pins.len())
+            .field("tokens", &self.tokens.len())
             .finish()
     }
 }

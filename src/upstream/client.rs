@@ -25,7 +25,7 @@ use super::body::{BodyChunks, decoded, is_encoded, plain};
 use super::connector::{Answered, Connector};
 use super::proxy::ProxyError;
 use super::spread::Spread;
-use crate::providers::mock;
+use crate::engine::Inside;
 
 /// How long an idle connection is kept: shorter than common servers keep theirs.
 const IDLE: Duration = Duration::from_secs(20);
@@ -46,6 +46,8 @@ struct Pools {
     /// Direct HTTP/1.1, which nearly everything is.
     direct: Pool,
     others: Mutex<HashMap<Link, Transport>>,
+    /// Finds upstreams inside this program by their names.
+    inside: fn(&str) -> Option<Inside>,
 }
 
 /// How requests of a link are sent.
@@ -53,13 +55,13 @@ struct Pools {
 enum Transport {
     Http1(Arc<Pool>),
     Http2(Arc<Spread>),
-    Mock,
+    Inside(Inside),
 }
 
 impl Upstream {
-    /// A client without connections.
-    pub fn new() -> Self {
-        Self(Arc::new(Pools { direct: pool(None, None), others: Mutex::default() }))
+    /// A client without connections, which finds upstreams inside this program by their names.
+    pub fn new(inside: fn(&str) -> Option<Inside>) -> Self {
+        Self(Arc::new(Pools { direct: pool(None, None), others: Mutex::default(), inside }))
     }
 }
 
@@ -79,8 +81,8 @@ impl Pools {
             .entry(link.clone())
             .or_insert_with(|| {
                 let (proxy, limit) = (link.proxy.as_deref(), link.connect);
-                if link.mock {
-                    Transport::Mock
+                if let Some(inside) = link.inside.and_then(self.inside) {
+                    Transport::Inside(inside)
                 } else if link.http2 {
                     Transport::Http2(Arc::new(Spread::new(proxy, limit)))
                 } else {
@@ -89,12 +91,6 @@ impl Pools {
             })
             .clone();
         Some(kind)
-    }
-}
-
-impl Default for Upstream {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -130,7 +126,7 @@ impl Service<Outgoing> for Upstream {
             Transport::Http2(spread) => {
                 Answering::Other(Box::pin(async move { spread.send(request.map(BodyChunks::from)).await }))
             }
-            Transport::Mock => Answering::Other(Box::pin(std::future::ready(Ok(mock::answer(request))))),
+            Transport::Inside(answer) => Answering::Other(Box::pin(std::future::ready(Ok(answer(request))))),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::client::legacy::Client;
@@ -23,6 +23,11 @@ const LONGEST: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Most redirects that are followed.
 const REDIRECTS: usize = 5;
+
+/// What is taken of a document.
+pub const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
+/// The name of this program.
+pub const AGENT: HeaderValue = HeaderValue::from_static(concat!("uni-api/", env!("CARGO_PKG_VERSION")));
 
 /// A client for documents.
 #[derive(Clone)]
@@ -44,7 +49,20 @@ impl Fetcher {
     /// # Errors
     /// A clause that says what went wrong, without the URL.
     pub async fn get(&self, url: &str, headers: HeaderMap) -> Result<Bytes, String> {
-        match self.get_unless(None, url, headers).await? {
+        match self.get_unless(None, parsed(url)?, headers).await? {
+            Some((body, _tag)) => Ok(body),
+            None => Err("answered 304".to_owned()),
+        }
+    }
+
+    /// The body of a successful answer to a request that was signed as it stands, which has no body
+    /// itself.
+    ///
+    /// # Errors
+    /// A clause that says what went wrong, without the URL.
+    pub async fn get_signed(&self, request: Request<Vec<Bytes>>) -> Result<Bytes, String> {
+        let (head, _nothing) = request.into_parts();
+        match self.get_unless(None, head.uri, head.headers).await? {
             Some((body, _tag)) => Ok(body),
             None => Err("answered 304".to_owned()),
         }
@@ -62,7 +80,7 @@ impl Fetcher {
     ) -> Result<(StatusCode, Bytes), String> {
         let mut request = Request::new(BodyChunks::from(vec![Bytes::from(json)]));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = url.parse().map_err(|_invalid| "it is no URL".to_owned())?;
+        *request.uri_mut() = parsed(url)?;
         *request.headers_mut() = headers;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let answering = async {
@@ -84,10 +102,10 @@ impl Fetcher {
     async fn get_unless(
         &self,
         known: Option<&HeaderValue>,
-        url: &str,
+        uri: Uri,
         headers: HeaderMap,
     ) -> Result<Option<(Bytes, Option<String>)>, String> {
-        tokio::time::timeout(PATIENCE, self.follow(known, url, headers))
+        tokio::time::timeout(PATIENCE, self.follow(known, uri, headers))
             .await
             .unwrap_or_else(|_elapsed| Err(format!("nothing came for {} s", PATIENCE.as_secs())))
     }
@@ -95,17 +113,16 @@ impl Fetcher {
     async fn follow(
         &self,
         known: Option<&HeaderValue>,
-        url: &str,
+        mut uri: Uri,
         mut headers: HeaderMap,
     ) -> Result<Option<(Bytes, Option<String>)>, String> {
-        let mut uri: Uri = url.parse().map_err(|_invalid| "it is no URL".to_owned())?;
         for _ in 0..=REDIRECTS {
             let mut request = Request::new(BodyChunks::from(Vec::new()));
             *request.uri_mut() = uri.clone();
             *request.headers_mut() = headers.clone();
-            request.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
-            let agent = HeaderValue::from_static(concat!("uni-api/", env!("CARGO_PKG_VERSION")));
-            request.headers_mut().insert(USER_AGENT, agent);
+            for (name, value) in [(ACCEPT, ANYTHING), (USER_AGENT, AGENT)] {
+                request.headers_mut().entry(name).or_insert(value);
+            }
             if let Some(known) = known {
                 // Every hop is asked: which of them answers is not known before.
                 request.headers_mut().insert(IF_NONE_MATCH, known.clone());
@@ -122,6 +139,7 @@ impl Fetcher {
                     // What authorises with one host is no business of another.
                     headers.clear();
                 }
+                headers.remove(HOST);
                 uri = next;
                 continue;
             }
@@ -144,12 +162,16 @@ impl Fetcher {
 impl Fetch for Fetcher {
     async fn fetch(&self, url: &str, known: Option<&str>) -> Result<Fetched, String> {
         let known = known.and_then(|tag| HeaderValue::from_str(tag).ok());
-        let Some((body, tag)) = self.get_unless(known.as_ref(), url, HeaderMap::new()).await? else {
+        let Some((body, tag)) = self.get_unless(known.as_ref(), parsed(url)?, HeaderMap::new()).await? else {
             return Ok(Fetched::Unchanged);
         };
         let text = String::from_utf8(body.into()).map_err(|_binary| "the answer is no text".to_owned())?;
         Ok(Fetched::Text { text, tag })
     }
+}
+
+fn parsed(url: &str) -> Result<Uri, String> {
+    url.parse().map_err(|_invalid| "it is no URL".to_owned())
 }
 
 fn reason(error: &hyper_util::client::legacy::Error) -> String {

@@ -14,5 +14,5 @@ mod proxy;
 mod spread;
 
 pub use client::Upstream;
-pub use fetch::Fetcher;
+pub use fetch::{AGENT, ANYTHING, Fetcher};
 pub use media::GuardedMedia;

@@ -7,13 +7,15 @@ use bytes::Bytes;
 use dialect::Dialect;
 use dialect::ir::Usage;
 use http::{HeaderMap, StatusCode};
+use layers::address::Addresses;
 use layers::ledger::{AttemptRecord, Entry};
 use layers::policy::{Caller, Channel, ChannelName, Fingerprint, Link, Retries, Role, Target, Timeouts};
 use layers::ports::{
-    Destination, Health, InputTokens, KeyOutcome, Keys, KeysExhausted, Lease, Meters, Provider, Verdict,
+    Health, InputTokens, KeyOutcome, Keys, KeysExhausted, Lease, Meters, Presented, Provider, Unsupported,
+    Wanted,
 };
 use layers::request_id::RequestId;
-use layers::stage::{Call, TriedKeys};
+use layers::stage::TriedKeys;
 use tokio::time::Instant;
 
 struct Nothing;
@@ -52,8 +54,16 @@ impl Meters for Nothing {
 }
 
 impl Provider for Nothing {
-    fn prepare(&self, _: &Call) -> Verdict<Destination> {
-        Verdict::Ready(Err(layers::failure::Failure::Internal))
+    fn address(&self, _: Wanted<'_>) -> Result<http::Uri, Unsupported> {
+        Err(Unsupported("it is nowhere".into()))
+    }
+
+    fn sign(
+        &self,
+        _: &mut http::Request<Vec<bytes::Bytes>>,
+        _: Option<&Presented<'_>>,
+    ) -> Result<(), Unsupported> {
+        Ok(())
     }
 }
 
@@ -92,6 +102,7 @@ pub(crate) fn target(channel: &str, model: &str) -> Arc<Target> {
         place: None,
         alias: model.into(),
         upstream_model: model.into(),
+        addresses: Addresses::of(&Nothing, model, None),
         upstream_model_json: Bytes::from(format!("{model:?}")),
         timeouts: Timeouts {
             idle: Duration::from_secs(1),

@@ -22,7 +22,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use crate::failure::Failure;
 use crate::judge::{Refusal, hidden, judge};
 use crate::policy::Channel;
-use crate::ports::Secret;
+use crate::ports::Credential;
 
 /// The body of an upstream's answer.
 pub type UpstreamBody = UnsyncBoxBody<Bytes, Broken>;
@@ -43,8 +43,8 @@ pub enum Broken {
 pub struct Origin {
     /// The channel.
     pub channel: Arc<Channel>,
-    /// The key, which the upstream may repeat.
-    pub secret: Option<Secret>,
+    /// What it was asked with, which the upstream may repeat.
+    pub credential: Option<Credential>,
 }
 
 impl Origin {
@@ -62,7 +62,7 @@ impl Origin {
             body: Bytes::new(),
             dialect: self.channel.dialect,
             error,
-            hidden: &hidden(&self.channel, self.secret.as_ref()),
+            hidden: &hidden(&self.channel, self.credential.as_ref()),
         })
     }
 }

@@ -86,7 +86,7 @@ impl Reading<'_> {
         let exchange = &self.call.attempt.exchange;
         let want_text = !exchange.catalog.triggers().is_empty();
         let channel = &self.call.attempt.target.channel;
-        let origin = Origin { channel: channel.clone(), secret: self.call.secret.clone() };
+        let origin = Origin { channel: channel.clone(), credential: self.call.credential.clone() };
         let to = self.kept.framing();
         let body = match self.way.probe(&self.kept).filter(|_| framing == to) {
             Some(probe) => {
@@ -207,7 +207,7 @@ impl Reading<'_> {
             error,
             body,
             dialect: channel.dialect,
-            hidden: &hidden(channel, self.call.secret.as_ref()),
+            hidden: &hidden(channel, self.call.credential.as_ref()),
         })
     }
 }

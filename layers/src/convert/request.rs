@@ -152,7 +152,7 @@ pub(super) async fn fetch_media(
 pub(super) fn upward(call: &Call, body: SentBody, content_type: Option<HeaderValue>) -> Call {
     Call {
         attempt: call.attempt.clone(),
-        secret: call.secret.clone(),
+        credential: call.credential.clone(),
         payload: match body {
             SentBody::Bytes(parts) => Payload::Bytes(parts),
             SentBody::Json(map) => Payload::Json(map.into()),

@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::*;
 use crate::policy::{Channel, Target};
-use crate::testing::handles::FixedProvider;
+use crate::testing::handles::{FixedProvider, ScriptedTokens};
 use crate::testing::policy::{channel, target_of};
 use crate::testing::stage::{ExchangeBuilder, leaves_uncopied, leaving};
 use crate::testing::{Scripted, call, chunks, exchange, mount, target};
@@ -15,7 +15,7 @@ use crate::testing::{Scripted, call, chunks, exchange, mount, target};
 type Client = Scripted<Outgoing, Response<UpstreamBody>, TransportKind>;
 
 fn client() -> Client {
-    Client::new().always_ready()
+    Client::new()
 }
 
 fn fine() -> Response<UpstreamBody> {
@@ -158,4 +158,89 @@ async fn answers_are_asked_for_as_they_are_and_as_events_where_events_are_wanted
     assert_eq!(plain["accept-encoding"], "identity");
     assert!(!plain.contains_key("accept"));
     assert_eq!(events["accept"], "text/event-stream");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_client_is_polled_ready_before_each_call() {
+    let client = client().fails(TransportKind::Stale).answers(fine());
+
+    run(&client, to(target("a").build())).await.unwrap();
+
+    assert_eq!((client.polls(), client.calls()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_signed_is_what_is_sent() {
+    let provider = Arc::new(FixedProvider::at("https://a.test:8443/ask"));
+    let channel = channel("a").provider(provider.clone()).header("x-configured", "1").passes("x-session");
+    let exchange = exchange().stream().header("openai-organization", "org").header("x-session", "theirs");
+    let client = client().answers(fine());
+    let call = call(exchange.shared(), target_of(channel.build()).build())
+        .bytes(&["{\"a\":", "1}"])
+        .content_type("application/json");
+
+    run(&client, call.build()).await.unwrap();
+
+    let mut seen = provider.signed.take().remove(0);
+    let sent = client.request().request;
+    let signature = seen.headers.insert("authorization", sent.headers()["authorization"].clone());
+    assert_eq!(signature, None, "it signs last");
+    assert_eq!(&seen.headers, sent.headers());
+    assert_eq!((&seen.uri, seen.body), (sent.uri(), sent.body().concat()));
+    for name in
+        ["host", "content-type", "accept", "user-agent", "x-configured", "x-session", "openai-organization"]
+    {
+        assert!(seen.headers.contains_key(name), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_is_signed_anew() {
+    let provider = Arc::new(FixedProvider::at("https://a.test/"));
+    let channel = channel("a").provider(provider.clone()).build();
+    let client = client().fails(TransportKind::Stale).answers(fine());
+
+    run(&client, to(target_of(channel).build())).await.unwrap();
+
+    assert_eq!(provider.signed.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_is_replaced_once_outside_every_budget() {
+    let refused = || chunks().now("{}").answer(401, "application/json");
+    let with = |tokens: &Arc<ScriptedTokens>| {
+        call(exchange().shared(), target("a").build())
+            .credential(Some(Credential::Token(tokens.clone())))
+            .build()
+    };
+    let (fresh, dead) = (ScriptedTokens::of(&["one", "two"]), ScriptedTokens::of(&["one", "two", "three"]));
+    let (forgiving, strict) =
+        (client().answers(refused()).answers(fine()), client().answers(refused()).answers(refused()));
+
+    let served = run(&forgiving, with(&fresh)).await.unwrap();
+    let rejected = run(&strict, with(&dead)).await.unwrap();
+
+    assert_eq!((served.as_u16(), rejected.as_u16()), (200, 401));
+    assert_eq!((fresh.refused.take(), dead.refused.take()), (vec!["one".to_owned()], vec!["one".to_owned()]));
+    assert_eq!(forgiving.requests()[1].request.headers()["authorization"], "Bearer two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_token_nothing_is_sent() {
+    let client = client();
+    let call = call(exchange().shared(), target("a").build())
+        .credential(Some(Credential::Token(ScriptedTokens::of(&[]))))
+        .build();
+
+    let failure = run(&client, call).await.unwrap_err();
+
+    assert_eq!((failure.label(), client.calls()), ("no_token", 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_refused_is_not_repeated() {
+    let client = client().answers(chunks().now("{}").answer(401, "application/json"));
+
+    assert_eq!(run(&client, to(target("a").build())).await.unwrap(), StatusCode::UNAUTHORIZED);
+    assert_eq!(client.calls(), 1);
 }

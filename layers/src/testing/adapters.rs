@@ -15,7 +15,10 @@ use crate::policy::ChannelName;
 
 /// Channel `a` of this dialect, asked with the key `sk-provider-key`.
 fn origin(dialect: Dialect) -> Origin {
-    Origin { channel: channel("a").dialect(dialect).build(), secret: Some(secret("sk-provider-key")) }
+    Origin {
+        channel: channel("a").dialect(dialect).build(),
+        credential: Some(secret("sk-provider-key").into()),
+    }
 }
 
 /// What a tap is asked to do beside forwarding.

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use super::Notes;
 use super::policy::secret;
+use crate::failure::Failure;
 use crate::policy::{Fingerprint, Target};
 use crate::ports::{
-    Destination, Health, InputTokens, KeyOutcome, Keys, KeysExhausted, Lease, Meters, Provider, Verdict,
+    Health, InputTokens, KeyOutcome, Keys, KeysExhausted, Lease, Meters, Presented, Provider, Secret, Tokens,
+    Unsupported, Verdict, Wanted,
 };
-use crate::stage::{Call, TriedKeys};
+use crate::stage::TriedKeys;
 
 /// What a pool of keys was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +86,7 @@ impl Keys for ScriptedKeys {
         let slot = self.free(tried).ok_or(self.exhausted)?;
         self.notes.add(KeyNote::Leased(slot));
         let key = secret(&self.keys[slot as usize]);
-        Ok(Lease::new(self, slot, key, target.upstream_model.clone()))
+        Ok(Lease::new(self, slot, key.into(), target.upstream_model.clone()))
     }
 
     fn lease_wanted(
@@ -97,7 +100,7 @@ impl Keys for ScriptedKeys {
         }
         let of_wanted = |key: &String| secret(key).fingerprint() == wanted;
         let slot = self.keys.iter().position(of_wanted).ok_or(KeysExhausted::Gone)?;
-        let (key, slot) = (secret(&self.keys[slot]), u32::try_from(slot).expect("few keys"));
+        let (key, slot) = (secret(&self.keys[slot]).into(), u32::try_from(slot).expect("few keys"));
         self.notes.add(KeyNote::Leased(slot));
         Ok(Lease::new(self, slot, key, target.upstream_model.clone()))
     }
@@ -181,15 +184,26 @@ impl Meters for MeterNotes {
 pub struct FixedProvider {
     uri: http::Uri,
     headers: HeaderMap,
-    /// How often it was asked.
-    pub asked: Notes<()>,
+    /// What it was asked to sign, each as it was then.
+    pub signed: Notes<Unsigned>,
+}
+
+/// A finished request, as its signer saw it.
+#[derive(Debug, Clone)]
+pub struct Unsigned {
+    /// Its URL.
+    pub uri: http::Uri,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, joined.
+    pub body: Vec<u8>,
 }
 
 impl FixedProvider {
     /// A provider at this address.
     pub fn at(uri: &str) -> Self {
         let uri = uri.parse().expect("an address");
-        Self { uri, headers: HeaderMap::new(), asked: Notes::default() }
+        Self { uri, headers: HeaderMap::new(), signed: Notes::default() }
     }
 
     /// A header that it generates.
@@ -201,13 +215,69 @@ impl FixedProvider {
 }
 
 impl Provider for FixedProvider {
-    fn prepare(&self, call: &Call) -> Verdict<Destination> {
-        self.asked.add(());
-        let mut headers = self.headers.clone();
-        if let Some(key) = super::stage::key_of(call) {
+    fn address(&self, _: Wanted<'_>) -> Result<http::Uri, Unsupported> {
+        Ok(self.uri.clone())
+    }
+
+    fn sign(
+        &self,
+        request: &mut http::Request<Vec<Bytes>>,
+        with: Option<&Presented<'_>>,
+    ) -> Result<(), Unsupported> {
+        self.signed.add(Unsigned {
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+            body: request.body().concat(),
+        });
+        let key = match with {
+            Some(Presented::Key(key)) => Some(key.expose()),
+            Some(Presented::Token(token)) => Some(token.expose()),
+            Some(Presented::Pair(_)) => return Err(Unsupported("it signs with one key".into())),
+            None => None,
+        };
+        let headers = request.headers_mut();
+        if let Some(key) = key {
             let bearer = HeaderValue::from_str(&format!("Bearer {key}")).expect("a key is a header value");
-            headers.insert(http::header::AUTHORIZATION, bearer);
+            headers.entry(http::header::AUTHORIZATION).or_insert(bearer);
         }
-        Verdict::Ready(Ok(Destination { uri: self.uri.clone(), headers }))
+        for (name, value) in &self.headers {
+            headers.entry(name.clone()).or_insert(value.clone());
+        }
+        Ok(())
+    }
+}
+
+/// An account that gives its tokens in order, each until it is refused.
+pub struct ScriptedTokens {
+    account: Fingerprint,
+    tokens: Vec<Secret>,
+    /// The tokens that were refused, in order.
+    pub refused: Notes<String>,
+}
+
+impl ScriptedTokens {
+    /// An account with these tokens.
+    pub fn of(tokens: &[&str]) -> Arc<Self> {
+        let tokens = tokens.iter().map(|token| secret(token)).collect();
+        Arc::new(Self { account: Fingerprint::new("print of an account"), tokens, refused: Notes::default() })
+    }
+}
+
+impl Tokens for ScriptedTokens {
+    fn account(&self) -> &Fingerprint {
+        &self.account
+    }
+
+    fn current(&self) -> Verdict<Secret> {
+        let token = self.tokens.get(self.refused.count()).cloned();
+        Verdict::Ready(token.ok_or_else(|| Failure::NoToken { why: "none is left".to_owned() }))
+    }
+
+    fn refused(&self, used: &Secret) {
+        self.refused.add(used.expose().to_owned());
+    }
+
+    fn known(&self) -> Vec<Secret> {
+        self.tokens.clone()
     }
 }

@@ -11,6 +11,7 @@ use http::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::handles::{FixedProvider, HealthNotes, MeterNotes, ScriptedKeys};
+use crate::address::Addresses;
 use crate::policy::{
     Caller, Channel, ChannelName, Fingerprint, Link, OverrideStep, Quota, Retries, Role, Takes, Target,
     Timeouts,
@@ -204,9 +205,9 @@ pub fn target(name: &str) -> TargetBuilder {
 /// The same of a channel that a test has built.
 pub fn target_of(channel: Arc<Channel>) -> TargetBuilder {
     TargetBuilder(Target {
-        channel,
         place: None,
         alias: "m".into(),
+        addresses: Addresses::of(&*channel.provider, "up-m", None),
         upstream_model: "up-m".into(),
         upstream_model_json: Bytes::from_static(b"\"up-m\""),
         timeouts: patience(),
@@ -218,6 +219,7 @@ pub fn target_of(channel: Arc<Channel>) -> TargetBuilder {
         key_quota: None,
         health: Arc::new(HealthNotes::default()),
         meters: Arc::new(MeterNotes::default()),
+        channel,
     })
 }
 
@@ -237,6 +239,7 @@ impl TargetBuilder {
     pub fn upstream_model(mut self, model: &str) -> Self {
         self.0.upstream_model = model.into();
         self.0.upstream_model_json = Value::from(model).to_string().into();
+        self.0.addresses = Addresses::of(&*self.0.channel.provider, model, self.0.place.as_deref());
         self
     }
 

@@ -53,7 +53,6 @@ impl<S> Mounted<S> {
 pub struct Scripted<R, T = Reply, E = Failure> {
     script: Arc<Script<R, T, E>>,
     ready: bool,
-    always: bool,
 }
 
 struct Script<R, T, E> {
@@ -93,13 +92,13 @@ impl<R, T, E> Default for Scripted<R, T, E> {
             polls: super::Notes::default(),
             abandoned: super::Notes::default(),
         };
-        Self { script: Arc::new(script), ready: false, always: false }
+        Self { script: Arc::new(script), ready: false }
     }
 }
 
 impl<R, T, E> Clone for Scripted<R, T, E> {
     fn clone(&self) -> Self {
-        Self { script: self.script.clone(), ready: false, always: self.always }
+        Self { script: self.script.clone(), ready: false }
     }
 }
 
@@ -107,13 +106,6 @@ impl<R, T, E> Scripted<R, T, E> {
     /// A service without answers yet.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// The same, as the pooled client is: always ready, polled or not.
-    #[must_use]
-    pub fn always_ready(mut self) -> Self {
-        self.always = true;
-        self
     }
 
     /// Then answers at once.
@@ -194,7 +186,7 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        assert!(self.ready || self.always, "called without having been polled ready");
+        assert!(self.ready, "called without having been polled ready");
         self.ready = false;
         self.script.calls.add(());
         self.script.requests.add(request);

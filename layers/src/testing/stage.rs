@@ -15,7 +15,7 @@ use crate::endpoint::{CHAT_COMPLETIONS, Endpoint, MODERATIONS, find};
 use crate::ledger::{Entry, Ledger};
 use crate::plan::Plan;
 use crate::policy::{Caller, Demand, Target};
-use crate::ports::{Catalog, Outgoing, Pin, Route, Secret};
+use crate::ports::{Catalog, Credential, Outgoing, Pin, Route, Secret};
 use crate::request_id::RequestId;
 use crate::stage::{Admitted, Attempt, Call, Exchange, Payload, Peek, Pinned, Purpose, Routed, TriedKeys};
 
@@ -236,7 +236,7 @@ pub fn call(exchange: Arc<Exchange>, target: Arc<Target>) -> CallBuilder {
     let stream = target.forced_stream.unwrap_or(exchange.peek.stream);
     CallBuilder(Call {
         attempt: attempt(exchange, target),
-        secret: Some(super::policy::secret("sk-provider-key")),
+        credential: Some(super::policy::secret("sk-provider-key").into()),
         payload: Payload::Untouched,
         content_type: None,
         stream,
@@ -247,10 +247,17 @@ pub fn call(exchange: Arc<Exchange>, target: Arc<Target>) -> CallBuilder {
 pub struct CallBuilder(Call);
 
 impl CallBuilder {
-    /// The key it is signed with; none for channels without keys.
+    /// What it is signed with; none for channels without keys.
     #[must_use]
-    pub fn secret(mut self, secret: Option<Secret>) -> Self {
-        self.0.secret = secret;
+    pub fn credential(mut self, credential: Option<Credential>) -> Self {
+        self.0.credential = credential;
+        self
+    }
+
+    /// What its body is.
+    #[must_use]
+    pub fn content_type(mut self, value: &'static str) -> Self {
+        self.0.content_type = Some(HeaderValue::from_static(value));
         self
     }
 
@@ -309,7 +316,10 @@ pub fn is_parsed(call: &Call) -> bool {
 
 /// The key that a call is signed with, in clear.
 pub fn key_of(call: &Call) -> Option<&str> {
-    call.secret.as_ref().map(Secret::expose)
+    match &call.credential {
+        Some(Credential::Key(key)) => Some(Secret::expose(key)),
+        _ => None,
+    }
 }
 
 /// Whether a call asks for events.

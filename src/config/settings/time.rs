@@ -111,7 +111,7 @@ impl TimeoutPolicy {
     /// The rules whose conditions on the channel model hold.
     pub(super) fn met_by(
         &self,
-        engine: Engine,
+        engine: &Engine,
         provider: &str,
         alias: &str,
         upstream: &str,

@@ -320,7 +320,7 @@ mod tests {
         let runtime = Runtime::new(Some(history.clone()));
         let settings = KeySettings { algorithm: KeyAlgorithm::SmartRoundRobin, ..KeySettings::default() };
         let name = |at: usize| format!("{at:05}");
-        let secrets = (0..50_000).map(|at| Secret::new(&name(at), key(&name(at)))).collect();
+        let secrets = (0..50_000).map(|at| Secret::new(&name(at), key(&name(at))).into()).collect();
         let keys = runtime.keys(&channel(), settings, secrets);
         // The later a key is listed, the better it did.
         for at in 0..50_000 {
@@ -335,7 +335,7 @@ mod tests {
         for _ in 0..50_000 {
             let lease = keys.clone().lease(&target, &TriedKeys::default(), InputTokens(0));
             let Ok(lease) = lease else { panic!("every key may serve") };
-            let secret = lease.secret().expect("it has keys").expose().to_owned();
+            let secret = lease.credential().expect("it has keys").fingerprint().as_str().to_owned();
             lease.settle(layers::ports::KeyOutcome::Served);
             first.get_or_insert(secret.clone());
             seen.insert(secret);

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use layers::policy::{ChannelName, Fingerprint, Quota, Target};
-use layers::ports::{InputTokens, KeyOutcome, KeyStanding, Keys, KeysExhausted, Lease, Secret};
+use layers::ports::{Credential, InputTokens, KeyOutcome, KeyStanding, Keys, KeysExhausted, Lease};
 use layers::stage::TriedKeys;
 use tokio::time::Instant;
 
@@ -94,7 +94,7 @@ pub struct KeyPool {
     channel: ChannelName,
     settings: KeySettings,
     /// By slot, in the order of the configuration.
-    keys: Box<[Secret]>,
+    keys: Box<[Credential]>,
     /// Slots in the order of their fingerprints.
     by_fingerprint: Box<[u32]>,
     state: Mutex<State>,
@@ -125,7 +125,7 @@ impl KeyPool {
     pub(super) fn new(
         channel: &ChannelName,
         settings: KeySettings,
-        keys: Vec<Secret>,
+        keys: Vec<Credential>,
         clock: Clock,
         history: Option<Arc<dyn History>>,
         home: &Arc<Home>,
@@ -410,8 +410,8 @@ impl Keys for KeyPool {
             }
             _ => self.take(target, tried)?,
         };
-        let secret = self.keys[slot as usize].clone();
-        Ok(Lease::new(self, slot, secret, Arc::clone(&target.upstream_model)))
+        let credential = self.keys[slot as usize].clone();
+        Ok(Lease::new(self, slot, credential, Arc::clone(&target.upstream_model)))
     }
 
     fn lease_wanted(
@@ -479,7 +479,7 @@ fn counts(quota: &Quota) -> bool {
 
 /// Each key where it stands first. Sorts positions, because a set of tens of thousands of
 /// fingerprints would be memory that the allocator keeps.
-fn without_repeats(keys: Vec<Secret>) -> Box<[Secret]> {
+fn without_repeats(keys: Vec<Credential>) -> Box<[Credential]> {
     let mut sorted: Vec<u32> = (0..keys.len() as u32).collect();
     let fingerprint = |at: u32| keys[at as usize].fingerprint();
     sorted.sort_unstable_by(|a, b| fingerprint(*a).cmp(fingerprint(*b)).then(a.cmp(b)));

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use layers::policy::Window;
-use layers::ports::Health;
+use layers::ports::{Health, Pair, Secret};
 use proptest::prelude::*;
 use tokio::time::advance;
 
@@ -10,15 +10,15 @@ use super::*;
 use crate::routing::testing::{channel_with, target_with};
 use crate::state::Runtime;
 
-fn secret(name: &str) -> Secret {
-    Secret::new(&format!("sk-{name}"), Fingerprint::new(name))
+fn secret(name: &str) -> Credential {
+    Secret::new(&format!("sk-{name}"), Fingerprint::new(name)).into()
 }
 
-fn secrets(names: &[&str]) -> Vec<Secret> {
+fn secrets(names: &[&str]) -> Vec<Credential> {
     names.iter().map(|name| secret(name)).collect()
 }
 
-fn numbered(keys: usize) -> Vec<Secret> {
+fn numbered(keys: usize) -> Vec<Credential> {
     (0..keys).map(|at| secret(&format!("{at:05}"))).collect()
 }
 
@@ -50,7 +50,7 @@ fn aim(keys: &Arc<dyn Keys>, model: &str, quota: Option<Arc<Quota>>) -> Target {
     Target { key_quota: quota, ..Arc::into_inner(target).unwrap() }
 }
 
-fn pool(settings: KeySettings, keys: Vec<Secret>) -> Arc<dyn Keys> {
+fn pool(settings: KeySettings, keys: Vec<Credential>) -> Arc<dyn Keys> {
     Runtime::new(None).keys(&ChannelName::from("c"), settings, keys)
 }
 
@@ -59,7 +59,7 @@ fn lease(target: &Target) -> Result<Lease, KeysExhausted> {
 }
 
 fn name(lease: &Lease) -> String {
-    lease.secret().unwrap().fingerprint().as_str().to_owned()
+    lease.credential().unwrap().fingerprint().as_str().to_owned()
 }
 
 /// Leases, settles as served, and tells the key; `-` when there is none.
@@ -110,7 +110,7 @@ fn one_key_serves_under_every_algorithm() {
 fn a_channel_without_keys_leases_nothing_and_never_fails() {
     let target = aim(&pool(KeySettings::default(), Vec::new()), "m", None);
 
-    assert!(lease(&target).unwrap().secret().is_none());
+    assert!(lease(&target).unwrap().credential().is_none());
     assert!(!target.channel.keys.has_spare(&target, &TriedKeys::default()));
 }
 
@@ -183,6 +183,43 @@ async fn the_key_of_the_attempt_rests_and_no_other() {
     b.settle(KeyOutcome::Blameless);
 
     assert_eq!(uses(&target, 4), "cbcb");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_and_a_signing_key_rest_as_keys_do_and_over_a_reload() {
+    struct Issues;
+    #[async_trait::async_trait]
+    impl crate::engine::Issuer for Issues {
+        fn account(&self) -> Fingerprint {
+            Fingerprint::new("b")
+        }
+        async fn issue(&self) -> Result<crate::engine::Token, String> {
+            Err("nobody asks".to_owned())
+        }
+    }
+    let plain = |name: &str| Secret::new(name, Fingerprint::new(name));
+    let runtime = Runtime::new(None);
+    let pool = |names: &[&str]| {
+        let pair = Pair { id: plain("id"), secret: plain("a"), session: None };
+        let mut keys = vec![
+            Credential::Pair(Arc::new(pair)),
+            Credential::Token(runtime.tokens().account(Arc::new(Issues))),
+        ];
+        keys.extend(secrets(names));
+        runtime.keys(&ChannelName::from("c"), cooling(60), keys)
+    };
+    let old = aim(&pool(&["c"]), "m", None);
+    let (a, b) = (lease(&old).unwrap(), lease(&old).unwrap());
+
+    a.settle(LIMITED);
+    b.settle(LIMITED);
+
+    assert_eq!(uses(&old, 2), "cc");
+    let new = aim(&pool(&["c", "d"]), "m", None);
+    assert_eq!(uses(&new, 2).chars().filter(|name| "ab".contains(*name)).count(), 0);
+    seconds(60).await;
+    assert_eq!(uses(&new, 4).len(), 4);
+    assert!(uses(&new, 4).contains('a') && uses(&new, 4).contains('b'));
 }
 
 #[tokio::test(start_paused = true)]
@@ -491,7 +528,7 @@ impl History for Told {
     }
 }
 
-fn smart(history: &Arc<Told>, keys: Vec<Secret>) -> Target {
+fn smart(history: &Arc<Told>, keys: Vec<Credential>) -> Target {
     let runtime = Runtime::new(Some(Arc::clone(history) as Arc<dyn History>));
     aim(&runtime.keys(&ChannelName::from("c"), settings(KeyAlgorithm::SmartRoundRobin), keys), "m", None)
 }

@@ -1,0 +1,187 @@
+use layers::policy::Fingerprint;
+use layers::ports::Pair;
+
+use super::testing::facts;
+use super::*;
+use crate::engine::{Listing, Need, ServiceAccount, Slot};
+
+#[test]
+fn a_base_url_tells_the_engine() {
+    let cases = [
+        ("https://ark.cn-beijing.volces.com/api/v3/responses", Some("doubao")),
+        ("https://ark.cn-beijing.volces.com/api/v3/chat/completions", None),
+        ("https://generativelanguage.googleapis.com/v1beta/openai/chat/completions", Some("gpt")),
+        ("https://generativelanguage.googleapis.com/v1beta", Some("gemini")),
+        ("https://relay.example/v1beta/", Some("gemini")),
+        (
+            "https://gateway.ai.cloudflare.com/v1/a/g/google-ai-studio/v1beta/openai/chat/completions",
+            Some("gpt"),
+        ),
+        ("https://gateway.ai.cloudflare.com/v1/a/g/google-ai-studio/v1", Some("gemini")),
+        ("https://gateway.ai.cloudflare.com/v1/a/g/google-vertex-ai", Some("vertex")),
+        ("https://aiplatform.googleapis.com/", Some("vertex")),
+        ("https://us-east5-aiplatform.googleapis.com", Some("vertex")),
+        ("https://aiplatform.eu.rep.googleapis.com", Some("vertex")),
+        ("https://proxy.example/aiplatform.googleapis.com/", Some("vertex")),
+        ("https://api.anthropic.com/v1/messages", Some("claude")),
+        ("https://x.services.ai.azure.com/anthropic/v1/messages", Some("claude")),
+        ("https://models.inference.ai.azure.com/chat/completions", Some("gpt")),
+        ("https://your-endpoint.openai.azure.com", Some("azure")),
+        (
+            "https://e.services.ai.azure.com/models/chat/completions?api-version=2024-05-01-preview",
+            Some("azure"),
+        ),
+        ("https://xxx.azuredatabricks.net", Some("azure-databricks")),
+        ("https://api.cloudflare.com/", Some("cloudflare")),
+        ("https://api.cloudflare.com/client/v4/accounts/a/ai/v1/chat/completions", Some("gpt")),
+        ("https://bedrock-runtime.us-east-1.amazonaws.com", Some("aws")),
+        ("https://api.cohere.com/v2/chat", Some("cohere")),
+        ("https://api.cohere.ai/compatibility/v1/chat/completions", None),
+        ("https://openrouter.ai/api/v1/chat/completions", Some("openrouter")),
+        ("https://api.openai.com/v1/responses", Some("responses")),
+        ("https://api.groq.com/openai/v1/chat/completions", None),
+        ("https://notazure.com/v1/chat/completions", None),
+        ("https://models.github.ai/v1/messages", Some("claude")),
+        ("https://aiplatform.googleapis.com/v1beta/openai", Some("gpt")),
+        ("https://api.anthropic.com/v1beta/openai", Some("gpt")),
+        ("https://api.cloudflare.com/v1/messages", Some("claude")),
+        ("https://bedrock.amazonaws.com/v1/responses", Some("aws")),
+    ];
+
+    for (url, engine) in cases {
+        assert_eq!(detect(&url.parse().unwrap()).map(Engine::name), engine, "{url}");
+    }
+}
+
+#[test]
+fn every_name_is_one_engine_s_and_is_known_in_any_case() {
+    let known = names();
+    let mut each_once = known.clone();
+    each_once.dedup();
+
+    assert_eq!(known, each_once);
+    assert_eq!(known.len(), 20);
+    for name in known {
+        assert!(matches!(named(name), Named::Engine(_)), "{name}");
+        assert_eq!(named(&name.to_uppercase()), named(name));
+    }
+    assert_eq!(named("codex"), Named::Old(&RESPONSES));
+    assert_eq!(named("gtp"), Named::Unknown);
+    assert_eq!(named("dalle"), Named::Operation);
+}
+
+#[test]
+fn a_name_survives_the_round_trip() {
+    for name in names() {
+        let Named::Engine(engine) = named(name) else { panic!("{name}") };
+        assert_eq!(named(engine.name()), Named::Engine(engine));
+    }
+}
+
+#[test]
+fn the_model_refines_the_engine_of_mixed_upstreams() {
+    assert_eq!(VERTEX.refined("Claude-sonnet-4-5@20250929", false), &VERTEX_CLAUDE);
+    assert_eq!(VERTEX.refined("text-embedding-004", true), &VERTEX_GEMINI);
+    assert_eq!(DOUBAO.refined("doubao-seed-translation", false), &DOUBAO);
+    assert_eq!(DOUBAO.refined("doubao-seed-1-6", false), &RESPONSES);
+    assert_eq!(DOUBAO.refined("doubao-seed-1-6", true), &DOUBAO);
+    assert_eq!(OPENAI.refined("claude", false), &OPENAI);
+}
+
+#[test]
+fn a_setting_that_one_upstream_alone_has_tells_the_engine() {
+    let hinted = |written: &[&str]| hinted(|setting| written.contains(&setting)).map(Engine::name);
+
+    assert_eq!(hinted(&["api", "project_id"]), Some("vertex"));
+    assert_eq!(hinted(&["cf_account_id"]), Some("cloudflare"));
+    assert_eq!(hinted(&["aws_secret_key"]), Some("aws"));
+    assert_eq!(hinted(&["api"]), None);
+}
+
+#[test]
+fn only_what_is_served_or_listed_signs() {
+    for &engine in ENGINES {
+        let provider = build(&facts(engine, "https://a.test/v1"));
+
+        let signs = provider.sign(&mut Request::new(Vec::new()), None).is_ok();
+        assert_eq!(signs, provider.unserved().is_none() || engine.listing.is_some(), "{engine:?}");
+        assert!(engine.needs.iter().all(|need| *need != Need::BaseUrl) || !signs || engine.inside.is_none());
+    }
+    let wrong = build(&facts(&OPENAI, "no url"));
+    assert_eq!(wrong.unserved(), Some("its base_url is no URL"));
+    let later = build(&facts(&COHERE, "https://api.cohere.com"));
+    assert_eq!(later.unserved(), Some("engine cohere is not served by this version"));
+}
+
+#[test]
+fn an_account_and_a_pair_are_slots_as_keys_are() {
+    let secret = |text: &str| Secret::new(text, Fingerprint::new(text));
+    let keys = [secret("k"), secret("l")];
+    let account = ServiceAccount { email: "e".to_owned(), private_key: secret("private"), token_uri: None };
+    let pair = Pair { id: secret("id"), secret: secret("signs"), session: None };
+    let of = |engine: &'static Engine, account, pair| {
+        let facts = Facts { keys: &keys, account, pair, ..facts(engine, "https://a.test") };
+        let slots = (engine.credentials)(&facts);
+        let shown = slots.into_iter().map(|slot| match slot {
+            Slot::Key(key) => format!("key {}", key.fingerprint().as_str()),
+            Slot::Account(issuer) => format!("account {}", issuer.account().as_str()),
+            Slot::Pair(pair) => format!("pair {}", pair.secret.fingerprint().as_str()),
+        });
+        shown.collect::<Vec<_>>()
+    };
+
+    assert_eq!(of(&VERTEX, Some(&account), None), ["account private"]);
+    assert_eq!(of(&BEDROCK, None, Some(&pair)), ["pair signs"]);
+    assert_eq!(of(&BEDROCK, None, None), ["key k", "key l"]);
+    assert_eq!(of(&OPENAI, Some(&account), Some(&pair)), ["key k", "key l"]);
+}
+
+#[test]
+fn a_key_is_a_bearer_and_anthropic_s_own_header_at_anthropic() {
+    let signed = |engine, key: &str| {
+        let key = Secret::new(key, Fingerprint::new("print"));
+        let mut request = Request::new(Vec::new());
+        build(&facts(engine, "https://a.test")).sign(&mut request, Some(&Presented::Key(&key))).unwrap();
+        request.headers().clone()
+    };
+
+    assert_eq!(signed(&OPENAI, "k")["authorization"], "Bearer k");
+    assert_eq!(signed(&ANTHROPIC, "k")["x-api-key"], "k");
+    assert_eq!(signed(&ANTHROPIC, "k")["anthropic-version"], "2023-06-01");
+    assert_eq!(signed(&ANTHROPIC, "sk-ant-oat-k")["authorization"], "Bearer sk-ant-oat-k");
+}
+
+#[test]
+fn what_is_there_already_stays() {
+    let key = Secret::new("generated", Fingerprint::new("print"));
+    let mut request = Request::new(Vec::new());
+    request.headers_mut().insert("authorization", HeaderValue::from_static("configured"));
+
+    build(&facts(&OPENAI, "https://a.test")).sign(&mut request, Some(&Presented::Key(&key))).unwrap();
+
+    assert_eq!(request.headers()["authorization"], "configured");
+}
+
+#[test]
+fn models_are_listed_below_the_base_path() {
+    let path = |engine: &Engine, base: &str| {
+        let Listing { path, .. } = engine.listing.unwrap();
+        path(&base.parse().unwrap())
+    };
+
+    assert_eq!(path(&OPENAI, "https://a.test/api/chat/completions"), "/api/models");
+    assert_eq!(path(&ANTHROPIC, "https://a.test/x/v1/messages"), "/v1/models");
+}
+
+#[test]
+fn the_example_lists_every_name() {
+    let example =
+        include_str!("../../api.yaml.example").replace("\n                                       #", "");
+    let (_, list) = example.split_once("usually seen from base_url. One of ").unwrap();
+    let (list, _) = list.split_once('\n').unwrap();
+
+    let mut listed: Vec<&str> = list.split(", ").map(str::trim).collect();
+    listed.sort_unstable();
+
+    assert_eq!(listed, names());
+}

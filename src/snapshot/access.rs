@@ -1,0 +1,119 @@
+//! What a configured channel is asked with and by whom: its settings, as its engine's row reads them.
+//!
+//! Used twice: for requests, whose channels are compiled, and for the question which models there
+//! are, which is asked while they are.
+
+use std::sync::Arc;
+
+use layers::ports::{Credential, Pair, Provider, Secret};
+
+use crate::config::ChannelSettings;
+use crate::config::settings::SecretText;
+use crate::engine::{Engine, Facts, ServiceAccount, Slot};
+use crate::providers;
+use crate::state::Runtime;
+
+/// The part of a channel's settings that engines read.
+pub(super) struct ChannelAccess {
+    engine_is_explicit: bool,
+    base_url: Option<String>,
+    keys: Vec<Secret>,
+    account: Option<ServiceAccount>,
+    pair: Option<Pair>,
+}
+
+impl ChannelAccess {
+    /// That of a channel, with no more than the first `most_keys` of its keys.
+    pub(super) fn new(settings: &ChannelSettings, most_keys: usize) -> Self {
+        let account = settings.private_key.as_ref().zip(settings.client_email.as_ref());
+        let pair = settings.aws_access_key.as_ref().zip(settings.aws_secret_key.as_ref());
+        Self {
+            engine_is_explicit: settings.engine_is_explicit,
+            base_url: settings.base_url.clone(),
+            keys: settings.keys.iter().take(most_keys).map(secret).collect(),
+            account: account.filter(|_| !settings.project_ids.is_empty()).map(|(key, email)| {
+                ServiceAccount {
+                    email: email.clone(),
+                    private_key: secret(key),
+                    token_uri: settings.token_uri.clone(),
+                }
+            }),
+            pair: pair.map(|(id, key)| Pair {
+                id: secret(id),
+                secret: secret(key),
+                session: settings.aws_session_token.as_ref().map(secret),
+            }),
+        }
+    }
+
+    fn facts(&self, engine: &'static Engine) -> Facts<'_> {
+        Facts {
+            engine,
+            engine_is_explicit: self.engine_is_explicit,
+            base_url: self.base_url.as_deref(),
+            keys: &self.keys,
+            account: self.account.as_ref(),
+            pair: self.pair.as_ref(),
+        }
+    }
+
+    /// Who finds the addresses of an engine's models and signs.
+    pub(super) fn provider(&self, engine: &'static Engine) -> Arc<dyn Provider> {
+        providers::build(&self.facts(engine))
+    }
+
+    /// What is signed with, in the order of the configuration.
+    pub(super) fn credentials(&self, engine: &'static Engine, runtime: &Runtime) -> Vec<Credential> {
+        let slots = (engine.credentials)(&self.facts(engine));
+        let credential = |slot| match slot {
+            Slot::Key(key) => Credential::Key(key),
+            // Its tokens are the process's: they outlive this configuration.
+            Slot::Account(issuer) => Credential::Token(runtime.tokens().account(issuer)),
+            Slot::Pair(pair) => Credential::Pair(Arc::new(pair)),
+        };
+        slots.into_iter().map(credential).collect()
+    }
+}
+
+fn secret(text: &SecretText) -> Secret {
+    Secret::new(text.expose(), text.fingerprint())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::testing::settings;
+
+    fn credentials(runtime: &Runtime, lines: &str) -> Vec<Credential> {
+        let text = format!("providers: [{{provider: a, model: [m], {lines}}}]\napi_keys: [{{api: sk-1}}]\n");
+        let channel = &settings(&text).channels[0];
+        ChannelAccess::new(channel, channel.keys.len()).credentials(channel.engine, runtime)
+    }
+
+    #[test]
+    fn every_kind_of_credential_is_a_slot_that_is_known_by_its_fingerprint() {
+        let runtime = Runtime::new(None);
+        let print = |text: &str| SecretText::from(text).fingerprint();
+
+        let account = credentials(&runtime, "project_id: p, private_key: secret-pem, client_email: e");
+        let pair = credentials(&runtime, "aws_access_key: id, aws_secret_key: aws-secret, region: r");
+        let keys = credentials(&runtime, "base_url: 'https://a.test', api: [k, l]");
+
+        assert!(matches!(&*account, [Credential::Token(_)]));
+        assert_eq!(account[0].fingerprint(), &print("secret-pem"));
+        assert!(matches!(&*pair, [Credential::Pair(_)]));
+        assert_eq!(pair[0].fingerprint(), &print("aws-secret"));
+        assert_eq!(keys.iter().map(Credential::fingerprint).collect::<Vec<_>>(), [&print("k"), &print("l")]);
+    }
+
+    #[test]
+    fn an_account_is_the_same_slot_in_the_next_configuration() {
+        let runtime = Runtime::new(None);
+        let lines = "project_id: p, private_key: secret-pem, client_email: e";
+
+        let (before, after) = (credentials(&runtime, lines), credentials(&runtime, lines));
+
+        assert_eq!(before, after);
+        assert_eq!(runtime.tokens().len(), 1);
+    }
+}
