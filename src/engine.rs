@@ -44,7 +44,7 @@ pub const NAMES: &str = "gpt, openai, responses, claude, anthropic, gemini, vert
                          vertex-express, azure, azure-databricks, databricks, aws, bedrock, cloudflare, cohere, \
                          openrouter, doubao, mock";
 
-/// What an `engine:` text means.
+/// The meaning of an `engine:` text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Named {
     /// An engine.

@@ -12,7 +12,7 @@ use crate::ports::{Misfit, Route};
 /// Attempts that the budget gives beyond one for each channel.
 const SPARE_ATTEMPTS: u32 = 10;
 
-/// Where one request stands on its route.
+/// A request's standing on its route.
 pub struct Plan {
     /// Who may serve.
     pub route: Arc<dyn Route>,
@@ -41,7 +41,7 @@ pub struct Group {
     pub node: usize,
 }
 
-/// What a route answers.
+/// An answer of a route.
 pub enum Step {
     /// Try this one.
     Try(Arc<Target>),

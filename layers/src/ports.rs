@@ -46,7 +46,7 @@ impl<T> Verdict<T> {
     }
 }
 
-/// Who is asking: used by `auth`.
+/// A directory of callers: used by `auth`.
 pub trait Directory: Send + Sync {
     /// Finds the caller of a request by its credentials, in the current configuration.
     fn admit(&self, head: &http::request::Parts) -> Result<Admission, Failure>;
@@ -83,7 +83,7 @@ pub struct Limits {
     pub caller: Option<(Arc<Quota>, Option<Arc<str>>)>,
 }
 
-/// Who may serve: used by `failover`.
+/// The channels that may serve: used by `failover`.
 pub trait Route: Send + Sync {
     /// How many distinct channels there are below.
     fn leaves(&self) -> usize;
@@ -105,7 +105,7 @@ pub trait Route: Send + Sync {
     fn narrate(&self, _plan: &Plan, _request: &RequestId) {}
 }
 
-/// Why no channel of a route takes a request.
+/// The reason why no channel of a route takes a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Misfit {
     /// None of them serves the endpoint.
@@ -153,7 +153,7 @@ pub trait Keys: Send + Sync {
     }
 }
 
-/// How a key stands at one moment.
+/// The standing of a key at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyStanding {
     /// It can be leased.
@@ -168,7 +168,7 @@ pub enum KeyStanding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct InputTokens(pub u64);
 
-/// Why no key could be leased.
+/// The reason why no key could be leased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeysExhausted {
     /// All of them cool, are over a window, or were tried; the first is back after this time.
@@ -177,7 +177,7 @@ pub enum KeysExhausted {
     TooLong,
 }
 
-/// What an attempt says about its key.
+/// An attempt's verdict on its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyOutcome {
     /// It was accepted.
@@ -289,7 +289,7 @@ pub trait Timing: Send + Sync {
     fn timeouts(&self, request: Timed<'_>) -> Timeouts;
 }
 
-/// What of a request its time limits may depend on.
+/// The part of a request that its time limits may depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct Timed<'a> {
     /// What is asked for.
@@ -313,7 +313,7 @@ pub trait Meters: Send + Sync {
     fn attempt(&self, outcome: &'static str, elapsed: Duration);
 }
 
-/// Where requests of a channel go and how they are signed: used by `dispatch`, hangs on
+/// An upstream's addresses and signatures, for a channel: used by `dispatch`, hangs on
 /// [`crate::policy::Channel`].
 pub trait Provider: Send + Sync {
     /// URL and generated headers for one call; the payload is in its final form.
@@ -324,7 +324,7 @@ pub trait Provider: Send + Sync {
     }
 }
 
-/// Where one call goes.
+/// The address and headers of one call.
 #[derive(Debug, Clone)]
 pub struct Destination {
     /// Absolute URL.

@@ -80,7 +80,7 @@ enum Rest {
     Stream(Pin<Box<dyn Pieces>>),
 }
 
-/// Why a body was cut off: told to the listener, which closes the connection.
+/// The reason why a body was cut off: told to the listener, which closes the connection.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer cannot be completed: {0}")]
 pub struct CutOff(&'static str);

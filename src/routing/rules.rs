@@ -26,7 +26,7 @@ pub struct Access {
 /// The position of a channel and what it has.
 type Offer = (usize, Arc<Target>);
 
-/// What the channels of one configuration offer.
+/// The models that the channels of one configuration offer.
 #[derive(Debug, Default)]
 pub struct Offers {
     /// By alias, in the order of the channels.
@@ -84,7 +84,7 @@ impl Offers {
     }
 }
 
-/// What a rule list comes to for one model.
+/// One result of a rule list for one model.
 #[derive(Debug, Clone)]
 pub(crate) enum Admitted {
     /// A channel.

@@ -48,7 +48,7 @@ struct Pools {
     others: Mutex<HashMap<Link, Transport>>,
 }
 
-/// How requests of a link are sent.
+/// A way to send the requests of a link.
 #[derive(Clone)]
 enum Transport {
     Http1(Arc<Pool>),
