@@ -41,7 +41,7 @@ const FIRST_ROUND: Duration = Duration::from_secs(10);
 /// Requests at once. Each costs some tens of kilobytes, so memory is gone before this is.
 const MOST_REQUESTS: usize = 50_000;
 
-/// Everything that a serving process starts from.
+/// The parts that a serving process starts from.
 pub struct Startup {
     /// Where the configuration comes from.
     pub source: Source,

@@ -119,7 +119,7 @@ pub enum Slot {
     Pair(Pair),
 }
 
-/// Where the tokens of one account come from.
+/// The source of the tokens of one account.
 #[async_trait]
 pub trait Issuer: Send + Sync {
     /// What stands for the account: the same account has the same in every configuration.

@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-/// Where the process stands. Background tasks and connections watch it.
+/// The stage of life that the process is in. Background tasks and connections watch it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// The configuration is being read; nothing is served.

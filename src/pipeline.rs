@@ -66,7 +66,7 @@ pub struct Parts {
     pub admin: Admin,
 }
 
-/// What stands at the end: the pooled client, or what a test puts in its place.
+/// The service at the end: the pooled client, or what a test puts in its place.
 pub trait Upstreams:
     Service<Outgoing, Response = Response<UpstreamBody>, Error = TransportKind, Future: Send>
     + Clone

@@ -41,7 +41,7 @@ use crate::upstream::Upstream;
 /// Longest time that a request head may take, and that a connection may be idle between requests.
 const HEAD: Duration = Duration::from_secs(75);
 
-/// How connections are served.
+/// The settings by which connections are served.
 #[derive(Debug, Clone)]
 pub struct Serving {
     /// Worker threads.

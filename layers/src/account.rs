@@ -69,7 +69,8 @@ where
 }
 
 pin_project! {
-    /// Holds the watch while the answer is awaited: dropped before, it records a client that left.
+    /// A future that holds the watch while the answer is awaited: dropped before, it records a
+    /// client that left.
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,

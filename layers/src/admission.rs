@@ -71,7 +71,7 @@ where
 }
 
 pin_project! {
-    /// Moves the permit into the answer's body.
+    /// A future that moves the permit into the answer's body.
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,

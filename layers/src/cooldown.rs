@@ -58,7 +58,7 @@ where
 }
 
 pin_project! {
-    /// Settles the health with the result.
+    /// A future that settles the health with the result.
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,

@@ -39,7 +39,7 @@ pub struct Endpoint {
     pub keeps: bool,
 }
 
-/// What the body of an endpoint's requests is.
+/// The form of the body of an endpoint's requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestForm {
     /// A JSON object.
@@ -50,7 +50,7 @@ pub enum RequestForm {
     Nothing,
 }
 
-/// What an endpoint answers with.
+/// The form of an endpoint's answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerForm {
     /// One JSON object.
@@ -97,7 +97,7 @@ pub static ENDPOINTS: &[&Endpoint] = &[&CHAT_COMPLETIONS, &MODERATIONS];
 const FAMILIES: &[(&str, ErrorShape)] =
     &[("/v1beta/", ErrorShape::Gemini), ("/v1/messages", ErrorShape::Anthropic)];
 
-/// What the table says of a request.
+/// The table's answer for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
     /// An endpoint, with what its path says.

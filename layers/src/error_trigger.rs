@@ -67,7 +67,8 @@ where
 }
 
 pin_project! {
-    /// Judges the answer: a whole one at once, a stream by its opening, which is awaited.
+    /// A future that judges the answer: a whole one at once, a stream by its opening, which is
+    /// awaited.
     pub struct ResponseFuture<F> {
         #[pin]
         state: State<F>,
@@ -108,7 +109,7 @@ where
     }
 }
 
-/// What judging one answer needs.
+/// The parts that judging one answer needs.
 struct Inspection {
     exchange: Arc<Exchange>,
     target: Arc<Target>,

@@ -209,7 +209,7 @@ pub struct Rejection {
     pub quota: bool,
 }
 
-/// Whose fault a refusal is.
+/// The party at fault for a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
     /// The request itself: nobody else would take it.
@@ -226,7 +226,7 @@ pub enum Blame {
     Nobody,
 }
 
-/// What happened to a connection.
+/// A way in which a connection fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransportKind {
     /// It could not be opened: refused, unreachable, name unknown, TLS failed.
@@ -264,7 +264,7 @@ pub struct Exceeded {
     pub reset: Duration,
 }
 
-/// What `failover` does after a failed attempt.
+/// The step that `failover` takes after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disposition {
     /// Give the failure to the client.
@@ -278,7 +278,7 @@ pub enum Disposition {
     NextChannel,
 }
 
-/// What a failed attempt makes ill for a while.
+/// The thing that a failed attempt makes ill for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cools {
     /// Nothing.

@@ -90,8 +90,8 @@ where
 }
 
 pin_project! {
-    /// Reads the body, then holds the inner service's answer. Most bodies are there with their
-    /// head, and then it needs neither a box nor a timer.
+    /// A future that reads the body, then holds the inner service's answer. Most bodies are there
+    /// with their head, and then it needs neither a box nor a timer.
     pub struct ResponseFuture<S, F, B> {
         #[pin]
         state: State<F, B>,

@@ -18,7 +18,7 @@ use crate::ports::{Credential, Secret};
 /// Longest cooldown that an upstream's hint may ask for; quota has six times as much.
 const LONGEST_HINT: Duration = Duration::from_secs(3600);
 
-/// What an upstream refused with.
+/// The answer that an upstream refused with.
 pub struct Refusal<'a> {
     /// The channel.
     pub channel: &'a ChannelName,

@@ -108,7 +108,7 @@ fn refusal(attempt: &Attempt, exhausted: KeysExhausted) -> Failure {
 }
 
 pin_project! {
-    /// Holds the lease and settles it with the result.
+    /// A future that holds the lease and settles it with the result.
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,

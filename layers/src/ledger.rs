@@ -36,7 +36,7 @@ impl Ledger {
     }
 }
 
-/// What is known of a request.
+/// The facts that are known of a request.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// Its name.

@@ -175,7 +175,7 @@ where
     piece.and_then(|piece| dialect::moderation::is_flagged(&piece.bytes)).ok_or_else(|| no_verdict(&ledger))
 }
 
-/// Adds the record of a call to that of the request that it was made for, when dropped.
+/// A guard that, when dropped, adds the record of a call to that of the request it was made for.
 struct Absorbing {
     record: Ledger,
     call: Ledger,

@@ -27,7 +27,7 @@ pub struct Observe<S> {
     inner: S,
 }
 
-/// Notes one attempt, when dropped at the latest.
+/// A guard that notes one attempt, when dropped at the latest.
 struct Note {
     ledger: Ledger,
     target: Arc<Target>,
@@ -67,7 +67,7 @@ where
 }
 
 pin_project! {
-    /// Completes the note.
+    /// A future that completes the note.
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,

@@ -21,7 +21,7 @@ const SPARE_ATTEMPTS: u32 = 10;
 /// time of the whole request.
 pub const MOST_PLACES: usize = 3;
 
-/// Where one request stands on its route.
+/// A request's standing on its route.
 pub struct Plan {
     /// Who may serve.
     pub route: Arc<dyn Route>,
@@ -59,7 +59,7 @@ pub struct Group {
     pub node: usize,
 }
 
-/// What a route answers.
+/// An answer of a route.
 pub enum Step {
     /// Try this one.
     Try(Arc<Target>),

@@ -47,7 +47,7 @@ impl fmt::Debug for ChannelName {
     }
 }
 
-/// What stands for a key wherever the key itself must not: the first 16 hex digits of a SHA-256.
+/// A stand-in for a key wherever the key itself must not be: the first 16 hex digits of a SHA-256.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint(Arc<str>);
 
@@ -63,7 +63,7 @@ impl Fingerprint {
     }
 }
 
-/// What a key may do beside sending requests.
+/// A right of a key beside sending requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Requests only.
@@ -74,7 +74,7 @@ pub enum Role {
     Admin,
 }
 
-/// How often a request may be tried again: `AUTO_RETRY`.
+/// The number of times that a request may be tried again: `AUTO_RETRY`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retries {
     /// The first attempt decides.
@@ -180,7 +180,7 @@ impl fmt::Debug for Channel {
     }
 }
 
-/// Which requests a channel takes: everything, unless the configuration says otherwise.
+/// The requests that a channel takes: everything, unless the configuration says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Takes {
     /// `exclude_endpoints`.
@@ -189,7 +189,7 @@ pub struct Takes {
     pub most_body: Option<u64>,
 }
 
-/// What of a request decides which channels take it.
+/// The part of a request that decides which channels take it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demand {
     /// What is asked for.
@@ -215,7 +215,7 @@ impl Takes {
     }
 }
 
-/// Which connections a channel's requests may share.
+/// The kind of connection that a channel's requests may share.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Link {
     /// Proxy URL with its credentials; none means direct.
@@ -287,7 +287,7 @@ impl Target {
     }
 }
 
-/// How long an attempt may take.
+/// The limits on how long an attempt may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// Without a byte from the upstream; restarts with each one, before and after the commit.

@@ -46,7 +46,7 @@ impl<T> Verdict<T> {
     }
 }
 
-/// Who is asking: used by `auth`.
+/// A directory of callers: used by `auth`.
 pub trait Directory: Send + Sync {
     /// Finds the caller of a request by its credentials, in the current configuration.
     fn admit(&self, head: &http::request::Parts) -> Result<Admission, Failure>;
@@ -86,7 +86,7 @@ pub struct Limits {
     pub caller: Option<(Arc<Quota>, Option<Arc<str>>)>,
 }
 
-/// Who may serve: used by `failover`.
+/// The channels that may serve: used by `failover`.
 pub trait Route: Send + Sync {
     /// How many distinct channels there are below. Places of one channel count once.
     fn leaves(&self) -> usize;
@@ -112,7 +112,7 @@ pub trait Route: Send + Sync {
     fn narrate(&self, _plan: &Plan, _request: &RequestId) {}
 }
 
-/// Why no channel of a route takes a request.
+/// The reason why no channel of a route takes a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Misfit {
     /// None of them serves the endpoint.
@@ -188,7 +188,7 @@ pub trait Keys: Send + Sync {
     }
 }
 
-/// How a key stands at one moment.
+/// The standing of a key at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyStanding {
     /// It can be leased.
@@ -203,7 +203,7 @@ pub enum KeyStanding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct InputTokens(pub u64);
 
-/// Why no key could be leased.
+/// The reason why no key could be leased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeysExhausted {
     /// All of them cool, are over a window, or were tried; the first is back after this time.
@@ -214,7 +214,7 @@ pub enum KeysExhausted {
     Gone,
 }
 
-/// What an attempt says about its key.
+/// An attempt's verdict on its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyOutcome {
     /// It was accepted.
@@ -296,7 +296,7 @@ pub trait Timing: Send + Sync {
     fn timeouts(&self, request: Timed<'_>) -> Timeouts;
 }
 
-/// What of a request its time limits may depend on.
+/// The part of a request that its time limits may depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct Timed<'a> {
     /// What is asked for.
@@ -320,7 +320,7 @@ pub trait Meters: Send + Sync {
     fn attempt(&self, outcome: &'static str, elapsed: Duration);
 }
 
-/// Where requests of a channel go and how they are signed: hangs on [`crate::policy::Channel`].
+/// An upstream's addresses and signatures, for a channel: hangs on [`crate::policy::Channel`].
 ///
 /// Where they go is asked once, when the configuration is compiled ([`crate::address`]); signing is
 /// the last thing that `dispatch` does to a request before it leaves.
@@ -360,7 +360,7 @@ pub struct Wanted<'a> {
     pub stream: bool,
 }
 
-/// Why a provider does not take a request: a clause about it.
+/// The reason why a provider does not take a request: a clause about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unsupported(pub Cow<'static, str>);

@@ -85,7 +85,7 @@ enum Rest {
 /// Listener for the upstream's name of an answer.
 pub type NameTo = Box<dyn FnOnce(&str) + Send>;
 
-/// Why a body was cut off: told to the listener, which closes the connection.
+/// The reason why a body was cut off: told to the listener, which closes the connection.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer cannot be completed: {0}")]
 pub struct CutOff(&'static str);

@@ -100,7 +100,7 @@ where
 }
 
 pin_project! {
-    /// Puts the id on the answer.
+    /// A future that puts the id on the answer.
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,

@@ -23,7 +23,7 @@ use crate::failure::Failure;
 use crate::ports::BoxFuture;
 use crate::reply::{Reply, ReplyBody};
 
-/// Gives a future that is over when streams have to end.
+/// A maker of futures that are over when streams have to end.
 pub type Curfew = Arc<dyn Fn() -> BoxFuture<()> + Send + Sync>;
 
 /// Mounts [`Rescue`].
@@ -84,7 +84,7 @@ where
 }
 
 pin_project! {
-    /// Renders the failure, if it is one.
+    /// A future that renders the failure, if it is one.
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,

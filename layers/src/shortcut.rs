@@ -13,7 +13,7 @@ use crate::ports::BoxFuture;
 use crate::reply::Reply;
 
 pin_project! {
-    /// See the module.
+    /// A future that decides before it asks the inner service.
     pub struct Shortcut<F> {
         #[pin]
         state: State<F>,

@@ -41,7 +41,7 @@ pub enum Purpose {
     SideCall,
 }
 
-/// Who is connected, as the listener saw it.
+/// The party that is connected, as the listener saw it.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
 
@@ -102,7 +102,7 @@ pub struct Pinned {
     pub pin: Pin,
 }
 
-/// What `ingress` reads of a request, in one pass that validates all of its body.
+/// The deciding fields of a request, read by `ingress` in one pass that validates all of its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peek {
     /// The model; interned when some channel has it, empty when none is named.

@@ -71,7 +71,7 @@ where
 }
 
 pin_project! {
-    /// Races the answer against the bound.
+    /// A future that races the answer against the bound.
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,

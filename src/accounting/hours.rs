@@ -18,7 +18,7 @@ const MOST_GROUPS: usize = 65_536;
 /// The model of groups whose requests named one that no channel has.
 pub const OTHER: &str = "other";
 
-/// What is summed apart.
+/// A group of requests that is summed apart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Group {
     /// Start of the hour, in Unix seconds.

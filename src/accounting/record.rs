@@ -16,7 +16,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::request_log::RequestLog;
 use crate::values::{Closed, Prices};
 
-/// Whoever keeps balances: told what each request really cost.
+/// The keeper of balances: told what each request really cost.
 pub trait Settle: Send + Sync {
     /// Books the cost of a closed record and gives its reservation (`entry.reserved`) back.
     fn settle(&self, closed: &Closed);
@@ -29,7 +29,7 @@ impl Settle for Accounts {
     }
 }
 
-/// Closes records.
+/// A closer of records.
 pub struct Recorder {
     prices: Arc<dyn Prices>,
     metrics: Metrics,

@@ -43,7 +43,7 @@ pub(super) const PERIOD: Duration = Duration::from_millis(250);
 /// Days that detail rows are kept in a database that this program created.
 const RETENTION_DAYS: u32 = 180;
 
-/// How the ledger is kept.
+/// The settings by which the ledger is kept.
 #[derive(Clone)]
 pub struct LedgerSettings {
     /// Where.
@@ -62,7 +62,7 @@ pub struct LedgerSettings {
     pub recall: Option<FirstReading>,
 }
 
-/// Reads from a database that has just been opened.
+/// A reader of a database that has just been opened.
 pub type FirstReading = Arc<dyn Fn(Arc<Store>) -> BoxFuture<Result<(), sqlx::Error>> + Send + Sync>;
 
 impl LedgerSettings {

@@ -26,7 +26,7 @@ use self::fields::{
 /// Deviations that `quirks` may add or remove.
 pub const QUIRKS: &[&str] = &["stream_options"];
 
-/// Remembers what channels share while they are read one after the other.
+/// The memory of what channels share while they are read one after the other.
 pub(super) struct Channels {
     pub(super) globals: Arc<Globals>,
     pub(super) read: Vec<ChannelSettings>,

@@ -8,7 +8,7 @@ use super::load::load;
 use super::problem::{Problem, Severity};
 use super::source::{Fetch, Source};
 
-/// What to check.
+/// The options of a check.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Check<'a> {
     /// `--config`.

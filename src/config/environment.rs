@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::problem::{Problem, Severity, shown};
 use super::settings::SecretText;
 
-/// What the environment decides.
+/// The settings that the environment decides.
 #[derive(Clone)]
 pub struct Environment {
     /// `HOST`: the address to listen on.
@@ -61,7 +61,7 @@ pub struct Environment {
     vars: BTreeMap<String, String>,
 }
 
-/// Where statistics go.
+/// The place where statistics go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Database {
     /// `DISABLE_DATABASE`: nowhere.
@@ -72,7 +72,7 @@ pub enum Database {
     Postgres(Postgres),
 }
 
-/// How PostgreSQL is reached.
+/// The way to reach PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Postgres {
     /// `DATABASE_URL`, which stands for all the rest.

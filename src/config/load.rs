@@ -16,7 +16,7 @@ use super::settings::{COOLDOWN, Globals, Settings};
 use super::timeouts;
 use super::tree::{self, Node, Value};
 
-/// Where a text came from, which decides what may be expanded in it.
+/// The place that a text came from, which decides what may be expanded in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A local file; `${file:…}` may read below its folder.

@@ -13,7 +13,7 @@ const LISTED: usize = 500;
 /// Finding a position costs a parse, so only the first problems get one.
 const LOCATED: usize = 60;
 
-/// How bad a problem is.
+/// The weight of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// Probably a slip; the configuration works without what it concerns.
@@ -146,7 +146,7 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// Collects the problems of one pass over a tree.
+/// The problems of one pass over a tree, as they are found.
 #[derive(Default)]
 pub(super) struct Report {
     /// Each with the tree node that it is about, if any.

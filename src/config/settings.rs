@@ -28,7 +28,7 @@ pub use self::time::{
 };
 pub(super) use self::time::{COOLDOWN, KEEPALIVE_OFF};
 
-/// Everything that an `api.yaml` decides.
+/// The settings that an `api.yaml` decides.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The enabled `providers`, in written order.

@@ -26,7 +26,7 @@ const RETRIES: [Duration; 5] = [
     Duration::from_secs(15),
 ];
 
-/// Where the configuration comes from.
+/// The place that the configuration comes from.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Source {
     /// A local file.
@@ -50,7 +50,7 @@ pub struct Text {
     pub stale: Option<String>,
 }
 
-/// Why there is no configuration; each says what to do.
+/// The reason why there is no configuration; each says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// Nothing names one.
@@ -88,7 +88,7 @@ pub enum SourceError {
     Scheme(String),
 }
 
-/// Fetches a configuration; implemented where an HTTP client is.
+/// A fetcher of a configuration; implemented where an HTTP client is.
 #[async_trait]
 pub trait Fetch: Send + Sync {
     /// The body of a 2xx answer, at most 16 MiB of text, redirects followed. `known` is the tag of
@@ -97,7 +97,7 @@ pub trait Fetch: Send + Sync {
     async fn fetch(&self, url: &str, known: Option<&str>) -> Result<Fetched, String>;
 }
 
-/// What a server says about a document.
+/// A server's answer about a document.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Fetched {
     /// It is the version that is known already: 304.

@@ -27,7 +27,7 @@ pub(super) struct Node {
     pub(super) value: Value,
 }
 
-/// What a node holds.
+/// The content of a node.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Null,
@@ -168,20 +168,20 @@ fn read(text: &str, seen: &Cell<u32>, fail_at: Option<u32>) -> Result<Node, serd
     }
 }
 
-/// Reads one node and counts it.
+/// A reader of one node, which counts it.
 #[derive(Clone, Copy)]
 struct Reading<'a> {
     seen: &'a Cell<u32>,
     fail_at: Option<u32>,
 }
 
-/// Receives the value of the node with this ordinal.
+/// A receiver of the value of the node with this ordinal.
 struct Receiver<'a> {
     reading: Reading<'a>,
     id: u32,
 }
 
-/// Reads a map's key and counts it like a node.
+/// A reader of a map's key, which counts it like a node.
 struct KeyReading<'a>(Reading<'a>);
 
 impl<'a> Reading<'a> {

@@ -96,7 +96,7 @@ pub struct Limit {
     pub full_for_seconds: Option<f64>,
 }
 
-/// What a key may spend, in US dollars as decimals.
+/// The amounts that a key may spend, in US dollars as decimals.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Balance {
     /// Whose balance it is: `key`, or the log name of a nested key.
@@ -113,7 +113,7 @@ pub struct Balance {
     pub admits: bool,
 }
 
-/// What was read of a body.
+/// The fields that were read of a body.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RequestSummary {
     /// Its length.

@@ -27,7 +27,7 @@ pub struct Access {
 /// The position of a channel and what it has.
 type Offer = (usize, Arc<Target>);
 
-/// What the channels of one configuration offer.
+/// The models that the channels of one configuration offer.
 #[derive(Debug, Default)]
 pub struct Offers {
     /// By alias, in the order of the channels.

@@ -27,7 +27,7 @@ use crate::values::Algorithm;
 const TURN_BITS: u32 = 40;
 const TURN_MASK: u64 = (1 << TURN_BITS) - 1;
 
-/// What one request brings to every schedule of its route.
+/// A number that one request brings to every schedule of its route.
 ///
 /// The low 40 bits are its turn, which rotations follow; draws mix all 64 bits. One number serves
 /// both, because a route may hold rotations and draws at different depths.
@@ -131,7 +131,7 @@ impl Ordinals {
     }
 }
 
-/// What is passed to pingora as the key of a selection: the ticket, then the members that stand
+/// The bytes passed to pingora as the key of a selection: the ticket, then the members that stand
 /// out.
 pub(crate) struct Key {
     few: [u8; 16],
@@ -209,7 +209,7 @@ pub(crate) fn balancer(algorithm: Algorithm, weights: &[u32]) -> (LoadBalancer<S
     (balancer, schedule)
 }
 
-/// How the next member is found among those that are left.
+/// A rule by which the next member is found among those that are left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pace {
     Head,

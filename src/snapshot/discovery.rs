@@ -45,7 +45,7 @@ pub(super) struct Found {
     pub models: Arc<[Arc<str>]>,
 }
 
-/// Everything that a channel's list depends on: a change of it makes the list void.
+/// The inputs of a channel's list: a change of one makes the list void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ListRequest {
     url: String,

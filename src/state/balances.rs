@@ -105,7 +105,7 @@ fn first_hour(now: i64) -> i64 {
     hour_of(now) - ROLLING_HOURS + 1
 }
 
-/// What a key has and had.
+/// The amounts that a key has and had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Balance {
     /// Configured and granted.

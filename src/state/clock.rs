@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// process. Two years, more than the longest window.
 const PAST: u64 = 2 * 366 * 86_400 * 1_000_000_000;
 
-/// Counts nanoseconds since some moment two years before it was made. Never 0.
+/// A count of nanoseconds since some moment two years before it was made. Never 0.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     epoch: Instant,
@@ -30,8 +30,8 @@ impl Clock {
     }
 }
 
-/// Tells Unix seconds: the wall clock at the start, and what has passed since. A wall clock that is
-/// set while the process runs moves no hour.
+/// A source of Unix seconds: the wall clock at the start, and what has passed since. A wall clock
+/// that is set while the process runs moves no hour.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Calendar {
     started: (i64, Instant),

@@ -35,14 +35,14 @@ pub struct Runtime {
 /// By channel, alias and place.
 type Cooldowns = HashMap<(ChannelName, Arc<str>, Option<Arc<str>>), Arc<Cooldown>, RandomState>;
 
-/// What is kept of a channel's keys. Holds the latest pool, so that what it knows outlives the
-/// configuration that it was made for.
+/// The keeping place of a channel's keys. Holds the latest pool, so that what it knows outlives
+/// the configuration that it was made for.
 struct Slot {
     home: Arc<Home>,
     latest: Arc<KeyPool>,
 }
 
-/// What a new configuration still has.
+/// The parts that a new configuration still has.
 pub struct Live<'a> {
     /// Whether this channel exists.
     pub channel: &'a dyn Fn(&ChannelName) -> bool,

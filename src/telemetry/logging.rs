@@ -42,7 +42,7 @@ pub fn init(
     Ok(())
 }
 
-/// Makes a writer for each event.
+/// A maker of a writer for each event.
 struct Lines(RequestLog);
 
 impl<'a> MakeWriter<'a> for Lines {
@@ -53,7 +53,7 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 }
 
-/// Collects one event and hands it over when dropped.
+/// A writer that collects one event and hands it over when dropped.
 struct Line {
     text: Vec<u8>,
     log: RequestLog,

@@ -66,13 +66,13 @@ struct Inner {
     config: Mutex<Option<String>>,
 }
 
-/// Something that is read when somebody scrapes.
+/// A metric whose value is read when somebody scrapes.
 enum Scraped {
     Gauge(Gauge, Box<dyn Fn() -> f64 + Send>),
     Counter(Counter, Box<dyn Fn() -> u64 + Send>),
 }
 
-/// Resolves handles.
+/// A recorder that resolves handles.
 #[derive(Clone)]
 struct Registry(Arc<PrometheusRecorder>);
 

@@ -111,8 +111,8 @@ fn dollars(picodollars: i128) -> f64 {
 
 // === JSON ===
 
-/// Writes lines as JSON. By hand, because names need no escaping and numbers no formatting traits:
-/// this is the largest single cost beside the request itself.
+/// A writer of lines as JSON. By hand, because names need no escaping and numbers no formatting
+/// traits: this is the largest single cost beside the request itself.
 #[derive(Default)]
 pub(super) struct JsonLines {
     /// The last second that was written out, and its text.

@@ -37,7 +37,7 @@ const QUIET: Duration = Duration::from_secs(60);
 /// How long the end of the program waits for an output that takes nothing.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// How lines look.
+/// The look of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// For reading.
@@ -68,7 +68,7 @@ pub struct RequestLog {
     format: Format,
 }
 
-/// Where lines are formed and wait.
+/// The place where lines are formed and wait.
 struct Desk {
     sheet: Mutex<Sheet>,
     /// Rung for the thread.
@@ -94,7 +94,7 @@ struct Sheet {
     ended: bool,
 }
 
-/// Keeps the log's thread; dropped, it writes what waits and ends it.
+/// The keeper of the log's thread; dropped, it writes what waits and ends it.
 pub struct LogThread {
     log: RequestLog,
     thread: Option<JoinHandle<()>>,

@@ -50,7 +50,7 @@ struct Pools {
     inside: fn(&str) -> Option<Inside>,
 }
 
-/// How requests of a link are sent.
+/// A way to send the requests of a link.
 #[derive(Clone)]
 enum Transport {
     Http1(Arc<Pool>),

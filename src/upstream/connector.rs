@@ -27,7 +27,7 @@ pub(super) const CONNECT: Duration = Duration::from_secs(10);
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Dialing = Pin<Box<dyn Future<Output = Result<Line, BoxError>> + Send>>;
 
-/// Whether a connection has answered before.
+/// A mark of whether a connection has answered before.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Answered(Arc<AtomicBool>);
 
@@ -41,7 +41,7 @@ impl Answered {
     }
 }
 
-/// Dials upstreams of one kind of link.
+/// A dialler of upstreams of one kind of link.
 #[derive(Clone)]
 pub(super) struct Connector {
     way: Way,

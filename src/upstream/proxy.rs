@@ -20,7 +20,7 @@ pub(super) struct Proxy {
     credentials: Option<(String, String)>,
 }
 
-/// Why a proxy gave no connection. Without credentials in it.
+/// The reason why a proxy gave no connection. Without credentials in it.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 pub(super) struct ProxyError {

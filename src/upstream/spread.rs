@@ -43,7 +43,7 @@ struct Member {
     under_way: AtomicUsize,
 }
 
-/// Counts a request until its answer has ended.
+/// A guard that counts a request until its answer has ended.
 struct Stream(Arc<Member>);
 
 impl Spread {

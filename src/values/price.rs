@@ -9,7 +9,7 @@ use dialect::ir::Usage;
 /// Picodollars per token in a price of one US dollar per million tokens.
 pub const PER_MILLION: u64 = 1_000_000;
 
-/// What one token costs, in picodollars, by the kind of token.
+/// The cost of one token, in picodollars, by the kind of token.
 ///
 /// A kind without a price of its own costs what its side (input or output) costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

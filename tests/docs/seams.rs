@@ -121,3 +121,79 @@ fn no_file_but_tables_and_tests_is_longer_than_a_reader_s_patience() {
         }
     }
 }
+
+/// Words that open a clause, or say what a thing does: neither says what it is.
+///
+/// "Mounts" is none of them: the layer types all begin with it.
+const NO_NOUNS: &str = "\
+    What Where How Why Whether Who Whoever When Whom Which Whose Says Gives Takes Turns Finds Reads \
+    Writes Watches Holds Keeps Decides Remembers Counts Builds Notes Tells Asks Makes Sends Polls \
+    Joins Forwards See Completes Puts Moves Renders Answers Races Settles Lets Runs Splits Iterates \
+    Wraps Serves Collects Compares Everything Nothing Something Adds Closes Dials Ends Fetches \
+    Fingerprints Judges Receives Resolves Loads Stores";
+
+/// The name of the type that a line declares.
+fn declared(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace();
+    let is_before = |word: &&str| word.starts_with("pub") || word.ends_with(')') || *word == "unsafe";
+    let keyword = words.by_ref().find(|word| !is_before(word))?;
+    let name = words.next()?.split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
+    matches!(keyword, "struct" | "enum" | "trait" | "type" | "union").then_some(name)
+}
+
+/// Types of a program with the first word of their doc. Those without a doc are left out.
+fn documented(program: &str) -> Vec<(&str, &str)> {
+    let mut found = Vec::new();
+    let (mut opening, mut attribute) = (None, 0_usize);
+    for line in program.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let is_attribute = attribute > 0 || line.starts_with("#[");
+        if is_attribute {
+            // An attribute may go over several lines.
+            let (opened, closed) = (line.matches('[').count(), line.matches(']').count());
+            attribute = (attribute + opened).saturating_sub(closed);
+        } else if let Some(text) = line.strip_prefix("///") {
+            let word = text.split_whitespace().next().unwrap_or_default();
+            opening.get_or_insert(word.trim_end_matches(|c: char| !c.is_alphanumeric()));
+        } else if !line.starts_with("//") {
+            found.extend(declared(line).zip(opening.take()));
+            opening = None;
+        }
+    }
+    found
+}
+
+#[test]
+fn a_type_is_found_behind_its_attributes_and_inside_a_macro() {
+    let program = "/// Reads `it`.\n///\n/// A lot.\n#[derive(Clone)]\n#[serde(\n    default\n)]\n\
+                   // No doc.\npub(crate) struct Kept<T>(T);\n\n\
+                   pin_project! {\n    /// Polls: it.\n    #[project = Seen]\n    pub enum State<F> {\n\
+                   /// A field.\n        first: F,\n    }\n}\n\n\
+                   /// What is done.\nfn act() {}\nstruct Bare;\n/// A map.\ntype Table = ();\n";
+
+    let found = documented(program);
+
+    assert_eq!(found, [("Kept", "Reads"), ("State", "Polls"), ("Table", "A")]);
+}
+
+#[test]
+fn the_doc_of_a_type_begins_with_what_it_is() {
+    let no_nouns: BTreeSet<&str> = NO_NOUNS.split_whitespace().collect();
+    let (mut types, mut wrong) = (0, Vec::new());
+    for file in ["src", "layers/src", "layers/dialect/src"].into_iter().flat_map(sources) {
+        let text = std::fs::read_to_string(&file).expect("a source file");
+        let program = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+
+        let documented = documented(program);
+
+        types += documented.len();
+        wrong.extend(
+            documented
+                .into_iter()
+                .filter(|(_, word)| no_nouns.contains(word))
+                .map(|(name, word)| format!("{}: {name}: \"{word} \u{2026}\"", file.display())),
+        );
+    }
+
+    assert!(types > 400, "only {types} types were found");
+    assert!(wrong.is_empty(), "begin with a noun that says what it is:\n{}", wrong.join("\n"));
+}

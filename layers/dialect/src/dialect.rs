@@ -120,7 +120,7 @@ impl Malformed {
     }
 }
 
-/// Something that a dialect cannot express.
+/// A wish that a dialect cannot express.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Unsupported {

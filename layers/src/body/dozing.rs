@@ -20,7 +20,7 @@ pub struct Dozing<F> {
     task: Waker,
 }
 
-/// Notes that it was rung, and rings on.
+/// A waker that notes that it was rung, and rings on.
 struct Bell {
     rung: AtomicBool,
     task: Mutex<Waker>,

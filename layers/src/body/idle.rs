@@ -82,7 +82,7 @@ impl Idle {
     }
 }
 
-/// What [`Idle::collect`] got.
+/// The result of [`Idle::collect`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Collected {
     /// The bytes.
@@ -91,7 +91,7 @@ pub struct Collected {
     pub whole: bool,
 }
 
-/// Joins data without a copy when there is only one part.
+/// The parts of a body, joined without a copy when there is only one.
 #[derive(Default)]
 struct Parts {
     first: Bytes,

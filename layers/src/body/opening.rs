@@ -19,7 +19,7 @@ use crate::reply::{Piece, ReplyBody};
 /// Most bytes that are read while waiting for content.
 const LONGEST: usize = 2 << 20;
 
-/// What an opening turned out to be.
+/// The verdict on an opening.
 pub enum Opening {
     /// It says something.
     Accepted(ReplyBody),

@@ -28,7 +28,7 @@ const STEP: usize = 64 << 20;
 /// connection's whole read buffer, of which the body is a slice.
 const SMALL: usize = 4 << 10;
 
-/// What has come of a body.
+/// The part of a body that has come.
 #[derive(Default)]
 pub(super) struct Buffer {
     /// The only chunk so far, or all of them where they stay apart.

@@ -27,7 +27,7 @@ use super::hours::{Group, Hours, Sums};
 use crate::config::environment;
 use crate::values::Closed;
 
-/// Where the ledger is.
+/// The place where the ledger is.
 #[derive(Clone)]
 pub enum Database {
     /// A file. It and its folder are created when they are not there.

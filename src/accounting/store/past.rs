@@ -17,7 +17,7 @@ const PAGE: i64 = 20_000;
 /// Longest time that one statement sums costs over, in seconds.
 const SLICE: i64 = 20 * 86_400;
 
-/// What one key spent in one hour.
+/// The amount that one key spent in one hour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cost {
     /// The client key.
@@ -67,7 +67,7 @@ pub struct PastAttempt {
     pub at: i64,
 }
 
-/// How often a provider key was tried in some time.
+/// A count of how often a provider key was tried in some time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tries {
     /// The channel.
@@ -80,10 +80,10 @@ pub struct Tries {
     pub attempts: u64,
 }
 
-/// Fingerprints a key in clear, for rows from before fingerprints.
+/// A function that fingerprints a key in clear, for rows from before fingerprints.
 pub type Fingerprinter = fn(&str) -> Fingerprint;
 
-/// Where reading of pages has come to.
+/// The point that reading of pages has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bookmark(i64);
 

@@ -212,7 +212,7 @@ fn without_nul(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Where the values of a row go, in the order of its table's columns.
+/// A taker of the values of a row, in the order of its table's columns.
 pub(super) trait Sink {
     fn text(&mut self, value: Option<Arc<str>>);
     fn whole(&mut self, value: Option<i64>);

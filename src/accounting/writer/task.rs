@@ -324,7 +324,7 @@ impl Task {
     }
 }
 
-/// Keeps a complaint from filling the log.
+/// A guard that keeps a complaint from filling the log.
 #[derive(Default)]
 pub(super) struct Complaints(Option<Instant>);
 

@@ -10,7 +10,7 @@ use crate::config::schema::{Item, Section};
 use crate::config::tree::Value;
 use crate::values::{Rule, RuleMatch};
 
-/// What rules are read against.
+/// The names that rules are read against.
 pub(super) struct Names<'a> {
     pub(super) channels: &'a Channels,
     /// By written name, and by unique name where no written one is the same.

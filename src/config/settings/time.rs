@@ -51,7 +51,7 @@ pub struct TimeoutRule {
     pub limits: TimeLimits,
 }
 
-/// What a timeout rule may ask about a channel model.
+/// A property of a channel model that a timeout rule may ask about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FixedMatch {
     /// The engine's name.
@@ -66,7 +66,7 @@ pub enum FixedMatch {
     UpstreamModel,
 }
 
-/// What a timeout rule may ask about a request.
+/// A property of a request that a timeout rule may ask about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestMatch {
     /// Its path.

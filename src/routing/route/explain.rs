@@ -47,7 +47,7 @@ impl RouteLine {
     }
 }
 
-/// How a channel stands towards one request, in words.
+/// The standing of a channel towards one request, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// It is next.
@@ -200,7 +200,7 @@ fn each_once(lines: &mut [RouteLine], plan: &Plan) {
     }
 }
 
-/// What holds for all members of a node.
+/// The circumstances that hold for all members of a node.
 struct Above {
     pub(super) groups: Vec<Arc<Caller>>,
     /// Whether a gate on the way has refused the request.

@@ -250,7 +250,7 @@ impl std::fmt::Debug for Routes {
     }
 }
 
-/// How a member stands towards one request at one moment.
+/// The standing of a member towards one request at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stand {
     /// Benched for everybody: not part of the order.

@@ -24,7 +24,7 @@ const MANY: usize = 1000;
 /// Pools of one channel that may wait for the ledger.
 const MOST_WAITING: usize = 16;
 
-/// How provider keys did, by channel.
+/// The record of how provider keys did, by channel.
 #[derive(Default)]
 pub struct KeyHistory {
     channels: Arc<Mutex<Channels>>,

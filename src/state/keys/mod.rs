@@ -49,7 +49,7 @@ const SMALL_POOL: usize = 256;
 /// Blind draws before the usable keys are counted.
 const BLIND_DRAWS: usize = 16;
 
-/// How a channel's keys are used.
+/// The settings by which a channel's keys are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KeySettings {
     /// In which order.
@@ -61,7 +61,7 @@ pub struct KeySettings {
     pub windows_per_model: bool,
 }
 
-/// What the ledger knows of one key over the last 72 hours, all models together.
+/// The ledger's knowledge of one key over the last 72 hours, all models together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Record {
     /// Attempts that were answered.
@@ -70,10 +70,10 @@ pub struct Record {
     pub attempts: u64,
 }
 
-/// Takes the records of a channel's keys; keys without attempts may be left out.
+/// A taker of the records of a channel's keys; keys without attempts may be left out.
 pub type RecordsReply = Box<dyn FnOnce(Vec<(Fingerprint, Record)>) + Send>;
 
-/// Where `smart_round_robin` learns how its keys did.
+/// A source from which `smart_round_robin` learns how its keys did.
 pub trait History: Send + Sync {
     /// Looks the records of one channel up and gives them to `reply`, at once or later, or drops
     /// it when they cannot be had. Never waits.
@@ -82,7 +82,7 @@ pub trait History: Send + Sync {
     fn retain(&self, _channel: &dyn Fn(&ChannelName) -> bool) {}
 }
 
-/// Where the pools of one channel, one per configuration, find the latest of them.
+/// The place where the pools of one channel, one per configuration, find the latest of them.
 #[derive(Debug, Default)]
 pub(crate) struct Home {
     generation: AtomicU64,

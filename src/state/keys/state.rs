@@ -13,8 +13,8 @@ use crate::state::windows::Tally;
 /// Recoveries that one pick works off before it looks whether a key is usable already.
 const WAKES_PER_PICK: usize = 64;
 
-/// What changes with each request. Bits and cursor go by position in the turn, everything else by
-/// slot; the two differ under `smart_round_robin` only.
+/// The part that changes with each request. Bits and cursor go by position in the turn, everything
+/// else by slot; the two differ under `smart_round_robin` only.
 #[derive(Debug)]
 pub(super) struct State {
     /// The position that the next turn starts its search at.

@@ -22,7 +22,7 @@ impl KeyPool {
         if !wanted || self.resorting.swap(true, Ordering::AcqRel) {
             return;
         }
-        /// Ends the flight also where the reply is dropped.
+        /// A guard that ends the flight also where the reply is dropped.
         struct Flight(Weak<KeyPool>);
         impl Drop for Flight {
             fn drop(&mut self) {

@@ -2,7 +2,7 @@
 
 use metrics::Unit;
 
-/// How a series behaves.
+/// The behaviour of a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeriesType {
     /// Grows.

@@ -18,7 +18,7 @@ use tower::Service;
 use super::super::connector::{BoxError, CONNECT, Line, dial};
 use crate::config::environment::Network;
 
-/// Which addresses may be connected to.
+/// A test of which addresses may be connected to.
 pub(super) type Rule = fn(IpAddr) -> bool;
 
 /// A connector that refuses the addresses which its rule refuses.

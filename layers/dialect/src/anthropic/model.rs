@@ -15,7 +15,7 @@ pub(crate) struct Model {
     pub(crate) thinks_by_default: bool,
 }
 
-/// How the amount of thinking is asked for.
+/// The way in which the amount of thinking is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Thinking {
     /// By a budget of tokens.
@@ -26,7 +26,7 @@ pub(crate) enum Thinking {
     Effort,
 }
 
-/// Which sampling parameters are legal.
+/// The rule for which sampling parameters are legal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SamplingRule {
     /// Any.

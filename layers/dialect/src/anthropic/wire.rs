@@ -200,7 +200,7 @@ pub(crate) struct Citation<'a> {
     pub(crate) cited_text: Str<'a>,
 }
 
-/// Counts of tokens, cumulative over a stream. `input_tokens` leaves cached ones out.
+/// Token counts, cumulative over a stream. `input_tokens` leaves cached ones out.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct WireUsage {

@@ -18,7 +18,7 @@ pub(super) struct Place {
     bare: bool,
 }
 
-/// What has come last.
+/// The part that has come last.
 #[derive(Debug)]
 enum Part {
     Nothing,

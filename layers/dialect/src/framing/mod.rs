@@ -48,7 +48,7 @@ pub struct Frame<'a> {
     pub exception: bool,
 }
 
-/// Splits a stream of buffers behind whole frames.
+/// A splitter of a stream of buffers behind whole frames.
 #[derive(Debug)]
 pub struct Framer {
     place: Place,
@@ -57,7 +57,7 @@ pub struct Framer {
     fault: Option<&'static str>,
 }
 
-/// What a framer knows of the bytes before.
+/// A framer's knowledge of the bytes before.
 #[derive(Debug)]
 enum Place {
     Sse(sse::Place),
@@ -66,7 +66,7 @@ enum Place {
     EventStream,
 }
 
-/// Iterates over the frames of a block.
+/// An iterator over the frames of a block.
 #[derive(Clone, Debug)]
 pub struct Frames<'a> {
     framing: Framing,

@@ -73,7 +73,7 @@ pub struct Turn {
     pub blocks: Vec<Block>,
 }
 
-/// Who speaks.
+/// The speaker of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// An instruction in the middle of a conversation.
@@ -303,7 +303,7 @@ pub struct WebSearch {
     pub place: Option<Map<String, Value>>,
 }
 
-/// Something in the words of one dialect, for that dialect only.
+/// A piece in the words of one dialect, for that dialect only.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Raw {
     /// The dialect that knows it.
@@ -319,7 +319,7 @@ impl Raw {
     }
 }
 
-/// Which tool may or must be called.
+/// The rule for which tool may or must be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToolChoice {
     /// As the model sees fit.
@@ -393,7 +393,7 @@ impl Reasoning {
     }
 }
 
-/// Who decides how much a model thinks.
+/// The party that decides how much a model thinks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReasoningMode {
     /// The client, by a word or a budget.

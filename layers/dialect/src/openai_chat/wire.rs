@@ -321,7 +321,7 @@ impl WireLogprob {
     }
 }
 
-/// Counts of tokens, and what some providers count besides.
+/// Token counts, and what some providers count besides.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct WireUsage {
