@@ -38,7 +38,7 @@ pub struct FindPin<S> {
     stored: Arc<dyn Stored>,
 }
 
-/// What it takes to keep the pin of an object that an answer creates.
+/// The parts that it takes to keep the pin of an object that an answer creates.
 struct Keeper {
     stored: Arc<dyn Stored>,
     caller: Arc<Caller>,
@@ -114,7 +114,7 @@ fn pinned(id: Arc<str>, pin: Option<Pin>) -> Result<Box<Pinned>, Failure> {
 }
 
 pin_project! {
-    /// Lets the keeper look at the answer.
+    /// A future that lets the keeper look at the answer.
     pub struct ResponseFuture<F> {
         #[pin]
         inner: F,

@@ -61,7 +61,7 @@ struct Account {
     due: Arc<Notify>,
 }
 
-/// What is known of an account's tokens. Written by requests (`due`, `token`) and by the task.
+/// The facts that are known of an account's tokens. Written by requests (`due`, `token`) and by the task.
 #[derive(Default)]
 struct State {
     token: Option<Held>,
@@ -172,7 +172,7 @@ impl TokenStore {
     }
 }
 
-/// When an account is to be fetched for.
+/// The time at which an account is to be fetched for.
 enum Begin {
     Fetch,
     At(Instant),
@@ -204,7 +204,7 @@ impl Account {
     }
 
     async fn fetch(&self) {
-        /// Lets the next fetch begin, also after a panic of the issuer.
+        /// A guard that lets the next fetch begin, also after a panic of the issuer.
         struct Ended<'a>(&'a Account);
         impl Drop for Ended<'_> {
             fn drop(&mut self) {

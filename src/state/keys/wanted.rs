@@ -70,7 +70,7 @@ mod tests {
 
     /// A target of a channel with these keys, which rest for a minute after a fault.
     fn aim(keys: &[&str], most_in_a_minute: Option<u64>) -> Target {
-        let keys = keys.iter().map(|key| Secret::new(key, Fingerprint::new(key))).collect();
+        let keys = keys.iter().map(|key| Secret::new(key, Fingerprint::new(key)).into()).collect();
         let settings = KeySettings { cooldown: Some(Duration::from_secs(60)), ..KeySettings::default() };
         let pool = Runtime::new(None).keys(&ChannelName::from("c"), settings, keys);
         let quota = |count| {
@@ -86,7 +86,7 @@ mod tests {
     }
 
     fn carried(lease: Result<Lease, KeysExhausted>) -> Option<String> {
-        lease.ok()?.secret().map(|secret| secret.expose().to_owned())
+        lease.ok()?.credential().map(|credential| credential.fingerprint().as_str().to_owned())
     }
 
     fn next(target: &Target) -> Option<String> {
