@@ -1,16 +1,19 @@
-//! How a request can fail, and what each failure means to everybody who meets it.
+//! How a request can fail, and what each failure means to everybody who meets it; in what words a
+//! client learns of it stands in [`told`].
 //!
 //! One enum for the whole pipeline. Layers return it, `failover` asks it what to do next,
 //! `cooldown` and `lease` ask it whom it blames, the ledger and the metrics ask for its label,
 //! and `rescue` is the only place that turns it into bytes. Each of these questions is one
 //! total function here, so that a new variant cannot be forgotten by any of them.
 
+mod rejection;
+mod told;
+
 use std::time::Duration;
 
-use bytes::Bytes;
-use dialect::ir::{Error as WireError, ErrorKind};
-use dialect::{Dialect, ErrorShape};
 use http::StatusCode;
+
+pub use self::rejection::{Blame, Rejection, TransportKind};
 
 use crate::policy::ChannelName;
 
@@ -186,73 +189,6 @@ pub enum Failure {
     /// Something that should not happen did.
     #[error("Internal server error")]
     Internal,
-}
-
-/// An upstream's refusal, judged once, where its body was read.
-#[derive(Debug, Clone)]
-pub struct Rejection {
-    /// The channel that refused.
-    pub channel: ChannelName,
-    /// The status it answered, or the one inferred from an error inside a 200.
-    pub status: StatusCode,
-    /// The error in neutral form, its message scrubbed of keys.
-    pub error: WireError,
-    /// The body as the upstream sent it, scrubbed of keys, bounded; empty where there was none.
-    pub body: Bytes,
-    /// The dialect of that body.
-    pub dialect: Dialect,
-    /// Whose fault the body and the status say it is.
-    pub blame: Blame,
-    /// How long the upstream asks us to stay away.
-    pub retry_after: Option<Duration>,
-    /// Whether the fault is quota or billing, which lasts longer than a rate limit.
-    pub quota: bool,
-}
-
-/// The party at fault for a refusal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blame {
-    /// The request itself: nobody else would take it.
-    Request,
-    /// The request is too long for this model; another channel may have a larger one.
-    Length,
-    /// The provider key: its validity, quota, rate or region.
-    Key,
-    /// The channel does not have this model.
-    Model,
-    /// The channel is ill.
-    Channel,
-    /// The channel refuses for a reason that says nothing about its health.
-    Nobody,
-}
-
-/// A way in which a connection fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TransportKind {
-    /// It could not be opened: refused, unreachable, name unknown, TLS failed.
-    Connect,
-    /// It could not be opened in time.
-    ConnectTimeout,
-    /// The configured proxy could not be reached.
-    ProxyUnreachable,
-    /// The configured proxy does not let us through: wrong credentials, or a place it cannot reach.
-    ProxyRefused,
-    /// It broke before the answer began, or within an answer that was not accepted yet.
-    Broken,
-    /// A repeat on a fresh connection is still owed: it had been idle in the pool.
-    Stale,
-}
-
-impl std::fmt::Display for TransportKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Connect => "Unable to connect to service",
-            Self::ConnectTimeout => "Connecting to the service timed out",
-            Self::ProxyUnreachable => "Unable to connect to the proxy",
-            Self::ProxyRefused => "The proxy refused the connection",
-            Self::Broken | Self::Stale => "Network read error",
-        })
-    }
 }
 
 /// The window that a request ran into, as the refusal's headers tell it.
@@ -537,125 +473,6 @@ impl Failure {
             Self::Unsupported { .. } => 7,
             Self::TooLong { .. } => 8,
             _ => 9,
-        }
-    }
-
-    /// When the client may come back, where that is known.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::RateLimited(exceeded) => Some(exceeded.reset),
-            Self::Overloaded => Some(Duration::from_secs(1)),
-            Self::ModelsPending { .. } => Some(Duration::from_secs(5)),
-            Self::KeysExhausted { retry_after, .. } => *retry_after,
-            Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => rejection.retry_after,
-            Self::ModerationFailed(cause) => cause.retry_after(),
-            _ => None,
-        }
-    }
-
-    /// The failure in the neutral form that each dialect knows how to write.
-    pub fn to_wire(&self) -> WireError {
-        let status = self.status();
-        let (kind, code) = match self {
-            Self::Unauthenticated => (ErrorKind::Authentication, Some("invalid_api_key")),
-            Self::PermissionDenied(_) => (ErrorKind::Permission, None),
-            Self::Invalid { .. } | Self::Unsupported { .. } => (ErrorKind::InvalidRequest, None),
-            Self::Flagged => (ErrorKind::InvalidRequest, Some("content_policy_violation")),
-            Self::BodyTooLarge { .. } => (ErrorKind::TooLarge, Some("request_too_large")),
-            Self::TooLong { .. } => (ErrorKind::TooLarge, Some("context_length_exceeded")),
-            Self::BodyTimeout => (ErrorKind::Timeout, Some("request_timeout")),
-            Self::ClientGone => (ErrorKind::Cancelled, Some("client_closed_request")),
-            Self::ModelNotFound { .. } | Self::ModerationUnavailable { .. } => {
-                (ErrorKind::NotFound, Some("model_not_found"))
-            }
-            Self::ModerationFailed(cause) => {
-                let kind = match cause.to_wire().kind {
-                    kind @ (ErrorKind::RateLimit | ErrorKind::Overloaded | ErrorKind::Timeout) => kind,
-                    _ => ErrorKind::Upstream,
-                };
-                (kind, Some("moderation_failed"))
-            }
-            Self::StoredNotFound { .. } => (ErrorKind::NotFound, Some("not_found")),
-            Self::UnknownEndpoint(_) => (ErrorKind::NotFound, Some("unknown_endpoint")),
-            Self::MethodNotAllowed { .. } => (ErrorKind::InvalidRequest, Some("method_not_allowed")),
-            Self::ModelsPending { .. } => (ErrorKind::Overloaded, Some("models_pending")),
-            Self::Overloaded => (ErrorKind::Overloaded, Some("overloaded")),
-            Self::ShuttingDown => (ErrorKind::Overloaded, Some("shutting_down")),
-            Self::NoChannel => (ErrorKind::Overloaded, Some("no_channel")),
-            Self::RateLimited(_) | Self::KeysExhausted { .. } => {
-                (ErrorKind::RateLimit, Some("rate_limit_exceeded"))
-            }
-            Self::BalanceExhausted => (ErrorKind::RateLimit, Some("insufficient_quota")),
-            Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => {
-                return rejection.to_wire(status);
-            }
-            Self::Transport { .. } => (ErrorKind::Upstream, Some("upstream_unreachable")),
-            Self::Timeout { .. } => (ErrorKind::Timeout, Some("upstream_timeout")),
-            Self::Empty { .. } | Self::Triggered { .. } | Self::Garbled { .. } | Self::Truncated { .. } => {
-                (ErrorKind::Upstream, Some("upstream_error"))
-            }
-            Self::NoToken { .. } => (ErrorKind::Upstream, Some("no_token")),
-            Self::Internal => (ErrorKind::Upstream, Some("internal_error")),
-        };
-        WireError {
-            status,
-            kind,
-            message: self.to_string(),
-            code: code.map(str::to_owned),
-            param: match self {
-                Self::Invalid { param, .. } => param.map(str::to_owned),
-                Self::ModelNotFound { .. } => Some("model".to_owned()),
-                _ => None,
-            },
-            retry_after: self.retry_after(),
-        }
-    }
-
-    /// The upstream's own error body, where it may be passed on as it is: a fault of the request
-    /// itself, told in the shape in which the client reads errors.
-    pub fn verbatim(&self, client: ErrorShape) -> Option<Bytes> {
-        match self {
-            Self::Upstream(rejection)
-                if rejection.dialect.error_shape() == client
-                    && rejection.client_status() == rejection.status
-                    && !rejection.body.is_empty()
-                    && matches!(rejection.blame, Blame::Request | Blame::Length | Blame::Nobody) =>
-            {
-                Some(rejection.body.clone())
-            }
-            _ => None,
-        }
-    }
-}
-
-impl Rejection {
-    /// The status that the client may see, see [`Failure::status`].
-    fn client_status(&self) -> StatusCode {
-        match self.status.as_u16() {
-            401..=404 | 498 => StatusCode::BAD_GATEWAY,
-            429 => StatusCode::TOO_MANY_REQUESTS,
-            _ if matches!(self.blame, Blame::Key | Blame::Model) => StatusCode::BAD_GATEWAY,
-            // Said by a proxy in between: the client's request is not what is wrong.
-            400 | 422 if self.blame == Blame::Channel => StatusCode::BAD_GATEWAY,
-            400..=599 => self.status,
-            _ => StatusCode::BAD_GATEWAY,
-        }
-    }
-
-    fn to_wire(&self, status: StatusCode) -> WireError {
-        let hidden = status == StatusCode::BAD_GATEWAY && self.status != StatusCode::BAD_GATEWAY;
-        let kind = if status == self.status { self.error.kind } else { ErrorKind::Upstream };
-        WireError {
-            status,
-            kind,
-            message: if hidden {
-                format!("channel {} rejected the request with status {}", self.channel, self.status.as_u16())
-            } else {
-                self.error.message.clone()
-            },
-            code: if hidden { Some("upstream_rejected".to_owned()) } else { self.error.code.clone() },
-            param: if hidden { None } else { self.error.param.clone() },
-            retry_after: self.retry_after,
         }
     }
 }

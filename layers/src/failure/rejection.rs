@@ -1,0 +1,110 @@
+//! What an upstream or a connection to it failed with.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use dialect::Dialect;
+use dialect::ir::{Error as WireError, ErrorKind};
+use http::StatusCode;
+
+use crate::policy::ChannelName;
+
+/// An upstream's refusal, judged once, where its body was read.
+#[derive(Debug, Clone)]
+pub struct Rejection {
+    /// The channel that refused.
+    pub channel: ChannelName,
+    /// The status it answered, or the one inferred from an error inside a 200.
+    pub status: StatusCode,
+    /// The error in neutral form, its message scrubbed of keys.
+    pub error: WireError,
+    /// The body as the upstream sent it, scrubbed of keys, bounded; empty where there was none.
+    pub body: Bytes,
+    /// The dialect of that body.
+    pub dialect: Dialect,
+    /// Whose fault the body and the status say it is.
+    pub blame: Blame,
+    /// How long the upstream asks us to stay away.
+    pub retry_after: Option<Duration>,
+    /// Whether the fault is quota or billing, which lasts longer than a rate limit.
+    pub quota: bool,
+}
+
+/// The party at fault for a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The request itself: nobody else would take it.
+    Request,
+    /// The request is too long for this model; another channel may have a larger one.
+    Length,
+    /// The provider key: its validity, quota, rate or region.
+    Key,
+    /// The channel does not have this model.
+    Model,
+    /// The channel is ill.
+    Channel,
+    /// The channel refuses for a reason that says nothing about its health.
+    Nobody,
+}
+
+/// A way in which a connection fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransportKind {
+    /// It could not be opened: refused, unreachable, name unknown, TLS failed.
+    Connect,
+    /// It could not be opened in time.
+    ConnectTimeout,
+    /// The configured proxy could not be reached.
+    ProxyUnreachable,
+    /// The configured proxy does not let us through: wrong credentials, or a place it cannot reach.
+    ProxyRefused,
+    /// It broke before the answer began, or within an answer that was not accepted yet.
+    Broken,
+    /// A repeat on a fresh connection is still owed: it had been idle in the pool.
+    Stale,
+}
+
+impl std::fmt::Display for TransportKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "Unable to connect to service",
+            Self::ConnectTimeout => "Connecting to the service timed out",
+            Self::ProxyUnreachable => "Unable to connect to the proxy",
+            Self::ProxyRefused => "The proxy refused the connection",
+            Self::Broken | Self::Stale => "Network read error",
+        })
+    }
+}
+
+impl Rejection {
+    /// The status that the client may see, see [`super::Failure::status`].
+    pub(super) fn client_status(&self) -> StatusCode {
+        match self.status.as_u16() {
+            401..=404 | 498 => StatusCode::BAD_GATEWAY,
+            429 => StatusCode::TOO_MANY_REQUESTS,
+            _ if matches!(self.blame, Blame::Key | Blame::Model) => StatusCode::BAD_GATEWAY,
+            // Said by a proxy in between: the client's request is not what is wrong.
+            400 | 422 if self.blame == Blame::Channel => StatusCode::BAD_GATEWAY,
+            400..=599 => self.status,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// The refusal as the client is told of it.
+    pub(super) fn to_wire(&self, status: StatusCode) -> WireError {
+        let hidden = status == StatusCode::BAD_GATEWAY && self.status != StatusCode::BAD_GATEWAY;
+        let kind = if status == self.status { self.error.kind } else { ErrorKind::Upstream };
+        WireError {
+            status,
+            kind,
+            message: if hidden {
+                format!("channel {} rejected the request with status {}", self.channel, self.status.as_u16())
+            } else {
+                self.error.message.clone()
+            },
+            code: if hidden { Some("upstream_rejected".to_owned()) } else { self.error.code.clone() },
+            param: if hidden { None } else { self.error.param.clone() },
+            retry_after: self.retry_after,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! How a client is told of a failure: in neutral form, which each dialect knows how to write, or in
+//! the upstream's own words.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use dialect::ErrorShape;
+use dialect::ir::{Error as WireError, ErrorKind};
+
+use super::{Blame, Failure};
+
+impl Failure {
+    /// When the client may come back, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited(exceeded) => Some(exceeded.reset),
+            Self::Overloaded => Some(Duration::from_secs(1)),
+            Self::ModelsPending { .. } => Some(Duration::from_secs(5)),
+            Self::KeysExhausted { retry_after, .. } => *retry_after,
+            Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => rejection.retry_after,
+            Self::ModerationFailed(cause) => cause.retry_after(),
+            _ => None,
+        }
+    }
+
+    /// The failure in the neutral form that each dialect knows how to write.
+    pub fn to_wire(&self) -> WireError {
+        let status = self.status();
+        let (kind, code) = match self {
+            Self::Unauthenticated => (ErrorKind::Authentication, Some("invalid_api_key")),
+            Self::PermissionDenied(_) => (ErrorKind::Permission, None),
+            Self::Invalid { .. } | Self::Unsupported { .. } => (ErrorKind::InvalidRequest, None),
+            Self::Flagged => (ErrorKind::InvalidRequest, Some("content_policy_violation")),
+            Self::BodyTooLarge { .. } => (ErrorKind::TooLarge, Some("request_too_large")),
+            Self::TooLong { .. } => (ErrorKind::TooLarge, Some("context_length_exceeded")),
+            Self::BodyTimeout => (ErrorKind::Timeout, Some("request_timeout")),
+            Self::ClientGone => (ErrorKind::Cancelled, Some("client_closed_request")),
+            Self::ModelNotFound { .. } | Self::ModerationUnavailable { .. } => {
+                (ErrorKind::NotFound, Some("model_not_found"))
+            }
+            Self::ModerationFailed(cause) => {
+                let kind = match cause.to_wire().kind {
+                    kind @ (ErrorKind::RateLimit | ErrorKind::Overloaded | ErrorKind::Timeout) => kind,
+                    _ => ErrorKind::Upstream,
+                };
+                (kind, Some("moderation_failed"))
+            }
+            Self::StoredNotFound { .. } => (ErrorKind::NotFound, Some("not_found")),
+            Self::UnknownEndpoint(_) => (ErrorKind::NotFound, Some("unknown_endpoint")),
+            Self::MethodNotAllowed { .. } => (ErrorKind::InvalidRequest, Some("method_not_allowed")),
+            Self::ModelsPending { .. } => (ErrorKind::Overloaded, Some("models_pending")),
+            Self::Overloaded => (ErrorKind::Overloaded, Some("overloaded")),
+            Self::ShuttingDown => (ErrorKind::Overloaded, Some("shutting_down")),
+            Self::NoChannel => (ErrorKind::Overloaded, Some("no_channel")),
+            Self::RateLimited(_) | Self::KeysExhausted { .. } => {
+                (ErrorKind::RateLimit, Some("rate_limit_exceeded"))
+            }
+            Self::BalanceExhausted => (ErrorKind::RateLimit, Some("insufficient_quota")),
+            Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => {
+                return rejection.to_wire(status);
+            }
+            Self::Transport { .. } => (ErrorKind::Upstream, Some("upstream_unreachable")),
+            Self::Timeout { .. } => (ErrorKind::Timeout, Some("upstream_timeout")),
+            Self::Empty { .. } | Self::Triggered { .. } | Self::Garbled { .. } | Self::Truncated { .. } => {
+                (ErrorKind::Upstream, Some("upstream_error"))
+            }
+            Self::NoToken { .. } => (ErrorKind::Upstream, Some("no_token")),
+            Self::Internal => (ErrorKind::Upstream, Some("internal_error")),
+        };
+        WireError {
+            status,
+            kind,
+            message: self.to_string(),
+            code: code.map(str::to_owned),
+            param: match self {
+                Self::Invalid { param, .. } => param.map(str::to_owned),
+                Self::ModelNotFound { .. } => Some("model".to_owned()),
+                _ => None,
+            },
+            retry_after: self.retry_after(),
+        }
+    }
+
+    /// The upstream's own error body, where it may be passed on as it is: a fault of the request
+    /// itself, told in the shape in which the client reads errors.
+    pub fn verbatim(&self, client: ErrorShape) -> Option<Bytes> {
+        match self {
+            Self::Upstream(rejection)
+                if rejection.dialect.error_shape() == client
+                    && rejection.client_status() == rejection.status
+                    && !rejection.body.is_empty()
+                    && matches!(rejection.blame, Blame::Request | Blame::Length | Blame::Nobody) =>
+            {
+                Some(rejection.body.clone())
+            }
+            _ => None,
+        }
+    }
+}
