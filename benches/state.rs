@@ -59,7 +59,7 @@ fn lease_and_settle(target: &Target) {
 fn health_of_a_healthy_channel(bencher: Bencher) {
     let health = Runtime::new(None).health(&ChannelName::from("c"), "m");
     let now = Instant::now();
-    bencher.bench_local(|| black_box(&health).benched_until(now));
+    bencher.bench_local(|| black_box(&health).cooling_until(now));
 }
 
 #[divan::bench]
@@ -67,7 +67,7 @@ fn health_of_a_benched_channel(bencher: Bencher) {
     let health = Runtime::new(None).health(&ChannelName::from("c"), "m");
     let now = Instant::now();
     health.settle(true, Duration::from_secs(300), now);
-    bencher.bench_local(|| black_box(&health).benched_until(now));
+    bencher.bench_local(|| black_box(&health).cooling_until(now));
 }
 
 #[divan::bench]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use dialect::Kind;
 use layers::Failure;
 use layers::estimate::{Size, size, size_of};
-use layers::heavy::{INLINE, heavy};
+use layers::offload::{INLINE, offload};
 use layers::plan::Group;
 use layers::policy::{Caller, Credits, Fingerprint};
 use layers::ports::{Allowances, Limits, Verdict};
@@ -79,7 +79,7 @@ impl Allowance {
         if exchange.body.len() > INLINE {
             let (endpoint, body) = (exchange.endpoint, exchange.body.clone());
             return Ok(Verdict::Wait(Box::pin(async move {
-                hold.take(heavy(body.len(), move || size_of(endpoint, &body)).await?)?;
+                hold.take(offload(body.len(), move || size_of(endpoint, &body)).await?)?;
                 hit.keep();
                 Ok(())
             })));

@@ -40,11 +40,11 @@ pub struct Engine {
     /// What is different around bodies of that dialect.
     pub envelope: Envelope,
     /// What the slots of a channel's key pool hold.
-    pub credentials: fn(&Facts<'_>) -> Vec<Slot>,
+    pub credentials: fn(&ProviderSpec<'_>) -> Vec<Slot>,
     /// How its models are listed; none where they cannot be asked for.
     pub listing: Option<Listing>,
     /// Makes what finds its addresses and signs its requests.
-    pub build: fn(&Facts<'_>) -> Result<Arc<dyn Provider>, Unsupported>,
+    pub build: fn(&ProviderSpec<'_>) -> Result<Arc<dyn Provider>, Unsupported>,
     /// What answers in its place, for an upstream inside this program.
     pub inside: Option<Inside>,
     /// Whether its addresses depend on `region`, so that each region is a place of its own.
@@ -83,7 +83,7 @@ pub enum Need {
 
 /// A channel as far as it decides where requests go and how they are signed.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
+pub struct ProviderSpec<'a> {
     /// The row.
     pub engine: &'static Engine,
     /// Whether the configuration names the engine, so that the address is taken at its word.
@@ -178,8 +178,8 @@ impl Engine {
         envelope: Envelope::PLAIN,
         credentials: Slot::keys,
         listing: None,
-        build: |facts| {
-            Err(Unsupported(format!("engine {} is not served by this version", facts.engine.name()).into()))
+        build: |spec| {
+            Err(Unsupported(format!("engine {} is not served by this version", spec.engine.name()).into()))
         },
         inside: None,
         is_regional: false,
@@ -236,8 +236,8 @@ impl<'a> BaseUrl<'a> {
 
 impl Slot {
     /// The keys of `api`.
-    pub fn keys(facts: &Facts<'_>) -> Vec<Self> {
-        facts.keys.iter().cloned().map(Self::Key).collect()
+    pub fn keys(spec: &ProviderSpec<'_>) -> Vec<Self> {
+        spec.keys.iter().cloned().map(Self::Key).collect()
     }
 }
 

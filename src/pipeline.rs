@@ -33,7 +33,7 @@ use layers::pin::PinLayer;
 use layers::ports::{Allowances, Directory, Media, Outgoing, Records, Stored};
 use layers::rate_limit::RateLimitLayer;
 use layers::request_id::SetRequestIdLayer;
-use layers::rescue::{Curfew, RescueLayer};
+use layers::rescue::{RescueLayer, StreamDeadline};
 use layers::resolve::ResolveLayer;
 use layers::stage::{Attempt, Exchange};
 use layers::timeout::TimeoutLayer;
@@ -100,7 +100,7 @@ where
 {
     let exchanges = request(parts, attempt(parts, upstream));
     let ending = phase.clone();
-    let curfew: Curfew = Arc::new(move || {
+    let deadline: StreamDeadline = Arc::new(move || {
         let mut ending = ending.clone();
         Box::pin(async move { reached(&mut ending, Phase::Ending).await })
     });
@@ -117,7 +117,7 @@ where
         // The only answers that need no key and are never refused.
         .layer(HealthCheckLayer::new(phase))
         // The only place where failures become bytes, so outside everything that fails.
-        .layer(RescueLayer::new(curfew))
+        .layer(RescueLayer::new(deadline))
         // Before auth, because checking keys is work too.
         .layer(AdmissionLayer::new(parts.capacity.clone()))
         // Before the body is read: strangers cannot make us buffer.

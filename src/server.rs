@@ -23,7 +23,7 @@ use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use layers::body::dozing::Dozing;
+use layers::body::poll_on_wake::PollOnWake;
 use layers::stage::Peer;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -198,7 +198,7 @@ async fn connection<S, B>(
     B: http_body::Body<Data = bytes::Bytes, Error: Into<tower::BoxError>> + 'static,
 {
     let mut serving = std::pin::pin!(serving);
-    let mut closing = Dozing::new(async move { reached(&mut phase, Phase::Closing).await });
+    let mut closing = PollOnWake::new(async move { reached(&mut phase, Phase::Closing).await });
     // A connection that breaks is the client's business; the ledger has noted what it cost.
     tokio::select! {
         biased;

@@ -12,9 +12,9 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::capacity::{Capacity, Permit};
+use crate::decided_or::DecidedOr;
 use crate::failure::Failure;
 use crate::reply::Reply;
-use crate::shortcut::Shortcut;
 
 /// Mounts [`Admission`].
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ where
 {
     type Response = Reply;
     type Error = Failure;
-    type Future = Shortcut<ResponseFuture<S::Future>>;
+    type Future = DecidedOr<ResponseFuture<S::Future>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)
@@ -63,9 +63,9 @@ where
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         match Permit::take(&self.capacity) {
             Some(permit) => {
-                Shortcut::inner(ResponseFuture { inner: self.inner.call(request), permit: Some(permit) })
+                DecidedOr::inner(ResponseFuture { inner: self.inner.call(request), permit: Some(permit) })
             }
-            None => Shortcut::failed(Failure::Overloaded),
+            None => DecidedOr::failed(Failure::Overloaded),
         }
     }
 }

@@ -10,10 +10,10 @@ use std::task::{Context, Poll};
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
+use crate::decided_or::DecidedOr;
 use crate::failure::Failure;
 use crate::ports::Directory;
 use crate::reply::Reply;
-use crate::shortcut::Shortcut;
 use crate::stage::Admitted;
 
 /// Mounts [`Auth`].
@@ -54,7 +54,7 @@ where
 {
     type Response = Reply;
     type Error = Failure;
-    type Future = Shortcut<S::Future>;
+    type Future = DecidedOr<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)
@@ -64,13 +64,13 @@ where
         let received = Instant::now();
         let (head, body) = request.into_parts();
         match self.directory.admit(&head) {
-            Ok(admission) => Shortcut::inner(self.inner.call(Admitted {
+            Ok(admission) => DecidedOr::inner(self.inner.call(Admitted {
                 catalog: admission.catalog,
                 caller: admission.caller,
                 received,
                 request: http::Request::from_parts(head, body),
             })),
-            Err(failure) => Shortcut::failed(failure),
+            Err(failure) => DecidedOr::failed(failure),
         }
     }
 }

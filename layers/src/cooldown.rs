@@ -77,13 +77,13 @@ where
         let result = ready!(this.inner.poll(cx));
         match &result {
             Ok(_) => this.target.health.settle(false, this.target.cooldown, Instant::now()),
-            Err(failure) if benches(failure, this.target) => {
+            Err(failure) if cools_target(failure, this.target) => {
                 this.target.health.settle(true, this.target.cooldown, Instant::now());
                 tracing::debug!(
                     channel = %this.target.channel.name,
                     place = this.target.place.as_deref(),
                     model = %this.target.alias,
-                    "Channel benched after failure."
+                    "Channel cools after a failure."
                 );
             }
             // It answered, and did not blame itself: a channel that is on trial has passed.
@@ -100,7 +100,7 @@ where
 }
 
 /// Whether the attempt leaves its target alone for a while. A place alone for a 404, too.
-fn benches(failure: &Failure, target: &Target) -> bool {
+fn cools_target(failure: &Failure, target: &Target) -> bool {
     match failure.cools() {
         Cools::Nothing => target.place.is_some() && failure.is_of_place(),
         Cools::Target => true,

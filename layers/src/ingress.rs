@@ -26,8 +26,8 @@ use self::fields::Fields;
 use crate::capacity::{Capacity, Held};
 use crate::endpoint::{AnswerForm, Lookup, Matched, RequestForm};
 use crate::failure::Failure;
-use crate::heavy::{INLINE, heavy};
 use crate::ledger::{Entry, Ledger};
+use crate::offload::{INLINE, offload};
 use crate::policy::Caller;
 use crate::ports::{BoxFuture, Catalog};
 use crate::reply::Reply;
@@ -193,7 +193,7 @@ where
         let kind = content_type(&self.head.headers);
         let path_model = self.matched.model.clone();
         let buffer = std::mem::take(&mut self.buffer);
-        let read = heavy(buffer.len(), move || {
+        let read = offload(buffer.len(), move || {
             let body = buffer.into_body(form, &kind)?;
             let fields = Fields::read(&body, path_model)?;
             Ok::<_, Failure>((body, fields))

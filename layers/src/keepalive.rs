@@ -15,10 +15,10 @@ use dialect::{Dialect, Sighting, ir};
 use tokio::time::{Instant, Sleep, sleep};
 use tower::{Layer, Service};
 
+use crate::decided_or::DecidedOr;
 use crate::failure::Failure;
 use crate::ports::BoxFuture;
 use crate::reply::{EVENT_STREAM, Piece, Pieces, Reply, ReplyBody, mark_stream};
-use crate::shortcut::Shortcut;
 use crate::stage::Routed;
 
 /// Mounts [`Keepalive`].
@@ -50,7 +50,7 @@ where
 {
     type Response = Reply;
     type Error = Failure;
-    type Future = Shortcut<S::Future>;
+    type Future = DecidedOr<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)
@@ -61,8 +61,8 @@ where
         let dialect = routed.exchange.dialect();
         let answering = self.inner.call(routed);
         match interval {
-            None => Shortcut::inner(answering),
-            Some(interval) => Shortcut::waiting(warm(Box::pin(answering), interval, dialect)),
+            None => DecidedOr::inner(answering),
+            Some(interval) => DecidedOr::waiting(warm(Box::pin(answering), interval, dialect)),
         }
     }
 }

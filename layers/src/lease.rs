@@ -15,12 +15,12 @@ use http::StatusCode;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
+use crate::decided_or::DecidedOr;
 use crate::estimate::input_tokens;
 use crate::failure::{Blame, Failure};
 use crate::policy::Target;
 use crate::ports::{self, InputTokens, KeyOutcome, KeysExhausted, Lease};
 use crate::reply::Reply;
-use crate::shortcut::Shortcut;
 use crate::stage::{Attempt, Call, Payload, TriedKeys};
 
 /// Mounts [`LeaseKey`].
@@ -51,7 +51,7 @@ where
 {
     type Response = Reply;
     type Error = Failure;
-    type Future = Shortcut<ResponseFuture<S::Future>>;
+    type Future = DecidedOr<ResponseFuture<S::Future>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)
@@ -69,7 +69,7 @@ where
         };
         let lease = match lease {
             Ok(lease) => lease,
-            Err(exhausted) => return Shortcut::failed(refusal(&attempt, exhausted)),
+            Err(exhausted) => return DecidedOr::failed(refusal(&attempt, exhausted)),
         };
         if let Some(credential) = lease.credential()
             && let Some(record) = attempt.exchange.ledger.entry().attempts.last_mut()
@@ -84,7 +84,7 @@ where
             stream: target.forced_stream.unwrap_or(attempt.exchange.peek.stream),
             attempt,
         };
-        Shortcut::inner(ResponseFuture { inner: self.inner.call(call), held: Some((lease, target, tried)) })
+        DecidedOr::inner(ResponseFuture { inner: self.inner.call(call), held: Some((lease, target, tried)) })
     }
 }
 

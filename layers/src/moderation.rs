@@ -19,12 +19,12 @@ use tower::{Layer, Service, ServiceExt};
 
 use crate::capacity::Held;
 use crate::concurrent::Concurrent;
+use crate::decided_or::DecidedOr;
 use crate::endpoint::MODERATIONS;
 use crate::failure::Failure;
-use crate::heavy::heavy;
 use crate::ledger::Ledger;
+use crate::offload::offload;
 use crate::reply::Reply;
-use crate::shortcut::Shortcut;
 use crate::stage::{Exchange, Peek};
 
 /// The model that is asked: the name under which a channel must offer it.
@@ -66,7 +66,7 @@ where
 {
     type Response = Reply;
     type Error = Failure;
-    type Future = Shortcut<S::Future>;
+    type Future = DecidedOr<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)
@@ -74,12 +74,12 @@ where
 
     fn call(&mut self, exchange: Exchange) -> Self::Future {
         if !exchange.caller.moderation || exchange.endpoint.kind == Kind::Moderate {
-            return Shortcut::inner(self.inner.call(exchange));
+            return DecidedOr::inner(self.inner.call(exchange));
         }
         let spare = self.inner.clone();
         let judges = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, spare);
-        Shortcut::waiting(async move {
+        DecidedOr::waiting(async move {
             let (text, _held) = text(&exchange).await?;
             if is_flagged(judges, &exchange, &text).await? {
                 exchange.ledger.entry().flagged = true;
@@ -95,7 +95,7 @@ where
 async fn text(exchange: &Exchange) -> Result<(String, Held), Failure> {
     let dialect = exchange.dialect();
     let body = exchange.body.clone();
-    let text = heavy(body.len(), move || dialect.texts(&body).map(|texts| texts.join("\n")))
+    let text = offload(body.len(), move || dialect.texts(&body).map(|texts| texts.join("\n")))
         .await?
         .map_err(|malformed| Failure::invalid(malformed.message, None))?;
     let mut held = exchange.held.another();

@@ -17,12 +17,12 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
+use crate::decided_or::DecidedOr;
 use crate::failure::Failure;
 use crate::ledger::Ledger;
 use crate::policy::Caller;
 use crate::ports::{Pin, Stored, Verdict};
 use crate::reply::Reply;
-use crate::shortcut::Shortcut;
 use crate::stage::{Exchange, Pinned};
 
 /// Mounts [`FindPin`].
@@ -71,7 +71,7 @@ where
 {
     type Response = Reply;
     type Error = Failure;
-    type Future = Shortcut<ResponseFuture<S::Future>>;
+    type Future = DecidedOr<ResponseFuture<S::Future>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)
@@ -84,20 +84,20 @@ where
             ledger: exchange.ledger.clone(),
         });
         let Some(id) = exchange.stored_id.clone() else {
-            return Shortcut::inner(ResponseFuture { inner: self.inner.call(exchange), keeper });
+            return DecidedOr::inner(ResponseFuture { inner: self.inner.call(exchange), keeper });
         };
         match self.stored.find(&exchange.caller.fingerprint, &id) {
             Verdict::Ready(found) => match found.and_then(|pin| pinned(id, pin)) {
                 Ok(pinned) => {
                     exchange.pinned = Some(pinned);
-                    Shortcut::inner(ResponseFuture { inner: self.inner.call(exchange), keeper })
+                    DecidedOr::inner(ResponseFuture { inner: self.inner.call(exchange), keeper })
                 }
-                Err(failure) => Shortcut::failed(failure),
+                Err(failure) => DecidedOr::failed(failure),
             },
             Verdict::Wait(finding) => {
                 let spare = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, spare);
-                Shortcut::waiting(async move {
+                DecidedOr::waiting(async move {
                     exchange.pinned = Some(finding.await.and_then(|pin| pinned(id, pin))?);
                     ResponseFuture { inner: inner.call(exchange), keeper }.await
                 })

@@ -255,7 +255,7 @@ pub struct Target {
     pub timing: Option<Arc<dyn Timing>>,
     /// Interval of keepalive comments; none when off or not below the timeout.
     pub keepalive: Option<Duration>,
-    /// How long a failure benches (channel, alias, place); zero means never.
+    /// How long a failure cools (channel, alias, place); zero means never.
     pub cooldown: Duration,
     /// `post_body_parameter_overrides` for this model.
     pub overrides: Option<Arc<Overrides>>,
@@ -263,7 +263,7 @@ pub struct Target {
     pub forced_stream: Option<bool>,
     /// `api_key_rate_limit` for this model.
     pub key_quota: Option<Arc<Quota>>,
-    /// Whether it is benched, and since when.
+    /// Whether it is cooling, and since when.
     pub health: Arc<dyn Health>,
     /// Its resolved metric handles.
     pub meters: Arc<dyn Meters>,

@@ -193,7 +193,7 @@ pub trait Keys: Send + Sync {
 pub enum KeyStanding {
     /// It can be leased.
     Usable,
-    /// It rests for this long after a fault of its own.
+    /// It cools for this long after a fault of its own.
     Cooling(Duration),
     /// It has room in its windows again after this long.
     OverLimit(Duration),
@@ -279,14 +279,14 @@ impl Drop for Lease {
 
 /// The health of one (channel, alias, place): used by `cooldown`, hangs on [`Target`].
 pub trait Health: Send + Sync {
-    /// Books a success, or a failure that benches for `period`.
+    /// Books a success, or a failure that cools for `period`.
     fn settle(&self, failed: bool, period: Duration, now: Instant);
-    /// Until when it is benched; none when it is not.
-    fn benched_until(&self, now: Instant) -> Option<Instant>;
-    /// Asks to send a request there. After a bench this is granted to one request, the trial;
-    /// the others find it benched until the trial is settled.
+    /// Until when it is cooling; none when it is not.
+    fn cooling_until(&self, now: Instant) -> Option<Instant>;
+    /// Asks to send a request there. After a cooldown this is granted to one request, the trial;
+    /// the others find it cooling until the trial is settled.
     fn admit(&self, now: Instant) -> bool {
-        self.benched_until(now).is_none()
+        self.cooling_until(now).is_none()
     }
 }
 

@@ -10,10 +10,10 @@ use std::task::{Context, Poll};
 
 use tower::{Layer, Service};
 
+use crate::decided_or::DecidedOr;
 use crate::failure::Failure;
 use crate::ports::{Allowances, Verdict};
 use crate::reply::Reply;
-use crate::shortcut::Shortcut;
 use crate::stage::Exchange;
 
 /// Mounts [`RateLimit`].
@@ -55,7 +55,7 @@ where
 {
     type Response = Reply;
     type Error = Failure;
-    type Future = Shortcut<S::Future>;
+    type Future = DecidedOr<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)
@@ -63,12 +63,12 @@ where
 
     fn call(&mut self, exchange: Exchange) -> Self::Future {
         match self.allowances.admit(&exchange) {
-            Verdict::Ready(Ok(())) => Shortcut::inner(self.inner.call(exchange)),
-            Verdict::Ready(Err(failure)) => Shortcut::failed(failure),
+            Verdict::Ready(Ok(())) => DecidedOr::inner(self.inner.call(exchange)),
+            Verdict::Ready(Err(failure)) => DecidedOr::failed(failure),
             Verdict::Wait(admission) => {
                 let spare = self.inner.clone();
                 let mut inner = std::mem::replace(&mut self.inner, spare);
-                Shortcut::waiting(async move {
+                DecidedOr::waiting(async move {
                     admission.await?;
                     inner.call(exchange).await
                 })

@@ -17,7 +17,7 @@ use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::body::dozing::Dozing;
+use crate::body::poll_on_wake::PollOnWake;
 use crate::failure::Failure;
 use crate::ledger::Watch;
 use crate::ports::BoxFuture;
@@ -71,7 +71,7 @@ struct Slots {
     name_to: Option<NameTo>,
     permit: Option<Box<dyn Any + Send>>,
     /// Ends the stream with an error when it is over: the process is about to end.
-    curfew: Option<Dozing<BoxFuture<()>>>,
+    deadline: Option<PollOnWake<BoxFuture<()>>>,
 }
 
 #[derive(Default)]
@@ -150,10 +150,10 @@ impl ReplyBody {
         self
     }
 
-    /// Ends the body with [`Failure::ShuttingDown`] when `curfew` is over.
+    /// Ends the body with [`Failure::ShuttingDown`] when `deadline` is over.
     #[must_use]
-    pub fn with_curfew(mut self, curfew: BoxFuture<()>) -> Self {
-        self.0.curfew = Some(Dozing::new(curfew));
+    pub fn with_deadline(mut self, deadline: BoxFuture<()>) -> Self {
+        self.0.deadline = Some(PollOnWake::new(deadline));
         self
     }
 
@@ -174,8 +174,8 @@ impl ReplyBody {
                     let next = match pieces.as_mut().poll_piece(cx) {
                         Poll::Ready(next) => next,
                         Poll::Pending => {
-                            let curfew = slots.curfew.as_mut().map(|curfew| curfew.poll(cx));
-                            ready!(curfew.unwrap_or(Poll::Pending));
+                            let deadline = slots.deadline.as_mut().map(|deadline| deadline.poll(cx));
+                            ready!(deadline.unwrap_or(Poll::Pending));
                             Some(Err(Failure::ShuttingDown))
                         }
                     };

@@ -17,34 +17,34 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use crate::body::lingering::Lingering;
+use crate::body::drain_on_drop::DrainOnDrop;
 use crate::endpoint::Lookup;
 use crate::failure::Failure;
 use crate::ports::BoxFuture;
 use crate::reply::{Reply, ReplyBody};
 
 /// A maker of futures that are over when streams have to end.
-pub type Curfew = Arc<dyn Fn() -> BoxFuture<()> + Send + Sync>;
+pub type StreamDeadline = Arc<dyn Fn() -> BoxFuture<()> + Send + Sync>;
 
 /// Mounts [`Rescue`].
 #[derive(Clone)]
 pub struct RescueLayer {
-    curfew: Curfew,
+    deadline: StreamDeadline,
 }
 
 /// The service of [`RescueLayer`].
 #[derive(Clone)]
 pub struct Rescue<S> {
     inner: S,
-    curfew: Curfew,
+    deadline: StreamDeadline,
 }
 
 // === impl RescueLayer ===
 
 impl RescueLayer {
-    /// Ends streams, with an error, at the `curfew`.
-    pub fn new(curfew: Curfew) -> Self {
-        Self { curfew }
+    /// Ends streams, with an error, at the `deadline`.
+    pub fn new(deadline: StreamDeadline) -> Self {
+        Self { deadline }
     }
 }
 
@@ -52,7 +52,7 @@ impl<S> Layer<S> for RescueLayer {
     type Service = Rescue<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Rescue { inner, curfew: self.curfew.clone() }
+        Rescue { inner, deadline: self.deadline.clone() }
     }
 }
 
@@ -60,7 +60,7 @@ impl<S> Layer<S> for RescueLayer {
 
 impl<S, B> Service<http::Request<B>> for Rescue<S>
 where
-    S: Service<http::Request<Lingering<B>>, Response = Reply, Error = Failure>,
+    S: Service<http::Request<DrainOnDrop<B>>, Response = Reply, Error = Failure>,
     B: Body + Send + Unpin + 'static,
 {
     type Response = Reply;
@@ -77,9 +77,9 @@ where
         let lookup = request.extensions().get::<Lookup>().unwrap_or(&Lookup::Unknown);
         let shape = lookup.error_shape(request.uri().path());
         let (head, body) = request.into_parts();
-        let body = Lingering::new(body, &head.headers);
+        let body = DrainOnDrop::new(body, &head.headers);
         let inner = self.inner.call(http::Request::from_parts(head, body));
-        ResponseFuture { inner, shape, curfew: self.curfew.clone() }
+        ResponseFuture { inner, shape, deadline: self.deadline.clone() }
     }
 }
 
@@ -89,7 +89,7 @@ pin_project! {
         #[pin]
         inner: F,
         shape: ErrorShape,
-        curfew: Curfew,
+        deadline: StreamDeadline,
     }
 }
 
@@ -104,7 +104,7 @@ where
         let result = ready!(this.inner.poll(cx));
         Poll::Ready(Ok(match result {
             Ok(reply) if reply.body().is_whole() => reply,
-            Ok(reply) => reply.map(|body| body.with_curfew((this.curfew)())),
+            Ok(reply) => reply.map(|body| body.with_deadline((this.deadline)())),
             Err(failure) => render(&failure, *this.shape),
         }))
     }

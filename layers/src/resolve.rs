@@ -11,12 +11,12 @@ use std::task::{Context, Poll};
 
 use tower::{Layer, Service};
 
+use crate::decided_or::DecidedOr;
 use crate::failure::Failure;
 use crate::plan::Plan;
 use crate::policy::Demand;
 use crate::ports::Misfit;
 use crate::reply::Reply;
-use crate::shortcut::Shortcut;
 use crate::stage::{Exchange, Pinned, Routed};
 
 /// Mounts [`Resolve`].
@@ -47,7 +47,7 @@ where
 {
     type Response = Reply;
     type Error = Failure;
-    type Future = Shortcut<S::Future>;
+    type Future = DecidedOr<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)
@@ -55,8 +55,8 @@ where
 
     fn call(&mut self, exchange: Exchange) -> Self::Future {
         match plan(&exchange) {
-            Ok(plan) => Shortcut::inner(self.inner.call(Routed { exchange: Arc::new(exchange), plan })),
-            Err(failure) => Shortcut::failed(failure),
+            Ok(plan) => DecidedOr::inner(self.inner.call(Routed { exchange: Arc::new(exchange), plan })),
+            Err(failure) => DecidedOr::failed(failure),
         }
     }
 }

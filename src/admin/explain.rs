@@ -11,8 +11,8 @@ use axum::Json;
 use axum::extract::{Request, State};
 use layers::Failure;
 use layers::endpoint::{self, CHAT_COMPLETIONS};
-use layers::heavy::heavy;
 use layers::ingress::read;
+use layers::offload::offload;
 use layers::policy::Caller;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -49,7 +49,7 @@ pub(super) async fn explain(
     // As the pipeline reads it: a request may stand in it whole.
     let reading = read(request.into_body(), sources.most_body, sources.capacity.hold());
     let (body, _held) = reading.await.map_err(Refused)?;
-    let explained = heavy(body.len(), move || answer(&sources, &snapshot, caller, &body)).await;
+    let explained = offload(body.len(), move || answer(&sources, &snapshot, caller, &body)).await;
     explained.map_err(Refused)?.map(Json)
 }
 

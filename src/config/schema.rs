@@ -91,10 +91,10 @@ pub const PROVIDER_PREFERENCES: Keys = Keys {
         "max_request_body_bytes",
     ],
     inert: &[
-        ("api_key_quota_cooldown_period", "no effect; how long a key rests follows the upstream's own hint"),
+        ("api_key_quota_cooldown_period", "no effect; how long a key cools follows the upstream's own hint"),
         (
             "api_key_rate_limit_cooldown_period",
-            "no effect; how long a key rests follows the upstream's own hint",
+            "no effect; how long a key cools follows the upstream's own hint",
         ),
         ("only_request_types", NO_EFFECT),
         ("exclude_request_types", NO_EFFECT),

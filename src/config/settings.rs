@@ -184,7 +184,7 @@ pub struct ModelSettings {
     pub keepalive: Option<Duration>,
     /// `api_key_rate_limit` of this upstream model; none means no limit.
     pub key_quota: Option<Arc<Quota>>,
-    /// How long a failure benches (channel, model); zero means never.
+    /// How long a failure cools (channel, model); zero means never.
     pub cooldown: Duration,
     /// What its tokens cost.
     pub price: Price,

@@ -139,7 +139,7 @@ pub struct Candidate {
     /// The nested keys above it, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupSummary>,
-    /// How it stands: `chosen`, `last_resort`, `standby`, `tried`, `surplus`, `benched`,
+    /// How it stands: `chosen`, `last_resort`, `standby`, `tried`, `surplus`, `cooling`,
     /// `gate_refused`, `no_key`, `unfit`, `too_long` or `unserved`.
     pub standing: String,
     /// Why, in words.
@@ -149,7 +149,7 @@ pub struct Candidate {
     pub weight: Option<u64>,
     /// The share of requests that try it first while everybody stands as now, from 0 to 1.
     pub share: f64,
-    /// How long it still rests after a failure.
+    /// How long it still cools after a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cooling_seconds: Option<f64>,
     /// Its keys.

@@ -301,15 +301,15 @@ fn standing(line: &RouteLine, keys: &KeySummary, context: CandidateContext<'_>) 
     let reason = match line.standing {
         Standing::Chosen => "is next".to_owned(),
         Standing::LastResort(left) => {
-            format!("is next although it rests for {}: nobody else is left", span(seconds(left)))
+            format!("is next although it cools for {}: nobody else is left", span(seconds(left)))
         }
         Standing::Standby => "follows when those before it fail".to_owned(),
         Standing::Tried => "stands before in another group".to_owned(),
         Standing::Surplus => {
             format!("is not asked: a request asks at most {MOST_PLACES} places of one channel")
         }
-        Standing::Benched(left) => {
-            format!("rests for {} after a failure, or is being tried out", span(seconds(left)))
+        Standing::Cooling(left) => {
+            format!("cools for {} after a failure, or is being tried out", span(seconds(left)))
         }
         Standing::GateRefused => {
             let gate = |group: &Arc<Caller>| {
@@ -325,7 +325,10 @@ fn standing(line: &RouteLine, keys: &KeySummary, context: CandidateContext<'_>) 
             let first = keys.list.iter().filter_map(|key| key.seconds).min_by(f64::total_cmp);
             let back =
                 first.map_or_else(String::new, |left| format!("; the first is back in {}", span(left)));
-            format!("{} of its keys rest and {} are over their limit{back}", keys.cooling, keys.over_limit)
+            format!(
+                "{} of its keys are cooling and {} are over their limit{back}",
+                keys.cooling, keys.over_limit
+            )
         }
         Standing::Unfit => unfit(line, context.question.demand()),
     };

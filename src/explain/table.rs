@@ -22,7 +22,7 @@ fn write(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
     if explanation.fresh {
         writeln!(
             text,
-            "This is the plan of a process that has just started: nothing rests, and nothing is used or spent. Model lists were not asked for."
+            "This is the plan of a process that has just started: nothing cools, and nothing is used or spent. Model lists were not asked for."
         )?;
         writeln!(text, "Ask a running one with --url.")?;
     }

@@ -248,8 +248,8 @@ async fn a_channel_whose_engine_has_regions_is_shown_in_each_of_them() {
 
     let places: Vec<_> = explanation.candidates.iter().map(Candidate::name).collect();
     assert_eq!(places, ["wide in west", "wide in east", "plain"]);
-    assert_eq!(explanation.candidates[1].standing, "benched");
-    assert!(table::render(&explanation).contains("\n2 wide in east rests for 1 min"));
+    assert_eq!(explanation.candidates[1].standing, "cooling");
+    assert!(table::render(&explanation).contains("\n2 wide in east cools for 1 min"));
     assert!(world.snapshot.has_place(&wide, "m", Some("west")));
     assert!(
         !world.snapshot.has_place(&wide, "m", None) && !world.snapshot.has_place(&wide, "m", Some("far"))

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Request, Uri};
 use layers::ports::{Presented, Provider, Unsupported, Wanted};
 
 use super::{bearer, put, secret_of, sensitive, usable, with_path};
-use crate::engine::{Engine, Facts, Listing};
+use crate::engine::{Engine, Listing, ProviderSpec};
 
 /// Anthropic Messages.
 pub(super) static ANTHROPIC: Engine = Engine {
@@ -20,7 +20,7 @@ pub(super) static ANTHROPIC: Engine = Engine {
     },
     dialect: Dialect::Anthropic,
     listing: Some(Listing { path: |_| "/v1/models".to_owned(), list: "/data", name: "/id", pages: None }),
-    build: |facts| Ok(Arc::new(Anthropic::new(facts)?)),
+    build: |spec| Ok(Arc::new(Anthropic::new(spec)?)),
     ..Engine::PLAIN
 };
 
@@ -34,8 +34,8 @@ struct Anthropic {
 
 impl Anthropic {
     /// Derives the URL.
-    fn new(facts: &Facts<'_>) -> Result<Self, Unsupported> {
-        let base = usable(facts.base_url.or(Some("https://api.anthropic.com")))?;
+    fn new(spec: &ProviderSpec<'_>) -> Result<Self, Unsupported> {
+        let base = usable(spec.base_url.or(Some("https://api.anthropic.com")))?;
         let path = base.path().trim_end_matches('/');
         let path = match path {
             "" => "/v1/messages".to_owned(),
@@ -75,7 +75,7 @@ impl Provider for Anthropic {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::providers::testing::facts;
+    use crate::providers::testing::spec;
 
     #[test]
     fn messages_is_appended_where_it_is_missing() {
@@ -84,7 +84,7 @@ mod tests {
             ("https://api.anthropic.com", "https://api.anthropic.com/v1/messages"),
             ("https://a.example/anthropic/v1", "https://a.example/anthropic/v1/messages"),
         ] {
-            assert_eq!(Anthropic::new(&facts(&ANTHROPIC, base)).unwrap().messages, expected);
+            assert_eq!(Anthropic::new(&spec(&ANTHROPIC, base)).unwrap().messages, expected);
         }
     }
 }

@@ -32,7 +32,7 @@ use self::unserved::{
     VERTEX_EXPRESS, VERTEX_GEMINI,
 };
 
-use crate::engine::{BaseUrl, Engine, Facts, Inside};
+use crate::engine::{BaseUrl, Engine, Inside, ProviderSpec};
 
 /// All engines. A base URL is of the first that knows it for one of its own, so the order counts
 /// where two of them could: Anthropic before Azure, which serves Claude in Anthropic's format too,
@@ -107,8 +107,8 @@ pub fn hinted(is_written: impl Fn(&str) -> bool) -> Option<&'static Engine> {
 }
 
 /// The provider of a channel; one that refuses everything where there can be none.
-pub fn build(facts: &Facts<'_>) -> Arc<dyn Provider> {
-    (facts.engine.build)(facts).unwrap_or_else(|unsupported| unserved::unserved(&unsupported))
+pub fn build(spec: &ProviderSpec<'_>) -> Arc<dyn Provider> {
+    (spec.engine.build)(spec).unwrap_or_else(|unsupported| unserved::unserved(&unsupported))
 }
 
 /// The upstream of this name inside the program.
@@ -199,8 +199,8 @@ pub(crate) mod testing {
     use super::*;
 
     /// A channel of this engine at this URL.
-    pub(crate) fn facts<'a>(engine: &'static Engine, base_url: &'a str) -> Facts<'a> {
-        Facts {
+    pub(crate) fn spec<'a>(engine: &'static Engine, base_url: &'a str) -> ProviderSpec<'a> {
+        ProviderSpec {
             engine,
             engine_is_explicit: false,
             base_url: Some(base_url),

@@ -9,7 +9,7 @@ use http::{Request, Uri};
 use layers::ports::{Presented, Provider, Unsupported, Wanted};
 
 use super::{bearer, put, secret_of, usable, with_path};
-use crate::engine::{Engine, Facts, Listing};
+use crate::engine::{Engine, Listing, ProviderSpec};
 
 /// OpenAI chat completions, and whatever speaks like it.
 pub static OPENAI: Engine = Engine {
@@ -21,7 +21,7 @@ pub static OPENAI: Engine = Engine {
             || url.host == "api.cloudflare.com" && url.path.ends_with("/v1/chat/completions")
     },
     listing: Some(LISTING),
-    build: |facts| Ok(Arc::new(OpenAi::new(facts)?)),
+    build: |spec| Ok(Arc::new(OpenAi::new(spec)?)),
     ..Engine::PLAIN
 };
 
@@ -59,8 +59,8 @@ impl OpenAi {
     ///
     /// # Errors
     /// There is no usable `base_url`.
-    pub(super) fn new(facts: &Facts<'_>) -> Result<Self, Unsupported> {
-        let base = usable(facts.base_url)?;
+    pub(super) fn new(spec: &ProviderSpec<'_>) -> Result<Self, Unsupported> {
+        let base = usable(spec.base_url)?;
         let chat = format!("{}/chat/completions", root(&base));
         let is_openrouter = base.host() == Some("openrouter.ai");
         Ok(Self { chat: with_path(&base, &chat)?, base, is_openrouter })
@@ -124,10 +124,10 @@ mod tests {
     use layers::endpoint::{CHAT_COMPLETIONS, Endpoint, MODERATIONS};
 
     use super::*;
-    use crate::providers::testing::facts;
+    use crate::providers::testing::spec;
 
     fn address(base_url: &str, endpoint: &'static Endpoint) -> String {
-        let provider = OpenAi::new(&facts(&OPENAI, base_url)).unwrap();
+        let provider = OpenAi::new(&spec(&OPENAI, base_url)).unwrap();
         provider.address(Wanted { endpoint, model: "m", place: None, stream: false }).unwrap().to_string()
     }
 

@@ -8,27 +8,27 @@ use layers::ports::{Presented, Provider, Unsupported, Wanted};
 
 use super::openai::{self, OpenAi};
 use super::put;
-use crate::engine::{Engine, Facts};
+use crate::engine::{Engine, ProviderSpec};
 
 /// OpenRouter.
 pub(super) static OPENROUTER: Engine = Engine {
     names: &["openrouter"],
     detect: |url| url.is_on("openrouter.ai"),
     listing: Some(openai::LISTING),
-    build: |facts| Ok(Arc::new(OpenRouter(upstream(facts)?))),
+    build: |spec| Ok(Arc::new(OpenRouter(upstream(spec)?))),
     ..Engine::PLAIN
 };
 
 /// An upstream that is OpenRouter, wherever it is.
 struct OpenRouter(OpenAi);
 
-fn upstream(facts: &Facts<'_>) -> Result<OpenAi, Unsupported> {
-    let upstream = OpenAi::new(facts)?;
+fn upstream(spec: &ProviderSpec<'_>) -> Result<OpenAi, Unsupported> {
+    let upstream = OpenAi::new(spec)?;
     let path = upstream.base().path().trim_end_matches('/').to_owned();
     // Written down, the engine may stand beside an endpoint of another format: the address is taken
     // at its word.
     let is_endpoint = openai::root(upstream.base()) != path;
-    if facts.engine_is_explicit && is_endpoint { upstream.chatting_at(&path) } else { Ok(upstream) }
+    if spec.engine_is_explicit && is_endpoint { upstream.chatting_at(&path) } else { Ok(upstream) }
 }
 
 /// Tells OpenRouter which program asks.
@@ -57,11 +57,11 @@ mod tests {
     use layers::endpoint::CHAT_COMPLETIONS;
 
     use super::*;
-    use crate::providers::testing::facts;
+    use crate::providers::testing::spec;
 
     fn chat(is_explicit: bool, base_url: &str) -> String {
-        let facts = Facts { engine_is_explicit: is_explicit, ..facts(&OPENROUTER, base_url) };
-        let provider = (OPENROUTER.build)(&facts).unwrap();
+        let spec = ProviderSpec { engine_is_explicit: is_explicit, ..spec(&OPENROUTER, base_url) };
+        let provider = (OPENROUTER.build)(&spec).unwrap();
         let wanted = Wanted { endpoint: &CHAT_COMPLETIONS, model: "m", place: None, stream: false };
         provider.address(wanted).unwrap().to_string()
     }
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn it_learns_which_program_asks_unless_the_channel_says_another() {
-        let provider = (OPENROUTER.build)(&facts(&OPENROUTER, "https://a.example/v1")).unwrap();
+        let provider = (OPENROUTER.build)(&spec(&OPENROUTER, "https://a.example/v1")).unwrap();
         let (mut plain, mut named) = (Request::new(Vec::new()), Request::new(Vec::new()));
         named.headers_mut().insert("x-title", HeaderValue::from_static("mine"));
 

@@ -1,7 +1,7 @@
 use layers::policy::Fingerprint;
 use layers::ports::Pair;
 
-use super::testing::facts;
+use super::testing::spec;
 use super::*;
 use crate::engine::{Listing, Need, ServiceAccount, Slot};
 
@@ -101,15 +101,15 @@ fn a_setting_that_one_upstream_alone_has_tells_the_engine() {
 #[test]
 fn only_what_is_served_or_listed_signs() {
     for &engine in ENGINES {
-        let provider = build(&facts(engine, "https://a.test/v1"));
+        let provider = build(&spec(engine, "https://a.test/v1"));
 
         let signs = provider.sign(&mut Request::new(Vec::new()), None).is_ok();
         assert_eq!(signs, provider.unserved().is_none() || engine.listing.is_some(), "{engine:?}");
         assert!(engine.needs.iter().all(|need| *need != Need::BaseUrl) || !signs || engine.inside.is_none());
     }
-    let wrong = build(&facts(&OPENAI, "no url"));
+    let wrong = build(&spec(&OPENAI, "no url"));
     assert_eq!(wrong.unserved(), Some("its base_url is no URL"));
-    let later = build(&facts(&COHERE, "https://api.cohere.com"));
+    let later = build(&spec(&COHERE, "https://api.cohere.com"));
     assert_eq!(later.unserved(), Some("engine cohere is not served by this version"));
 }
 
@@ -120,8 +120,8 @@ fn an_account_and_a_pair_are_slots_as_keys_are() {
     let account = ServiceAccount { email: "e".to_owned(), private_key: secret("private"), token_uri: None };
     let pair = Pair { id: secret("id"), secret: secret("signs"), session: None };
     let of = |engine: &'static Engine, account, pair| {
-        let facts = Facts { keys: &keys, account, pair, ..facts(engine, "https://a.test") };
-        let slots = (engine.credentials)(&facts);
+        let spec = ProviderSpec { keys: &keys, account, pair, ..spec(engine, "https://a.test") };
+        let slots = (engine.credentials)(&spec);
         let shown = slots.into_iter().map(|slot| match slot {
             Slot::Key(key) => format!("key {}", key.fingerprint().as_str()),
             Slot::Account(issuer) => format!("account {}", issuer.account().as_str()),
@@ -141,7 +141,7 @@ fn a_key_is_a_bearer_and_anthropic_s_own_header_at_anthropic() {
     let signed = |engine, key: &str| {
         let key = Secret::new(key, Fingerprint::new("print"));
         let mut request = Request::new(Vec::new());
-        build(&facts(engine, "https://a.test")).sign(&mut request, Some(&Presented::Key(&key))).unwrap();
+        build(&spec(engine, "https://a.test")).sign(&mut request, Some(&Presented::Key(&key))).unwrap();
         request.headers().clone()
     };
 
@@ -157,7 +157,7 @@ fn what_is_there_already_stays() {
     let mut request = Request::new(Vec::new());
     request.headers_mut().insert("authorization", HeaderValue::from_static("configured"));
 
-    build(&facts(&OPENAI, "https://a.test")).sign(&mut request, Some(&Presented::Key(&key))).unwrap();
+    build(&spec(&OPENAI, "https://a.test")).sign(&mut request, Some(&Presented::Key(&key))).unwrap();
 
     assert_eq!(request.headers()["authorization"], "configured");
 }

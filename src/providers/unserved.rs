@@ -64,9 +64,9 @@ const VERTEX_BY_ACCOUNT: Engine = Engine {
         settings: &["project_id", "private_key", "client_email"],
         told: "project_id, private_key and client_email of a service account, or api",
     }],
-    credentials: |facts| match facts.account {
+    credentials: |spec| match spec.account {
         Some(account) => vec![Slot::Account(Arc::new(NoExchange(account.clone())))],
-        None => Slot::keys(facts),
+        None => Slot::keys(spec),
     },
     ..Engine::PLAIN
 };
@@ -108,9 +108,9 @@ pub(super) static BEDROCK: Engine = Engine {
         settings: &["aws_access_key", "aws_secret_key"],
         told: "aws_access_key and aws_secret_key, or api",
     }],
-    credentials: |facts| match facts.pair {
+    credentials: |spec| match spec.pair {
         Some(pair) => vec![Slot::Pair(pair.clone())],
-        None => Slot::keys(facts),
+        None => Slot::keys(spec),
     },
     ..Engine::PLAIN
 };
@@ -130,9 +130,9 @@ pub(super) static RESPONSES: Engine = Engine {
     old_names: &["codex"],
     detect: |url| url.path.ends_with("/responses"),
     listing: Some(openai::LISTING),
-    build: |facts| {
-        let reason = (Engine::PLAIN.build)(facts).err();
-        let signer: Option<Arc<dyn Provider>> = Some(Arc::new(OpenAi::new(facts)?));
+    build: |spec| {
+        let reason = (Engine::PLAIN.build)(spec).err();
+        let signer: Option<Arc<dyn Provider>> = Some(Arc::new(OpenAi::new(spec)?));
         Ok(Arc::new(Unserved { reason: reason.map(|reason| reason.to_string()).unwrap_or_default(), signer }))
     },
     ..Engine::PLAIN

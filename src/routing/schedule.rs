@@ -3,13 +3,13 @@
 //! A member is known by its ordinal in the rule list, carried in a synthetic address that is never
 //! dialled: pingora sorts members by address, so configuration order is kept and nothing
 //! collapses. What a request brings is passed as the `key` of the selection: its ticket and the
-//! members that stand out for everybody (benched ones). The order is a pure function of members,
+//! members that stand out for everybody (cooling ones). The order is a pure function of members,
 //! weights and that key, so every attempt of a request sees the same order, whatever other
 //! requests do meanwhile.
 //!
 //! A rotation shares out exactly, also while members stand out. It takes the place of the ticket
 //! in the rotation over *those that remain* instead of skipping slots, which would give the share
-//! of a benched member to whoever happens to follow it. The same holds for failover: the n-th
+//! of a cooling member to whoever happens to follow it. The same holds for failover: the n-th
 //! request that was sent to a member first takes the n-th place in the rotation over the others,
 //! so the load of a failing member is spread by weight and not onto its neighbour.
 

@@ -9,7 +9,7 @@ use layers::ports::{Credential, Pair, Provider, Secret};
 
 use crate::config::ChannelSettings;
 use crate::config::settings::SecretText;
-use crate::engine::{Engine, Facts, ServiceAccount, Slot};
+use crate::engine::{Engine, ProviderSpec, ServiceAccount, Slot};
 use crate::providers;
 use crate::state::Runtime;
 
@@ -46,8 +46,8 @@ impl ChannelAccess {
         }
     }
 
-    fn facts(&self, engine: &'static Engine) -> Facts<'_> {
-        Facts {
+    fn spec(&self, engine: &'static Engine) -> ProviderSpec<'_> {
+        ProviderSpec {
             engine,
             engine_is_explicit: self.engine_is_explicit,
             base_url: self.base_url.as_deref(),
@@ -59,12 +59,12 @@ impl ChannelAccess {
 
     /// Who finds the addresses of an engine's models and signs.
     pub(super) fn provider(&self, engine: &'static Engine) -> Arc<dyn Provider> {
-        providers::build(&self.facts(engine))
+        providers::build(&self.spec(engine))
     }
 
     /// What is signed with, in the order of the configuration.
     pub(super) fn credentials(&self, engine: &'static Engine, runtime: &Runtime) -> Vec<Credential> {
-        let slots = (engine.credentials)(&self.facts(engine));
+        let slots = (engine.credentials)(&self.spec(engine));
         let credential = |slot| match slot {
             Slot::Key(key) => Credential::Key(key),
             // Its tokens are the process's: they outlive this configuration.

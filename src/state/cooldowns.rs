@@ -1,4 +1,4 @@
-//! Remembers which (channel, model, place) is benched, and lets one request try it before the others.
+//! Remembers which (channel, model, place) is cooling, and lets one request try it before the others.
 //!
 //! One number for each, read by every pick of every route that holds the channel, so reading it
 //! is one atomic load. Deadlines only extend: a late success of a request that began before the
@@ -47,18 +47,18 @@ impl Health for Cooldown {
         }
         let now = self.clock.tick(now);
         self.change(|state| {
-            let benched = state & ON_TRIAL == 0 && state > now;
-            match (failed, benched) {
+            let cooling = state & ON_TRIAL == 0 && state > now;
+            match (failed, cooling) {
                 (false, true) => None,
                 (false, false) => Some(0),
-                (true, _) if period.is_zero() => (!benched).then_some(0),
+                (true, _) if period.is_zero() => (!cooling).then_some(0),
                 (true, true) => Some(state.max(now.saturating_add(ticks(period)) & !ON_TRIAL)),
                 (true, false) => Some(now.saturating_add(ticks(period)) & !ON_TRIAL),
             }
         });
     }
 
-    fn benched_until(&self, now: Instant) -> Option<Instant> {
+    fn cooling_until(&self, now: Instant) -> Option<Instant> {
         let state = self.state.load(Ordering::Relaxed);
         if state == 0 {
             return None;
@@ -84,7 +84,7 @@ impl Health for Cooldown {
 mod tests {
     use super::*;
 
-    const BENCH: Duration = Duration::from_secs(300);
+    const COOLDOWN: Duration = Duration::from_secs(300);
 
     fn cooldown() -> (Cooldown, Instant) {
         (Cooldown::new(Clock::new()), Instant::now())
@@ -94,25 +94,28 @@ mod tests {
     async fn a_failure_benches_for_its_period_and_no_longer() {
         let (cooldown, start) = cooldown();
 
-        cooldown.settle(true, BENCH, start);
+        cooldown.settle(true, COOLDOWN, start);
 
-        assert_eq!(cooldown.benched_until(start), Some(start + BENCH));
-        assert!(cooldown.benched_until(start + Duration::from_secs(299)).is_some());
-        assert_eq!(cooldown.benched_until(start + Duration::from_secs(301)), None);
+        assert_eq!(cooldown.cooling_until(start), Some(start + COOLDOWN));
+        assert!(cooldown.cooling_until(start + Duration::from_secs(299)).is_some());
+        assert_eq!(cooldown.cooling_until(start + Duration::from_secs(301)), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_only_extends() {
         let (cooldown, start) = cooldown();
-        cooldown.settle(true, BENCH, start);
+        cooldown.settle(true, COOLDOWN, start);
 
         cooldown.settle(true, Duration::from_secs(5), start + Duration::from_secs(1));
-        cooldown.settle(false, BENCH, start + Duration::from_secs(2));
+        cooldown.settle(false, COOLDOWN, start + Duration::from_secs(2));
         cooldown.settle(true, Duration::ZERO, start + Duration::from_secs(2));
 
-        assert_eq!(cooldown.benched_until(start + Duration::from_secs(3)), Some(start + BENCH));
-        cooldown.settle(true, BENCH, start + Duration::from_secs(100));
-        assert_eq!(cooldown.benched_until(start + BENCH), Some(start + BENCH + Duration::from_secs(100)));
+        assert_eq!(cooldown.cooling_until(start + Duration::from_secs(3)), Some(start + COOLDOWN));
+        cooldown.settle(true, COOLDOWN, start + Duration::from_secs(100));
+        assert_eq!(
+            cooldown.cooling_until(start + COOLDOWN),
+            Some(start + COOLDOWN + Duration::from_secs(100))
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -121,57 +124,57 @@ mod tests {
 
         cooldown.settle(true, Duration::ZERO, start);
 
-        assert_eq!(cooldown.benched_until(start), None);
+        assert_eq!(cooldown.cooling_until(start), None);
         assert!(cooldown.admit(start) && cooldown.admit(start));
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_request_tries_a_recovered_channel_and_a_success_opens_it() {
         let (cooldown, start) = cooldown();
-        cooldown.settle(true, BENCH, start);
-        let later = start + BENCH;
+        cooldown.settle(true, COOLDOWN, start);
+        let later = start + COOLDOWN;
 
-        assert_eq!(cooldown.benched_until(later), None);
+        assert_eq!(cooldown.cooling_until(later), None);
         assert!(cooldown.admit(later));
         assert!(!cooldown.admit(later));
-        assert!(cooldown.benched_until(later).is_some());
+        assert!(cooldown.cooling_until(later).is_some());
 
-        cooldown.settle(false, BENCH, later);
+        cooldown.settle(false, COOLDOWN, later);
         assert!(cooldown.admit(later) && cooldown.admit(later));
-        assert_eq!(cooldown.benched_until(later), None);
+        assert_eq!(cooldown.cooling_until(later), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_failed_trial_benches_for_another_period() {
         let (cooldown, start) = cooldown();
-        cooldown.settle(true, BENCH, start);
-        let later = start + BENCH;
+        cooldown.settle(true, COOLDOWN, start);
+        let later = start + COOLDOWN;
         assert!(cooldown.admit(later));
 
         cooldown.settle(true, Duration::from_secs(3), later);
 
-        assert_eq!(cooldown.benched_until(later), Some(later + Duration::from_secs(3)));
+        assert_eq!(cooldown.cooling_until(later), Some(later + Duration::from_secs(3)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_trial_that_nobody_settles_lapses() {
         let (cooldown, start) = cooldown();
-        cooldown.settle(true, BENCH, start);
-        assert!(cooldown.admit(start + BENCH));
+        cooldown.settle(true, COOLDOWN, start);
+        assert!(cooldown.admit(start + COOLDOWN));
 
-        assert!(!cooldown.admit(start + BENCH + TRIAL / 2));
-        assert!(cooldown.admit(start + BENCH + TRIAL));
+        assert!(!cooldown.admit(start + COOLDOWN + TRIAL / 2));
+        assert!(cooldown.admit(start + COOLDOWN + TRIAL));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn of_64_requests_at_once_one_is_the_trial() {
         let cooldown = std::sync::Arc::new(Cooldown::new(Clock::new()));
         let start = Instant::now();
-        cooldown.settle(true, BENCH, start);
+        cooldown.settle(true, COOLDOWN, start);
 
         let claims = (0..64).map(|_| {
             let cooldown = std::sync::Arc::clone(&cooldown);
-            tokio::spawn(async move { cooldown.admit(start + BENCH) })
+            tokio::spawn(async move { cooldown.admit(start + COOLDOWN) })
         });
         let mut admitted = 0;
         for claim in claims.collect::<Vec<_>>() {

@@ -205,12 +205,12 @@ mod tests {
             model: &|_| true,
         });
 
-        assert!(runtime.health(&a, "m").benched_until(now).is_some());
-        let benched =
-            places.map(|place| runtime.health_in(&a, "m", Some(&place)).benched_until(now).is_some());
-        assert_eq!(benched, [true, false]);
-        assert!(runtime.health(&a, "other").benched_until(now).is_none());
-        assert!(runtime.health(&b, "m").benched_until(now).is_none());
+        assert!(runtime.health(&a, "m").cooling_until(now).is_some());
+        let cooling =
+            places.map(|place| runtime.health_in(&a, "m", Some(&place)).cooling_until(now).is_some());
+        assert_eq!(cooling, [true, false]);
+        assert!(runtime.health(&a, "other").cooling_until(now).is_none());
+        assert!(runtime.health(&b, "m").cooling_until(now).is_none());
         assert!(runtime.cursors().is_empty());
     }
 }

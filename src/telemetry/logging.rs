@@ -105,12 +105,12 @@ mod tests {
             tracing_subscriber::fmt().json().flatten_event(true).with_writer(Lines(log)).finish();
 
         tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(channel = "main", "Channel benched.")
+            tracing::info!(channel = "main", "Channel cooling.")
         });
         drop(thread);
 
         let line: serde_json::Value = serde_json::from_slice(&page.0.lock().unwrap()).unwrap();
         assert_eq!((&line["level"], &line["channel"]), (&"INFO".into(), &"main".into()));
-        assert_eq!(line["message"], "Channel benched.");
+        assert_eq!(line["message"], "Channel cooling.");
     }
 }

@@ -44,7 +44,7 @@ impl Keys for Nothing {
 
 impl Health for Nothing {
     fn settle(&self, _: bool, _: Duration, _: Instant) {}
-    fn benched_until(&self, _: Instant) -> Option<Instant> {
+    fn cooling_until(&self, _: Instant) -> Option<Instant> {
         None
     }
 }

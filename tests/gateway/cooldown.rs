@@ -1,4 +1,4 @@
-//! How a failed channel rests, comes back by one trial, and never leaves a request alone.
+//! How a failed channel cools, comes back by one trial, and never leaves a request alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

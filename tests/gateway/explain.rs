@@ -147,7 +147,7 @@ async fn the_command_asks_a_running_gateway_for_its_state_of_the_moment() {
     let (code, printed) = setup().arg("--key").arg(CLIENT).run().await;
 
     assert_eq!(code, 0, "{printed}");
-    for told in ["m for admin: b is next", "benched", "a rests for", "about 1 input tokens"] {
+    for told in ["m for admin: b is next", "cooling", "a cools for", "about 1 input tokens"] {
         assert!(printed.contains(told), "{told:?} is missing:\n{printed}");
     }
     assert!(!printed.contains("just started"), "{printed}");
@@ -183,7 +183,7 @@ async fn the_log_tells_each_candidate_at_its_debug_level_and_nothing_otherwise()
             .await;
     }
 
-    assert_eq!(told(&loud), ["one a chosen", "one b standby", "two b chosen", "two a benched"]);
+    assert_eq!(told(&loud), ["one a chosen", "one b standby", "two b chosen", "two a cooling"]);
     assert!(told(&silent).is_empty());
     assert_eq!(loud.count_messages("Attempt begins."), 3);
 }

@@ -41,7 +41,7 @@ async fn limited_half_of_the_time() -> Upstream {
 /// Promises: `retry-next-channel`, `route-model-on-many-channels`.
 #[tokio::test]
 async fn of_ten_thousand_requests_none_fails_while_one_of_three_channels_works() {
-    // Nothing rests; rests end within the run, with a trial after each; the first rest outlasts it.
+    // Nothing cools; cools end within the run, with a trial after each; the first rest outlasts it.
     for (cooldown, clients, requests) in
         [(json!(0), CLIENTS, REQUESTS), (json!(0.2), CLIENTS, REQUESTS / 2), (json!(300), 1, REQUESTS / 4)]
     {
@@ -92,7 +92,7 @@ async fn of_ten_thousand_requests_none_fails_behind_five_thousand_revoked_keys()
         gateway.load(clients, requests, &Ask::chat(&hello())).await.all_served();
 
         assert_eq!(uses(&revoked).len(), 5000, "each key has its turn");
-        // Requests that run together may meet in the last key, and in a slow run the first rests
+        // Requests that run together may meet in the last key, and in a slow run the first cools
         // of a minute end; keys that do not rest would be asked ten times by each request.
         assert!(revoked.count() < 15_000, "{}", revoked.count());
     }
@@ -120,7 +120,7 @@ async fn revoked_keys_that_never_rest_cost_attempts_and_no_request() {
     assert_eq!(revoked.count(), 500 * 11);
 }
 
-/// Many requests are under way when one key is refused: that key rests, and no other.
+/// Many requests are under way when one key is refused: that key cools, and no other.
 ///
 /// Promises: `cool-key-429`, `keys-rotation`.
 #[tokio::test]

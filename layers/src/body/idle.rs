@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::dozing::Dozing;
+use super::poll_on_wake::PollOnWake;
 use super::{Broken, UpstreamBody};
 use crate::policy::Timeouts;
 
@@ -24,7 +24,7 @@ pub struct Idle {
     /// When the body last gave something, or the wait for it began.
     since: Instant,
     waiting: bool,
-    timer: Option<Dozing<Sleep>>,
+    timer: Option<PollOnWake<Sleep>>,
 }
 
 impl Idle {
@@ -58,7 +58,7 @@ impl Idle {
         }
         let silent = self.since + self.timeouts.idle;
         let deadline = silent.min(self.end);
-        let timer = self.timer.get_or_insert_with(|| Dozing::new(sleep_until(deadline)));
+        let timer = self.timer.get_or_insert_with(|| PollOnWake::new(sleep_until(deadline)));
         while timer.poll(cx).is_ready() {
             if Instant::now() >= deadline {
                 let limit = if silent <= self.end { self.timeouts.idle } else { self.timeouts.total };

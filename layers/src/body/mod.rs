@@ -4,11 +4,11 @@
 //! reads frames and writes others. Both are state machines polled by the client's connection: there is no
 //! task and no channel, so a slow client slows its upstream and a client that leaves cancels it.
 
-pub mod dozing;
-mod gather;
+mod coalesce;
+pub mod drain_on_drop;
 pub mod idle;
-pub mod lingering;
 pub mod opening;
+pub mod poll_on_wake;
 pub mod raw;
 pub mod tap;
 pub mod transcode;

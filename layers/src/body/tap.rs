@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use dialect::{Depth, Framer, Framing, Probe, Sighting, ir};
 
-use super::gather::Gather;
+use super::coalesce::Coalesce;
 use super::idle::Idle;
 use super::{Broken, Origin};
 use crate::failure::{Failure, TransportKind};
@@ -35,7 +35,7 @@ pub struct Tap {
     origin: Origin,
     /// A finish reason or the terminal marker went by: the stream may end.
     finished: bool,
-    gather: Gather,
+    gather: Coalesce,
     /// The end was reached; what is gathered goes first.
     ended: Option<Option<Broken>>,
     /// The upstream told an error in the middle of its answer.
@@ -61,7 +61,7 @@ impl Tap {
             hide_usage,
             origin,
             finished: false,
-            gather: Gather::default(),
+            gather: Coalesce::default(),
             ended: None,
             failure: None,
         }
@@ -153,7 +153,7 @@ impl Pieces for Tap {
                         break;
                     }
                     this.gather.add(piece);
-                    if !join || this.gather.is_hasty() {
+                    if !join || this.gather.sends_at_once() {
                         break;
                     }
                 }
@@ -165,7 +165,7 @@ impl Pieces for Tap {
                     }
                 }
                 Poll::Pending if this.gather.is_empty() => return Poll::Pending,
-                Poll::Pending if this.gather.steps_back() => {
+                Poll::Pending if this.gather.yields_for_more() => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }

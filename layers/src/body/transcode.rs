@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use dialect::{Depth, Framer, Framing, Sighting, Transcode, ir};
 
-use super::gather::Gather;
+use super::coalesce::Coalesce;
 use super::idle::Idle;
 use super::{Broken, Origin};
 use crate::failure::Failure;
@@ -28,7 +28,7 @@ pub struct Transcoded {
     depth: Depth,
     origin: Origin,
     finished: bool,
-    gather: Gather,
+    gather: Coalesce,
     /// Nothing more is asked of the upstream; what is left is told.
     ended: bool,
     failure: Option<Failure>,
@@ -52,7 +52,7 @@ impl Transcoded {
             depth: Depth::Opening { want_text },
             origin,
             finished: false,
-            gather: Gather::default(),
+            gather: Coalesce::default(),
             ended: false,
             failure: None,
         }
@@ -139,7 +139,7 @@ impl Pieces for Transcoded {
                     }
                 }
                 Poll::Pending if this.gather.is_empty() => return Poll::Pending,
-                Poll::Pending if this.gather.steps_back() => {
+                Poll::Pending if this.gather.yields_for_more() => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }

@@ -13,8 +13,8 @@ use crate::body::transcode::Transcoded;
 use crate::body::{Broken, Origin};
 use crate::endpoint;
 use crate::failure::{Failure, TransportKind};
-use crate::heavy::heavy;
 use crate::judge::{Refusal, hidden, judge};
+use crate::offload::offload;
 use crate::reply::{Reply, ReplyBody, mark_stream};
 use crate::stage::{Call, Purpose};
 
@@ -145,7 +145,7 @@ impl Reading<'_> {
         let Self { call, way, kept } = self;
         let length = answers.iter().map(|answer| answer.bytes.len()).sum();
         let unwraps = Reading { call, way, kept: kept.clone() };
-        let whole = heavy(length, move || way.whole(&answers, &kept)).await?;
+        let whole = offload(length, move || way.whole(&answers, &kept)).await?;
         let Whole { bytes, content_type, sighting } = whole.map_err(|error| {
             let status = error.status;
             unwraps.judged(status, &HeaderMap::new(), error, Bytes::new())

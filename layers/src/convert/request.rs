@@ -7,7 +7,7 @@ use dialect::{Aim, Ask, Conversion, FetchedMedia, Refused, Sent, SentBody};
 use http::HeaderValue;
 
 use crate::failure::Failure;
-use crate::heavy::heavy;
+use crate::offload::offload;
 use crate::policy::Target;
 use crate::ports::{Media, Unfetched};
 use crate::stage::{Call, Exchange, Payload};
@@ -75,7 +75,7 @@ pub(super) async fn up(
         (call.attempt.exchange.clone(), call.attempt.target.clone(), call.stream);
     let work = if passes_untouched(call) { 0 } else { exchange.body.len() };
     let name = target.channel.name.clone();
-    let sent = heavy(work, move || {
+    let sent = offload(work, move || {
         let (media, created) = (fetched(&exchange), created(&exchange));
         way.up(&ask(&exchange, &media, created), &aim(&target, stream, ask_usage))
     });
@@ -116,7 +116,7 @@ pub(super) async fn fetch_media(
     }
     let missing = {
         let (exchange, target, stream) = (exchange.clone(), target.clone(), call.stream);
-        heavy(exchange.body.len(), move || {
+        offload(exchange.body.len(), move || {
             let media = fetched(&exchange);
             way.fetches(&ask(&exchange, &media, 0), &aim(&target, stream, false))
         })

@@ -168,7 +168,7 @@ async fn a_rate_limit_of_a_place_leaves_the_key_as_it_is_and_a_rejection_does_no
             mount(LeaseKeyLayer, &calls).ask(attempt(exchange().shared(), target)).await.unwrap_err();
 
         assert_eq!(keys.notes.all()[1], KeyNote::Settled(0, outcome), "{status}");
-        // Without a key to go on with, `cooldown` benches the place.
+        // Without a key to go on with, `cooldown` cools the place.
         assert_eq!(key_told(&failure).is_some_and(|spare| spare.is_some()), status == 401, "{status}");
     }
 }

@@ -55,9 +55,9 @@ async fn a_permit_is_given_back_when_the_body_is_dropped() {
 async fn the_curfew_ends_a_stream_that_is_still_silent_and_leaves_what_came_before_it() {
     for (seconds, expected) in [(6, ("one", "shutting_down")), (4, ("onetwo", "ok"))] {
         let stream = pieces().says("one").says_after(Duration::from_secs(seconds), "two");
-        let curfew = Box::pin(tokio::time::sleep(Duration::from_secs(5)));
+        let deadline = Box::pin(tokio::time::sleep(Duration::from_secs(5)));
 
-        let told = read(stream.body().with_curfew(curfew)).await;
+        let told = read(stream.body().with_deadline(deadline)).await;
 
         assert_eq!((told.text.as_str(), told.outcome()), expected, "after {seconds} s");
     }

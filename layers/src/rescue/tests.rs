@@ -17,7 +17,7 @@ fn a_refused_window_says_when_to_come_back() {
     assert_eq!(reply.headers()["x-ratelimit-reset-requests"], "1.5s");
 }
 
-type Inner = Scripted<http::Request<Lingering<Chunks>>>;
+type Inner = Scripted<http::Request<DrainOnDrop<Chunks>>>;
 
 /// A rescue whose streams end after a minute.
 fn layer() -> RescueLayer {

@@ -165,7 +165,7 @@ impl Health for HealthNotes {
         self.0.add((failed, period));
     }
 
-    fn benched_until(&self, _: Instant) -> Option<Instant> {
+    fn cooling_until(&self, _: Instant) -> Option<Instant> {
         None
     }
 }

@@ -250,7 +250,7 @@ impl TargetBuilder {
         self
     }
 
-    /// How long a failure benches it.
+    /// How long a failure cools it.
     #[must_use]
     pub fn cooldown(mut self, period: Duration) -> Self {
         self.0.cooldown = period;

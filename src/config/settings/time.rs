@@ -15,7 +15,7 @@ const TOTAL: Duration = Duration::from_secs(3600);
 pub const CONNECT: Duration = Duration::from_secs(10);
 /// A keepalive interval from here on is the written form of "off".
 pub(in crate::config) const KEEPALIVE_OFF: Duration = Duration::from_secs(99_999);
-/// How long a failed (channel, model) rests when nothing is configured.
+/// How long a failed (channel, model) cools when nothing is configured.
 pub(in crate::config) const COOLDOWN: Duration = Duration::from_secs(300);
 
 /// `timeout_policy` of a channel or of the whole configuration.

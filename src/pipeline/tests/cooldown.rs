@@ -1,4 +1,4 @@
-//! How a failed channel rests, comes back by one trial, and never leaves a request alone; and how
+//! How a failed channel cools, comes back by one trial, and never leaves a request alone; and how
 //! keys rest.
 
 use std::time::Duration;

@@ -1,9 +1,9 @@
-//! The disposition of every failure, as a table: who is asked next, what rests afterwards, and what
+//! The disposition of every failure, as a table: who is asked next, what cools afterwards, and what
 //! a client sees that has only this channel.
 //!
 //! Each row has a channel with two keys, taken in order, of which the first one fails, and a healthy
 //! channel behind it. Who is asked by the first request shows where failover goes; who is asked by
-//! the second one shows what rests. A third channel that always fails shows what the client sees.
+//! the second one shows what cools. A third channel that always fails shows what the client sees.
 
 use serde_json::{Value, json};
 
@@ -28,15 +28,15 @@ struct Row {
     sees: Sees,
 }
 
-/// Given back at once; nothing rests.
+/// Given back at once; nothing cools.
 const RETURNED: [&str; 2] = ["k1", "k1"];
-/// The next key, and the failing one rests.
+/// The next key, and the failing one cools.
 const KEY_RESTS: [&str; 2] = ["k1 k2", "k2"];
-/// The next key, and none rests.
+/// The next key, and none cools.
 const KEY_GOES_ON: [&str; 2] = ["k1 k2", "k1 k2"];
-/// The next channel, and this model of the failing one rests.
+/// The next channel, and this model of the failing one cools.
 const CHANNEL_RESTS: [&str; 2] = ["k1 b", "b"];
-/// The next channel, and nothing rests.
+/// The next channel, and nothing cools.
 const CHANNEL_GOES_ON: [&str; 2] = ["k1 b", "k1 b"];
 
 fn row(name: impl ToString, script: Script, asked: [&'static str; 2], sees: Sees) -> Row {

@@ -162,7 +162,7 @@ async fn the_others_share_exactly_while_a_channel_rests() {
         let config = config(channels(3, &upstream)).with("/api_keys", keys("weighted_round_robin", rules));
         let gateway = Gateway::start(config).await;
         gateway.chat(&hello()).await.expect(200);
-        assert_eq!(upstream.requests()[0].key(), "key-of-a", "nobody failed, so nobody rests");
+        assert_eq!(upstream.requests()[0].key(), "key-of-a", "nobody failed, so nobody cools");
 
         let outcome = gateway.load(clients, requests, &hello_ask()).await;
 
@@ -171,7 +171,7 @@ async fn the_others_share_exactly_while_a_channel_rests() {
     }
 }
 
-/// A channel that fails and never rests is asked as often as its weight says, and its requests go to
+/// A channel that fails and never cools is asked as often as its weight says, and its requests go to
 /// the others by their weights, not all to its neighbour.
 ///
 /// Promises: `sched-weighted`, `cool-channel-zero`.

@@ -43,7 +43,7 @@ async fn a_cooling_channel_is_shown_with_the_seconds_that_are_left_and_nobody_is
 
     let after = explained(&gateway, &json!({ "model": "m" })).await;
 
-    assert_eq!(standings(&after), ["b chosen", "a benched"]);
+    assert_eq!(standings(&after), ["b chosen", "a cooling"]);
     assert_eq!(after["candidates"][1]["cooling_seconds"].as_f64(), Some(300.0));
     assert_eq!((a.count(), b.count()), (1, 1));
     assert_eq!((after["fresh"].clone(), after["algorithm"].clone()), (json!(false), json!("fixed_priority")));

@@ -111,7 +111,7 @@ async fn a_text_that_an_upstream_finds_too_long_goes_to_one_that_takes_it() {
         assert_eq!(
             gateway.chat(&hello()).await.expect(200).channel(),
             "short",
-            "it is not benched: {refusal:?}"
+            "it is not cooling: {refusal:?}"
         );
     }
 }

@@ -124,7 +124,7 @@ async fn a_lone_channel_and_key_is_not_asked_again_without_retries() {
     assert_eq!(upstream.count(), 1);
 }
 
-/// What a 429 says beside its status, and how long its key rests for that.
+/// What a 429 says beside its status, and how long its key cools for that.
 fn hints() -> Vec<(&'static str, Script, Duration)> {
     let told = |text: &str| json!({ "error": { "message": text, "type": "rate_limit", "param": null, "code": null } });
     let plain = || Script::status(429, &told("slow down"));
@@ -163,7 +163,7 @@ async fn refusing_once(script: Script) -> (Value, Upstream) {
     (channel, upstream)
 }
 
-/// How long the other key serves instead is how long the first one rests.
+/// How long the other key serves instead is how long the first one cools.
 ///
 /// Promises: `cool-key-429`, `keys-fixed-priority`.
 #[tokio::test(start_paused = true)]
@@ -206,7 +206,7 @@ async fn a_key_that_is_refused_for_good_rests_without_a_hint_and_a_configured_re
     }
 }
 
-/// What the client learns when every key rests: an hour at most, six for quota and billing.
+/// What the client learns when every key cools: an hour at most, six for quota and billing.
 #[tokio::test(start_paused = true)]
 async fn hints_are_bounded_by_an_hour_and_by_six_for_quota() {
     for (text, due) in [

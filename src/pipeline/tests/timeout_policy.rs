@@ -73,7 +73,7 @@ async fn after_half_of_the_time_nobody_else_is_asked() {
 }
 
 /// Whether a request is left soon: the rule, which gives ten seconds, applies to it.
-async fn is_hasty(gateway: &Gateway, ask: &Ask) -> bool {
+async fn sends_at_once(gateway: &Gateway, ask: &Ask) -> bool {
     gateway.ask(ask).await.status == 504
 }
 
@@ -114,11 +114,11 @@ async fn rules_ask_for_stream_path_method_and_key() {
                 .with("/api_keys", keys)
                 .with("/preferences/cooldown_period", json!(0));
             let gateway = Gateway::start(config).await;
-            let mut hasty = Vec::new();
+            let mut at_once = Vec::new();
             for ask in &asks {
-                hasty.push(is_hasty(&gateway, ask).await);
+                at_once.push(sends_at_once(&gateway, ask).await);
             }
-            (hasty != expected).then(|| format!("{conditions}: {hasty:?} instead of {expected:?}"))
+            (at_once != expected).then(|| format!("{conditions}: {at_once:?} instead of {expected:?}"))
         });
     }
     let wrong: Vec<String> = tasks.join_all().await.into_iter().flatten().collect();

@@ -52,7 +52,7 @@ impl RouteLine {
 pub enum Standing {
     /// It is next.
     Chosen,
-    /// It is next although it is benched for this long: nobody else is left.
+    /// It is next although it is cooling for this long: nobody else is left.
     LastResort(Duration),
     /// It follows when those before it fail.
     Standby,
@@ -60,8 +60,8 @@ pub enum Standing {
     Tried,
     /// Enough other places of its channel come before it for one request.
     Surplus,
-    /// It is benched for this long, or another request is trying it out.
-    Benched(Duration),
+    /// It is cooling for this long, or another request is trying it out.
+    Cooling(Duration),
     /// The gate of a group above it refused the request.
     GateRefused,
     /// None of its keys can be used now.
@@ -79,17 +79,17 @@ impl Standing {
             Self::Standby => "standby",
             Self::Tried => "tried",
             Self::Surplus => "surplus",
-            Self::Benched(_) => "benched",
+            Self::Cooling(_) => "cooling",
             Self::GateRefused => "gate_refused",
             Self::NoKey => "no_key",
             Self::Unfit => "unfit",
         }
     }
 
-    /// How long it is benched.
+    /// How long it is cooling.
     pub fn wait(self) -> Option<Duration> {
         match self {
-            Self::LastResort(left) | Self::Benched(left) => Some(left),
+            Self::LastResort(left) | Self::Cooling(left) => Some(left),
             Self::Chosen
             | Self::Standby
             | Self::Tried
@@ -141,7 +141,7 @@ impl CallerRoute {
             };
             let line = lines.iter_mut().find(is_it);
             if let Some((line, left)) = line.and_then(|line| match line.standing {
-                Standing::Benched(left) => Some((line, left)),
+                Standing::Cooling(left) => Some((line, left)),
                 _ => None,
             }) {
                 line.standing = Standing::LastResort(left);
@@ -268,11 +268,11 @@ fn explain(
 
 pub(super) fn standing(target: &Target, plan: &Plan, now: Instant, refused: bool) -> Standing {
     let keys = &target.channel.keys;
-    match target.health.benched_until(now) {
+    match target.health.cooling_until(now) {
         _ if !plan.fits(target) => Standing::Unfit,
         _ if plan.tried(target) => Standing::Tried,
         _ if refused => Standing::GateRefused,
-        Some(until) => Standing::Benched(until.saturating_duration_since(now)),
+        Some(until) => Standing::Cooling(until.saturating_duration_since(now)),
         None if keys.count() > 0 && !keys.has_spare(target, &TriedKeys::default()) => Standing::NoKey,
         None => Standing::Standby,
     }

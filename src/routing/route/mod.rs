@@ -6,11 +6,11 @@
 //! while one of its leaves can. Trees are built on first use and shared by all callers
 //! with equal rules; what belongs to one caller is only the cursor, which outlives the tree.
 //!
-//! Cooldowns are read at the moment of each pick. Members that are benched for everybody are taken
+//! Cooldowns are read at the moment of each pick. Members that are cooling for everybody are taken
 //! out *before* the schedule is asked, so that the others share exactly; members that this request
 //! has tried stay in and are stepped over, so that the order does not change under its feet. When
-//! everything that is left is benched, the channel that recovers first is tried, and then the next
-//! one: serving is better than refusing, and a bench only says that a channel failed once. What
+//! everything that is left is cooling, the channel that recovers first is tried, and then the next
+//! one: serving is better than refusing, and a cooldown only says that a channel failed once. What
 //! bounds the walk in an outage is the request's budget. Channels that do not take the request, for
 //! what it asks or for its length, are no part of the tree for it.
 
@@ -125,7 +125,7 @@ impl Routes {
         Some(Arc::new(CallerRoute { tree, cursor }))
     }
 
-    /// Whether this caller may use this model: a route exists, be it benched or not.
+    /// Whether this caller may use this model: a route exists, be it cooling or not.
     pub fn admits(&self, caller: &Caller, model: &str) -> bool {
         self.tree(caller.ordinal, model).is_some()
     }
@@ -326,7 +326,7 @@ impl Member {
     fn stand(&self, plan: &Plan, now: Instant) -> Stand {
         match self {
             Self::Leaf(target) if plan.tried(target) => Stand::Done,
-            Self::Leaf(target) if !plan.fits(target) || target.health.benched_until(now).is_some() => {
+            Self::Leaf(target) if !plan.fits(target) || target.health.cooling_until(now).is_some() => {
                 Stand::Out
             }
             Self::Leaf(_) => Stand::Usable,
@@ -362,11 +362,11 @@ impl Tree {
         }
     }
 
-    /// What is left when nobody can serve: the benched leaf that recovers first.
+    /// What is left when nobody can serve: the cooling leaf that recovers first.
     fn last_resort(&self, plan: &Plan, now: Instant) -> Option<Step> {
         let mut first = None::<(Instant, Step)>;
         self.root.visit(&mut Vec::new(), &mut |above, target| {
-            let Some(until) = target.health.benched_until(now).filter(|_| plan.fits(target)) else { return };
+            let Some(until) = target.health.cooling_until(now).filter(|_| plan.fits(target)) else { return };
             if plan.tried(target) || above.iter().any(|group| plan.refused(group.node)) {
                 return;
             }

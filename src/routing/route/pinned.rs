@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Routes;
 
-/// A route of one leaf. Whether that rests does not matter: the object is nowhere else.
+/// A route of one leaf. Whether that cools does not matter: the object is nowhere else.
 pub struct PinnedRoute {
     target: Arc<Target>,
     /// The groups above it, outermost first.
@@ -100,7 +100,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_leads_to_the_one_place_behind_its_gate_also_while_that_rests() {
         let world = world();
-        world.bench("A", "2");
+        world.cool("A", "2");
         let route = pinned(&world, &pin("A", Some("2")), "m").expect("it is there");
         let mut plan = Plan::new(route.clone(), Retries::Budget);
 

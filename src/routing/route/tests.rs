@@ -10,7 +10,7 @@ use crate::routing::testing::{caller, channel_named, target, target_with};
 use crate::state::Runtime;
 use crate::values::RuleMatch;
 
-const BENCH: Duration = Duration::from_secs(300);
+const COOLDOWN: Duration = Duration::from_secs(300);
 
 /// A configuration with its memory: channels `A`, `B`, … that all have `m`.
 struct World {
@@ -71,7 +71,7 @@ impl World {
         self.runtime.health(&ChannelName::from(&*channel.to_string()), "m")
     }
 
-    fn bench(&self, channel: char, seconds: u64) {
+    fn cool(&self, channel: char, seconds: u64) {
         self.health(channel).settle(true, Duration::from_secs(seconds), Instant::now());
     }
 
@@ -81,7 +81,7 @@ impl World {
         next(&mut plan).expect("somebody serves")
     }
 
-    /// All channels that a request meets when each of them fails without being benched.
+    /// All channels that a request meets when each of them fails without being cooling.
     fn walk(&self) -> String {
         let mut plan = self.plan(0);
         std::iter::from_fn(|| next(&mut plan)).collect()
@@ -164,7 +164,7 @@ fn a_rotation_goes_on_after_a_reload() {
 #[tokio::test(start_paused = true)]
 async fn shares_of_the_others_are_exact_while_one_is_benched() {
     let world = World::flat(4, Algorithm::WeightedRoundRobin, &[5, 3, 2, 0]);
-    world.bench('A', 300);
+    world.cool('A', 300);
 
     let shares = world.shares(10_000);
 
@@ -174,7 +174,7 @@ async fn shares_of_the_others_are_exact_while_one_is_benched() {
 #[tokio::test(start_paused = true)]
 async fn a_draw_shares_by_weight_while_one_is_benched() {
     let world = World::flat(3, Algorithm::Lottery, &[5, 3, 2]);
-    world.bench('B', 300);
+    world.cool('B', 300);
 
     let shares = world.shares(10_000);
 
@@ -202,7 +202,7 @@ fn a_failing_channel_is_replaced_by_weight() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_four_clients_share_exactly() {
     let world = Arc::new(World::flat(3, Algorithm::WeightedRoundRobin, &[5, 3, 2]));
-    world.bench('C', 3000);
+    world.cool('C', 3000);
 
     let clients = (0..64).map(|_| {
         let world = Arc::clone(&world);
@@ -224,7 +224,7 @@ async fn a_channel_that_was_benched_meanwhile_is_not_picked() {
     let mut plan = world.plan(0);
     assert_eq!(next(&mut plan), Some('A'));
 
-    world.bench('B', 300);
+    world.cool('B', 300);
 
     assert_eq!(next(&mut plan), Some('C'));
 }
@@ -232,9 +232,9 @@ async fn a_channel_that_was_benched_meanwhile_is_not_picked() {
 #[tokio::test(start_paused = true)]
 async fn when_all_are_benched_the_one_that_recovers_first_serves() {
     let world = World::flat(3, Algorithm::FixedPriority, &[]);
-    world.bench('A', 300);
-    world.bench('B', 100);
-    world.bench('C', 200);
+    world.cool('A', 300);
+    world.cool('B', 100);
+    world.cool('C', 200);
 
     assert_eq!(world.first(), 'B');
     assert_eq!(world.walk(), "BCA");
@@ -243,11 +243,11 @@ async fn when_all_are_benched_the_one_that_recovers_first_serves() {
 #[tokio::test(start_paused = true)]
 async fn the_last_healthy_channel_may_be_followed_by_a_benched_one() {
     let world = World::flat(2, Algorithm::FixedPriority, &[]);
-    world.bench('B', 300);
+    world.cool('B', 300);
     let mut plan = world.plan(0);
     assert_eq!(next(&mut plan), Some('A'));
 
-    world.bench('A', 300);
+    world.cool('A', 300);
 
     assert_eq!(next(&mut plan), Some('B'));
     assert_eq!(next(&mut plan), None);
@@ -256,14 +256,14 @@ async fn the_last_healthy_channel_may_be_followed_by_a_benched_one() {
 #[tokio::test(start_paused = true)]
 async fn after_a_bench_one_request_goes_first_and_the_others_follow_its_success() {
     let world = World::flat(2, Algorithm::FixedPriority, &[]);
-    world.bench('A', 300);
-    tokio::time::advance(BENCH).await;
+    world.cool('A', 300);
+    tokio::time::advance(COOLDOWN).await;
 
     assert_eq!(world.first(), 'A');
     assert_eq!(world.first(), 'B');
     assert_eq!(world.first(), 'B');
 
-    world.health('A').settle(false, BENCH, Instant::now());
+    world.health('A').settle(false, COOLDOWN, Instant::now());
     assert_eq!(world.first(), 'A');
     assert_eq!(world.first(), 'A');
 }
@@ -271,9 +271,9 @@ async fn after_a_bench_one_request_goes_first_and_the_others_follow_its_success(
 #[tokio::test(start_paused = true)]
 async fn a_sole_channel_on_trial_still_serves_everybody() {
     let world = World::flat(1, Algorithm::FixedPriority, &[]);
-    world.bench('A', 300);
+    world.cool('A', 300);
     assert_eq!(world.first(), 'A');
-    tokio::time::advance(BENCH).await;
+    tokio::time::advance(COOLDOWN).await;
 
     assert_eq!(world.first(), 'A');
     assert_eq!(world.first(), 'A');
@@ -342,13 +342,13 @@ fn a_rotation_inside_a_weighted_rotation_is_exact() {
 #[tokio::test(start_paused = true)]
 async fn a_group_is_passed_over_while_all_of_it_is_benched() {
     let world = grouped(Algorithm::Random);
-    world.bench('A', 300);
+    world.cool('A', 300);
     assert_eq!(world.shares(50), BTreeMap::from([('B', 50)]));
 
-    world.bench('B', 300);
+    world.cool('B', 300);
     assert_eq!(world.shares(50), BTreeMap::from([('C', 50)]));
 
-    world.bench('C', 600);
+    world.cool('C', 600);
     assert!(matches!(world.plan(0).route.clone().pick(&world.plan(0), Instant::now()), Step::Enter(_)));
     assert_eq!(world.first(), 'A');
 }
@@ -456,21 +456,21 @@ async fn explain_says_why_each_channel_is_where_it_is() {
     let route = world.routes.route(&caller(0), "m", world.runtime.cursors()).expect("the model is known");
     let mut plan = Plan::new(route.clone(), Retries::Budget);
     assert_eq!(next(&mut plan), Some('A'));
-    world.bench('B', 300);
+    world.cool('B', 300);
 
     let words = |plan: &Plan| -> Vec<String> {
         let lines = route.explain(plan, Instant::now());
         lines.iter().map(|line| format!("{} {}", line.channel, line.standing.label())).collect()
     };
 
-    assert_eq!(words(&plan), ["A tried", "C chosen", "D standby", "D tried", "E standby", "B benched"]);
+    assert_eq!(words(&plan), ["A tried", "C chosen", "D standby", "D tried", "E standby", "B cooling"]);
     let Step::Enter(group) = plan.route.clone().pick(&plan, Instant::now()) else { panic!("no gate") };
     plan.gate(group, false);
     assert_eq!(
         words(&plan),
-        ["A tried", "C gate_refused", "D gate_refused", "D chosen", "E standby", "B benched"]
+        ["A tried", "C gate_refused", "D gate_refused", "D chosen", "E standby", "B cooling"]
     );
-    ['C', 'D', 'E'].iter().for_each(|channel| world.bench(*channel, 500));
+    ['C', 'D', 'E'].iter().for_each(|channel| world.cool(*channel, 500));
     assert!(words(&plan).contains(&"B last_resort".to_owned()));
     assert_eq!(route.explain(&plan, Instant::now())[2].groups.len() + world.channels.len(), 5 + 1);
 }
@@ -530,11 +530,11 @@ fn reachable(lists: &[(Algorithm, Arc<[Rule]>)], caller: usize, into: &mut std::
 }
 
 proptest! {
-    /// Every healthy channel once, in any order, then the benched ones by recovery.
+    /// Every healthy channel once, in any order, then the cooling ones by recovery.
     #[test]
     fn a_walk_meets_every_healthy_channel_once_and_before_any_benched_one(
         lists in lists(),
-        benched in prop::collection::vec(prop::option::of(1u64..1000), CHANNELS),
+        cooling in prop::collection::vec(prop::option::of(1u64..1000), CHANNELS),
         start in 0usize..5,
     ) {
         let paused = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -543,10 +543,10 @@ proptest! {
             let mut healthy = std::collections::BTreeSet::new();
             reachable(&lists, 0, &mut healthy);
             let mut ill = Vec::new();
-            for (at, seconds) in benched.iter().enumerate() {
+            for (at, seconds) in cooling.iter().enumerate() {
                 let name = char::from(b'A' + at as u8);
                 let Some(seconds) = seconds else { continue };
-                world.bench(name, *seconds);
+                world.cool(name, *seconds);
                 if healthy.remove(&name) {
                     ill.push((*seconds, name));
                 }
@@ -562,7 +562,7 @@ proptest! {
             let mut met: Vec<char> = first.to_vec();
             met.sort_unstable();
             prop_assert_eq!(met, healthy.into_iter().collect::<Vec<_>>());
-            let waits: Vec<u64> = last.iter().map(|name| benched[*name as usize - 'A' as usize].unwrap_or(0)).collect();
+            let waits: Vec<u64> = last.iter().map(|name| cooling[*name as usize - 'A' as usize].unwrap_or(0)).collect();
             let due: Vec<u64> = ill.iter().map(|(seconds, _)| *seconds).collect();
             prop_assert_eq!(waits, due);
             Ok(())
@@ -631,7 +631,7 @@ fn a_channel_that_does_not_take_the_request_is_shown_as_unfit_also_while_it_rest
     };
 
     assert_eq!(words(101), ["B chosen", "A unfit"]);
-    assert_eq!(words(100), ["B chosen", "A benched"]);
+    assert_eq!(words(100), ["B chosen", "A cooling"]);
 }
 
 #[test]
@@ -711,12 +711,12 @@ impl Regions {
         Plan::new(self.route(), retries)
     }
 
-    pub(super) fn bench(&self, channel: &str, place: &str) {
+    pub(super) fn cool(&self, channel: &str, place: &str) {
         let health = self.runtime.health_in(&ChannelName::from(channel), "m", Some(&place.into()));
-        health.settle(true, BENCH, Instant::now());
+        health.settle(true, COOLDOWN, Instant::now());
     }
 
-    /// Whom a request meets when every attempt fails and benches nobody.
+    /// Whom a request meets when every attempt fails and cools nobody.
     fn walk(&self) -> Vec<String> {
         walk_on(self.plan(Retries::Budget))
     }
@@ -786,13 +786,13 @@ fn places_share_the_requests_of_their_channel_exactly() {
 async fn a_place_that_failed_is_left_alone_by_others_and_its_channel_is_not() {
     let world = Regions::flat(&[&["1", "2", "3"], &[]]);
 
-    world.bench("A", "1");
+    world.cool("A", "1");
 
     let mut firsts = (0..4).map(|_| world.walk().remove(0)).collect::<Vec<_>>();
     firsts.sort_unstable();
     assert_eq!(firsts, ["A2", "A2", "A3", "A3"]);
-    world.bench("A", "2");
-    world.bench("A", "3");
+    world.cool("A", "2");
+    world.cool("A", "3");
     assert_eq!(world.walk()[0], "B");
 }
 
@@ -804,8 +804,8 @@ async fn a_place_that_is_benched_meanwhile_does_not_move_the_channel_back() {
     plan.spend();
     plan.exclude(first);
 
-    world.bench("A", "1");
-    world.bench("A", "2");
+    world.cool("A", "1");
+    world.cool("A", "2");
 
     assert_eq!(walk_on(plan)[..2], ["A3", "B"]);
 }
@@ -851,9 +851,9 @@ fn places_that_two_groups_hold_are_tried_once_and_three_in_all() {
 #[tokio::test(start_paused = true)]
 async fn when_all_places_are_benched_the_first_that_recovers_serves_and_then_the_next() {
     let world = Regions::flat(&[&["1", "2"]]);
-    world.bench("A", "2");
+    world.cool("A", "2");
     tokio::time::advance(Duration::from_secs(1)).await;
-    world.bench("A", "1");
+    world.cool("A", "1");
 
     assert_eq!(world.walk(), ["A2", "A1"]);
 }
@@ -861,8 +861,8 @@ async fn when_all_places_are_benched_the_first_that_recovers_serves_and_then_the
 #[tokio::test(start_paused = true)]
 async fn a_recovered_place_is_tried_out_by_one_request_and_the_other_places_serve_the_rest() {
     let world = Regions::flat(&[&["1", "2"], &[]]);
-    world.bench("A", "1");
-    tokio::time::advance(BENCH).await;
+    world.cool("A", "1");
+    tokio::time::advance(COOLDOWN).await;
 
     let firsts: Vec<_> = (0..4).map(|_| world.walk().remove(0)).collect();
 
@@ -873,7 +873,7 @@ async fn a_recovered_place_is_tried_out_by_one_request_and_the_other_places_serv
 #[tokio::test(start_paused = true)]
 async fn explain_shows_each_place_and_those_that_are_too_many() {
     let world = Regions::flat(&[&["1", "2", "3", "4", "5"], &[]]);
-    world.bench("A", "2");
+    world.cool("A", "2");
     let route = world.route();
     let plan = route.preview(CHAT).unwrap();
 
@@ -881,7 +881,7 @@ async fn explain_shows_each_place_and_those_that_are_too_many() {
 
     let words: Vec<_> =
         lines.iter().map(|line| format!("{} {}", named(&line.target), line.standing.label())).collect();
-    assert_eq!(words, ["A1 chosen", "A3 standby", "A4 standby", "A5 surplus", "A2 benched", "B standby"]);
+    assert_eq!(words, ["A1 chosen", "A3 standby", "A4 standby", "A5 surplus", "A2 cooling", "B standby"]);
     let shares: Vec<_> = lines.iter().map(|line| line.share).collect();
     assert_eq!(shares, [0.25, 0.25, 0.25, 0.25, 0.0, 0.0]);
 }

@@ -99,7 +99,7 @@ impl State {
         }
     }
 
-    /// Lets a key rest until this tick, unless it rests longer already.
+    /// Lets a key rest until this tick, unless it cools longer already.
     pub(super) fn rest(&mut self, slot: u32, until: u64) {
         let position = self.position(slot);
         let cool = &mut self.cool[slot as usize];

@@ -42,7 +42,7 @@ fn aim(keys: &Arc<dyn Keys>, model: &str, quota: Option<Arc<Quota>>) -> Target {
     struct Well;
     impl Health for Well {
         fn settle(&self, _: bool, _: Duration, _: Instant) {}
-        fn benched_until(&self, _: Instant) -> Option<Instant> {
+        fn cooling_until(&self, _: Instant) -> Option<Instant> {
             None
         }
     }
@@ -237,7 +237,7 @@ async fn without_a_period_only_a_hint_rests_a_limited_key() {
 
 #[tokio::test(start_paused = true)]
 async fn a_configured_period_is_the_least_and_an_hour_the_most_that_a_hint_gives() {
-    let rests = async |outcome: KeyOutcome, least: u64| {
+    let cools = async |outcome: KeyOutcome, least: u64| {
         let target = aim(&pool(cooling(60), secrets(&["a", "b"])), "m", None);
         lease(&target).unwrap().settle(outcome);
         assert_eq!(use_one(&target), "b");
@@ -247,11 +247,11 @@ async fn a_configured_period_is_the_least_and_an_hour_the_most_that_a_hint_gives
         assert!(uses(&target, 2).contains('a'), "{outcome:?}");
     };
 
-    rests(hinted(5), 60).await;
-    rests(hinted(100), 100).await;
-    rests(hinted(90_000), 3600).await;
+    cools(hinted(5), 60).await;
+    cools(hinted(100), 100).await;
+    cools(hinted(90_000), 3600).await;
     let quota = KeyOutcome::Faulty { hint: Some(Duration::from_secs(90_000)), rejected: false, quota: true };
-    rests(quota, 6 * 3600).await;
+    cools(quota, 6 * 3600).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -428,7 +428,7 @@ async fn a_reload_keeps_what_is_known_of_a_key_and_takes_the_new_order() {
 
     let new = aim(&runtime.keys(&channel, cooling(100), secrets(&["d", "c", "b", "a"])), "m", limit);
 
-    // `c` was next; `a` rests, `b` is over its window, `c` has one use left.
+    // `c` was next; `a` cools, `b` is over its window, `c` has one use left.
     assert_eq!(uses(&new, 4), "cdd-");
     seconds(60).await;
     assert_eq!(uses(&new, 3), "cbd");

@@ -117,7 +117,7 @@ mod tests {
         tokio::time::advance(left).await;
 
         assert_eq!(carried(wanted(&target, "a")).as_deref(), Some("a"));
-        // Also when nobody rests any more, so that nothing is looked up by time.
+        // Also when nobody cools any more, so that nothing is looked up by time.
         assert_eq!(carried(wanted(&target, "a")).as_deref(), Some("a"));
     }
 

@@ -36,7 +36,7 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
     let tools = if aim.tools { tools(request, &mut writer.names)? } else { Vec::new() };
     let limit =
         model.clamp(request.sampling.max_tokens.filter(|limit| *limit > 0).unwrap_or(model.default_limit()));
-    let thinking = Amount::of(request, aim.alias, &model, limit).unless_torn_off(&turns);
+    let thinking = Amount::of(request, aim.alias, &model, limit).unless_a_call_lacks_its_thinking(&turns);
 
     let mut system = writer.system;
     let mut output = Map::new();

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::turns::Conversed;
+use super::turns::WrittenTurn;
 use crate::anthropic::model::{Model, Thinking};
 use crate::ir::{Effort, Reasoning, ReasoningMode, Request};
 use crate::rope::Node;
@@ -72,7 +72,7 @@ impl Amount {
 
     /// Within a tool loop the reasoning before the calls must be replayed with its seal. Clients of other dialects
     /// have lost it, and then the model must go on without thinking.
-    pub(super) fn unless_torn_off(self, turns: &[Conversed<'_>]) -> Self {
+    pub(super) fn unless_a_call_lacks_its_thinking(self, turns: &[WrittenTurn<'_>]) -> Self {
         let torn = turns.iter().rev().find(|turn| turn.assistant).is_some_and(|turn| {
             let calls = turn.blocks.iter().any(|block| block.is("tool_use"));
             let sealed = turn

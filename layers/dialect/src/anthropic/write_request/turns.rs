@@ -16,12 +16,12 @@ const BREAKPOINTS: usize = 4;
 
 /// A turn in this dialect's grammar: the user's or the model's.
 #[derive(Debug)]
-pub(super) struct Conversed<'a> {
+pub(super) struct WrittenTurn<'a> {
     pub(super) assistant: bool,
     pub(super) blocks: Vec<Node<'a>>,
 }
 
-impl Conversed<'_> {
+impl WrittenTurn<'_> {
     pub(super) fn role(&self) -> &'static str {
         if self.assistant { "assistant" } else { "user" }
     }
@@ -56,9 +56,9 @@ impl<'a> Writer<'a> {
     ///
     /// # Errors
     /// Media and blocks that this upstream cannot take, and arguments of calls that are no JSON.
-    pub(super) fn turns(&mut self) -> Result<Vec<Conversed<'a>>, Unsupported> {
+    pub(super) fn turns(&mut self) -> Result<Vec<WrittenTurn<'a>>, Unsupported> {
         let request = self.request;
-        let mut turns: Vec<Conversed<'a>> = Vec::new();
+        let mut turns: Vec<WrittenTurn<'a>> = Vec::new();
         // Turns before the system text: surplus hints are taken from the conversation first.
         for turn in &request.turns {
             if turn.role == Role::System {
@@ -76,7 +76,7 @@ impl<'a> Writer<'a> {
             }
             match turns.last_mut() {
                 Some(before) if before.assistant == assistant => before.blocks.append(&mut blocks),
-                _ => turns.push(Conversed { assistant, blocks }),
+                _ => turns.push(WrittenTurn { assistant, blocks }),
             }
         }
         // Instructions in the middle have no place of their own here.
@@ -92,7 +92,7 @@ impl<'a> Writer<'a> {
             }
         }
         if turns.first().is_none_or(|turn| turn.assistant) {
-            turns.insert(0, Conversed { assistant: false, blocks: vec![text("(continue)")] });
+            turns.insert(0, WrittenTurn { assistant: false, blocks: vec![text("(continue)")] });
         }
         answer_calls(&mut turns);
         Ok(turns)
@@ -277,7 +277,7 @@ fn input(name: &str, arguments: &str) -> Result<Value, Unsupported> {
 
 /// Brings results where they belong: all of them, first, in the turn behind the calls. Calls without a result get
 /// one that says so, results without a call become text.
-fn answer_calls(turns: &mut Vec<Conversed<'_>>) {
+fn answer_calls(turns: &mut Vec<WrittenTurn<'_>>) {
     let mut calls: Vec<String> = Vec::new();
     let mut place = 0;
     while place < turns.len() {
@@ -288,7 +288,7 @@ fn answer_calls(turns: &mut Vec<Conversed<'_>>) {
                 .filter_map(|block| block.str("id").map(str::to_owned))
                 .collect();
             if !calls.is_empty() && place + 1 == turns.len() {
-                turns.push(Conversed { assistant: false, blocks: Vec::new() });
+                turns.push(WrittenTurn { assistant: false, blocks: Vec::new() });
             }
             place += 1;
             continue;
@@ -338,7 +338,7 @@ fn orphan(result: Node<'_>) -> Vec<Node<'_>> {
 }
 
 /// The beginning of an answer may not end in white space.
-pub(super) fn trim_prefill(turns: &mut [Conversed<'_>]) {
+pub(super) fn trim_prefill(turns: &mut [WrittenTurn<'_>]) {
     let Some(last) = turns.last_mut().filter(|turn| turn.assistant) else { return };
     if let Some(block) = last.blocks.last_mut().filter(|block| block.is("text"))
         && let Some(Node::Text(words)) = block.field_mut("text")

@@ -3,8 +3,8 @@ use std::time::Duration;
 use super::*;
 use crate::testing::{Chunks, chunks};
 
-fn unasked(body: Chunks) -> Lingering<Chunks> {
-    Lingering::new(body, &HeaderMap::new())
+fn unasked(body: Chunks) -> DrainOnDrop<Chunks> {
+    DrainOnDrop::new(body, &HeaderMap::new())
 }
 
 /// Lets what was spawned run for so long.
@@ -42,7 +42,7 @@ async fn a_client_that_waits_to_be_asked_is_not_asked() {
     let traces = body.traces();
     let headers = HeaderMap::from_iter([(EXPECT, "100-continue".parse().unwrap())]);
 
-    drop(Lingering::new(body, &headers));
+    drop(DrainOnDrop::new(body, &headers));
     pass(Duration::from_secs(1)).await;
 
     assert_eq!((traces.read(), traces.dropped()), (0, true));

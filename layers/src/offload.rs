@@ -10,7 +10,7 @@ pub const INLINE: usize = 1 << 20;
 ///
 /// # Errors
 /// [`Failure::Internal`] when the work panicked on the pool.
-pub async fn heavy<T, W>(bytes: usize, work: W) -> Result<T, Failure>
+pub async fn offload<T, W>(bytes: usize, work: W) -> Result<T, Failure>
 where
     T: Send + 'static,
     W: FnOnce() -> T + Send + 'static,

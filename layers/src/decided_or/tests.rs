@@ -9,21 +9,21 @@ type Answering = std::future::Ready<Result<Reply, Failure>>;
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_is_decided_is_there_at_once() {
-    let failure = Shortcut::<Answering>::failed(Failure::NoChannel).await.unwrap_err();
+    let failure = DecidedOr::<Answering>::failed(Failure::NoChannel).await.unwrap_err();
 
     assert!(matches!(failure, Failure::NoChannel), "{failure:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_inner_answer_passes() {
-    let reply = Shortcut::inner(std::future::ready(Ok(whole("inner")))).await.unwrap();
+    let reply = DecidedOr::inner(std::future::ready(Ok(whole("inner")))).await.unwrap();
 
     assert_eq!(read(reply.into_body()).await.text, "inner");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_has_to_be_awaited_is() {
-    let waiting = Shortcut::<Answering>::waiting(async {
+    let waiting = DecidedOr::<Answering>::waiting(async {
         tokio::time::sleep(Duration::from_secs(3)).await;
         Ok(whole("late"))
     });
@@ -34,7 +34,7 @@ async fn what_has_to_be_awaited_is() {
 async fn what_is_awaited_is_dropped_with_it() {
     let shared = Arc::new(());
     let held = shared.clone();
-    let waiting = Shortcut::<Answering>::waiting(async move {
+    let waiting = DecidedOr::<Answering>::waiting(async move {
         let _held = held;
         std::future::pending().await
     });

@@ -16,19 +16,19 @@ const ENOUGH: usize = 16 << 10;
 /// last chunk was taken, and one to hand over the next.
 const STEPS: u8 = 2;
 /// Pieces that go out at once after stepping back has gained nothing.
-const PATIENCE: u8 = 16;
+const PIECES_AT_ONCE: u8 = 16;
 
 /// Pieces that are ready, and whether to step back for more.
 #[derive(Default)]
-pub(super) struct Gather {
+pub(super) struct Coalesce {
     ready: Option<Joined>,
     /// Times stepped back since the last piece came.
     steps: u8,
     /// Pieces left that go out at once.
-    hasty: u8,
+    at_once: u8,
 }
 
-impl Gather {
+impl Coalesce {
     /// Adds a piece.
     pub(super) fn add(&mut self, piece: Piece) {
         self.steps = 0;
@@ -50,24 +50,24 @@ impl Gather {
 
     /// Nothing more is there right now. Tells whether to step back before what is ready goes out;
     /// the caller then wakes itself and comes again.
-    pub(super) fn steps_back(&mut self) -> bool {
-        let steps = self.hasty == 0 && self.steps < STEPS;
+    pub(super) fn yields_for_more(&mut self) -> bool {
+        let steps = self.at_once == 0 && self.steps < STEPS;
         self.steps += u8::from(steps);
         steps
     }
 
     /// Whether what is ready goes out as it comes: more is not asked for, since it is not there.
-    pub(super) fn is_hasty(&self) -> bool {
-        self.hasty > 0
+    pub(super) fn sends_at_once(&self) -> bool {
+        self.at_once > 0
     }
 
     /// What is ready goes out.
     pub(super) fn take(&mut self) -> Option<Piece> {
         let joined = self.ready.take()?;
-        if self.hasty > 0 {
-            self.hasty -= 1;
+        if self.at_once > 0 {
+            self.at_once -= 1;
         } else if self.steps > 0 && joined.bytes.is_none() {
-            self.hasty = PATIENCE;
+            self.at_once = PIECES_AT_ONCE;
         }
         self.steps = 0;
         Some(joined.piece())

@@ -11,7 +11,7 @@ async fn a_timer_is_polled_when_it_fires_and_not_before() {
     let polls = Arc::new(AtomicUsize::new(0));
     let mut timer = Box::pin(sleep(Duration::from_secs(60)));
     let counted = polls.clone();
-    let mut dozing = Dozing::new(poll_fn(move |cx| {
+    let mut dozing = PollOnWake::new(poll_fn(move |cx| {
         counted.fetch_add(1, Ordering::Relaxed);
         timer.as_mut().poll(cx)
     }));
@@ -29,7 +29,7 @@ async fn a_timer_is_polled_when_it_fires_and_not_before() {
 
 #[tokio::test(start_paused = true)]
 async fn it_wakes_the_task_that_polled_it_last() {
-    let mut dozing = Dozing::new(sleep(Duration::from_secs(60)));
+    let mut dozing = PollOnWake::new(sleep(Duration::from_secs(60)));
     assert!(dozing.poll(&mut Context::from_waker(Waker::noop())).is_pending());
 
     let elsewhere = tokio::spawn(async move { poll_fn(|cx| dozing.poll(cx)).await });
@@ -40,7 +40,7 @@ async fn it_wakes_the_task_that_polled_it_last() {
 #[tokio::test(start_paused = true)]
 async fn a_timer_that_is_moved_fires_at_its_new_time() {
     let began = Instant::now();
-    let mut dozing = Dozing::new(sleep(Duration::from_secs(60)));
+    let mut dozing = PollOnWake::new(sleep(Duration::from_secs(60)));
     assert!(poll_fn(|cx| Poll::Ready(dozing.poll(cx))).await.is_pending());
 
     dozing.wake().reset(began + Duration::from_secs(90));
@@ -51,7 +51,7 @@ async fn a_timer_that_is_moved_fires_at_its_new_time() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_there_is_had_with_the_first_poll() {
-    let mut dozing = Dozing::new(std::future::ready(7));
+    let mut dozing = PollOnWake::new(std::future::ready(7));
 
     assert_eq!(poll_fn(|cx| Poll::Ready(dozing.poll(cx))).await, Poll::Ready(7));
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 /// A future that is polled when it woke its task, and when the task's waker has changed.
-pub struct Dozing<F> {
+pub struct PollOnWake<F> {
     inner: Pin<Box<F>>,
     bell: Arc<Bell>,
     /// `bell` as a waker.
@@ -37,7 +37,7 @@ impl Wake for Bell {
     }
 }
 
-impl<F: Future> Dozing<F> {
+impl<F: Future> PollOnWake<F> {
     /// Wraps `inner`, which is polled with the next poll.
     pub fn new(inner: F) -> Self {
         let task = Waker::noop().clone();

@@ -6,11 +6,11 @@ fn piece(text: &'static str) -> Piece {
 
 #[test]
 fn pieces_that_come_after_stepping_back_go_out_together() {
-    let mut gather = Gather::default();
+    let mut gather = Coalesce::default();
     gather.add(piece("a"));
-    assert!(gather.steps_back());
+    assert!(gather.yields_for_more());
     gather.add(piece("b"));
-    let steps = (0..10).filter(|_| gather.steps_back()).count();
+    let steps = (0..10).filter(|_| gather.yields_for_more()).count();
     assert_eq!(steps, usize::from(STEPS), "each piece earns as many steps as the next one needs");
 
     assert_eq!(gather.take().unwrap().bytes, "ab");
@@ -19,14 +19,14 @@ fn pieces_that_come_after_stepping_back_go_out_together() {
 
 #[test]
 fn a_paced_stream_stops_stepping_back() {
-    let mut gather = Gather::default();
+    let mut gather = Coalesce::default();
     gather.add(piece("a"));
-    assert!(gather.steps_back());
+    assert!(gather.yields_for_more());
     gather.take();
-    let steps = (0..PATIENCE)
+    let steps = (0..PIECES_AT_ONCE)
         .filter(|_| {
             gather.add(piece("a"));
-            let steps = gather.steps_back();
+            let steps = gather.yields_for_more();
             gather.take();
             steps
         })
@@ -34,12 +34,12 @@ fn a_paced_stream_stops_stepping_back() {
 
     assert_eq!(steps, 0);
     gather.add(piece("a"));
-    assert!(gather.steps_back(), "now and then it is tried again");
+    assert!(gather.yields_for_more(), "now and then it is tried again");
 }
 
 #[test]
 fn a_piece_that_is_alone_is_not_copied() {
-    let mut gather = Gather::default();
+    let mut gather = Coalesce::default();
     let bytes = Bytes::from(b"alone".to_vec());
     gather.add(Piece { bytes: bytes.clone(), ..Piece::default() });
 
@@ -48,13 +48,13 @@ fn a_piece_that_is_alone_is_not_copied() {
 
 #[test]
 fn enough_for_one_write_goes_out_and_so_does_a_torn_piece() {
-    let mut gather = Gather::default();
+    let mut gather = Coalesce::default();
     gather.add(Piece { bytes: vec![0; ENOUGH - 1].into(), ..Piece::default() });
     assert!(!gather.is_enough());
     gather.add(piece("a"));
     assert!(gather.is_enough());
 
-    let mut gather = Gather::default();
+    let mut gather = Coalesce::default();
     gather.add(Piece { torn: true, ..piece("a") });
 
     assert!(gather.is_enough());
@@ -62,7 +62,7 @@ fn enough_for_one_write_goes_out_and_so_does_a_torn_piece() {
 
 #[test]
 fn what_was_seen_of_joined_pieces_is_seen_of_the_one() {
-    let mut gather = Gather::default();
+    let mut gather = Coalesce::default();
     gather.add(crate::testing::reply::piece("a", crate::testing::reply::said("a")));
     gather.add(crate::testing::reply::piece("b", crate::testing::reply::counted(3, 5)));
 

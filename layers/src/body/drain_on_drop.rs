@@ -18,13 +18,13 @@ use http_body_util::BodyExt;
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// A request body that is drained when it is dropped before its end.
-pub struct Lingering<B: Body + Send + Unpin + 'static> {
+pub struct DrainOnDrop<B: Body + Send + Unpin + 'static> {
     inner: Option<B>,
     /// Whether the client is sending without being asked to.
     unasked: bool,
 }
 
-impl<B: Body + Send + Unpin + 'static> Lingering<B> {
+impl<B: Body + Send + Unpin + 'static> DrainOnDrop<B> {
     /// Wraps the body of a request with these headers.
     pub fn new(body: B, headers: &HeaderMap) -> Self {
         // A client that waits for `100 Continue` has not begun to send; draining would ask it to.
@@ -32,7 +32,7 @@ impl<B: Body + Send + Unpin + 'static> Lingering<B> {
     }
 }
 
-impl<B: Body + Send + Unpin + 'static> Body for Lingering<B> {
+impl<B: Body + Send + Unpin + 'static> Body for DrainOnDrop<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -57,7 +57,7 @@ impl<B: Body + Send + Unpin + 'static> Body for Lingering<B> {
     }
 }
 
-impl<B: Body + Send + Unpin + 'static> Drop for Lingering<B> {
+impl<B: Body + Send + Unpin + 'static> Drop for DrainOnDrop<B> {
     fn drop(&mut self) {
         let unread = self.inner.take().filter(|body| self.unasked && !body.is_end_stream());
         if let (Some(mut body), Ok(runtime)) = (unread, tokio::runtime::Handle::try_current()) {

@@ -14,7 +14,7 @@ use crate::reply::Reply;
 
 pin_project! {
     /// A future that decides before it asks the inner service.
-    pub struct Shortcut<F> {
+    pub struct DecidedOr<F> {
         #[pin]
         state: State<F>,
     }
@@ -32,7 +32,7 @@ pin_project! {
     }
 }
 
-impl<F> Shortcut<F> {
+impl<F> DecidedOr<F> {
     /// A failure without asking.
     pub fn failed(failure: Failure) -> Self {
         Self { state: State::Failed { failure: Some(failure) } }
@@ -49,7 +49,7 @@ impl<F> Shortcut<F> {
     }
 }
 
-impl<F> Future for Shortcut<F>
+impl<F> Future for DecidedOr<F>
 where
     F: Future<Output = Result<Reply, Failure>>,
 {
