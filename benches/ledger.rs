@@ -65,6 +65,7 @@ impl Sample {
             channel: self.target.channel.name.clone(),
             place: None,
             side_call: None,
+            began: Duration::ZERO,
             key: Some(Fingerprint::new("fedcba9876543210")),
             outcome: "ok",
             elapsed: Duration::from_millis(250),

@@ -165,6 +165,7 @@ fn splice_of_the_model(bencher: Bencher, text: usize) {
             payload: Payload::Untouched,
             content_type: None,
             stream: true,
+            held: Default::default(),
         };
         tokio.block_on(convert.call(call)).is_err()
     });

@@ -31,7 +31,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Sleep, sleep};
 use tokio_util::task::TaskTracker;
-use tower::Service;
+use tower::util::Oneshot;
+use tower::{Service, ServiceExt as _};
 
 use crate::config::environment::Network;
 use crate::lifecycle::{Phase, reached};
@@ -219,44 +220,59 @@ struct Entrance<S> {
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for Entrance<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
 {
     type Response = Response<B>;
     type Error = Infallible;
-    type Future = Answering<S::Future>;
+    type Future = Answering<S::Future, Oneshot<S, Request<Incoming>>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let client = self.trusted.client(self.peer, request.headers());
         request.extensions_mut().insert(Peer(client));
         // Never contended: the worker has one thread, and a call only makes a future.
         let mut pipeline = self.pipeline.lock().unwrap_or_else(PoisonError::into_inner);
-        // Every service of the pipeline is always ready, but wants to be asked.
-        let ready = pipeline.poll_ready(&mut Context::from_waker(Waker::noop()));
-        debug_assert!(ready.is_ready(), "no layer waits to be ready");
+        // Mostly every service of the pipeline is ready at once, and needs no copy of it to wait with.
+        let inner = match pipeline.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(_ready_or_never) => Asked::AtOnce { answer: pipeline.call(request) },
+            Poll::Pending => Asked::InTurn { answer: pipeline.clone().oneshot(request) },
+        };
         let draining = *self.phase.borrow() >= Phase::Draining;
-        Answering { inner: pipeline.call(request), draining }
+        Answering { inner, draining }
     }
 }
 
 pin_project! {
     /// An answer, which is its connection's last one while the process drains: a client that asks
     /// again connects again, to whoever is ready.
-    struct Answering<F> {
+    struct Answering<F, W> {
         #[pin]
-        inner: F,
+        inner: Asked<F, W>,
         draining: bool,
     }
 }
 
-impl<F, B> Future for Answering<F>
+pin_project! {
+    /// The pipeline's answer, whether it could be asked at once or had to be waited for.
+    #[project = AskedProjection]
+    enum Asked<F, W> {
+        AtOnce { #[pin] answer: F },
+        InTurn { #[pin] answer: W },
+    }
+}
+
+impl<F, W, B> Future for Answering<F, W>
 where
     F: Future<Output = Result<Response<B>, Infallible>>,
+    W: Future<Output = Result<Response<B>, Infallible>>,
 {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = ready!(this.inner.poll(cx));
+        let mut response = ready!(match this.inner.project() {
+            AskedProjection::AtOnce { answer } => answer.poll(cx),
+            AskedProjection::InTurn { answer } => answer.poll(cx),
+        });
         if *this.draining
             && let Ok(response) = &mut response
         {

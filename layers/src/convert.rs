@@ -93,7 +93,7 @@ where
                 }
                 let Sent { body, content_type, kept } = sent.pop().expect("there is one");
                 let added = kept.hides_usage();
-                let upward = request::upward(&call, body, content_type);
+                let upward = request::upward(&call, body, content_type)?;
                 let (head, body) = inner.ready().await?.call(upward).await?.into_parts();
                 match (Reading { call: &call, way, kept }).read(&head, body).await {
                     // The upstream does not know the option that was added: never again on this
@@ -140,7 +140,7 @@ where
             let (mut inner, reading) = (inner.clone(), &reading);
             let upward = request::upward(reading.call, body, content_type);
             async move {
-                let (head, body) = inner.ready().await?.call(upward).await?.into_parts();
+                let (head, body) = inner.ready().await?.call(upward?).await?.into_parts();
                 reading.collect_whole(&head, body).await
             }
         })

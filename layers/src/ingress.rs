@@ -33,6 +33,7 @@ use crate::ports::{BoxFuture, Catalog};
 use crate::reply::Reply;
 use crate::request_id::RequestId;
 use crate::stage::{Admitted, Exchange, Peek, Peer, Purpose};
+use crate::trace_context::TraceContext;
 
 /// Mounts [`Ingress`].
 #[derive(Debug, Clone)]
@@ -225,6 +226,7 @@ where
         let model = known.unwrap_or_else(|| fields.model.into());
         let stream = fields.stream || endpoint.answer == AnswerForm::Events;
         let mut entry = Entry::new(id.clone(), endpoint, caller.clone(), model.clone(), received);
+        entry.trace = TraceContext::of(&head.headers);
         entry.client = head.extensions.get::<Peer>().map(|peer: &Peer| -> IpAddr { peer.0 });
         entry.model_known = model_known;
         entry.stream = stream;
@@ -245,7 +247,7 @@ where
             id,
             held,
             neutral: Default::default(),
-            media: Default::default(),
+            shared: Default::default(),
         }
     }
 }

@@ -81,6 +81,7 @@ where
             credential: lease.credential().cloned(),
             payload: Payload::Untouched,
             content_type: None,
+            held: attempt.exchange.held.another(),
             stream: target.forced_stream.unwrap_or(attempt.exchange.peek.stream),
             attempt,
         };

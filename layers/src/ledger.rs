@@ -18,6 +18,7 @@ use crate::policy::{Caller, ChannelName, Fingerprint, Target};
 use crate::ports::Records;
 use crate::reply::Piece;
 use crate::request_id::RequestId;
+use crate::trace_context::TraceContext;
 
 /// A shared handle on the [`Entry`] of a request.
 #[derive(Clone)]
@@ -45,6 +46,8 @@ pub struct Entry {
     pub endpoint: &'static Endpoint,
     /// Who asked.
     pub caller: Arc<Caller>,
+    /// The trace that it belongs to, where its sender told one.
+    pub trace: Option<TraceContext>,
     /// From where; the proxy's word where the proxy is trusted.
     pub client: Option<IpAddr>,
     /// The model as asked for.
@@ -108,6 +111,8 @@ pub struct AttemptRecord {
     pub side_call: Option<Arc<str>>,
     /// The key it used; none when none could be leased or the channel has none.
     pub key: Option<Fingerprint>,
+    /// When it began, from the moment the request was received.
+    pub began: Duration,
     /// How it ended: `ok` or a failure label.
     pub outcome: &'static str,
     /// How long it took until it was accepted or failed.
@@ -127,6 +132,7 @@ impl Entry {
             id,
             endpoint,
             caller,
+            trace: None,
             client: None,
             model,
             model_known: false,

@@ -51,6 +51,7 @@ pub mod stage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod timeout;
+pub mod trace_context;
 
 pub use failure::Failure;
 pub use reply::{Gateway, Reply, ReplyBody};

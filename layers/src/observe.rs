@@ -93,16 +93,17 @@ where
 
 impl Note {
     fn begin(attempt: &Attempt) -> Self {
-        let ledger = attempt.exchange.ledger.clone();
+        let (ledger, started) = (attempt.exchange.ledger.clone(), Instant::now());
         ledger.entry().attempts.push(AttemptRecord {
             channel: attempt.target.channel.name.clone(),
             place: attempt.target.place.clone(),
             side_call: None,
             key: None,
+            began: started.duration_since(attempt.exchange.received),
             outcome: "client_gone",
             elapsed: std::time::Duration::ZERO,
         });
-        Self { ledger, target: attempt.target.clone(), started: Instant::now(), end: None }
+        Self { ledger, target: attempt.target.clone(), started, end: None }
     }
 
     fn end(&mut self, result: &Result<Reply, Failure>) {

@@ -89,8 +89,8 @@ pub struct Exchange {
     pub held: Held,
     /// The body in neutral form, decoded at most once for all attempts that need it.
     pub neutral: Neutral,
-    /// Media that were fetched for it, for all attempts that need them.
-    pub media: Mutex<MediaStore>,
+    /// What else its attempts share.
+    pub shared: Mutex<Shared>,
 }
 
 /// A stored object that a request names, and where it is.
@@ -154,17 +154,20 @@ impl Exchange {
             id: self.id.clone(),
             held,
             neutral: Neutral::default(),
-            media: Mutex::default(),
+            shared: Mutex::default(),
         }
     }
 }
 
-/// Media that were fetched for one exchange, and their share of the byte budget.
+/// The things that attempts of one exchange share beside its body, and what they hold of the byte
+/// budget.
 #[derive(Default)]
-pub struct MediaStore {
-    /// What was fetched, by address.
+pub struct Shared {
+    /// Media that were fetched, by address.
     pub fetched: Arc<FetchedMedia>,
-    /// What it holds of the budget.
+    /// Whether the decoded body is counted.
+    pub is_decoded: bool,
+    /// Their share of the budget.
     pub held: Held,
 }
 
@@ -231,6 +234,8 @@ pub struct Call {
     pub content_type: Option<HeaderValue>,
     /// Whether the answer will come as a stream of events.
     pub stream: bool,
+    /// What a body that was written anew holds of the byte budget.
+    pub held: Held,
 }
 
 /// A request body on its way to an upstream; which form it has is what it costs.

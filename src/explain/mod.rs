@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialect::{Body, Kind};
+use dialect::{Body, Dialect, Kind};
 use layers::endpoint::Endpoint;
 use layers::estimate::size_of;
 use layers::plan::{Group, MOST_PLACES, Plan};
@@ -257,7 +257,7 @@ fn candidate(line: &RouteLine, context: CandidateContext<'_>) -> Candidate {
         timeout_seconds: seconds(timeouts.idle),
         total_timeout_seconds: seconds(timeouts.total),
         keepalive_seconds: target.keepalive.map(seconds),
-        changes: changes(target, body),
+        changes: changes(endpoint.client, target, body),
     }
 }
 
@@ -356,19 +356,18 @@ fn choose(candidates: &mut [Candidate]) {
 }
 
 /// What is done to a request on its way to this target.
-fn changes(target: &Target, body: Option<&[u8]>) -> Vec<String> {
+fn changes(client: Dialect, target: &Target, body: Option<&[u8]>) -> Vec<String> {
     let mut changes = Vec::new();
     if target.alias != target.upstream_model {
         changes.push(format!("the model is called {}", target.upstream_model));
     }
-    if target.channel.dialect != dialect::Dialect::OpenAiChat {
+    if target.channel.dialect != client {
         changes.push("the format is converted".to_owned());
     }
-    let mentions = |word: &str| body.is_none_or(|body| memchr::memmem::find(body, word.as_bytes()).is_some());
-    if !target.channel.tools && mentions("\"tools\"") {
+    if !target.channel.tools && body.is_none_or(|body| client.may_hold_tools(body)) {
         changes.push("tools are removed".to_owned());
     }
-    if !target.channel.image && mentions("\"image_url\"") {
+    if !target.channel.image && body.is_none_or(|body| client.may_hold_images(body)) {
         changes.push("images are removed".to_owned());
     }
     if target.overrides.is_some() {

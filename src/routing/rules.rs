@@ -101,7 +101,7 @@ fn span_of(offers: &[Offer], channel: usize) -> Range<usize> {
     before(channel)..before(channel + 1)
 }
 
-/// What a rule list comes to for one model: a channel or another client key, by position.
+/// One result of a rule list for one model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admitted {
     /// A channel, with all of its places.

@@ -128,6 +128,9 @@ impl JsonLines {
         self.time(line, entry.arrived + entry.elapsed);
         name(line, "\",\"level\":\"INFO\",\"message\":\"request\",\"request_id\":");
         text(line, entry.id.as_str());
+        if let Some(trace) = &entry.trace {
+            let _ = write!(line, ",\"trace_id\":\"{}\"", trace.trace_id());
+        }
         name(line, ",\"operation\":\"");
         name(line, entry.endpoint.kind.label());
         name(line, "\",\"outcome\":\"");
@@ -191,7 +194,9 @@ impl JsonLines {
             or_null(line, attempt.key.as_ref(), |line, key| text(line, key.as_str()));
             name(line, ",\"outcome\":\"");
             name(line, attempt.outcome);
-            name(line, "\",\"seconds\":");
+            name(line, "\",\"began_seconds\":");
+            seconds(line, attempt.began);
+            name(line, ",\"seconds\":");
             seconds(line, attempt.elapsed);
             name(line, "}");
         }
@@ -377,7 +382,7 @@ mod tests {
             r#""estimated":false,"request_bytes":1000,"answer_bytes":0,"duration_seconds":1.5,"#,
             r#""first_response_seconds":0.2501,"overhead_seconds":0.0001,"input_tokens":10,"output_tokens":5,"#,
             r#""cached_tokens":4,"reasoning_tokens":2,"cost_usd":0.00002,"#,
-            r#""attempts":[{"channel":"served","key_id":"bbbbbbbbbbbbbbbb","outcome":"ok","seconds":0.25}]}"#,
+            r#""attempts":[{"channel":"served","key_id":"bbbbbbbbbbbbbbbb","outcome":"ok","began_seconds":0.001,"seconds":0.25}]}"#,
             "\n",
         );
         assert_eq!(String::from_utf8(line).unwrap(), expected);

@@ -127,6 +127,7 @@ pub(crate) fn attempt(channel: &str, outcome: &'static str) -> AttemptRecord {
         place: None,
         side_call: None,
         key: Some(Fingerprint::new("bbbbbbbbbbbbbbbb")),
+        began: Duration::from_millis(1),
         outcome,
         elapsed: Duration::from_millis(250),
     }

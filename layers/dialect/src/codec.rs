@@ -184,6 +184,12 @@ pub(crate) trait RawRequest: Send + Sync {
         false
     }
 
+    /// Whether a body may hold tools; cheap, and rather yes than no.
+    fn may_hold_tools(&self, body: &[u8]) -> bool;
+
+    /// Whether a body may hold pictures; cheap, and rather yes than no.
+    fn may_hold_images(&self, body: &[u8]) -> bool;
+
     /// Whether the last turn is the model's own: then nothing more to say is an answer.
     fn is_prefilled(&self, body: &[u8]) -> bool;
 }

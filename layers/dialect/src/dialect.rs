@@ -52,6 +52,16 @@ impl Dialect {
         }
     }
 
+    /// Whether a client's request may hold tools; cheap, and rather yes than no.
+    pub fn may_hold_tools(self, body: &[u8]) -> bool {
+        self.codec().client.as_ref().is_none_or(|client| client.raw.may_hold_tools(body))
+    }
+
+    /// Whether a client's request may hold pictures; cheap, and rather yes than no.
+    pub fn may_hold_images(self, body: &[u8]) -> bool {
+        self.codec().client.as_ref().is_none_or(|client| client.raw.may_hold_images(body))
+    }
+
     /// Whether a client's conversation ends with the model's own turn: then nothing more to say is an answer.
     pub fn is_prefilled(self, body: &Body) -> bool {
         match (&self.codec().client, body.json()) {

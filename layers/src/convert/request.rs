@@ -58,7 +58,7 @@ fn created(exchange: &Exchange) -> u64 {
 }
 
 fn fetched(exchange: &Exchange) -> Arc<FetchedMedia> {
-    exchange.media.lock().unwrap_or_else(PoisonError::into_inner).fetched.clone()
+    exchange.shared.lock().unwrap_or_else(PoisonError::into_inner).fetched.clone()
 }
 
 /// What the upstream is sent.
@@ -75,6 +75,7 @@ pub(super) async fn up(
         (call.attempt.exchange.clone(), call.attempt.target.clone(), call.stream);
     let work = if passes_untouched(call) { 0 } else { exchange.body.len() };
     let name = target.channel.name.clone();
+    hold_decoded(call, work)?;
     let sent = offload(work, move || {
         let (media, created) = (fetched(&exchange), created(&exchange));
         way.up(&ask(&exchange, &media, created), &aim(&target, stream, ask_usage))
@@ -85,6 +86,26 @@ pub(super) async fn up(
             Failure::Unsupported { channel: name, what: unsupported.message }
         }
     })
+}
+
+/// Counts the decoded body, which all attempts share, against the byte budget: once, and as long as
+/// the body, which it is at most but for the smallest of values.
+///
+/// # Errors
+/// [`Failure::Overloaded`] when there is no room for it.
+fn hold_decoded(call: &Call, work: usize) -> Result<(), Failure> {
+    let exchange = &call.attempt.exchange;
+    if work == 0 || call.attempt.target.channel.dialect == exchange.dialect() {
+        return Ok(());
+    }
+    let mut shared = exchange.shared.lock().unwrap_or_else(PoisonError::into_inner);
+    if !shared.is_decoded {
+        let mut held = exchange.held.another();
+        held.grow(work)?;
+        shared.held.absorb(held);
+        shared.is_decoded = true;
+    }
+    Ok(())
 }
 
 /// Whether nothing of the body needs to be read: however long it is, this is no work.
@@ -136,7 +157,7 @@ pub(super) async fn fetch_media(
                 Unfetched::Overloaded => Failure::Overloaded,
                 Unfetched::Refused(what) => unsupported(what),
             })?;
-            let mut store = exchange.media.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut store = exchange.shared.lock().unwrap_or_else(PoisonError::into_inner);
             let mut held = exchange.held.another();
             held.grow(found.bytes.len())?;
             store.held.absorb(held);
@@ -148,9 +169,20 @@ pub(super) async fn fetch_media(
     tokio::time::timeout(LONGEST_FETCH, fetching).await.map_err(late)?
 }
 
-/// The call with this body.
-pub(super) fn upward(call: &Call, body: SentBody, content_type: Option<HeaderValue>) -> Call {
-    Call {
+/// The call with this body, which counts against the byte budget where it was written anew.
+///
+/// # Errors
+/// [`Failure::Overloaded`] when there is no room for it.
+pub(super) fn upward(
+    call: &Call,
+    body: SentBody,
+    content_type: Option<HeaderValue>,
+) -> Result<Call, Failure> {
+    let mut held = call.attempt.exchange.held.another();
+    if !passes_untouched(call) {
+        held.grow(written(&body, call.attempt.exchange.body.len()))?;
+    }
+    Ok(Call {
         attempt: call.attempt.clone(),
         credential: call.credential.clone(),
         payload: match body {
@@ -159,6 +191,21 @@ pub(super) fn upward(call: &Call, body: SentBody, content_type: Option<HeaderVal
         },
         content_type,
         stream: call.stream,
+        held,
+    })
+}
+
+/// How many bytes of a body are new: large media within it are slices of what is held already.
+fn written(body: &SentBody, received: usize) -> usize {
+    /// What is longer is a slice, as `dialect` writes it.
+    const LONGEST_PIECE: usize = 64 << 10;
+    match body {
+        SentBody::Bytes(parts) if parts.len() > 1 => {
+            parts.iter().map(bytes::Bytes::len).filter(|length| *length <= LONGEST_PIECE).sum()
+        }
+        SentBody::Bytes(parts) => parts.iter().map(bytes::Bytes::len).sum(),
+        // The value, and the bytes that are written of it.
+        SentBody::Json(_) => 2 * received,
     }
 }
 

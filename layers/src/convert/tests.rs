@@ -434,3 +434,32 @@ async fn one_refused_part_refuses_all_and_the_rest_is_not_asked() {
 
     assert_eq!((failure.status().as_u16(), upstream.calls()), (429, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_decoded_and_written_anew_counts_against_the_byte_budget_while_it_is_held() {
+    let capacity = crate::capacity::Capacity::new(1, 1 << 20);
+    let exchange = exchange().within(&capacity).saying(&"x".repeat(1000)).shared();
+    let length = exchange.body.len();
+    let upstream = answering(chunks().now(anthropic_whole("hello")), JSON);
+    let mut stack = mount(ConvertLayer::new(no_media()), &upstream);
+
+    let reply = stack.ask(call(exchange.clone(), anthropic()).build()).await;
+
+    let sent = upstream.request();
+    assert!(reply.is_ok() && capacity.bytes() > 2 * length, "{} of {length}", capacity.bytes());
+    drop(sent);
+    assert_eq!(capacity.bytes(), length, "decoded for all attempts");
+    drop(exchange);
+    assert_eq!(capacity.bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_there_is_no_room_to_decode_is_not_decoded() {
+    let capacity = crate::capacity::Capacity::new(1, 500);
+    let exchange = exchange().within(&capacity).saying(&"x".repeat(1000));
+    let upstream = Upstream::new();
+
+    let failure = run(&upstream, exchange, anthropic()).await.unwrap_err();
+
+    assert_eq!((failure.label(), upstream.calls(), capacity.bytes()), ("overloaded", 0, 0));
+}

@@ -8,7 +8,15 @@ fn ledger() -> Ledger {
 
 fn attempt(channel: &str) -> AttemptRecord {
     let (channel, side_call, key) = (ChannelName::from(channel), None, None);
-    AttemptRecord { channel, place: None, side_call, key, outcome: "ok", elapsed: Duration::ZERO }
+    AttemptRecord {
+        channel,
+        place: None,
+        side_call,
+        key,
+        began: Duration::ZERO,
+        outcome: "ok",
+        elapsed: Duration::ZERO,
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -95,3 +95,13 @@ async fn an_answer_that_says_when_to_come_back_rounds_up() {
 
     assert_eq!((reply.status().as_u16(), reply.headers()["retry-after"].to_str().unwrap()), (429, "2"));
 }
+
+#[test]
+fn a_path_that_has_not_this_method_says_which_ones_it_has() {
+    let reply = render(&Failure::MethodNotAllowed { allow: "GET, DELETE".to_owned() }, ErrorShape::Anthropic);
+
+    assert_eq!(
+        (reply.status().as_u16(), &reply.headers()["allow"]),
+        (405, &HeaderValue::from_static("GET, DELETE"))
+    );
+}

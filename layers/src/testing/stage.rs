@@ -182,7 +182,7 @@ impl ExchangeBuilder {
             id,
             held: self.held,
             neutral: Default::default(),
-            media: Default::default(),
+            shared: Default::default(),
         }
     }
 
@@ -240,6 +240,7 @@ pub fn call(exchange: Arc<Exchange>, target: Arc<Target>) -> CallBuilder {
         payload: Payload::Untouched,
         content_type: None,
         stream,
+        held: Held::default(),
     })
 }
 

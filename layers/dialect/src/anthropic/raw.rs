@@ -33,6 +33,14 @@ impl RawRequest for Raw {
         body.insert("stream".to_owned(), stream.into());
     }
 
+    fn may_hold_tools(&self, body: &[u8]) -> bool {
+        memchr::memmem::find(body, b"\"tools\"").is_some()
+    }
+
+    fn may_hold_images(&self, body: &[u8]) -> bool {
+        memchr::memmem::find(body, b"\"image\"").is_some()
+    }
+
     fn is_prefilled(&self, body: &[u8]) -> bool {
         fresh_text::ends_with_turn_of(body, "assistant")
     }

@@ -66,6 +66,14 @@ impl RawRequest for Raw {
         [error.message.as_bytes(), body].iter().any(|text| memchr::memmem::find(text, name).is_some())
     }
 
+    fn may_hold_tools(&self, body: &[u8]) -> bool {
+        memchr::memmem::find(body, b"\"tools\"").is_some()
+    }
+
+    fn may_hold_images(&self, body: &[u8]) -> bool {
+        memchr::memmem::find(body, b"\"image_url\"").is_some()
+    }
+
     fn is_prefilled(&self, body: &[u8]) -> bool {
         fresh_text::ends_with_turn_of(body, "assistant")
     }
