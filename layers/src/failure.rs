@@ -1,5 +1,5 @@
 //! How a request can fail, and what each failure means to everybody who meets it; in what words a
-//! client learns of it stands in [`told`].
+//! client learns of it stands in `told`.
 //!
 //! One enum for the whole pipeline. Layers return it, `failover` asks it what to do next,
 //! `cooldown` and `lease` ask it whom it blames, the ledger and the metrics ask for its label,

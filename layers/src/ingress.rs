@@ -1,5 +1,5 @@
-//! Reads the request: its whole body, bounded in size and time ([`buffer`]), and the few fields
-//! that decide where it goes ([`fields`]).
+//! Reads the request: its whole body, bounded in size and time (`buffer`), and the few fields
+//! that decide where it goes (`fields`).
 //!
 //! Inside `auth`, so that only known callers make the gateway buffer anything. What the body is
 //! (a JSON object, a form, nothing) and what the path says is the endpoint's. Opens the ledger.

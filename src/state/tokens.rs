@@ -3,7 +3,7 @@
 //! They are kept by the account's fingerprint, so that a reload finds them again, and are fetched by
 //! one task on the process's runtime: a request that is dropped, or a worker that ends, takes no
 //! fetch along, and however many requests wait for a token, it is fetched once. Requests wait on a
-//! watch, no longer than [`PATIENCE`]; while an account backs off after a failure they are told so at
+//! watch, no longer than `PATIENCE`; while an account backs off after a failure they are told so at
 //! once, and go to the next channel.
 //!
 //! A token is renewed ahead of its end as long as it is used; that of an account that nobody asks
