@@ -13,7 +13,7 @@ BENCH_NEEDS := python3:python3 nginx:nginx-light taskset:util-linux
 LAYOUT_NEEDS := python3:python3 taskset:util-linux valgrind:valgrind nm:binutils
 SCRIPTS     := $(wildcard .ci/run .ci/need .ci/test tests/sdk/install.sh)
 
-.PHONY: help deps deps-build deps-test deps-bench run test test-dialect test-layers test-root test-gateway check bench bench-micro bench-layout clean
+.PHONY: help deps deps-build deps-test deps-bench run test test-dialect test-layers test-root test-gateway check bench bench-micro bench-layout bench-count clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -65,16 +65,22 @@ check: deps-build ## Format, lints, documentation, licences, example configurati
 	@for script in $(SCRIPTS); do sh -n $$script; done
 	@! command -v python3 >/dev/null || for script in .ci/*.py benches/*/*.py tests/sdk/python/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' $$script; done
 
-bench: deps-bench ## Compare the whole process with a bare hyper proxy and nginx (ROUNDS=3)
+bench: deps-bench ## Compare the whole process with a bare hyper proxy and nginx (ROUNDS=3 BEFORE=PATH)
 	cargo build --release --bin uni-api
 	cargo build --release --manifest-path benches/run/Cargo.toml
-	@python3 benches/run/run.py --rounds $(or $(ROUNDS),3)
+	@python3 benches/run/run.py --rounds $(or $(ROUNDS),3) $(if $(BEFORE),--against $(BEFORE))
 
 bench-layout: deps-build ## Write anew which functions the linker puts side by side
 	@.ci/need $(LAYOUT_NEEDS)
 	UNI_API_LAYOUT=plain cargo rustc --release --bin uni-api -- -C strip=none
 	cargo build --release --manifest-path benches/run/Cargo.toml
 	@python3 benches/layout/layout.py
+
+bench-count: deps-build ## Count the instructions of requests and chunks (BEFORE=PATH)
+	@.ci/need $(LAYOUT_NEEDS)
+	UNI_API_LAYOUT=plain cargo rustc --release --bin uni-api -- -C strip=none
+	cargo build --release --manifest-path benches/run/Cargo.toml
+	@python3 benches/count/count.py $(if $(BEFORE),--gateway before=$(BEFORE)) --gateway now=$${CARGO_TARGET_DIR:-target}/release/uni-api
 
 bench-micro: deps-build ## Time the hot parts alone
 	cargo bench --workspace

@@ -1,11 +1,14 @@
 """Measures the whole gateway beside a bare hyper proxy and nginx, in one interleaved run.
 
-usage: run.py [--rounds N] [--scale X] [--only NAME,NAME] [--gateway PATH] [--peers PATH] [--out FILE]
+usage: run.py [--rounds N] [--scale X] [--only NAME,NAME] [--gateway PATH] [--against PATH]
+              [--peers PATH] [--out FILE]
 
 The measured process has core 0, upstream and load have core 1. The gateway runs with
 benches/gateway.yaml, limits and metrics on and without its database; `+ledger` is the same with
 SQLite, `+convert` asks an Anthropic upstream in OpenAI's format. Each figure is the median of the
-rounds; ratios are to `proxy`. Rates depend on what else the machine does, ratios hardly.
+rounds; ratios are to `proxy`. Rates depend on what else the machine does, ratios hardly. With
+--against, another build of the gateway is measured right beside each of its rows, as `before`, and
+its ratios are those of each round.
 """
 import argparse
 import http.client
@@ -42,7 +45,9 @@ FIGURES = [
     ("size", "binary MB", 1),
     ("failed", "failed", 0),
 ]
+RATIOS = FIGURES[:4] + FIGURES[5:6] + FIGURES[8:10]
 ADDED = ["p50", "first50"]  # these are shown less what `direct` needs
+BEFORE = " before"  # marks the rows of --against
 NGINX = """
 daemon off; worker_processes 1; worker_rlimit_nofile 8192; pid @DIR@/pid; error_log @DIR@/error.log;
 events { worker_connections 4096; }
@@ -126,7 +131,8 @@ def rss_mib(pid):
 
 class Run:
     def __init__(self, options):
-        self.peers, self.gateway, self.scale = options.peers, options.gateway, options.scale
+        self.peers, self.gateway, self.against = options.peers, options.gateway, options.against
+        self.scale = options.scale
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="uni-api-bench-"))
         self.under = []  # a program, with its arguments, that runs the gateway
         self.upstream = address()
@@ -186,8 +192,9 @@ class Run:
             env["DB_PATH"] = str(folder / "stats.db")
         else:
             env["DISABLE_DATABASE"] = "true"
-        command = self.under + [self.gateway, "--config", folder / "api.yaml"]
-        return self.start(command, core=0, env=env), os.path.getsize(self.gateway)
+        gateway = self.against if BEFORE in name else self.gateway
+        command = self.under + [gateway, "--config", folder / "api.yaml"]
+        return self.start(command, core=0, env=env), os.path.getsize(gateway)
 
     def load(self, to, model, stream, process, **how):
         words = [f"{key}={value}" for key, value in how.items()]
@@ -263,13 +270,14 @@ class Run:
 
 def table(rows, rounds):
     names = list(dict.fromkeys(row["name"] for row in rows))
+    width = max(18, 2 + max(map(len, names)))
 
     def median(name, figure):
         seen = [row[figure] for row in rows if row["name"] == name and figure in row]
         return statistics.median(seen) if seen else None
 
     def line(cells):
-        print(f"{cells[0]:<26}" + "".join(f"{cell:>18}" for cell in cells[1:]))
+        print(f"{cells[0]:<26}" + "".join(f"{cell:>{width}}" for cell in cells[1:]))
 
     print(f"\nMedians of {rounds} rounds, benches/gateway.yaml, {os.uname().machine}, {os.cpu_count()} cores")
     line([""] + names)
@@ -279,7 +287,7 @@ def table(rows, rounds):
     ratios = {}
     for base in [name for name in ["proxy", "nginx"] if name in names]:
         print(f"\nRatios to {base}")
-        for figure, heading, _ in FIGURES[:4] + FIGURES[5:6] + FIGURES[8:10]:
+        for figure, heading, _ in RATIOS:
             less = (median("direct", figure) or 0) if figure in ADDED else 0
             one = median(base, figure)
             cells = [heading if not less else "added " + heading]
@@ -290,7 +298,32 @@ def table(rows, rounds):
                 if known:
                     ratios.setdefault(base, {}).setdefault(name, {})[figure] = round((value - less) / (one - less), 3)
             line(cells)
+    paired = [name for name in names if name + BEFORE in names]
+    if paired:
+        print("\nRatios to the row before: median of the rounds' ratios, least and most")
+        line([""] + paired)
+    for figure, heading, _ in RATIOS if paired else []:
+        cells = [heading]
+        for name in paired:
+            found = pairs(rows, name, figure)
+            cells.append(f"{statistics.median(found):.3f} {min(found):.3f}-{max(found):.3f}" if found else "-")
+            ratios.setdefault("before", {}).setdefault(name, {})[figure] = [round(ratio, 3) for ratio in found]
+        line(cells)
     return {"rounds": rounds, "rows": rows, "ratios": ratios}
+
+
+def pairs(rows, name, figure):
+    """What a row is to the one before it, of each round."""
+    both = [name, name + BEFORE]
+    now, before = ([row[figure] for row in rows if row["name"] == one and figure in row] for one in both)
+    return [mine / its for mine, its in zip(now, before) if its]
+
+
+def order(options, round_):
+    """The rows of a round. Which of a pair goes first changes from round to round."""
+    for name in options.only.split(","):
+        both = [name + BEFORE, name] if options.against and name.startswith("uni-api") else [name]
+        yield from both if round_ % 2 == 0 else reversed(both)
 
 
 def main():
@@ -299,12 +332,14 @@ def main():
     parser.add_argument("--scale", type=float, default=1.0, help="stretches or shortens every phase")
     parser.add_argument("--only", default="direct,proxy,nginx,uni-api,uni-api+ledger,uni-api+convert")
     parser.add_argument("--gateway", type=pathlib.Path, default=TARGET / "release" / "uni-api")
+    parser.add_argument("--against", type=pathlib.Path, help="a gateway to measure beside the other")
     parser.add_argument("--peers", type=pathlib.Path, default=PEERS)
     parser.add_argument("--out", type=pathlib.Path, default=TARGET / "bench.json")
     options = parser.parse_args()
     if os.cpu_count() < 2:
         sys.exit("two cores are needed: one for the measured process, one for upstream and load")
     options.gateway, options.peers = options.gateway.resolve(), options.peers.resolve()
+    options.against = options.against and options.against.resolve()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 16384), most))
     # So that the finally blocks run and no process is left behind.
@@ -312,7 +347,7 @@ def main():
     run, rows = Run(options), []
     try:
         for round_ in range(options.rounds):
-            for name in options.only.split(","):
+            for name in order(options, round_):
                 if name == "nginx" and not (shutil.which("nginx") or os.path.exists("/usr/sbin/nginx")):
                     print("nginx is not installed and left out (make deps)", file=sys.stderr)
                     continue

@@ -1,9 +1,10 @@
 //! Sends chat requests and tells, as one JSON line, what came of them.
 //!
-//! `to=HOST:PORT body=FILE` and then: `conns=N` requests at a time for `secs=S`; or `rate=R` new
-//! requests a second, however long they take; or `hold=N` streams that stay open until standard
-//! input ends, after a line that says so.
+//! `to=HOST:PORT body=FILE` and then: `conns=N` requests at a time for `secs=S`, or `count=N` in all
+//! however long that takes; or `rate=R` new requests a second, however long they take; or `hold=N`
+//! streams that stay open until standard input ends, after a line that says so.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -54,19 +55,27 @@ pub async fn run(options: &[&str]) -> Result<(), Error> {
     if hold > 0 {
         return load.hold(hold).await;
     }
-    let (began, time) = (Instant::now(), Duration::from_secs_f64(number("secs")));
+    let (began, count) = (Instant::now(), number("count") as u64);
+    let (time, left) = match count {
+        0 => (Duration::from_secs_f64(number("secs")), u64::MAX),
+        _ => (Duration::MAX, count),
+    };
+    let left = Arc::new(AtomicU64::new(left));
+    let more = move || {
+        began.elapsed() < time && left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
+    };
     let mut tasks = tokio::task::JoinSet::new();
     if rate > 0.0 {
         let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
-        while began.elapsed() < time {
+        while more() {
             ticks.tick().await;
             tasks.spawn(load.clone().count());
         }
     } else {
         for _ in 0..number("conns") as u64 {
-            let load = load.clone();
+            let (load, more) = (load.clone(), more.clone());
             tasks.spawn(async move {
-                while began.elapsed() < time {
+                while more() {
                     load.clone().count().await;
                 }
             });
