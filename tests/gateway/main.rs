@@ -31,6 +31,7 @@ mod keys;
 mod leaks;
 mod ledger;
 mod limits;
+mod memory;
 mod moderation;
 mod proxies;
 mod reload;

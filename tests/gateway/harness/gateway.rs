@@ -282,9 +282,18 @@ impl Gateway {
 
     /// Resident memory in MiB.
     pub(crate) fn resident_mib(&self) -> usize {
+        self.memory_kib("VmRSS:") / 1024
+    }
+
+    /// The most resident memory that there ever was, in KiB.
+    pub(crate) fn peak_kib(&self) -> usize {
+        self.memory_kib("VmHWM:")
+    }
+
+    fn memory_kib(&self, field: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.0.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() / 1024
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 }
 
