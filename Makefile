@@ -78,7 +78,7 @@ bench-layout: deps-build ## Write anew which functions the linker puts side by s
 
 bench-count: deps-build ## Count the instructions of requests and chunks (BEFORE=PATH)
 	@.ci/need $(LAYOUT_NEEDS)
-	UNI_API_LAYOUT=plain cargo rustc --release --bin uni-api -- -C strip=none
+	cargo build --release --bin uni-api
 	cargo build --release --manifest-path benches/run/Cargo.toml
 	@python3 benches/count/count.py $(if $(BEFORE),--gateway before=$(BEFORE)) --gateway now=$${CARGO_TARGET_DIR:-target}/release/uni-api
 

@@ -42,22 +42,21 @@ INSERT BEFORE .text;
 """
 
 
-def profile(peers, gateway, model, streamed, plan, **load):
-    """What one load calls, as callgrind tells it, and what the load saw."""
-    run = bench.Run(argparse.Namespace(peers=peers, gateway=gateway, against=None, scale=1))
+def profile(options, model, streamed):
+    """What one load calls, as callgrind tells it."""
+    run = bench.Run(argparse.Namespace(peers=options.peers, gateway=options.gateway, against=None, scale=1))
     out = run.folder / "calls"
     run.under = ["valgrind", "--tool=callgrind", "--demangle=no", f"--callgrind-out-file={out}"]
     to = bench.address()
-    process, _ = run.launch("uni-api", to)
+    gateway, _ = run.launch("uni-api", to)
     try:
-        run.plan(1, 0)
-        run.wait(to, "POST", bench.PATH, (run.folder / f"{model}-{streamed}.json").read_text(), process)
-        run.plan(*plan)
-        seen = run.load(to, model, streamed, process, **load)
-        run.stop(process)
-        return out.read_text(errors="replace"), seen
+        run.plan(20, 5)
+        run.wait(to, "POST", bench.PATH, (run.folder / f"{model}-{streamed}.json").read_text(), gateway)
+        run.load(to, model, streamed, gateway, rate=RATE, secs=SECONDS)
+        run.stop(gateway)
+        return out.read_text(errors="replace")
     finally:
-        run.stop(process)
+        run.stop(gateway)
         run.stop(run.provider)
         shutil.rmtree(run.folder, ignore_errors=True)
 
@@ -131,8 +130,7 @@ def main():
     options.gateway, options.peers = options.gateway.resolve(), options.peers.resolve()
     found = {}
     for model, streamed in LOADS:
-        calls, _ = profile(options.peers, options.gateway, model, streamed, (20, 5), rate=RATE, secs=SECONDS)
-        found |= path(calls)
+        found |= path(profile(options, model, streamed))
     # Functions of C have no section of their own.
     found = patterns([symbol for symbol in found if symbol.startswith(("_ZN", "_R"))], options.gateway)
     lines = "".join(f"    *(.text.{name} .text.unlikely.{name})\n" for name in found)
