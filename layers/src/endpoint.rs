@@ -138,9 +138,11 @@ impl Hash for Endpoint {
 impl Endpoint {
     /// What of the path its placeholder stands for; none when the path is another.
     fn reads<'p>(&self, path: &'p str) -> Option<Placeholder<'p>> {
-        let Some((before, rest)) = self.path.split_once('{') else {
-            return (self.path == path).then_some(Placeholder::None);
-        };
+        // Most ask for a path without one, and need not pay for the search in all others.
+        if self.path == path && !path.contains('{') {
+            return Some(Placeholder::None);
+        }
+        let (before, rest) = self.path.split_once('{')?;
         let (name, after) = rest.split_once('}')?;
         let value = path.strip_prefix(before)?.strip_suffix(after).filter(|value| !value.is_empty())?;
         match name {

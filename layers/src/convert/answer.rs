@@ -62,7 +62,7 @@ impl Reading<'_> {
         let body = body.collect(LONGEST_REFUSAL).await.map(|collected| collected.bytes).unwrap_or_default();
         self.waited(began);
         let outbound = self.call.attempt.target.channel.dialect.codec().upstream.outbound;
-        self.judged(status, headers, outbound.error(status, headers, &body), body)
+        judged(self.call, status, headers, outbound.error(status, headers, &body), body)
     }
 
     /// The form of answer that this call asks for.
@@ -96,7 +96,9 @@ impl Reading<'_> {
                 Some(transcode) => {
                     ReplyBody::stream(Transcoded::new(body, framing, transcode, origin, want_text))
                 }
-                None => return Err(self.garbled("upstream answered with events that were not asked for")),
+                None => {
+                    return Err(garbled(self.call, "upstream answered with events that were not asked for"));
+                }
             },
         };
         let mut reply = Reply::new(body);
@@ -116,7 +118,7 @@ impl Reading<'_> {
                 && self.call.attempt.target.channel.dialect == exchange.dialect();
             return match passes {
                 true => Ok(self.pass(headers, bytes, body)),
-                false => Err(self.garbled("the answer is longer than 32 MiB")),
+                false => Err(garbled(self.call, "the answer is longer than 32 MiB")),
             };
         }
         let answered = Answered { bytes, form, content_type: headers.get(CONTENT_TYPE).cloned() };
@@ -135,7 +137,7 @@ impl Reading<'_> {
         let form = self.form(&head.headers, self.asked());
         let Collected { bytes, whole } = self.collect(&mut body).await?;
         if !whole {
-            return Err(self.garbled("the answer is longer than 32 MiB"));
+            return Err(garbled(self.call, "the answer is longer than 32 MiB"));
         }
         Ok(Answered { bytes, form, content_type: head.headers.get(CONTENT_TYPE).cloned() })
     }
@@ -144,11 +146,10 @@ impl Reading<'_> {
     pub(super) async fn join(self, answers: Vec<Answered>) -> Result<Reply, Failure> {
         let Self { call, way, kept } = self;
         let length = answers.iter().map(|answer| answer.bytes.len()).sum();
-        let unwraps = Reading { call, way, kept: kept.clone() };
         let whole = offload(length, move || way.whole(&answers, &kept)).await?;
         let Whole { bytes, content_type, sighting } = whole.map_err(|error| {
             let status = error.status;
-            unwraps.judged(status, &HeaderMap::new(), error, Bytes::new())
+            judged(call, status, &HeaderMap::new(), error, Bytes::new())
         })?;
         let exchange = &call.attempt.exchange;
         // A client may read any shape of judgement; the gateway must find the verdict.
@@ -156,7 +157,7 @@ impl Reading<'_> {
             || exchange.endpoint.kind != Kind::Moderate
             || sighting.flagged().is_some();
         if (!sighting.done || !is_judged) && sighting.error().is_none() {
-            return Err(unwraps.garbled("it is not a JSON answer"));
+            return Err(garbled(call, "it is not a JSON answer"));
         }
         let mut reply = Reply::new(ReplyBody::whole(bytes, sighting));
         if exchange.peek.stream {
@@ -193,23 +194,23 @@ impl Reading<'_> {
         tap::failure(Some(broken), false, channel)
             .unwrap_or_else(|| Failure::Transport { channel: channel.clone(), kind: TransportKind::Broken })
     }
+}
 
-    fn garbled(&self, detail: &str) -> Failure {
-        Failure::Garbled { channel: self.call.attempt.target.channel.name.clone(), detail: detail.to_owned() }
-    }
+fn garbled(call: &Call, detail: &str) -> Failure {
+    Failure::Garbled { channel: call.attempt.target.channel.name.clone(), detail: detail.to_owned() }
+}
 
-    fn judged(&self, status: StatusCode, headers: &HeaderMap, error: ir::Error, body: Bytes) -> Failure {
-        let channel = &self.call.attempt.target.channel;
-        judge(Refusal {
-            channel: &channel.name,
-            status,
-            headers,
-            error,
-            body,
-            dialect: channel.dialect,
-            hidden: &hidden(channel, self.call.credential.as_ref()),
-        })
-    }
+fn judged(call: &Call, status: StatusCode, headers: &HeaderMap, error: ir::Error, body: Bytes) -> Failure {
+    let channel = &call.attempt.target.channel;
+    judge(Refusal {
+        channel: &channel.name,
+        status,
+        headers,
+        error,
+        body,
+        dialect: channel.dialect,
+        hidden: &hidden(channel, call.credential.as_ref()),
+    })
 }
 
 /// What of the upstream's headers is the client's business. Copied, because each is a slice of the

@@ -74,7 +74,6 @@ pub(super) async fn up(
     let (exchange, target, stream) =
         (call.attempt.exchange.clone(), call.attempt.target.clone(), call.stream);
     let work = if passes_untouched(call) { 0 } else { exchange.body.len() };
-    let name = target.channel.name.clone();
     hold_decoded(call, work)?;
     let sent = offload(work, move || {
         let (media, created) = (fetched(&exchange), created(&exchange));
@@ -83,7 +82,8 @@ pub(super) async fn up(
     sent.await?.map_err(|refused| match refused {
         Refused::Malformed(malformed) => Failure::invalid(malformed.message, None),
         Refused::Unsupported(unsupported) => {
-            Failure::Unsupported { channel: name, what: unsupported.message }
+            let channel = call.attempt.target.channel.name.clone();
+            Failure::Unsupported { channel, what: unsupported.message }
         }
     })
 }

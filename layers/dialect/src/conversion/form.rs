@@ -1,5 +1,7 @@
 //! The form of an answer: what its body is, whatever it claims.
 
+use std::borrow::Cow;
+
 use crate::Framing;
 
 /// The form of the body of an answer.
@@ -23,8 +25,12 @@ pub enum AnswerForm {
 /// content type breaks the tie, and where that says nothing the wish of who asked.
 pub fn answer_form(content_type: Option<&[u8]>, first_bytes: &[u8], asked: AnswerForm) -> AnswerForm {
     let essence = content_type.map(|value| {
-        let essence = value.split(|&byte| byte == b';').next().unwrap_or_default();
-        essence.trim_ascii().to_ascii_lowercase()
+        let essence = value.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+        // Nearly all are written so.
+        match essence.iter().any(u8::is_ascii_uppercase) {
+            true => Cow::Owned(essence.to_ascii_lowercase()),
+            false => Cow::Borrowed(essence),
+        }
     });
     let claimed = essence.as_deref().and_then(claim);
     let first = first_bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(first_bytes).trim_ascii_start();
