@@ -66,6 +66,13 @@ impl CallerBuilder {
         self
     }
 
+    /// Which of the configuration's keys it is.
+    #[must_use]
+    pub fn ordinal(mut self, ordinal: usize) -> Self {
+        self.0.ordinal = ordinal;
+        self
+    }
+
     /// How often its requests are tried again.
     #[must_use]
     pub fn retries(mut self, retries: Retries) -> Self {
@@ -227,6 +234,13 @@ pub fn target_of(channel: Arc<Channel>) -> TargetBuilder {
 pub struct TargetBuilder(Target);
 
 impl TargetBuilder {
+    /// The model's name as clients know it.
+    #[must_use]
+    pub fn alias(mut self, alias: &str) -> Self {
+        self.0.alias = alias.into();
+        self
+    }
+
     /// The place of the channel that serves.
     #[must_use]
     pub fn place(mut self, place: &str) -> Self {

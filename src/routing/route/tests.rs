@@ -34,8 +34,9 @@ impl World {
     /// Caller i has the i-th rules and algorithm.
     fn new(channels: usize, access: &[(Algorithm, Arc<[Rule]>)]) -> Self {
         let runtime = Runtime::new(None);
-        let channels: Vec<_> =
-            (0..channels).map(|at| channel_named(&char::from(b'A' + at as u8).to_string())).collect();
+        // A to Z, AA, BB and so on.
+        let name = |at: usize| char::from(b'A' + (at % 26) as u8).to_string().repeat(1 + at / 26);
+        let channels: Vec<_> = (0..channels).map(|at| channel_named(&name(at))).collect();
         let offers = Offers::new(
             channels
                 .iter()
