@@ -4,19 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::harness::subjects::bad_input::*;
 use crate::harness::*;
-
-async fn ready() -> (Upstream, Gateway) {
-    let upstream = healthy("ok").await;
-    let gateway = Gateway::start(config([channel("a", &upstream)])).await;
-    (upstream, gateway)
-}
-
-/// The upstream saw nothing, and the gateway still serves.
-async fn unharmed(upstream: &Upstream, gateway: &Gateway) {
-    assert_eq!(upstream.count(), 0, "{:#?}", upstream.requests());
-    assert_eq!(gateway.chat(&hello()).await.expect(200).content(), "ok");
-}
 
 /// Promises: `key-api-required`.
 #[tokio::test]

@@ -4,23 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::harness::subjects::credits::*;
 use crate::harness::*;
-
-/// A configuration in which a usual answer costs seven dollars, and a key that may spend so much.
-fn priced(upstream: &Upstream, credits: &Value) -> Value {
-    config([channel("a", upstream)]).with("/preferences/model_price", json!({ "default": "0,1000000" })).with(
-        "/api_keys",
-        json!([
-            { "api": CLIENT, "role": "admin" },
-            { "api": "sk-payer", "preferences": { "credits": credits } },
-        ]),
-    )
-}
-
-/// A request that is known beforehand to cost seven dollars at most.
-fn seven_dollars() -> Ask {
-    Ask::chat(&hello().with("/max_tokens", json!(7))).key("sk-payer")
-}
 
 /// Promises: `credit-exhausted`.
 #[tokio::test]

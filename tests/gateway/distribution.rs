@@ -3,49 +3,10 @@
 //!
 //! One upstream stands behind all channels, so that what is counted is what the gateway decided.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::harness::subjects::distribution::*;
 use crate::harness::*;
-
-const REQUESTS: usize = 10_000;
-const CLIENTS: usize = 64;
-/// A key that is told which channel served.
-fn key(name: &str, algorithm: &str, rules: Value) -> Value {
-    json!({
-        "api": name,
-        "model": rules,
-        "preferences": { "SCHEDULING_ALGORITHM": algorithm, "expose_route": true },
-    })
-}
-
-/// The usual key with this algorithm and these rules.
-fn keys(algorithm: &str, rules: Value) -> Value {
-    json!([key(CLIENT, algorithm, rules)])
-}
-
-/// Rules that weigh channels `a`, `b`, `c` and so on; 0 is no weight.
-fn weighted(weights: &[u32]) -> Value {
-    let rule = |(at, weight): (usize, &u32)| {
-        let name = format!("{}/*", char::from(b'a' + at as u8));
-        if *weight == 0 { json!(name) } else { json!({ name: weight }) }
-    };
-    weights.iter().enumerate().map(rule).collect()
-}
-
-/// Channels `a`, `b`, `c` and so on, all served by this upstream.
-fn channels(count: usize, upstream: &Upstream) -> Vec<Value> {
-    (0..count).map(|at| channel(&char::from(b'a' + at as u8).to_string(), upstream)).collect()
-}
-
-/// A gateway over healthy channels.
-async fn gateway(count: usize, algorithm: &str, rules: Value) -> Gateway {
-    let upstream = healthy("ok").await;
-    Gateway::start(config(channels(count, &upstream)).with("/api_keys", keys(algorithm, rules))).await
-}
-
-fn hello_ask() -> Ask {
-    Ask::chat(&hello())
-}
 
 /// Promises: `sched-weighted`, `sched-weighted-example`.
 #[tokio::test]

@@ -4,16 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::harness::subjects::keepalive::*;
 use crate::harness::*;
-
-const COMMENT: &str = ": keepalive\n\n";
 
 fn warm(channels: impl IntoIterator<Item = Value>) -> Value {
     config(channels).with("/preferences/keepalive_interval", json!(0.3))
-}
-
-fn comments(answer: &Answer) -> usize {
-    answer.text().matches(COMMENT).count()
 }
 
 #[tokio::test]

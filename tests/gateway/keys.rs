@@ -1,12 +1,9 @@
 //! Several provider keys in one channel: taken in turn, left alone when they fail.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::harness::subjects::keys::*;
 use crate::harness::*;
-
-fn three_keys(upstream: &Upstream) -> Value {
-    channel("a", upstream).with("/api", json!(["k1", "k2", "k3"]))
-}
 
 /// Promises: `keys-algorithm-values`.
 #[tokio::test]

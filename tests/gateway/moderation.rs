@@ -1,35 +1,9 @@
 //! What is judged before a chat provider sees it, by whom, and that nothing passes unjudged.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::harness::subjects::moderation::*;
 use crate::harness::*;
-
-/// An upstream that flags every text with `bad` in it.
-async fn judge() -> Upstream {
-    Upstream::start(verdict).await
-}
-
-fn verdict(seen: &Seen) -> Script {
-    let bad = seen.json()["input"].as_str().is_none_or(|text| text.contains("bad"));
-    Script::json(&json!({
-        "id": "modr-1", "model": JUDGE_MODEL,
-        "results": [{ "flagged": bad, "categories": { "violence": bad }, "category_scores": { "violence": 0.5 } }],
-    }))
-}
-
-/// A channel with the model that judges.
-fn judging(name: &str, upstream: &Upstream) -> Value {
-    channel(name, upstream).with("/model", json!([JUDGE_MODEL]))
-}
-
-/// These channels, and a key that is moderated.
-fn moderated(channels: impl IntoIterator<Item = Value>) -> Value {
-    config(channels).with("/api_keys/0/preferences/ENABLE_MODERATION", json!(true))
-}
-
-fn says(text: impl Into<Value>) -> Value {
-    hello().with("/messages/0/content", text.into())
-}
 
 /// Promises: `mod-model-missing`.
 #[tokio::test]

@@ -3,14 +3,10 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::harness::subjects::timeout_policy::*;
 use crate::harness::*;
-
-/// One channel under this policy, with the usual hundred seconds of silence.
-fn under(policy: Value, upstream: &Upstream) -> Value {
-    config([channel("a", upstream)]).with("/preferences/timeout_policy", policy)
-}
 
 fn soon(answer: &Answer) {
     assert!(answer.took < Duration::from_secs(5), "{:?} {}", answer.took, answer.text());

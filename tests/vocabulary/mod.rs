@@ -10,6 +10,7 @@ mod ask;
 mod log;
 mod outcome;
 mod script;
+pub(crate) mod subjects;
 mod words;
 
 pub(crate) use answer::*;

@@ -2,19 +2,8 @@
 
 use serde_json::json;
 
+use super::bench::subjects::bad_input::*;
 use super::bench::*;
-
-async fn ready() -> (Upstream, Gateway) {
-    let upstream = healthy("ok").await;
-    let gateway = Gateway::start(config([channel("a", &upstream)])).await;
-    (upstream, gateway)
-}
-
-/// The upstream saw nothing, and the gateway still serves.
-async fn unharmed(upstream: &Upstream, gateway: &Gateway) {
-    assert_eq!(upstream.count(), 0, "{:#?}", upstream.requests());
-    assert_eq!(gateway.chat(&hello()).await.expect(200).content(), "ok");
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_beginning_of_a_key_is_not_the_key() {

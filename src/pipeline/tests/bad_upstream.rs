@@ -1,28 +1,11 @@
 //! Upstreams break in every way; the client gets a clear error in its own dialect and never a lie.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 
+use super::bench::subjects::bad_upstream::*;
 use super::bench::*;
-
-/// The answer of a gateway whose only channel does this, and does well afterwards.
-async fn alone(script: Script, request: &serde_json::Value) -> (Answer, Gateway, Upstream) {
-    let well = Arc::new(AtomicBool::new(false));
-    let recovered = well.clone();
-    let script =
-        move |seen: &Seen| if recovered.load(Ordering::SeqCst) { saying("ok")(seen) } else { script.clone() };
-    let upstream = Upstream::start(script).await;
-    let config = config([channel("a", &upstream)])
-        .with("/preferences/model_timeout", json!(1))
-        .with("/preferences/cooldown_period", json!(0));
-    let gateway = Gateway::start(config).await;
-    let answer = gateway.chat(request).await;
-    well.store(true, Ordering::SeqCst);
-    (answer, gateway, upstream)
-}
 
 #[tokio::test(start_paused = true)]
 async fn an_upstream_that_answers_html_with_200_gives_502() {

@@ -5,46 +5,11 @@
 
 use serde_json::{Value, json};
 
+use super::bench::subjects::distribution::*;
 use super::bench::*;
 
-const REQUESTS: usize = 10_000;
-const CLIENTS: usize = 64;
 /// Many clients and many requests; one client and fewer, since it has to wait for each.
 const CROWD_AND_ONE: [(usize, usize); 2] = [(CLIENTS, REQUESTS), (1, 1000)];
-
-/// A key that is told which channel served.
-fn key(name: &str, algorithm: &str, rules: Value) -> Value {
-    json!({
-        "api": name,
-        "model": rules,
-        "preferences": { "SCHEDULING_ALGORITHM": algorithm, "expose_route": true },
-    })
-}
-
-/// The usual key with this algorithm and these rules.
-fn keys(algorithm: &str, rules: Value) -> Value {
-    json!([key(CLIENT, algorithm, rules)])
-}
-
-/// Rules that weigh channels `a`, `b`, `c` and so on; 0 is no weight.
-fn weighted(weights: &[u32]) -> Value {
-    let rule = |(at, weight): (usize, &u32)| {
-        let name = format!("{}/*", char::from(b'a' + at as u8));
-        if *weight == 0 { json!(name) } else { json!({ name: weight }) }
-    };
-    weights.iter().enumerate().map(rule).collect()
-}
-
-/// Channels `a`, `b`, `c` and so on, all served by this upstream.
-fn channels(count: usize, upstream: &Upstream) -> Vec<Value> {
-    (0..count).map(|at| channel(&char::from(b'a' + at as u8).to_string(), upstream)).collect()
-}
-
-/// A gateway over healthy channels.
-async fn gateway(count: usize, algorithm: &str, rules: Value) -> Gateway {
-    let upstream = healthy("ok").await;
-    Gateway::start(config(channels(count, &upstream)).with("/api_keys", keys(algorithm, rules))).await
-}
 
 /// An upstream where only these channels fail, always, with a 500.
 async fn failing(names: &'static [&'static str]) -> Upstream {
@@ -53,10 +18,6 @@ async fn failing(names: &'static [&'static str]) -> Upstream {
         if fails { Script::error(500, "broken") } else { saying("ok")(seen) }
     })
     .await
-}
-
-fn hello_ask() -> Ask {
-    Ask::chat(&hello())
 }
 
 /// Promises: `sched-fixed-priority`, `sched-default`, `sched-weights-opt-in`.

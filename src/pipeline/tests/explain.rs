@@ -2,34 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::bench::subjects::explain::*;
 use super::bench::*;
-
-const USER: &str = "sk-user-0123456789abcdef";
-
-/// One administrator, and one user with these rules and preferences.
-fn with_user(config: Value, rules: Value, preferences: Value) -> Value {
-    config.with(
-        "/api_keys",
-        json!([
-            { "api": CLIENT, "role": "admin" },
-            { "api": USER, "role": "user", "model": rules, "preferences": preferences },
-        ]),
-    )
-}
-
-async fn explained(gateway: &Gateway, question: &Value) -> Value {
-    gateway.ask(&Ask::post("/v1/route/explain", question)).await.expect(200).json()
-}
-
-/// Channel and standing of every candidate, in order.
-fn standings(explanation: &Value) -> Vec<String> {
-    let candidates = explanation["candidates"].as_array().unwrap();
-    let words = |candidate: &Value| {
-        let word = |name: &str| candidate[name].as_str().unwrap().to_owned();
-        format!("{} {}", word("channel"), word("standing"))
-    };
-    candidates.iter().map(words).collect()
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_cooling_channel_is_shown_with_the_seconds_that_are_left_and_nobody_is_called() {

@@ -4,16 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::bench::subjects::keepalive::*;
 use super::bench::*;
-
-const COMMENT: &str = ": keepalive\n\n";
 
 fn warm(channels: impl IntoIterator<Item = Value>) -> Value {
     config(channels).with("/preferences/keepalive_interval", json!(30))
-}
-
-fn comments(answer: &Answer) -> usize {
-    answer.text().matches(COMMENT).count()
 }
 
 #[tokio::test(start_paused = true)]

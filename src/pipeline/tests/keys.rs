@@ -5,11 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use super::bench::subjects::keys::*;
 use super::bench::*;
-
-fn three_keys(upstream: &Upstream) -> Value {
-    channel("a", upstream).with("/api", json!(["k1", "k2", "k3"]))
-}
 
 /// Promises: `cfg-api-list`, `keys-rotation`.
 #[tokio::test(start_paused = true)]

@@ -2,31 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::bench::subjects::limits::*;
 use super::bench::*;
-
-/// Channel `a` with these models, an administrator, and a key with this `rate_limit`.
-fn limited(upstream: &Upstream, models: &Value, limit: &Value) -> Value {
-    config([channel("a", upstream).with("/model", models.clone())]).with(
-        "/api_keys",
-        json!([
-            { "api": CLIENT, "role": "admin" },
-            { "api": "sk-few", "preferences": { "rate_limit": limit } },
-        ]),
-    )
-}
-
-async fn few(gateway: &Gateway, model: &str) -> Answer {
-    gateway.ask(&Ask::chat(&hello_to(model)).key("sk-few")).await
-}
-
-/// How many of `times` requests pass.
-async fn passing(gateway: &Gateway, model: &str, times: usize) -> usize {
-    let mut passed = 0;
-    for _ in 0..times {
-        passed += usize::from(few(gateway, model).await.status == 200);
-    }
-    passed
-}
 
 /// Promises: `limit-hour`, `limit-day`, `limit-month`, `limit-year`.
 #[tokio::test(start_paused = true)]

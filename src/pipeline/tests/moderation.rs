@@ -4,34 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::bench::subjects::moderation::*;
 use super::bench::*;
-
-/// An upstream that flags every text with `bad` in it.
-async fn judge() -> Upstream {
-    Upstream::start(verdict).await
-}
-
-fn verdict(seen: &Seen) -> Script {
-    let bad = seen.json()["input"].as_str().is_none_or(|text| text.contains("bad"));
-    Script::json(&json!({
-        "id": "modr-1", "model": JUDGE_MODEL,
-        "results": [{ "flagged": bad, "categories": { "violence": bad }, "category_scores": { "violence": 0.5 } }],
-    }))
-}
-
-/// A channel with the model that judges.
-fn judging(name: &str, upstream: &Upstream) -> Value {
-    channel(name, upstream).with("/model", json!([JUDGE_MODEL]))
-}
-
-/// These channels, and a key that is moderated.
-fn moderated(channels: impl IntoIterator<Item = Value>) -> Value {
-    config(channels).with("/api_keys/0/preferences/ENABLE_MODERATION", json!(true))
-}
-
-fn says(text: impl Into<Value>) -> Value {
-    hello().with("/messages/0/content", text.into())
-}
 
 /// The text that the only question was about.
 #[track_caller]

@@ -3,14 +3,10 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::bench::subjects::timeout_policy::*;
 use super::bench::*;
-
-/// One channel under this policy, with the usual hundred seconds of silence.
-fn under(policy: Value, upstream: &Upstream) -> Value {
-    config([channel("a", upstream)]).with("/preferences/timeout_policy", policy)
-}
 
 /// Stops the test unless the answer took so many whole seconds.
 #[track_caller]
