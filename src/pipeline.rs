@@ -22,7 +22,7 @@ use layers::dispatch::DispatchLayer;
 use layers::endpoint::EndpointLayer;
 use layers::error_trigger::ErrorTriggerLayer;
 use layers::failover::FailoverLayer;
-use layers::failure::TransportKind;
+use layers::failure::TransportFault;
 use layers::ingress::IngressLayer;
 use layers::keepalive::KeepaliveLayer;
 use layers::lease::LeaseKeyLayer;
@@ -68,7 +68,7 @@ pub struct Parts {
 
 /// The service at the end: the pooled client, or what a test puts in its place.
 pub trait Upstreams:
-    Service<Outgoing, Response = Response<UpstreamBody>, Error = TransportKind, Future: Send>
+    Service<Outgoing, Response = Response<UpstreamBody>, Error = TransportFault, Future: Send>
     + Clone
     + Send
     + Sync
@@ -77,7 +77,7 @@ pub trait Upstreams:
 }
 
 impl<S> Upstreams for S where
-    S: Service<Outgoing, Response = Response<UpstreamBody>, Error = TransportKind, Future: Send>
+    S: Service<Outgoing, Response = Response<UpstreamBody>, Error = TransportFault, Future: Send>
         + Clone
         + Send
         + Sync

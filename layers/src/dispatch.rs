@@ -24,7 +24,7 @@ use tower::{Layer, Service, ServiceExt};
 use crate::address::Address;
 use crate::body::UpstreamBody;
 use crate::body::idle::Idle;
-use crate::failure::{Failure, TransportKind};
+use crate::failure::{Failure, TransportFault, TransportKind};
 use crate::ports::{Credential, Outgoing, Presented, Secret, Tokens, Unsupported, Wanted};
 use crate::stage::{Call, Payload};
 
@@ -52,7 +52,7 @@ impl<S> Layer<S> for DispatchLayer {
 
 impl<S> Service<Call> for Dispatch<S>
 where
-    S: Service<Outgoing, Response = Response<UpstreamBody>, Error = TransportKind> + Clone + Send + 'static,
+    S: Service<Outgoing, Response = Response<UpstreamBody>, Error = TransportFault> + Clone + Send + 'static,
     S::Future: Send,
 {
     type Response = Response<Idle>;
@@ -93,8 +93,10 @@ where
                         let received = call.attempt.exchange.received;
                         return Ok(response.map(|body| Idle::new(body, timeouts, received)));
                     }
-                    Ok(Err(TransportKind::Stale)) if !repeated => repeated = true,
-                    Ok(Err(kind)) => return Err(Failure::Transport { channel: channel(), kind }),
+                    Ok(Err(fault)) if fault.kind == TransportKind::Stale && !repeated => repeated = true,
+                    Ok(Err(TransportFault { kind, cause })) => {
+                        return Err(Failure::Transport { channel: channel(), kind, cause });
+                    }
                     Err(_elapsed) => return Err(Failure::Timeout { channel: channel(), limit }),
                 }
             }

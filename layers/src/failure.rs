@@ -8,12 +8,14 @@
 
 mod rejection;
 mod told;
+mod transport;
 
 use std::time::Duration;
 
 use http::StatusCode;
 
-pub use self::rejection::{Blame, Rejection, TransportKind};
+pub use self::rejection::{Blame, Rejection};
+pub use self::transport::{Cause, TransportFault, TransportKind};
 
 use crate::policy::ChannelName;
 
@@ -123,12 +125,14 @@ pub enum Failure {
         spare_of: Option<u32>,
     },
     /// The connection to an upstream could not be made, or broke before an answer.
-    #[error("channel {channel}: {kind}")]
+    #[error("channel {channel}: {kind}{}", transport::in_brackets(.cause.as_ref()))]
     Transport {
         /// The channel that was tried.
         channel: ChannelName,
         /// What happened to the connection.
         kind: TransportKind,
+        /// Why, where that is known.
+        cause: Option<Cause>,
     },
     /// An upstream was silent for too long.
     #[error("channel {channel}: Request timed out after {} seconds", limit.as_secs_f64())]

@@ -15,6 +15,8 @@ use layers::body::{Broken, UpstreamBody};
 use tower::ServiceExt;
 use tower_http::decompression::Decompression;
 
+use super::cause::cause;
+
 /// A request body in parts whose length is known.
 pub(super) struct BodyChunks(VecDeque<Bytes>);
 
@@ -51,7 +53,7 @@ pub(super) fn is_encoded<B>(response: &Response<B>) -> bool {
 
 /// An answer that is not encoded, errors reduced to what matters.
 pub(super) fn plain(response: Response<Incoming>) -> Response<UpstreamBody> {
-    response.map(|body| body.map_err(|_broken| Broken::Connection).boxed_unsync())
+    response.map(|body| body.map_err(|error| Broken::Connection(Some(cause(&error)))).boxed_unsync())
 }
 
 /// An answer of plain bytes, whatever its encoding.
@@ -73,5 +75,5 @@ pub(super) async fn decoded(response: Response<Incoming>) -> Response<UpstreamBo
         Ok(response) => response,
         Err(never) => match never {},
     };
-    response.map(|body| body.map_err(|_broken| Broken::Connection).boxed_unsync())
+    response.map(|body| body.map_err(|_broken| Broken::Connection(None)).boxed_unsync())
 }

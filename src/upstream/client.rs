@@ -16,13 +16,15 @@ use http::{Request, Response};
 use hyper_util::client::legacy::{Client, Error, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use layers::body::UpstreamBody;
-use layers::failure::TransportKind;
+use layers::failure::{TransportFault, TransportKind};
 use layers::policy::Link;
 use layers::ports::{BoxFuture, Outgoing};
 use tower::Service;
 
 use super::body::{BodyChunks, decoded, is_encoded, plain};
-use super::connector::{Answered, Connector};
+use super::cause::{cause, links};
+use super::connector::{Connector, Late};
+use super::line::Mark;
 use super::proxy::ProxyError;
 use super::spread::Spread;
 use crate::engine::Inside;
@@ -111,10 +113,10 @@ pub(super) fn builder() -> hyper_util::client::legacy::Builder {
 
 impl Service<Outgoing> for Upstream {
     type Response = Response<UpstreamBody>;
-    type Error = TransportKind;
+    type Error = TransportFault;
     type Future = Answering;
 
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), TransportKind>> {
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), TransportFault>> {
         Poll::Ready(Ok(()))
     }
 
@@ -140,15 +142,15 @@ pub enum Answering {
     /// HTTP/1.1, as it comes from the pool.
     Http1(ResponseFuture),
     /// The others; and answers that have to be decoded first.
-    Other(BoxFuture<Result<Response<UpstreamBody>, TransportKind>>),
+    Other(BoxFuture<Result<Response<UpstreamBody>, TransportFault>>),
 }
 
 impl Future for Answering {
-    type Output = Result<Response<UpstreamBody>, TransportKind>;
+    type Output = Result<Response<UpstreamBody>, TransportFault>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Self::Http1(answering) = &mut *self {
-            let response = ready!(Pin::new(answering).poll(cx)).map_err(|error| transport_kind(&error))?;
+            let response = ready!(Pin::new(answering).poll(cx)).map_err(|error| fault(&error))?;
             note_answer(&response);
             if !is_encoded(&response) {
                 return Poll::Ready(Ok(plain(response)));
@@ -164,13 +166,13 @@ impl Future for Answering {
 
 /// The connection has answered: from now on an error on it may be one of an idle connection.
 pub(super) fn note_answer<B>(response: &Response<B>) {
-    if let Some(answered) = response.extensions().get::<Answered>() {
-        answered.note();
+    if let Some(mark) = response.extensions().get::<Mark>() {
+        mark.note_answer();
     }
 }
 
 /// What an error of the client means.
-pub(super) fn transport_kind(error: &Error) -> TransportKind {
+pub(super) fn fault(error: &Error) -> TransportFault {
     if error.is_connect() {
         return no_connection(error);
     }
@@ -178,23 +180,26 @@ pub(super) fn transport_kind(error: &Error) -> TransportKind {
     if let Some(connected) = error.connect_info() {
         connected.get_extras(&mut extensions);
     }
-    match extensions.get::<Answered>() {
-        Some(answered) if answered.is_noted() => TransportKind::Stale,
-        _ => TransportKind::Broken,
-    }
+    let mark = extensions.get::<Mark>();
+    // Who sends what cannot be read has begun to answer.
+    let answering =
+        links(error).filter_map(|link| link.downcast_ref::<hyper::Error>()).any(|error| error.is_parse());
+    let had_answered = mark.is_some_and(Mark::has_answered);
+    let kind = if had_answered && !answering { TransportKind::Stale } else { TransportKind::Broken };
+    let greeted = mark.filter(|_| !had_answered).and_then(|mark| mark.greeting().cause());
+    TransportFault { kind, cause: Some(greeted.unwrap_or_else(|| cause(error))) }
 }
 
 /// Why a connection could not be opened.
-fn no_connection(error: &Error) -> TransportKind {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(proxy) = error.downcast_ref::<ProxyError>() {
-            return proxy.kind;
-        }
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
-            return TransportKind::ConnectTimeout;
-        }
-        cause = error.source();
-    }
-    TransportKind::Connect
+fn no_connection(error: &Error) -> TransportFault {
+    let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+    let kind = links(error).find_map(|link| match link.downcast_ref::<ProxyError>() {
+        Some(proxy) => Some(proxy.kind),
+        None => (link.is::<Late>() || link.downcast_ref().is_some_and(timed_out))
+            .then_some(TransportKind::ConnectTimeout),
+    });
+    TransportFault { kind: kind.unwrap_or(TransportKind::Connect), cause: Some(cause(error)) }
 }
+
+#[cfg(test)]
+mod tests;

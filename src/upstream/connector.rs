@@ -1,24 +1,24 @@
 //! Opens connections to upstreams: TCP or TLS, directly or through a proxy.
 //!
-//! Every connection is marked once it has answered, so that an error on a connection that had been
-//! idle in the pool can be told from one on a fresh connection: the first is worth a repeat.
 //! Trust comes from the system's store, so that private authorities work, and from the bundled
 //! Mozilla roots when that store is empty, as in a minimal container. Both are loaded with the
 //! first TLS connection, not at start.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::legacy::connect::{Connection, HttpConnector};
 use tower::Service;
 
+use super::cause::Handshake;
+use super::line::Line;
 use super::proxy::{Proxy, ProxyError};
 
 /// How long opening a connection may take, TLS and proxy included.
@@ -27,18 +27,30 @@ pub(super) const CONNECT: Duration = Duration::from_secs(10);
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Dialing = Pin<Box<dyn Future<Output = Result<Line, BoxError>> + Send>>;
 
-/// A mark of whether a connection has answered before.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Answered(Arc<AtomicBool>);
+/// The step of connecting that is being taken, for whoever has waited too long.
+#[derive(Debug, Default)]
+pub(super) struct Step(AtomicU8);
 
-impl Answered {
-    pub(super) fn note(&self) {
-        self.0.store(true, Ordering::Relaxed);
+impl Step {
+    const NAMES: [&str; 3] = ["tcp", "proxy", "tls"];
+    pub(super) const PROXY: u8 = 1;
+    pub(super) const TLS: u8 = 2;
+
+    pub(super) fn take(&self, step: u8) {
+        self.0.store(step, Ordering::Relaxed);
     }
 
-    pub(super) fn is_noted(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    fn name(&self) -> &'static str {
+        Self::NAMES[usize::from(self.0.load(Ordering::Relaxed))]
     }
+}
+
+/// A connection did not come in time.
+#[derive(Debug, thiserror::Error)]
+#[error("{step}: not done within {limit:?}")]
+pub(super) struct Late {
+    pub(super) step: &'static str,
+    limit: Duration,
 }
 
 /// A dialler of upstreams of one kind of link.
@@ -87,39 +99,41 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Dialing {
         let (way, http2, limit) = (self.way.clone(), self.http2, self.limit);
         Box::pin(async move {
+            let step = Step::default();
             let dialing = async {
                 match way {
-                    Way::Direct(tcp) => dial(tcp, uri, http2).await,
+                    Way::Direct(tcp) => dial(tcp, uri, http2, &step).await,
                     Way::Through(proxy, tcp) => {
                         // Proxies are told the port, and 443 would be assumed for all schemes.
                         let uri = with_port(uri);
-                        let way = proxy.open(tcp, &uri).await?;
-                        dial(Given(Some(way)), uri, http2).await
+                        let way = proxy.open(tcp, &uri, &step).await?;
+                        dial(Given(Some(way)), uri, http2, &step).await
                     }
                     Way::Nowhere => Err(ProxyError::malformed().into()),
                 }
             };
             match tokio::time::timeout(limit, dialing).await {
                 Ok(dialed) => dialed,
-                Err(_elapsed) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+                Err(_elapsed) => Err(Late { step: step.name(), limit }.into()),
             }
         })
     }
 }
 
 /// Speaks TLS over what the connector connects where the URL asks for it.
-pub(super) async fn dial<C>(mut connector: C, uri: Uri, http2: bool) -> Result<Line, BoxError>
+pub(super) async fn dial<C>(mut connector: C, uri: Uri, http2: bool, step: &Step) -> Result<Line, BoxError>
 where
     C: Service<Uri, Error: Into<BoxError>, Future: Send> + Send + 'static,
     C::Response: Read + Write + Connection + Unpin + Send + 'static,
 {
     std::future::poll_fn(|cx| connector.poll_ready(cx)).await.map_err(Into::into)?;
+    let io = connector.call(uri.clone()).await.map_err(Into::into)?;
     if uri.scheme_str() != Some("https") {
-        let io = connector.call(uri).await.map_err(Into::into)?;
-        return Ok(Line::new(io));
+        return Ok(Line::plain(io, http2));
     }
-    let mut secure = secured(connector, http2);
-    Ok(Line::new(secure.call(uri).await?))
+    step.take(Step::TLS);
+    let shaken = secured(Given(Some(io)), http2).call(uri).await;
+    Ok(Line::secure(shaken.map_err(Handshake)?))
 }
 
 /// The URL with its port spelt out.
@@ -173,65 +187,4 @@ fn trust() -> rustls::ClientConfig {
         .expect("the provider has the protocol versions that rustls considers safe")
         .with_root_certificates(roots)
         .with_no_client_auth()
-}
-
-trait Io: Read + Write + Connection + Unpin + Send {}
-impl<T: Read + Write + Connection + Unpin + Send> Io for T {}
-
-/// An open connection.
-pub(super) struct Line {
-    io: Box<dyn Io>,
-    answered: Answered,
-}
-
-impl Line {
-    fn new(io: impl Io + 'static) -> Self {
-        Self { io: Box::new(io), answered: Answered::default() }
-    }
-}
-
-impl Connection for Line {
-    fn connected(&self) -> Connected {
-        // What the socket tells of itself is not asked for; only the protocol matters. Whatever is
-        // put in here is cloned into each answer.
-        let told = self.io.connected();
-        let line = Connected::new().extra(self.answered.clone());
-        if told.is_negotiated_h2() { line.negotiated_h2() } else { line }
-    }
-}
-
-impl Read for Line {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.io).poll_read(cx, buf)
-    }
-}
-
-impl Write for Line {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.io).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.io).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.io).poll_write_vectored(cx, bufs)
-    }
 }

@@ -13,6 +13,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
 use super::body::{BodyChunks, readable};
+use super::cause::cause;
 use super::client::Pool;
 use super::connector::Connector;
 use crate::config::source::{Fetch, Fetched};
@@ -175,7 +176,8 @@ fn parsed(url: &str) -> Result<Uri, String> {
 }
 
 fn reason(error: &hyper_util::client::legacy::Error) -> String {
-    if error.is_connect() { "cannot be reached".to_owned() } else { "the connection broke".to_owned() }
+    let what = if error.is_connect() { "cannot be reached" } else { "the connection broke" };
+    format!("{what} ({})", cause(error))
 }
 
 /// A `Location`, which may be relative (RFC 9110 §10.2.2).

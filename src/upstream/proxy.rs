@@ -7,33 +7,39 @@
 use http::{HeaderValue, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
-use layers::failure::TransportKind;
+use layers::failure::{Cause, TransportKind};
 use tower::Service;
 
-use super::connector::{BoxError, Given, Line, dial};
+use super::cause::{cause, links};
+use super::connector::{BoxError, Given, Step, dial};
+use super::line::Line;
 
 /// A proxy URL in its parts.
 pub(super) struct Proxy {
     /// Scheme, host and port: where it is. `https` when TLS is spoken to it.
     place: Uri,
+    /// The same as it is configured, for people.
+    shown: String,
     socks: bool,
     credentials: Option<(String, String)>,
 }
 
 /// The reason why a proxy gave no connection. Without credentials in it.
 #[derive(Debug, thiserror::Error)]
-#[error("{reason}")]
+#[error("{cause}")]
 pub(super) struct ProxyError {
     /// What it means for the request.
     pub(super) kind: TransportKind,
-    reason: String,
+    /// Why, with the proxy named.
+    pub(super) cause: Cause,
 }
 
 impl ProxyError {
     /// What is configured is no proxy URL.
     pub(super) fn malformed() -> Self {
-        let reason = "the configured proxy is not a proxy URL".to_owned();
-        Self { kind: TransportKind::ProxyUnreachable, reason }
+        let chain =
+            "proxy: the configured proxy is not a proxy URL (http, https, socks5 or socks5h, host, port)";
+        Self { kind: TransportKind::ProxyUnreachable, cause: Cause::new("not a proxy URL", chain, None) }
     }
 }
 
@@ -42,7 +48,8 @@ impl Proxy {
     /// percent-encoded credentials where they are given.
     pub(super) fn parse(url: &str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://")?;
-        let (socks, scheme, port) = match scheme.to_ascii_lowercase().as_str() {
+        let named = scheme.to_ascii_lowercase();
+        let (socks, scheme, port) = match named.as_str() {
             "socks5" | "socks5h" => (true, "http", 1080),
             "http" => (false, "http", 8080),
             "https" => (false, "https", 443),
@@ -60,12 +67,14 @@ impl Proxy {
         let place = if has_port { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{port}") };
         let place: Uri = place.parse().ok()?;
         place.host().filter(|host| !host.is_empty())?;
-        Some(Self { place, socks, credentials })
+        let shown = format!("{named}://{}", place.authority()?);
+        Some(Self { place, shown, socks, credentials })
     }
 
     /// A connection to `uri`, whose port is spelt out.
-    pub(super) async fn open(&self, tcp: HttpConnector, uri: &Uri) -> Result<Line, ProxyError> {
-        let reached = dial(tcp, self.place.clone(), false).await;
+    pub(super) async fn open(&self, tcp: HttpConnector, uri: &Uri, step: &Step) -> Result<Line, ProxyError> {
+        let reached = dial(tcp, self.place.clone(), false, step).await;
+        step.take(Step::PROXY);
         let line = reached.map_err(|error| self.fault(TransportKind::ProxyUnreachable, &*error))?;
         let let_through = if self.socks { self.socks(line, uri).await } else { self.tunnel(line, uri).await };
         let_through.map_err(|error| self.fault(TransportKind::ProxyRefused, &*error))
@@ -96,18 +105,37 @@ impl Proxy {
     }
 
     fn fault(&self, kind: TransportKind, error: &(dyn std::error::Error + 'static)) -> ProxyError {
-        let mut reason = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let deeper = error.to_string();
+        let cause = if kind == TransportKind::ProxyRefused { self.refusal(error) } else { self.cause(error) };
+        tracing::warn!(reason = cause.chain(), "{kind}.");
+        ProxyError { kind, cause }
+    }
+
+    /// Why the proxy could not be reached.
+    fn cause(&self, error: &(dyn std::error::Error + 'static)) -> Cause {
+        let cause = cause(error);
+        Cause::new(cause.brief(), &format!("proxy {}: {}", self.shown, cause.chain()), cause.os_error())
+    }
+
+    /// Why the proxy did not let us through, in the words of whoever spoke with it.
+    fn refusal(&self, error: &(dyn std::error::Error + 'static)) -> Cause {
+        let mut said = String::new();
+        for link in links(error) {
+            let deeper = link.to_string();
             // Many errors repeat their cause.
-            if !reason.contains(&deeper) {
-                reason = format!("{reason}: {deeper}");
+            if !said.contains(&deeper) {
+                said = if said.is_empty() { deeper } else { format!("{said}: {deeper}") };
             }
-            cause = error.source();
         }
-        tracing::warn!(proxy = %self.place, reason, "{kind}.");
-        ProxyError { kind, reason }
+        let known = [
+            ("auth", "credentials refused"),
+            ("credential", "credentials refused"),
+            ("host unreachable", "host unreachable"),
+            ("network unreachable", "network unreachable"),
+            ("connection refused", "connection refused"),
+        ];
+        let brief =
+            known.iter().find(|(words, _)| said.contains(words)).map_or("refused", |(_, brief)| brief);
+        Cause::new(brief, &format!("proxy {}: {said}", self.shown), None)
     }
 }
 

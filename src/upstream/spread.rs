@@ -17,10 +17,10 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use layers::body::{Broken, UpstreamBody};
-use layers::failure::TransportKind;
+use layers::failure::TransportFault;
 
 use super::body::{BodyChunks, readable};
-use super::client::{Pool, builder, note_answer, transport_kind};
+use super::client::{Pool, builder, fault, note_answer};
 use super::connector::Connector;
 
 /// Requests on one connection before another one is begun: RFC 9113 §6.5.2 recommends that
@@ -54,11 +54,11 @@ impl Spread {
     pub(super) async fn send(
         &self,
         request: Request<BodyChunks>,
-    ) -> Result<Response<UpstreamBody>, TransportKind> {
+    ) -> Result<Response<UpstreamBody>, TransportFault> {
         let stream = self.take();
         let secure = request.uri().scheme() == Some(&Scheme::HTTPS);
         let pool = if secure { &stream.0.secure } else { &stream.0.plain };
-        let response = pool.request(request).await.map_err(|error| transport_kind(&error))?;
+        let response = pool.request(request).await.map_err(|error| fault(&error))?;
         note_answer(&response);
         Ok(readable(response).await.map(|inner| Counted { inner, _stream: stream }.boxed_unsync()))
     }

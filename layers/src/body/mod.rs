@@ -19,7 +19,7 @@ use bytes::Bytes;
 use dialect::ir;
 use http_body_util::combinators::UnsyncBoxBody;
 
-use crate::failure::Failure;
+use crate::failure::{Cause, Failure};
 use crate::judge::{Refusal, hidden, judge};
 use crate::policy::Channel;
 use crate::ports::Credential;
@@ -27,12 +27,15 @@ use crate::ports::Credential;
 /// The body of an upstream's answer.
 pub type UpstreamBody = UnsyncBoxBody<Bytes, Broken>;
 
-/// An upstream connection broke within a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// An upstream's body that does not come whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
-    /// The connection closed or the framing was violated.
+    /// The connection closed or the framing was violated; and why, where that is known.
     #[error("connection broke")]
-    Connection,
+    Connection(Option<Cause>),
+    /// It is encoded, and cannot be decoded: what is wrong with it.
+    #[error("{0}")]
+    Encoding(Arc<str>),
     /// Nothing came for this long.
     #[error("nothing came for {0:?}")]
     Silent(std::time::Duration),

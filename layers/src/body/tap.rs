@@ -133,9 +133,12 @@ pub(crate) fn failure(broken: Option<Broken>, finished: bool, channel: &ChannelN
     let channel = channel.clone();
     match broken {
         // Some upstreams close without ceremony once they have said everything.
-        None | Some(Broken::Connection) if finished => None,
+        None | Some(Broken::Connection(_) | Broken::Encoding(_)) if finished => None,
         None => Some(Failure::Truncated { channel }),
-        Some(Broken::Connection) => Some(Failure::Transport { channel, kind: TransportKind::Broken }),
+        Some(Broken::Connection(cause)) => {
+            Some(Failure::Transport { channel, kind: TransportKind::Broken, cause })
+        }
+        Some(Broken::Encoding(what)) => Some(Failure::Garbled { channel, detail: what.to_string() }),
         Some(Broken::Silent(limit)) => Some(Failure::Timeout { channel, limit }),
     }
 }

@@ -12,7 +12,7 @@ use crate::body::tap::{self, Tap};
 use crate::body::transcode::Transcoded;
 use crate::body::{Broken, Origin};
 use crate::endpoint;
-use crate::failure::{Failure, TransportKind};
+use crate::failure::Failure;
 use crate::judge::{Refusal, hidden, judge};
 use crate::offload::offload;
 use crate::reply::{Reply, ReplyBody, mark_stream};
@@ -192,7 +192,7 @@ impl Reading<'_> {
     fn broken(&self, broken: Broken) -> Failure {
         let channel = &self.call.attempt.target.channel.name;
         tap::failure(Some(broken), false, channel)
-            .unwrap_or_else(|| Failure::Transport { channel: channel.clone(), kind: TransportKind::Broken })
+            .unwrap_or_else(|| Failure::Truncated { channel: channel.clone() })
     }
 }
 

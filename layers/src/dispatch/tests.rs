@@ -12,7 +12,7 @@ use crate::testing::stage::{ExchangeBuilder, leaves_uncopied, leaving};
 use crate::testing::{Scripted, call, chunks, exchange, mount, target};
 
 /// The pooled client.
-type Client = Scripted<Outgoing, Response<UpstreamBody>, TransportKind>;
+type Client = Scripted<Outgoing, Response<UpstreamBody>, TransportFault>;
 
 fn client() -> Client {
     Client::new()
@@ -99,7 +99,7 @@ async fn headers_that_do_not_come_within_one_silence_are_a_timeout() {
 #[tokio::test(start_paused = true)]
 async fn a_repeat_has_the_whole_silence_again() {
     let six = Duration::from_secs(6);
-    let client = client().after(six, Err(TransportKind::Stale)).after(six, Ok(fine()));
+    let client = client().after(six, Err(TransportKind::Stale.into())).after(six, Ok(fine()));
 
     assert!(run(&client, to(target("a").limits(7, 600, 3600).build())).await.is_ok());
 }

@@ -1,4 +1,4 @@
-//! What an upstream or a connection to it failed with.
+//! What an upstream refused with.
 
 use std::time::Duration;
 
@@ -45,35 +45,6 @@ pub enum Blame {
     Channel,
     /// The channel refuses for a reason that says nothing about its health.
     Nobody,
-}
-
-/// A way in which a connection fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TransportKind {
-    /// It could not be opened: refused, unreachable, name unknown, TLS failed.
-    Connect,
-    /// It could not be opened in time.
-    ConnectTimeout,
-    /// The configured proxy could not be reached.
-    ProxyUnreachable,
-    /// The configured proxy does not let us through: wrong credentials, or a place it cannot reach.
-    ProxyRefused,
-    /// It broke before the answer began, or within an answer that was not accepted yet.
-    Broken,
-    /// A repeat on a fresh connection is still owed: it had been idle in the pool.
-    Stale,
-}
-
-impl std::fmt::Display for TransportKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Connect => "Unable to connect to service",
-            Self::ConnectTimeout => "Connecting to the service timed out",
-            Self::ProxyUnreachable => "Unable to connect to the proxy",
-            Self::ProxyRefused => "The proxy refused the connection",
-            Self::Broken | Self::Stale => "Network read error",
-        })
-    }
 }
 
 impl Rejection {

@@ -100,7 +100,7 @@ impl Chunks {
     /// Breaks off: the other side is gone.
     #[must_use]
     pub fn breaks(self) -> Self {
-        self.and(Wait::None, Next::Break(Broken::Connection))
+        self.and(Wait::None, Next::Break(Broken::Connection(None)))
     }
 
     /// Stays open and says nothing more.

@@ -60,7 +60,7 @@ pub fn timed_out() -> Failure {
 
 /// A connection that broke before the answer.
 pub fn broken() -> Failure {
-    Failure::Transport { channel: a(), kind: TransportKind::Broken }
+    Failure::Transport { channel: a(), kind: TransportKind::Broken, cause: None }
 }
 
 /// An answer with nothing in it.

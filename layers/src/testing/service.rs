@@ -116,8 +116,8 @@ impl<R, T, E> Scripted<R, T, E> {
 
     /// Then fails at once.
     #[must_use]
-    pub fn fails(self, failure: E) -> Self {
-        self.and(Duration::ZERO, Some(Err(failure)))
+    pub fn fails(self, failure: impl Into<E>) -> Self {
+        self.and(Duration::ZERO, Some(Err(failure.into())))
     }
 
     /// Then gives `result` after `pause`.

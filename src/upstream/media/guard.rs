@@ -15,7 +15,8 @@ use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use layers::ports::BoxFuture;
 use tower::Service;
 
-use super::super::connector::{BoxError, CONNECT, Line, dial};
+use super::super::connector::{BoxError, CONNECT, Step, dial};
+use super::super::line::Line;
 use crate::config::environment::Network;
 
 /// A test of which addresses may be connected to.
@@ -67,7 +68,7 @@ impl Service<Uri> for Guarded {
             if refused {
                 return Err(Private.into());
             }
-            tokio::time::timeout(CONNECT, dial(tcp, uri, false)).await?
+            tokio::time::timeout(CONNECT, dial(tcp, uri, false, &Step::default())).await?
         })
     }
 }

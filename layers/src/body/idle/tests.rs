@@ -62,7 +62,7 @@ async fn trailers_are_skipped_and_a_break_is_passed_on() {
 
     assert_eq!(next(&mut body).await, Some(Ok("a".into())));
     assert_eq!(next(&mut body).await, Some(Ok("b".into())));
-    assert_eq!(next(&mut body).await, Some(Err(Broken::Connection)));
+    assert_eq!(next(&mut body).await, Some(Err(Broken::Connection(None))));
 }
 
 #[tokio::test(start_paused = true)]

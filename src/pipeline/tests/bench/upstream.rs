@@ -10,7 +10,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use layers::body::{Broken, UpstreamBody};
-use layers::failure::TransportKind;
+use layers::failure::{TransportFault, TransportKind};
 use layers::ports::{BoxFuture, Outgoing};
 use tokio::time::{Instant, sleep};
 use tower::Service;
@@ -60,7 +60,7 @@ impl Upstream {
         format!("https://{}", self.host)
     }
 
-    async fn answer(self, request: Request<Vec<Bytes>>) -> Result<Response<UpstreamBody>, TransportKind> {
+    async fn answer(self, request: Request<Vec<Bytes>>) -> Result<Response<UpstreamBody>, TransportFault> {
         // No network answers at once: others get a turn between a request and its answer.
         tokio::task::yield_now().await;
         let mut seen = seen(request);
@@ -112,10 +112,10 @@ pub(super) struct Network;
 
 impl Service<Outgoing> for Network {
     type Response = Response<UpstreamBody>;
-    type Error = TransportKind;
-    type Future = BoxFuture<Result<Self::Response, TransportKind>>;
+    type Error = TransportFault;
+    type Future = BoxFuture<Result<Self::Response, TransportFault>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportKind>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportFault>> {
         Poll::Ready(Ok(()))
     }
 
@@ -125,7 +125,7 @@ impl Service<Outgoing> for Network {
         Box::pin(async move {
             match upstream {
                 Some(upstream) => upstream.answer(outgoing.request).await,
-                None => Err(TransportKind::Connect),
+                None => Err(TransportKind::Connect.into()),
             }
         })
     }
@@ -155,7 +155,7 @@ impl Play {
                 Some(Step::Hang) => self.waiting = Some(Box::pin(std::future::pending())),
                 Some(Step::Close | Step::Reset) => {
                     self.watched = None;
-                    return Poll::Ready(Some(Err(Broken::Connection)));
+                    return Poll::Ready(Some(Err(Broken::Connection(None))));
                 }
             }
         }

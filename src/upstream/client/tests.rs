@@ -1,0 +1,190 @@
+//! Against servers on loopback that send what no HTTP library sends.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::*;
+
+/// A server whose every connection is served by the same function, which is told its number.
+struct Peer {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    serving: JoinHandle<()>,
+}
+
+impl Peer {
+    async fn start<F, Fut>(serve: F) -> Self
+    where
+        F: Fn(usize, TcpStream) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = connections.clone();
+        let serving = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(count.fetch_add(1, Ordering::SeqCst), stream));
+            }
+        });
+        Self { address, connections, serving }
+    }
+
+    /// Reads one request on each connection, says this, and closes.
+    async fn saying(answer: &'static [u8]) -> Self {
+        Self::start(move |_, mut stream| async move {
+            request(&mut stream).await;
+            let _gone = stream.write_all(answer).await;
+        })
+        .await
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// Reads a request without a body, or whatever comes first in another protocol.
+async fn request(stream: &mut TcpStream) -> bool {
+    let mut head = Vec::new();
+    let mut part = [0; 4096];
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut part).await {
+            Ok(0) | Err(_) => return false,
+            Ok(n) => head.extend_from_slice(&part[..n]),
+        }
+        if !head.starts_with(b"GET") {
+            break;
+        }
+    }
+    true
+}
+
+fn client() -> Upstream {
+    Upstream::new(|_| None)
+}
+
+fn get(url: &str, link: Link) -> Outgoing {
+    Outgoing { request: Request::get(url).body(Vec::new()).unwrap(), link }
+}
+
+async fn failing(url: &str, link: Link) -> TransportFault {
+    match client().call(get(url, link)).await {
+        Ok(answer) => panic!("{url} answered {}", answer.status()),
+        Err(fault) => fault,
+    }
+}
+
+#[tokio::test]
+async fn each_way_in_which_a_connection_fails_says_why() {
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello";
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let reset = Peer::start(|_, mut stream| async move {
+        request(&mut stream).await;
+        stream.set_zero_linger().unwrap();
+    })
+    .await;
+    let closes = Peer::saying(b"").await;
+    let (garbage, contradicts) = (Peer::saying(b"SSH-2.0-OpenSSH_9.9\r\n").await, Peer::saying(HEAD).await);
+    let speaks_tls = Peer::saying(b"\x15\x03\x01\x00\x02\x02\x46").await;
+    let speaks_http1 = Peer::saying(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+    let http2 = || Link { http2: true, ..Link::default() };
+    let proxied = |url: String| Link { proxy: Some(url.into()), ..Link::default() };
+    let no_proxy = proxied(format!("socks5://me:secret@{nobody}"));
+    let malformed = proxied("socks5://me:secret@host:abc:1".to_owned());
+    let plain = |address: &SocketAddr| format!("http://{address}/");
+
+    for (url, link, kind, brief, chain) in [
+        (
+            plain(&nobody),
+            Link::default(),
+            TransportKind::Connect,
+            "connection refused",
+            "tcp: connection refused",
+        ),
+        (
+            plain(&reset.address),
+            Link::default(),
+            TransportKind::Broken,
+            "connection reset",
+            "tcp: connection reset",
+        ),
+        (
+            plain(&closes.address),
+            Link::default(),
+            TransportKind::Broken,
+            "connection closed",
+            "http: closed before",
+        ),
+        (
+            plain(&garbage.address),
+            Link::default(),
+            TransportKind::Broken,
+            "malformed answer",
+            "http: invalid HTTP",
+        ),
+        (
+            plain(&contradicts.address),
+            Link::default(),
+            TransportKind::Broken,
+            "malformed answer",
+            "http: invalid content-length",
+        ),
+        (
+            plain(&speaks_tls.address),
+            Link::default(),
+            TransportKind::Broken,
+            "TLS on that port",
+            "http: the port speaks TLS",
+        ),
+        (
+            plain(&speaks_http1.address),
+            http2(),
+            TransportKind::Broken,
+            "no HTTP/2 there",
+            "http2: the server speaks",
+        ),
+        (
+            format!("https://{}/", speaks_http1.address),
+            Link::default(),
+            TransportKind::Connect,
+            "no TLS on that port",
+            "tls: the server does not speak TLS",
+        ),
+        (
+            format!("https://{}/", closes.address),
+            Link::default(),
+            TransportKind::Connect,
+            "connection closed",
+            "tls: closed within the handshake",
+        ),
+        (
+            plain(&closes.address),
+            no_proxy,
+            TransportKind::ProxyUnreachable,
+            "connection refused",
+            &format!("proxy socks5://{nobody}: tcp: connection refused"),
+        ),
+        (
+            plain(&closes.address),
+            malformed,
+            TransportKind::ProxyUnreachable,
+            "not a proxy URL",
+            "proxy: the configured",
+        ),
+    ] {
+        let fault = failing(&url, link).await;
+        let cause = fault.cause.unwrap();
+
+        assert_eq!((fault.kind, cause.brief()), (kind, brief), "{url}: {cause}");
+        assert!(cause.chain().starts_with(chain), "{url}: {cause}");
+        assert!(!cause.chain().contains("secret"), "{url}: {cause}");
+    }
+    assert_eq!(reset.connections.load(Ordering::SeqCst), 1, "a fresh connection is not tried twice");
+}
