@@ -7,15 +7,16 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::Response;
-use http::header::CONTENT_ENCODING;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use layers::body::decode::{Coding, DecodeError, Decoded, Undecodable};
 use layers::body::{Broken, UpstreamBody};
-use tower::ServiceExt;
-use tower_http::decompression::Decompression;
 
 use super::cause::cause;
+
+/// Longest answer that is decoded: more than any provider sends, and not without end.
+const LONGEST: u64 = 4 << 30;
 
 /// A request body in parts whose length is known.
 pub(super) struct BodyChunks(VecDeque<Bytes>);
@@ -46,34 +47,42 @@ impl Body for BodyChunks {
     }
 }
 
-/// Whether an answer has to be decoded to be read.
-pub(super) fn is_encoded<B>(response: &Response<B>) -> bool {
-    response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity")
+/// An answer of plain bytes, whatever its coding, errors reduced to what matters. `identity` was
+/// asked for, but not every upstream listens.
+pub(super) fn readable(response: Response<Incoming>) -> Response<UpstreamBody> {
+    match Coding::of(response.headers()) {
+        Ok(None) => response.map(|body| body.map_err(|error| broken(&error)).boxed_unsync()),
+        Ok(Some(coding)) => response.map(|body| {
+            let decoded = Decoded::new(body, coding, LONGEST);
+            let broken = |error| match error {
+                DecodeError::Body(error) => broken(&error),
+                DecodeError::Undecodable(why) => undecodable(&why),
+            };
+            decoded.map_err(broken).boxed_unsync()
+        }),
+        Err(unknown) => response.map(|_unread| Failed(Some(undecodable(&unknown))).boxed_unsync()),
+    }
 }
 
-/// An answer that is not encoded, errors reduced to what matters.
-pub(super) fn plain(response: Response<Incoming>) -> Response<UpstreamBody> {
-    response.map(|body| body.map_err(|error| Broken::Connection(Some(cause(&error)))).boxed_unsync())
+fn broken(error: &hyper::Error) -> Broken {
+    Broken::Connection(Some(cause(error)))
 }
 
-/// An answer of plain bytes, whatever its encoding.
-pub(super) async fn readable(response: Response<Incoming>) -> Response<UpstreamBody> {
-    if is_encoded(&response) { Box::pin(decoded(response)).await } else { plain(response) }
+fn undecodable(why: &Undecodable) -> Broken {
+    Broken::Encoding(why.to_string().into())
 }
 
-/// An encoded answer as plain bytes.
-pub(super) async fn decoded(response: Response<Incoming>) -> Response<UpstreamBody> {
-    // `identity` was asked for, but not every upstream listens. The decoder is a middleware; here
-    // its service is the one answer that is already there.
-    let mut answer = Some(response);
-    let service = tower::service_fn(move |_request: http::Request<()>| {
-        let response = answer.take().expect("the service is called once");
-        std::future::ready(Ok::<_, Infallible>(response))
-    });
-    let decoding = Decompression::new(service).oneshot(http::Request::new(()));
-    let response = match decoding.await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    };
-    response.map(|body| body.map_err(|_broken| Broken::Connection(None)).boxed_unsync())
+/// A body that cannot be had.
+struct Failed(Option<Broken>);
+
+impl Body for Failed {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        Poll::Ready(self.0.take().map(Err))
+    }
 }

@@ -21,7 +21,7 @@ use layers::policy::Link;
 use layers::ports::{BoxFuture, Outgoing};
 use tower::Service;
 
-use super::body::{BodyChunks, decoded, is_encoded, plain};
+use super::body::{BodyChunks, readable};
 use super::cause::{cause, links};
 use super::connector::{Connector, Late};
 use super::line::Mark;
@@ -141,7 +141,7 @@ fn send(pool: &Pool, request: Request<Vec<Bytes>>) -> Answering {
 pub enum Answering {
     /// HTTP/1.1, as it comes from the pool.
     Http1(ResponseFuture),
-    /// The others; and answers that have to be decoded first.
+    /// The others.
     Other(BoxFuture<Result<Response<UpstreamBody>, TransportFault>>),
 }
 
@@ -149,17 +149,13 @@ impl Future for Answering {
     type Output = Result<Response<UpstreamBody>, TransportFault>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Self::Http1(answering) = &mut *self {
-            let response = ready!(Pin::new(answering).poll(cx)).map_err(|error| fault(&error))?;
-            note_answer(&response);
-            if !is_encoded(&response) {
-                return Poll::Ready(Ok(plain(response)));
-            }
-            *self = Self::Other(Box::pin(async { Ok(decoded(response).await) }));
-        }
         match &mut *self {
+            Self::Http1(answering) => {
+                let response = ready!(Pin::new(answering).poll(cx)).map_err(|error| fault(&error))?;
+                note_answer(&response);
+                Poll::Ready(Ok(readable(response)))
+            }
             Self::Other(answering) => answering.as_mut().poll(cx),
-            Self::Http1(_) => unreachable!("it was answered above"),
         }
     }
 }

@@ -86,7 +86,7 @@ impl Fetcher {
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let answering = async {
             let answer = self.pool.request(request).await.map_err(|error| reason(&error))?;
-            let (status, body) = (answer.status(), readable(answer).await.into_body());
+            let (status, body) = (answer.status(), readable(answer).into_body());
             let whole = Limited::new(body, LONGEST).collect().await;
             let whole = whole.map_err(|_broken| "the answer broke off or is over 16 MiB".to_owned())?;
             Ok((status, whole.to_bytes()))
@@ -148,7 +148,7 @@ impl Fetcher {
                 return Err(format!("answered {}", answer.status().as_u16()));
             }
             let tag = answer.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
-            let body = Limited::new(readable(answer).await.into_body(), LONGEST);
+            let body = Limited::new(readable(answer).into_body(), LONGEST);
             let whole = body
                 .collect()
                 .await

@@ -21,13 +21,14 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use layers::body::decode::Coding;
 use layers::capacity::{Capacity, Held};
 use layers::ports::{BoxFuture, Fetched, Media, Unfetched};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use self::guard::{Guarded, Private, Rule, is_public};
-use super::body::{BodyChunks, is_encoded};
+use super::body::BodyChunks;
 use super::fetch::resolve;
 
 /// Largest medium.
@@ -130,7 +131,7 @@ impl GuardedMedia {
     }
 
     async fn collect(&self, answer: Response<Incoming>) -> Result<Bytes, Obstacle> {
-        if is_encoded(&answer) {
+        if Coding::of(answer.headers()) != Ok(None) {
             // A few bytes could become as many as they like.
             return Err(Obstacle::Encoded);
         }

@@ -60,7 +60,7 @@ impl Spread {
         let pool = if secure { &stream.0.secure } else { &stream.0.plain };
         let response = pool.request(request).await.map_err(|error| fault(&error))?;
         note_answer(&response);
-        Ok(readable(response).await.map(|inner| Counted { inner, _stream: stream }.boxed_unsync()))
+        Ok(readable(response).map(|inner| Counted { inner, _stream: stream }.boxed_unsync()))
     }
 
     /// Room on a connection.

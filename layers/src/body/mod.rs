@@ -5,6 +5,7 @@
 //! task and no channel, so a slow client slows its upstream and a client that leaves cancels it.
 
 mod coalesce;
+pub mod decode;
 pub mod drain_on_drop;
 pub mod idle;
 pub mod opening;
