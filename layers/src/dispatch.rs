@@ -6,8 +6,9 @@
 //! Waits for the answer's headers no longer than `timeouts.idle`.
 //!
 //! A connection that had been idle in the pool may turn out to be closed by the other side. Such a
-//! request was never answered, so it is sent once more, outside every budget. So is one whose token
-//! was refused: an account's token may end before its time, and the next one is fetched.
+//! request was never answered, so it is sent once more, on a connection that is opened for it and
+//! outside every budget. So is one whose token was refused: an account's token may end before its
+//! time, and the next one is fetched.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -69,11 +70,12 @@ where
         let mut inner = self.inner.clone();
         Box::pin(async move {
             settle_payload(&mut call);
-            let (mut repeated, mut renewed) = (false, false);
+            let (mut fresh_since, mut renewed) = (None, false);
             loop {
                 let mut request = unsigned(&call)?;
                 let token = sign(&mut request, &call).await?;
-                let outgoing = Outgoing { request, link: call.attempt.target.channel.link.clone() };
+                let link = call.attempt.target.channel.link.clone();
+                let outgoing = Outgoing { request, link, fresh_since };
                 let began = Instant::now();
                 let timeouts = call.attempt.timeouts;
                 let limit = timeouts.idle;
@@ -93,7 +95,10 @@ where
                         let received = call.attempt.exchange.received;
                         return Ok(response.map(|body| Idle::new(body, timeouts, received)));
                     }
-                    Ok(Err(fault)) if fault.kind == TransportKind::Stale && !repeated => repeated = true,
+                    Ok(Err(fault)) if fault.kind == TransportKind::Stale && fresh_since.is_none() => {
+                        // Connections that were open when this one was taken are as old as it.
+                        fresh_since = Some(began);
+                    }
                     Ok(Err(TransportFault { kind, cause })) => {
                         return Err(Failure::Transport { channel: channel(), kind, cause });
                     }

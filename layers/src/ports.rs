@@ -405,4 +405,7 @@ pub struct Outgoing {
     pub request: http::Request<Vec<Bytes>>,
     /// Which connections it may use.
     pub link: Link,
+    /// When a connection that had been idle turned out to be dead, where this is the repeat: nothing
+    /// that was open then will do.
+    pub fresh_since: Option<Instant>,
 }

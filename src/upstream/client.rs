@@ -13,31 +13,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper_util::client::legacy::{Client, Error, ResponseFuture};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::client::legacy::{Error, ResponseFuture};
 use layers::body::UpstreamBody;
 use layers::failure::{TransportFault, TransportKind};
 use layers::policy::Link;
 use layers::ports::{BoxFuture, Outgoing};
+use tokio::time::Instant;
 use tower::Service;
 
 use super::body::{BodyChunks, readable};
 use super::cause::{cause, links};
+use super::connections::Connections;
 use super::connector::{Connector, Late};
 use super::line::Mark;
 use super::proxy::ProxyError;
 use super::spread::Spread;
 use crate::engine::Inside;
 
-/// How long an idle connection is kept: shorter than common servers keep theirs.
-const IDLE: Duration = Duration::from_secs(20);
-/// Idle connections kept per upstream host.
-const MOST_IDLE: usize = 512;
 /// Kinds of links whose pools are kept; configurations have a handful.
 const MOST_LINKS: usize = 1024;
-
-/// A pool of connections of one kind.
-pub(super) type Pool = Client<Connector, BodyChunks>;
 
 /// The innermost service: takes an outgoing request, gives the upstream's answer. Clones share
 /// their pools; every layer above clones it, so it is one pointer.
@@ -46,7 +40,7 @@ pub struct Upstream(Arc<Pools>);
 
 struct Pools {
     /// Direct HTTP/1.1, which nearly everything is.
-    direct: Pool,
+    direct: Connections,
     others: Mutex<HashMap<Link, Transport>>,
     /// Finds upstreams inside this program by their names.
     inside: fn(&str) -> Option<Inside>,
@@ -55,7 +49,7 @@ struct Pools {
 /// A way to send the requests of a link.
 #[derive(Clone)]
 enum Transport {
-    Http1(Arc<Pool>),
+    Http1(Arc<Connections>),
     Http2(Arc<Spread>),
     Inside(Inside),
 }
@@ -63,7 +57,7 @@ enum Transport {
 impl Upstream {
     /// A client without connections, which finds upstreams inside this program by their names.
     pub fn new(inside: fn(&str) -> Option<Inside>) -> Self {
-        Self(Arc::new(Pools { direct: pool(None, None), others: Mutex::default(), inside }))
+        Self(Arc::new(Pools { direct: connections(None, None), others: Mutex::default(), inside }))
     }
 }
 
@@ -88,7 +82,7 @@ impl Pools {
                 } else if link.http2 {
                     Transport::Http2(Arc::new(Spread::new(proxy, limit)))
                 } else {
-                    Transport::Http1(Arc::new(pool(proxy, limit)))
+                    Transport::Http1(Arc::new(connections(proxy, limit)))
                 }
             })
             .clone();
@@ -96,19 +90,8 @@ impl Pools {
     }
 }
 
-fn pool(proxy: Option<&str>, limit: Option<Duration>) -> Pool {
-    builder().build(Connector::new(proxy, false, limit))
-}
-
-/// What all pools have in common.
-pub(super) fn builder() -> hyper_util::client::legacy::Builder {
-    let mut builder = Client::builder(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(MOST_IDLE);
-    builder
+fn connections(proxy: Option<&str>, limit: Option<Duration>) -> Connections {
+    Connections::new(Connector::new(proxy, false, limit))
 }
 
 impl Service<Outgoing> for Upstream {
@@ -121,20 +104,20 @@ impl Service<Outgoing> for Upstream {
     }
 
     fn call(&mut self, outgoing: Outgoing) -> Self::Future {
-        let Outgoing { request, link } = outgoing;
-        let Some(kind) = self.0.kind(&link) else { return send(&self.0.direct, request) };
+        let Outgoing { request, link, fresh_since } = outgoing;
+        let Some(kind) = self.0.kind(&link) else { return send(&self.0.direct, request, fresh_since) };
         match kind {
-            Transport::Http1(pool) => send(&pool, request),
-            Transport::Http2(spread) => {
-                Answering::Other(Box::pin(async move { spread.send(request.map(BodyChunks::from)).await }))
-            }
+            Transport::Http1(connections) => send(&connections, request, fresh_since),
+            Transport::Http2(spread) => Answering::Other(Box::pin(async move {
+                spread.send(request.map(BodyChunks::from), fresh_since).await
+            })),
             Transport::Inside(answer) => Answering::Other(Box::pin(std::future::ready(Ok(answer(request))))),
         }
     }
 }
 
-fn send(pool: &Pool, request: Request<Vec<Bytes>>) -> Answering {
-    Answering::Http1(pool.request(request.map(BodyChunks::from)))
+fn send(connections: &Connections, request: Request<Vec<Bytes>>, fresh_since: Option<Instant>) -> Answering {
+    Answering::Http1(connections.request(request.map(BodyChunks::from), fresh_since))
 }
 
 /// An answer that is awaited. The usual way costs no box beside the client's own.

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioExecutor;
 
 use super::body::{BodyChunks, readable};
 use super::cause::cause;
-use super::client::Pool;
+use super::connections::Pool;
 use super::connector::Connector;
 use crate::config::source::{Fetch, Fetched};
 

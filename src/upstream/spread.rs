@@ -18,9 +18,11 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use layers::body::{Broken, UpstreamBody};
 use layers::failure::TransportFault;
+use tokio::time::Instant;
 
 use super::body::{BodyChunks, readable};
-use super::client::{Pool, builder, fault, note_answer};
+use super::client::{fault, note_answer};
+use super::connections::{Pool, builder};
 use super::connector::Connector;
 
 /// Requests on one connection before another one is begun: RFC 9113 §6.5.2 recommends that
@@ -41,6 +43,8 @@ struct Member {
     /// No TLS: HTTP/2 is spoken with prior knowledge.
     plain: Pool,
     under_way: AtomicUsize,
+    /// Before its connections were opened.
+    begun: Instant,
 }
 
 /// A guard that counts a request until its answer has ended.
@@ -54,8 +58,9 @@ impl Spread {
     pub(super) async fn send(
         &self,
         request: Request<BodyChunks>,
+        fresh_since: Option<Instant>,
     ) -> Result<Response<UpstreamBody>, TransportFault> {
-        let stream = self.take();
+        let stream = self.take(fresh_since);
         let secure = request.uri().scheme() == Some(&Scheme::HTTPS);
         let pool = if secure { &stream.0.secure } else { &stream.0.plain };
         let response = pool.request(request).await.map_err(|error| fault(&error))?;
@@ -63,9 +68,14 @@ impl Spread {
         Ok(readable(response).map(|inner| Counted { inner, _stream: stream }.boxed_unsync()))
     }
 
-    /// Room on a connection.
-    fn take(&self) -> Stream {
+    /// Room on a connection; with `fresh_since`, which is when one had turned out to be dead, on one
+    /// that is opened after that. The others of that age are not used again: whatever broke one of
+    /// them may have broken them all.
+    fn take(&self, fresh_since: Option<Instant>) -> Stream {
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(since) = fresh_since {
+            members.retain(|member| member.begun > since);
+        }
         let roomy = members.iter().find(|member| member.under_way() < STREAMS).cloned();
         let member = roomy.unwrap_or_else(|| {
             if members.len() < CONNECTIONS {
@@ -92,7 +102,7 @@ impl Member {
             .http2_max_concurrent_reset_streams(1024);
         let secure = builder.build(connector.clone());
         let plain = builder.http2_only(true).build(connector.clone());
-        Self { secure, plain, under_way: AtomicUsize::new(0) }
+        Self { secure, plain, under_way: AtomicUsize::new(0), begun: Instant::now() }
     }
 
     fn under_way(&self) -> usize {

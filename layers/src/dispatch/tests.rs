@@ -62,10 +62,12 @@ async fn an_untouched_body_is_the_client_s_own_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_connection_is_repeated_once_and_only_once() {
-    let fresh = client().fails(TransportKind::Stale).answers(fine());
+async fn a_stale_connection_is_repeated_once_and_only_once_on_one_opened_since() {
+    let fresh = client().after(Duration::from_secs(1), Err(TransportKind::Stale.into())).answers(fine());
+    let began = Instant::now();
     assert!(run(&fresh, to(target("a").build())).await.is_ok());
-    assert_eq!(fresh.calls(), 2);
+    let since: Vec<_> = fresh.requests().iter().map(|outgoing| outgoing.fresh_since).collect();
+    assert_eq!(since, [None, Some(began)], "what was open when the first was sent will not do");
 
     let stale = client().fails(TransportKind::Stale).fails(TransportKind::Stale);
     let failure = run(&stale, to(target("a").build())).await.unwrap_err();

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -71,7 +72,13 @@ fn client() -> Upstream {
 }
 
 fn get(url: &str, link: Link) -> Outgoing {
-    Outgoing { request: Request::get(url).body(Vec::new()).unwrap(), link }
+    Outgoing { request: Request::get(url).body(Vec::new()).unwrap(), link, fresh_since: None }
+}
+
+/// Asks and reads the whole answer.
+async fn ask(client: &Upstream, outgoing: Outgoing) -> Result<Bytes, TransportFault> {
+    let answer = client.clone().call(outgoing).await?;
+    Ok(answer.into_body().collect().await.unwrap().to_bytes())
 }
 
 async fn failing(url: &str, link: Link) -> TransportFault {
@@ -187,4 +194,95 @@ async fn each_way_in_which_a_connection_fails_says_why() {
         assert!(!cause.chain().contains("secret"), "{url}: {cause}");
     }
     assert_eq!(reset.connections.load(Ordering::SeqCst), 1, "a fresh connection is not tried twice");
+}
+
+const FINE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfine";
+
+/// A server with this many connections that are reset when they are used a second time, as idle
+/// ones are that a middlebox has forgotten. It answers none of them before all are there.
+async fn forgotten(many: usize) -> Peer {
+    let all = Arc::new(tokio::sync::Barrier::new(many));
+    Peer::start(move |number, mut stream| {
+        let all = all.clone();
+        async move {
+            let mut served = 0;
+            while request(&mut stream).await {
+                if number < many {
+                    if served > 0 {
+                        return stream.set_zero_linger().unwrap();
+                    }
+                    all.wait().await;
+                }
+                stream.write_all(FINE).await.unwrap();
+                served += 1;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_pool_that_has_gone_stale_as_a_whole_costs_one_repeat_on_a_fresh_connection() {
+    let client = client();
+    let peer = forgotten(20).await;
+    let url = format!("http://{}/", peer.address);
+    let filling = (0..20).map(|_| {
+        let (client, url) = (client.clone(), url.clone());
+        async move { ask(&client, get(&url, Link::default())).await.unwrap() }
+    });
+    filling.collect::<tokio::task::JoinSet<_>>().join_all().await;
+    let before = Instant::now();
+
+    let stale = ask(&client, get(&url, Link::default())).await.unwrap_err();
+    let repeat = Outgoing { fresh_since: Some(before), ..get(&url, Link::default()) };
+    let repeated = ask(&client, repeat).await;
+    let mut later = Vec::new();
+    for _ in 0..20 {
+        later.push(ask(&client, get(&url, Link::default())).await);
+    }
+
+    assert_eq!((stale.kind, stale.cause.unwrap().brief()), (TransportKind::Stale, "connection reset"));
+    assert_eq!(repeated.unwrap(), "fine");
+    assert!(later.iter().all(Result::is_ok), "an older connection was handed out again: {later:?}");
+    assert_eq!(peer.connections.load(Ordering::SeqCst), 22, "one for the repeat, one for all others");
+}
+
+#[tokio::test]
+async fn requests_that_meet_dead_connections_at_once_are_all_repeated_well() {
+    let client = client();
+    let peer = forgotten(20).await;
+    let url = format!("http://{}/", peer.address);
+    for at_once in [true, false] {
+        let asking = (0..20).map(|_| {
+            let (client, url) = (client.clone(), url.clone());
+            async move {
+                let began = Instant::now();
+                match ask(&client, get(&url, Link::default())).await {
+                    Err(fault) if fault.kind == TransportKind::Stale => {
+                        let repeat = Outgoing { fresh_since: Some(began), ..get(&url, Link::default()) };
+                        ask(&client, repeat).await
+                    }
+                    other => other,
+                }
+            }
+        });
+        let answers = asking.collect::<tokio::task::JoinSet<_>>().join_all().await;
+        assert!(answers.iter().all(Result::is_ok), "first {at_once}: {answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn another_host_keeps_its_connections() {
+    let client = client();
+    let (dead, well) = (forgotten(1).await, forgotten(0).await);
+    let (dead, url) = (format!("http://{}/", dead.address), format!("http://{}/", well.address));
+    for url in [&dead, &url] {
+        ask(&client, get(url, Link::default())).await.unwrap();
+    }
+
+    let repeat = Outgoing { fresh_since: Some(Instant::now()), ..get(&dead, Link::default()) };
+    ask(&client, repeat).await.unwrap();
+    ask(&client, get(&url, Link::default())).await.unwrap();
+
+    assert_eq!(well.connections.load(Ordering::SeqCst), 1);
 }
