@@ -12,7 +12,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Request, Response};
+use http_body::Body as _;
+use hyper::body::Incoming;
 use hyper_util::client::legacy::{Error, ResponseFuture};
 use layers::body::UpstreamBody;
 use layers::failure::{TransportFault, TransportKind};
@@ -25,7 +28,7 @@ use super::body::{BodyChunks, readable};
 use super::cause::{cause, links};
 use super::connections::Connections;
 use super::connector::{Connector, Late};
-use super::line::Mark;
+use super::line::{Last, Mark};
 use super::proxy::ProxyError;
 use super::spread::Spread;
 use crate::engine::Inside;
@@ -135,8 +138,7 @@ impl Future for Answering {
         match &mut *self {
             Self::Http1(answering) => {
                 let response = ready!(Pin::new(answering).poll(cx)).map_err(|error| fault(&error))?;
-                note_answer(&response);
-                Poll::Ready(Ok(readable(response)))
+                Poll::Ready(Ok(answered(response)))
             }
             Self::Other(answering) => answering.as_mut().poll(cx),
         }
@@ -144,9 +146,19 @@ impl Future for Answering {
 }
 
 /// The connection has answered: from now on an error on it may be one of an idle connection.
-pub(super) fn note_answer<B>(response: &Response<B>) {
-    if let Some(mark) = response.extensions().get::<Mark>() {
+pub(super) fn answered(response: Response<Incoming>) -> Response<UpstreamBody> {
+    let mark = response.extensions().get::<Mark>();
+    if let Some(mark) = mark {
         mark.note_answer();
+    }
+    // Chunks have no length that is known before.
+    let contradictory = response.body().size_hint().exact().is_none()
+        && response.headers().contains_key(CONTENT_LENGTH)
+        && response.headers().contains_key(TRANSFER_ENCODING);
+    match mark.filter(|_| contradictory).cloned() {
+        None => readable(response),
+        // The chunks win, and the connection ends with them (RFC 9112 §6.3).
+        Some(mark) => readable(response).map(|body| Last::of(body, mark)),
     }
 }
 

@@ -3,16 +3,21 @@
 //! Every connection is marked once it has answered, so that an error on a connection that had been
 //! idle in the pool can be told from one on a fresh connection: the first is worth a repeat. Where
 //! no TLS is spoken its first bytes are looked at: they say more than the parser does when the other
-//! side speaks another protocol.
+//! side speaks another protocol. An answer whose framing contradicts itself is the last one of its
+//! connection: where it ended is a matter of opinion, and what follows it may be anybody's.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
+use layers::body::{Broken, UpstreamBody};
 
 use super::cause::Greeting;
 
@@ -23,7 +28,11 @@ pub(super) struct Mark(Arc<Marks>);
 #[derive(Debug, Default)]
 struct Marks {
     answered: AtomicBool,
+    /// No byte is read or written any more.
+    over: AtomicBool,
     greeting: OnceLock<Greeting>,
+    /// Wakes the task of the connection.
+    task: OnceLock<Waker>,
 }
 
 impl Mark {
@@ -42,9 +51,55 @@ impl Mark {
         let _first = self.0.greeting.set(greeting);
     }
 
+    /// It is closed; also while nobody uses it.
+    fn close(&self) {
+        self.0.over.store(true, Ordering::Relaxed);
+        if let Some(task) = self.0.task.get() {
+            task.wake_by_ref();
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.over.load(Ordering::Relaxed)
+    }
+
     /// What its first bytes were.
     pub(super) fn greeting(&self) -> Greeting {
         self.0.greeting.get().copied().unwrap_or(Greeting::Other)
+    }
+}
+
+/// The last answer of a connection, which is closed behind it.
+pub(super) struct Last {
+    body: UpstreamBody,
+    mark: Mark,
+}
+
+impl Last {
+    pub(super) fn of(body: UpstreamBody, mark: Mark) -> UpstreamBody {
+        Self { body, mark }.boxed_unsync()
+    }
+}
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.mark.close();
+    }
+}
+
+impl Body for Last {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() {
+            self.mark.close();
+        }
+        Poll::Ready(frame)
     }
 }
 
@@ -55,35 +110,52 @@ impl<T: Read + Write + Connection + Unpin + Send> Io for T {}
 pub(super) struct Line {
     io: Box<dyn Io>,
     mark: Mark,
-    /// The first bytes are still to come and shall be looked at; whether HTTP/2 is spoken.
-    greets: Option<bool>,
+    /// What the first read is to do; none when it is over.
+    first: Option<First>,
+}
+
+/// What is done with the first bytes.
+#[derive(Clone, Copy)]
+enum First {
+    /// They are encrypted.
+    Pass,
+    /// They say what the other side speaks.
+    Look {
+        /// Whether HTTP/2 is spoken to it.
+        http2: bool,
+    },
 }
 
 impl Line {
     /// A connection without TLS.
     pub(super) fn plain(io: impl Io + 'static, http2: bool) -> Self {
-        Self { io: Box::new(io), mark: Mark::default(), greets: Some(http2) }
+        Self { io: Box::new(io), mark: Mark::default(), first: Some(First::Look { http2 }) }
     }
 
     /// A connection whose other side has shown what it speaks.
     pub(super) fn secure(io: impl Io + 'static) -> Self {
-        Self { io: Box::new(io), mark: Mark::default(), greets: None }
+        Self { io: Box::new(io), mark: Mark::default(), first: Some(First::Pass) }
     }
 
-    /// The first read, through a buffer of ours.
     fn poll_first(
         &mut self,
-        http2: bool,
+        first: First,
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut first = [0; 256];
-        let room = first.len().min(buf.remaining());
-        let mut first = ReadBuf::new(&mut first[..room]);
-        ready!(Pin::new(&mut *self.io).poll_read(cx, first.unfilled()))?;
-        self.greets = None;
-        self.mark.greeted(Greeting::read(first.filled(), http2));
-        buf.put_slice(first.filled());
+        // A connection has one task, which reads first and for ever.
+        let _task = self.mark.0.task.set(cx.waker().clone());
+        let First::Look { http2 } = first else {
+            self.first = None;
+            return Pin::new(&mut *self.io).poll_read(cx, buf);
+        };
+        let mut room = [0; 256];
+        let length = room.len().min(buf.remaining());
+        let mut read = ReadBuf::new(&mut room[..length]);
+        ready!(Pin::new(&mut *self.io).poll_read(cx, read.unfilled()))?;
+        self.first = None;
+        self.mark.greeted(Greeting::read(read.filled(), http2));
+        buf.put_slice(read.filled());
         Poll::Ready(Ok(()))
     }
 }
@@ -104,8 +176,11 @@ impl Read for Line {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(http2) = self.greets {
-            return self.poll_first(http2, cx, buf);
+        if let Some(first) = self.first {
+            return self.poll_first(first, cx, buf);
+        }
+        if self.mark.is_over() {
+            return Poll::Ready(Ok(()));
         }
         Pin::new(&mut *self.io).poll_read(cx, buf)
     }

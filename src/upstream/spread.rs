@@ -20,8 +20,8 @@ use layers::body::{Broken, UpstreamBody};
 use layers::failure::TransportFault;
 use tokio::time::Instant;
 
-use super::body::{BodyChunks, readable};
-use super::client::{fault, note_answer};
+use super::body::BodyChunks;
+use super::client::{answered, fault};
 use super::connections::{Pool, builder};
 use super::connector::Connector;
 
@@ -64,8 +64,7 @@ impl Spread {
         let secure = request.uri().scheme() == Some(&Scheme::HTTPS);
         let pool = if secure { &stream.0.secure } else { &stream.0.plain };
         let response = pool.request(request).await.map_err(|error| fault(&error))?;
-        note_answer(&response);
-        Ok(readable(response).map(|inner| Counted { inner, _stream: stream }.boxed_unsync()))
+        Ok(answered(response).map(|inner| Counted { inner, _stream: stream }.boxed_unsync()))
     }
 
     /// Room on a connection; with `fresh_since`, which is when one had turned out to be dead, on one

@@ -286,3 +286,41 @@ async fn another_host_keeps_its_connections() {
 
     assert_eq!(well.connections.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn an_answer_with_chunks_and_a_length_is_read_by_its_chunks_and_ends_its_connection() {
+    const BOTH: &[u8] =
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n4\r\nfine\r\n0\r\n\r\n";
+    let client = client();
+    let peer = Peer::start(|_, mut stream| async move {
+        while request(&mut stream).await {
+            stream.write_all(BOTH).await.unwrap();
+        }
+    })
+    .await;
+    let url = format!("http://{}/", peer.address);
+
+    for _ in 0..5 {
+        assert_eq!(ask(&client, get(&url, Link::default())).await.unwrap(), "fine");
+    }
+
+    assert_eq!(peer.connections.load(Ordering::SeqCst), 5);
+}
+
+#[tokio::test]
+async fn bytes_that_nobody_asked_for_are_no_answer_to_the_next_request() {
+    const TWO: &[u8] =
+        b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfineHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
+    let client = client();
+    let peer = Peer::start(|_, mut stream| async move {
+        while request(&mut stream).await {
+            let _closed = stream.write_all(TWO).await;
+        }
+    })
+    .await;
+    let url = format!("http://{}/", peer.address);
+
+    for _ in 0..5 {
+        assert_eq!(ask(&client, get(&url, Link::default())).await.unwrap(), "fine");
+    }
+}
