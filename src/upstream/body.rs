@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::Response;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use layers::body::decode::{Coding, DecodeError, Decoded, Undecodable};
 use layers::body::{Broken, UpstreamBody};
 
@@ -49,7 +49,10 @@ impl Body for BodyChunks {
 
 /// An answer of plain bytes, whatever its coding, errors reduced to what matters. `identity` was
 /// asked for, but not every upstream listens.
-pub(super) fn readable(response: Response<Incoming>) -> Response<UpstreamBody> {
+pub(super) fn readable<B>(response: Response<B>) -> Response<UpstreamBody>
+where
+    B: Body<Data = Bytes, Error = hyper::Error> + Send + Unpin + 'static,
+{
     match Coding::of(response.headers()) {
         Ok(None) => response.map(|body| body.map_err(|error| broken(&error)).boxed_unsync()),
         Ok(Some(coding)) => response.map(|body| {
@@ -62,6 +65,15 @@ pub(super) fn readable(response: Response<Incoming>) -> Response<UpstreamBody> {
         }),
         Err(unknown) => response.map(|_unread| Failed(Some(undecodable(&unknown))).boxed_unsync()),
     }
+}
+
+/// Whether the framing of an answer says two things (RFC 9112 §6.3): the chunks win, and where they
+/// end the connection must.
+pub(super) fn contradicts_itself(response: &Response<impl Body>) -> bool {
+    // Chunks have no length that is known before.
+    response.body().size_hint().exact().is_none()
+        && response.headers().contains_key(CONTENT_LENGTH)
+        && response.headers().contains_key(TRANSFER_ENCODING)
 }
 
 fn broken(error: &hyper::Error) -> Broken {

@@ -6,17 +6,15 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Request, Response};
-use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::{Error, ResponseFuture};
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use layers::body::UpstreamBody;
 use layers::failure::{TransportFault, TransportKind};
 use layers::policy::Link;
@@ -24,15 +22,19 @@ use layers::ports::{BoxFuture, Outgoing};
 use tokio::time::Instant;
 use tower::Service;
 
-use super::body::{BodyChunks, readable};
+use super::body::{BodyChunks, contradicts_itself, readable};
 use super::cause::{cause, links};
-use super::connections::Connections;
 use super::connector::{Connector, Late};
 use super::line::{Last, Mark};
+use super::pool::{Pool, Unanswered};
 use super::proxy::ProxyError;
 use super::spread::Spread;
 use crate::engine::Inside;
 
+/// How long an idle connection is kept: shorter than common servers keep theirs.
+pub(super) const IDLE: Duration = Duration::from_secs(20);
+/// Idle connections kept per origin.
+pub(super) const MOST_IDLE: usize = 512;
 /// Kinds of links whose pools are kept; configurations have a handful.
 const MOST_LINKS: usize = 1024;
 
@@ -43,7 +45,7 @@ pub struct Upstream(Arc<Pools>);
 
 struct Pools {
     /// Direct HTTP/1.1, which nearly everything is.
-    direct: Connections,
+    direct: Pool,
     others: Mutex<HashMap<Link, Transport>>,
     /// Finds upstreams inside this program by their names.
     inside: fn(&str) -> Option<Inside>,
@@ -52,7 +54,7 @@ struct Pools {
 /// A way to send the requests of a link.
 #[derive(Clone)]
 enum Transport {
-    Http1(Arc<Connections>),
+    Http1(Pool),
     Http2(Arc<Spread>),
     Inside(Inside),
 }
@@ -60,7 +62,7 @@ enum Transport {
 impl Upstream {
     /// A client without connections, which finds upstreams inside this program by their names.
     pub fn new(inside: fn(&str) -> Option<Inside>) -> Self {
-        Self(Arc::new(Pools { direct: connections(None, None), others: Mutex::default(), inside }))
+        Self(Arc::new(Pools { direct: pool(None, None), others: Mutex::default(), inside }))
     }
 }
 
@@ -85,7 +87,7 @@ impl Pools {
                 } else if link.http2 {
                     Transport::Http2(Arc::new(Spread::new(proxy, limit)))
                 } else {
-                    Transport::Http1(Arc::new(connections(proxy, limit)))
+                    Transport::Http1(pool(proxy, limit))
                 }
             })
             .clone();
@@ -93,14 +95,28 @@ impl Pools {
     }
 }
 
-fn connections(proxy: Option<&str>, limit: Option<Duration>) -> Connections {
-    Connections::new(Connector::new(proxy, false, limit))
+fn pool(proxy: Option<&str>, limit: Option<Duration>) -> Pool {
+    Pool::new(Connector::new(proxy, false, limit))
+}
+
+/// A client over hyper's own pool, for where a connection carries many requests, or there are few.
+pub(super) type PooledClient = Client<Connector, BodyChunks>;
+
+/// What all of hyper's pools have in common.
+pub(super) fn builder() -> hyper_util::client::legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(MOST_IDLE);
+    builder
 }
 
 impl Service<Outgoing> for Upstream {
     type Response = Response<UpstreamBody>;
     type Error = TransportFault;
-    type Future = Answering;
+    type Future = BoxFuture<Result<Response<UpstreamBody>, TransportFault>>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), TransportFault>> {
         Poll::Ready(Ok(()))
@@ -110,52 +126,46 @@ impl Service<Outgoing> for Upstream {
         let Outgoing { request, link, fresh_since } = outgoing;
         let Some(kind) = self.0.kind(&link) else { return send(&self.0.direct, request, fresh_since) };
         match kind {
-            Transport::Http1(connections) => send(&connections, request, fresh_since),
-            Transport::Http2(spread) => Answering::Other(Box::pin(async move {
-                spread.send(request.map(BodyChunks::from), fresh_since).await
-            })),
-            Transport::Inside(answer) => Answering::Other(Box::pin(std::future::ready(Ok(answer(request))))),
-        }
-    }
-}
-
-fn send(connections: &Connections, request: Request<Vec<Bytes>>, fresh_since: Option<Instant>) -> Answering {
-    Answering::Http1(connections.request(request.map(BodyChunks::from), fresh_since))
-}
-
-/// An answer that is awaited. The usual way costs no box beside the client's own.
-pub enum Answering {
-    /// HTTP/1.1, as it comes from the pool.
-    Http1(ResponseFuture),
-    /// The others.
-    Other(BoxFuture<Result<Response<UpstreamBody>, TransportFault>>),
-}
-
-impl Future for Answering {
-    type Output = Result<Response<UpstreamBody>, TransportFault>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut *self {
-            Self::Http1(answering) => {
-                let response = ready!(Pin::new(answering).poll(cx)).map_err(|error| fault(&error))?;
-                Poll::Ready(Ok(answered(response)))
+            Transport::Http1(pool) => send(&pool, request, fresh_since),
+            Transport::Http2(spread) => {
+                Box::pin(async move { spread.send(request.map(BodyChunks::from), fresh_since).await })
             }
-            Self::Other(answering) => answering.as_mut().poll(cx),
+            Transport::Inside(answer) => Box::pin(std::future::ready(Ok(answer(request)))),
         }
     }
 }
 
-/// The connection has answered: from now on an error on it may be one of an idle connection.
+fn send(
+    pool: &Pool,
+    request: Request<Vec<Bytes>>,
+    fresh_since: Option<Instant>,
+) -> BoxFuture<Result<Response<UpstreamBody>, TransportFault>> {
+    let answering = pool.send(request.map(BodyChunks::from), fresh_since);
+    Box::pin(async move { answering.await.map(readable).map_err(|unanswered| unanswered_fault(&unanswered)) })
+}
+
+/// What it means that a pool got no answer.
+fn unanswered_fault(unanswered: &Unanswered) -> TransportFault {
+    match unanswered {
+        Unanswered::Unconnected(error) => no_connection(&**error),
+        Unanswered::Stale(error) => TransportFault { kind: TransportKind::Stale, cause: Some(cause(error)) },
+        Unanswered::Failed(error, mark) => {
+            let greeted = mark.greeting().cause();
+            TransportFault {
+                kind: TransportKind::Broken,
+                cause: Some(greeted.unwrap_or_else(|| cause(error))),
+            }
+        }
+    }
+}
+
+/// An answer of hyper's own pool: from now on an error on its connection may be one of an idle connection.
 pub(super) fn answered(response: Response<Incoming>) -> Response<UpstreamBody> {
     let mark = response.extensions().get::<Mark>();
     if let Some(mark) = mark {
         mark.note_answer();
     }
-    // Chunks have no length that is known before.
-    let contradictory = response.body().size_hint().exact().is_none()
-        && response.headers().contains_key(CONTENT_LENGTH)
-        && response.headers().contains_key(TRANSFER_ENCODING);
-    match mark.filter(|_| contradictory).cloned() {
+    match mark.filter(|_| contradicts_itself(&response)).cloned() {
         None => readable(response),
         // The chunks win, and the connection ends with them (RFC 9112 §6.3).
         Some(mark) => readable(response).map(|body| Last::of(body, mark)),
@@ -182,7 +192,7 @@ pub(super) fn fault(error: &Error) -> TransportFault {
 }
 
 /// Why a connection could not be opened.
-fn no_connection(error: &Error) -> TransportFault {
+fn no_connection(error: &(dyn std::error::Error + 'static)) -> TransportFault {
     let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
     let kind = links(error).find_map(|link| match link.downcast_ref::<ProxyError>() {
         Some(proxy) => Some(proxy.kind),

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioExecutor;
 
 use super::body::{BodyChunks, readable};
 use super::cause::cause;
-use super::connections::Pool;
+use super::client::PooledClient;
 use super::connector::Connector;
 use crate::config::source::{Fetch, Fetched};
 
@@ -33,7 +33,7 @@ pub const AGENT: HeaderValue = HeaderValue::from_static(concat!("uni-api/", env!
 /// A client for documents.
 #[derive(Clone)]
 pub struct Fetcher {
-    pool: Pool,
+    pool: PooledClient,
 }
 
 impl Fetcher {

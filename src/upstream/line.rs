@@ -137,6 +137,11 @@ impl Line {
         Self { io: Box::new(io), mark: Mark::default(), first: Some(First::Pass) }
     }
 
+    /// What is remembered of it.
+    pub(super) fn mark(&self) -> &Mark {
+        &self.mark
+    }
+
     fn poll_first(
         &mut self,
         first: First,

@@ -21,8 +21,7 @@ use layers::failure::TransportFault;
 use tokio::time::Instant;
 
 use super::body::BodyChunks;
-use super::client::{answered, fault};
-use super::connections::{Pool, builder};
+use super::client::{PooledClient, answered, builder, fault};
 use super::connector::Connector;
 
 /// Requests on one connection before another one is begun: RFC 9113 §6.5.2 recommends that
@@ -39,9 +38,9 @@ pub(super) struct Spread {
 
 struct Member {
     /// TLS: the version is negotiated.
-    secure: Pool,
+    secure: PooledClient,
     /// No TLS: HTTP/2 is spoken with prior knowledge.
-    plain: Pool,
+    plain: PooledClient,
     under_way: AtomicUsize,
     /// Before its connections were opened.
     begun: Instant,

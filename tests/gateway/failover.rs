@@ -80,6 +80,35 @@ async fn a_connection_that_died_in_the_pool_is_replaced_without_anybody_noticing
 }
 
 #[tokio::test]
+async fn a_whole_pool_that_an_upstream_has_forgotten_costs_no_request_its_channel() {
+    // As behind a middlebox that lost its table: a request on any connection but a new one is lost.
+    let known = std::sync::Mutex::new(std::collections::HashSet::new());
+    let upstream = Upstream::start_by_connection(move |_, connection| {
+        let is_new = known.lock().unwrap().insert(connection);
+        let pause = Duration::from_millis(100);
+        if is_new { Script::json(&said("ok")).after(pause) } else { Script::close() }
+    })
+    .await;
+    let other = healthy("other").await;
+    let gateway = Gateway::start(config([channel("a", &upstream), channel("b", &other)])).await;
+
+    for _round in 0..2 {
+        let mut asking = tokio::task::JoinSet::new();
+        for _ in 0..10 {
+            let client = gateway.client();
+            asking.spawn(async move { client.chat(&hello()).await });
+        }
+        for answer in asking.join_all().await {
+            let answer = answer.expect(200);
+            assert_eq!((answer.channel(), answer.header("x-uni-api-attempts")), ("a", Some("1")));
+        }
+    }
+
+    assert!(upstream.count() > 20, "no connection was reused, so nothing was tested");
+    assert_eq!(other.count(), 0);
+}
+
+#[tokio::test]
 async fn connections_to_an_upstream_are_reused() {
     let upstream = healthy("ok").await;
     let gateway = Gateway::start(config([channel("a", &upstream)])).await;
