@@ -12,9 +12,8 @@
 //! still running. Where a request names nothing and creates nothing, the layer is two comparisons.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::decided_or::DecidedOr;
@@ -71,38 +70,36 @@ where
 {
     type Response = Reply;
     type Error = Failure;
-    type Future = DecidedOr<ResponseFuture<S::Future>>;
+    type Future = DecidedOr<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut exchange: Exchange) -> Self::Future {
-        let keeper = exchange.endpoint.keeps.then(|| Keeper {
+        let (keeps, id) = (exchange.endpoint.keeps, exchange.stored_id.take());
+        let found = id.map(|id| (self.stored.find(&exchange.caller.fingerprint, &id), id));
+        match found {
+            None if !keeps => return DecidedOr::inner(self.inner.call(exchange)),
+            Some((Verdict::Ready(Err(failure)), _)) => return DecidedOr::failed(failure),
+            _ => {}
+        }
+        let keeper = keeps.then(|| Keeper {
             stored: self.stored.clone(),
             caller: exchange.caller.clone(),
             ledger: exchange.ledger.clone(),
         });
-        let Some(id) = exchange.stored_id.clone() else {
-            return DecidedOr::inner(ResponseFuture { inner: self.inner.call(exchange), keeper });
-        };
-        match self.stored.find(&exchange.caller.fingerprint, &id) {
-            Verdict::Ready(found) => match found.and_then(|pin| pinned(id, pin)) {
-                Ok(pinned) => {
-                    exchange.pinned = Some(pinned);
-                    DecidedOr::inner(ResponseFuture { inner: self.inner.call(exchange), keeper })
-                }
-                Err(failure) => DecidedOr::failed(failure),
-            },
-            Verdict::Wait(finding) => {
-                let spare = self.inner.clone();
-                let mut inner = std::mem::replace(&mut self.inner, spare);
-                DecidedOr::waiting(async move {
-                    exchange.pinned = Some(finding.await.and_then(|pin| pinned(id, pin))?);
-                    ResponseFuture { inner: inner.call(exchange), keeper }.await
-                })
+        let spare = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, spare);
+        DecidedOr::waiting(async move {
+            if let Some((found, id)) = found {
+                exchange.pinned = Some(pinned(id, found.resolve().await?)?);
             }
-        }
+            let reply = inner.call(exchange).await?;
+            let Some(keeper) = keeper else { return Ok(reply) };
+            let (parts, body) = reply.into_parts();
+            Ok(Reply::from_parts(parts, body.with_name_to(Box::new(|id| keeper.keep(id)))))
+        })
     }
 }
 
@@ -110,32 +107,6 @@ fn pinned(id: Arc<str>, pin: Option<Pin>) -> Result<Box<Pinned>, Failure> {
     match pin {
         Some(pin) => Ok(Box::new(Pinned { id, pin })),
         None => Err(Failure::StoredNotFound { id: id.to_string() }),
-    }
-}
-
-pin_project! {
-    /// A future that lets the keeper look at the answer.
-    pub struct ResponseFuture<F> {
-        #[pin]
-        inner: F,
-        keeper: Option<Keeper>,
-    }
-}
-
-impl<F> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<Reply, Failure>>,
-{
-    type Output = Result<Reply, Failure>;
-
-    fn poll(self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let result = ready!(this.inner.poll(cx));
-        let Some(keeper) = this.keeper.take() else { return Poll::Ready(result) };
-        Poll::Ready(result.map(|reply| {
-            let (parts, body) = reply.into_parts();
-            Reply::from_parts(parts, body.with_name_to(Box::new(|id| keeper.keep(id))))
-        }))
     }
 }
 
