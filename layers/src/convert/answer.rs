@@ -122,7 +122,7 @@ impl Reading<'_> {
             };
         }
         let answered = Answered { bytes, form, content_type: headers.get(CONTENT_TYPE).cloned() };
-        self.join(vec![answered]).await
+        self.join([answered]).await
     }
 
     /// One of several answers that are joined, read whole.
@@ -143,10 +143,13 @@ impl Reading<'_> {
     }
 
     /// The client's answer from whole ones.
-    pub(super) async fn join(self, answers: Vec<Answered>) -> Result<Reply, Failure> {
+    pub(super) async fn join(
+        self,
+        answers: impl AsRef<[Answered]> + Send + 'static,
+    ) -> Result<Reply, Failure> {
         let Self { call, way, kept } = self;
-        let length = answers.iter().map(|answer| answer.bytes.len()).sum();
-        let whole = offload(length, move || way.whole(&answers, &kept)).await?;
+        let length = answers.as_ref().iter().map(|answer| answer.bytes.len()).sum();
+        let whole = offload(length, move || way.whole(answers.as_ref(), &kept)).await?;
         let Whole { bytes, content_type, sighting } = whole.map_err(|error| {
             let status = error.status;
             judged(call, status, &HeaderMap::new(), error, Bytes::new())

@@ -7,7 +7,7 @@ use dialect::{Aim, Ask, Conversion, FetchedMedia, Refused, Sent, SentBody};
 use http::HeaderValue;
 
 use crate::failure::Failure;
-use crate::offload::offload;
+use crate::offload::{INLINE, offload};
 use crate::policy::Target;
 use crate::ports::{Media, Unfetched};
 use crate::stage::{Call, Exchange, Payload};
@@ -71,15 +71,20 @@ pub(super) async fn up(
     call: &Call,
     ask_usage: bool,
 ) -> Result<Vec<Sent>, Failure> {
-    let (exchange, target, stream) =
-        (call.attempt.exchange.clone(), call.attempt.target.clone(), call.stream);
+    let (exchange, target, stream) = (&call.attempt.exchange, &call.attempt.target, call.stream);
     let work = if passes_untouched(call) { 0 } else { exchange.body.len() };
     hold_decoded(call, work)?;
-    let sent = offload(work, move || {
-        let (media, created) = (fetched(&exchange), created(&exchange));
-        way.up(&ask(&exchange, &media, created), &aim(&target, stream, ask_usage))
-    });
-    sent.await?.map_err(|refused| match refused {
+    let go = move |exchange: &Exchange, target: &Target| {
+        let (media, created) = (fetched(exchange), created(exchange));
+        way.up(&ask(exchange, &media, created), &aim(target, stream, ask_usage))
+    };
+    let sent = if work <= INLINE {
+        go(exchange, target)
+    } else {
+        let (exchange, target) = (exchange.clone(), target.clone());
+        offload(work, move || go(&exchange, &target)).await?
+    };
+    sent.map_err(|refused| match refused {
         Refused::Malformed(malformed) => Failure::invalid(malformed.message, None),
         Refused::Unsupported(unsupported) => {
             let channel = call.attempt.target.channel.name.clone();

@@ -1,7 +1,5 @@
 //! The form of an answer: what its body is, whatever it claims.
 
-use std::borrow::Cow;
-
 use crate::Framing;
 
 /// The form of the body of an answer.
@@ -24,15 +22,7 @@ pub enum AnswerForm {
 /// could be either (an array of events or one of values, sound that begins like a comment), or nothing came, the
 /// content type breaks the tie, and where that says nothing the wish of who asked.
 pub fn answer_form(content_type: Option<&[u8]>, first_bytes: &[u8], asked: AnswerForm) -> AnswerForm {
-    let essence = content_type.map(|value| {
-        let essence = value.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
-        // Nearly all are written so.
-        match essence.iter().any(u8::is_ascii_uppercase) {
-            true => Cow::Owned(essence.to_ascii_lowercase()),
-            false => Cow::Borrowed(essence),
-        }
-    });
-    let claimed = essence.as_deref().and_then(claim);
+    let claimed = content_type.and_then(claimed);
     let first = first_bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(first_bytes).trim_ascii_start();
     let framed = match (claimed, asked) {
         (Some(AnswerForm::Events(framing)), _) | (_, AnswerForm::Events(framing)) => Some(framing),
@@ -48,7 +38,7 @@ pub fn answer_form(content_type: Option<&[u8]>, first_bytes: &[u8], asked: Answe
             match claimed {
                 Some(AnswerForm::Page) if first.starts_with(b"<") => AnswerForm::Page,
                 // An error that nobody labelled.
-                None if essence.is_none() && first.starts_with(b"{") => AnswerForm::Json,
+                None if content_type.is_none() && first.starts_with(b"{") => AnswerForm::Json,
                 _ => AnswerForm::Bytes,
             }
         }
@@ -64,7 +54,22 @@ pub fn answer_form(content_type: Option<&[u8]>, first_bytes: &[u8], asked: Answe
     }
 }
 
-/// What a content type claims; none for those that claim nothing, such as `text/plain`.
+/// What a content type claims, as it is written.
+fn claimed(content_type: &[u8]) -> Option<AnswerForm> {
+    // Nearly all are written so.
+    match content_type {
+        b"application/json" => return Some(AnswerForm::Json),
+        b"text/event-stream" => return Some(AnswerForm::Events(Framing::Sse)),
+        _ => {}
+    }
+    let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    match essence.iter().any(u8::is_ascii_uppercase) {
+        true => claim(&essence.to_ascii_lowercase()),
+        false => claim(essence),
+    }
+}
+
+/// What a content type in small letters claims; none for those that claim nothing, such as `text/plain`.
 fn claim(essence: &[u8]) -> Option<AnswerForm> {
     if let Some(framing) = Framing::of_content_type(essence) {
         return Some(AnswerForm::Events(framing));
