@@ -171,7 +171,11 @@ impl Lot {
                 Ok(answer) => {
                     // What follows such an answer may be anybody's: hyper closes what nobody holds.
                     let line = (!contradicts_itself(&answer)).then_some((line, self));
-                    return Ok(answer.map(|body| Held { body, line }));
+                    return Ok(answer.map(|body| Held {
+                        has_length: body.size_hint().exact().is_some(),
+                        body,
+                        line,
+                    }));
                 }
                 Err(failed) => failed,
             };
@@ -270,6 +274,8 @@ fn origin_form(uri: &Uri) -> Uri {
 /// The body of an answer, which holds its connection and gives it back at the end.
 pub(super) struct Held {
     body: Incoming,
+    /// Its length is known, and so is which of its frames is the last.
+    has_length: bool,
     line: Option<(Line, Arc<Lot>)>,
 }
 
@@ -291,7 +297,7 @@ impl Body for Held {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
-            Some(Ok(_)) if !self.body.is_end_stream() => {}
+            Some(Ok(_)) if !self.has_length || !self.body.is_end_stream() => {}
             Some(Err(_)) => self.line = None,
             _ => self.give_back(),
         }

@@ -21,6 +21,7 @@ mod moderation;
 mod overrides;
 mod routing;
 mod served;
+mod storms;
 mod timeout_policy;
 mod timeouts;
 mod triggers;

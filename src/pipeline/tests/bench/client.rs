@@ -105,6 +105,12 @@ impl Flow {
         Some(piece)
     }
 
+    /// Hangs up.
+    pub(crate) fn leave(mut self) -> Answer {
+        self.answer.took = self.began.elapsed();
+        self.answer
+    }
+
     /// Reads to the end.
     pub(crate) async fn rest(mut self) -> Answer {
         while self.next().await.is_some() {}

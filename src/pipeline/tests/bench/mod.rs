@@ -17,6 +17,7 @@ mod vocabulary;
 
 use std::time::Duration;
 
+pub(crate) use client::Client;
 pub(crate) use upstream::Upstream;
 pub(crate) use vocabulary::*;
 pub(crate) use world::{Gateway, Setup};

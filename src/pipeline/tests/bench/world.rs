@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use layers::capacity::Capacity;
+use layers::policy::{Credits, Fingerprint};
 use layers::ports::{BoxFuture, Fetched, Media, Unfetched};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -45,6 +46,7 @@ pub(crate) struct Gateway {
     runtime: Runtime,
     metrics: Metrics,
     kept: Arc<Kept>,
+    capacity: Arc<Capacity>,
     _phase: watch::Sender<Phase>,
 }
 
@@ -108,7 +110,7 @@ impl Setup {
         };
         let parts = Parts {
             directory: current.clone(),
-            capacity,
+            capacity: capacity.clone(),
             most_body,
             records: Arc::new(recorder),
             allowances,
@@ -118,7 +120,7 @@ impl Setup {
         };
         let (steer, phase) = watch::channel(Phase::Serving);
         let pipeline = Mutex::new(BoxCloneService::new(edge(&parts, Network, phase)));
-        Gateway { pipeline, env, current, runtime, metrics, kept, _phase: steer }
+        Gateway { pipeline, env, current, runtime, metrics, kept, capacity, _phase: steer }
     }
 }
 
@@ -170,6 +172,18 @@ impl Gateway {
         let snapshot = snapshot(&config.to_string(), &self.env, &self.runtime, &self.metrics);
         self.current.publish(snapshot.clone());
         prune(&self.runtime, &snapshot);
+    }
+
+    /// Requests, streams and bytes that are held now.
+    pub(crate) fn holds(&self) -> (usize, usize, usize) {
+        (self.capacity.requests(), self.capacity.streams(), self.capacity.bytes())
+    }
+
+    /// What a client key has spent, and what is reserved for it.
+    pub(crate) fn spent(&self, key: &Fingerprint) -> (i128, i128) {
+        let unlimited = Credits { amount: i128::MAX, since: None };
+        let balance = self.runtime.accounts().balance(key, &unlimited);
+        (balance.spent, balance.reserved)
     }
 
     /// The records of the requests that have ended.
