@@ -117,6 +117,13 @@ impl Malformed {
         Self { message: message.into(), param: Some(param.into()) }
     }
 
+    /// The same within something else.
+    #[must_use]
+    pub(crate) fn within(self, at: &str) -> Self {
+        let param = self.param.map_or_else(|| at.to_owned(), |param| format!("{at}.{param}"));
+        Self { param: Some(param), ..self }
+    }
+
     /// As the error of a client's request (400).
     pub fn into_request_error(self) -> ir::Error {
         let mut error = ir::Error::new(StatusCode::BAD_REQUEST, self.message);

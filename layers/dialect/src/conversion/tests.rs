@@ -407,7 +407,7 @@ fn media_are_fetched_for_upstreams_that_follow_no_addresses() {
 #[test]
 fn a_refusal_says_whose_fault_it_is() {
     let bad = Case::chat(r#"{"model":"alias"}"#);
-    let many = Case::chat(r#"{"model":"alias","n":2,"messages":[]}"#);
+    let many = Case::chat(r#"{"model":"alias","n":2,"messages":[{"role":"user","content":"U"}]}"#);
     let up = |case: &Case| case.way(Dialect::Anthropic).up(&case.ask(), &aim(false));
 
     assert!(

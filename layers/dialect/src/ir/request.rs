@@ -10,6 +10,8 @@ pub struct Request {
     pub source: Dialect,
     /// Instructions before the conversation, in order.
     pub system: Vec<Block>,
+    /// How many of the client's messages these were: what errors count from.
+    pub leading: usize,
     /// The conversation.
     pub turns: Vec<Turn>,
     /// How tokens are drawn.
@@ -30,6 +32,8 @@ pub struct Request {
     pub service_tier: Option<String>,
     /// The client's own name of its user.
     pub user: Option<String>,
+    /// The same, for those who look after abuse.
+    pub safety_identifier: Option<String>,
     /// The client's own labels.
     pub metadata: Option<Map<String, Value>>,
     /// Forms of output (`text`, `audio`, `image`).
@@ -46,6 +50,7 @@ impl Request {
         Self {
             source,
             system: Vec::new(),
+            leading: 0,
             turns: Vec::new(),
             sampling: Sampling::default(),
             tools: Vec::new(),
@@ -56,6 +61,7 @@ impl Request {
             reasoning: None,
             service_tier: None,
             user: None,
+            safety_identifier: None,
             metadata: None,
             modalities: Vec::new(),
             audio: None,
@@ -423,17 +429,12 @@ pub enum Effort {
 }
 
 impl Effort {
+    /// All of them, the least first.
+    pub const ALL: [Self; 6] = [Self::Minimal, Self::Low, Self::Medium, Self::High, Self::XHigh, Self::Max];
+
     /// Reads the word; `None` for words that no provider uses.
     pub fn parse(word: &str) -> Option<Self> {
-        Some(match word {
-            "minimal" => Self::Minimal,
-            "low" => Self::Low,
-            "medium" => Self::Medium,
-            "high" => Self::High,
-            "xhigh" => Self::XHigh,
-            "max" => Self::Max,
-            _ => return None,
-        })
+        Self::ALL.into_iter().find(|effort| effort.as_str() == word)
     }
 
     /// The word.

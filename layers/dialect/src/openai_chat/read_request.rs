@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::fields::Fields;
+use crate::fields::{Fields, unknown_word, wrong};
 use crate::ir::{
     Block, CacheHint, Content, Effort, Maker, Raw, Reasoning, Request, ResponseFormat, Role, Sampling, Seal,
     ServerTask, ServerTool, Source, Tool, ToolChoice, Turn, WebSearch,
@@ -20,8 +20,13 @@ pub(crate) fn read(body: &[u8]) -> Result<(Request, Manner), Malformed> {
     model.ok_or_else(|| Malformed::at("model", "model is required"))?;
     fields.bool("stream")?;
     let messages = match fields.take("messages") {
+        Some(Value::Array(messages)) if messages.is_empty() => {
+            let what = "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty \
+                        array instead.";
+            return Err(Malformed::at("messages", what));
+        }
         Some(Value::Array(messages)) => messages,
-        Some(_) => return Err(Malformed::at("messages", "messages must be an array")),
+        Some(other) => return Err(wrong("messages", "an array", &other)),
         None => return Err(Malformed::at("messages", "messages is required")),
     };
     let mut request = Request::new(Dialect::OpenAiChat);
@@ -31,11 +36,12 @@ pub(crate) fn read(body: &[u8]) -> Result<(Request, Manner), Malformed> {
         .object("stream_options")?
         .is_some_and(|options| options.get("include_usage") == Some(&Value::Bool(true)));
     request.sampling = sampling(&mut fields)?;
-    for tool in fields.list("tools")? {
-        read_tool(tool, &mut request)?;
+    for (index, tool) in fields.list("tools")?.into_iter().enumerate() {
+        read_tool(tool, &mut request).map_err(|malformed| malformed.within(&format!("tools[{index}]")))?;
     }
-    for function in fields.list("functions")? {
-        request.tools.push(read_function(function, None)?);
+    for (index, function) in fields.list("functions")?.into_iter().enumerate() {
+        let function = read_function(function, None);
+        request.tools.push(function.map_err(|malformed| malformed.within(&format!("functions[{index}]")))?);
     }
     request.tool_choice = match (fields.take("tool_choice"), fields.take("function_call")) {
         (Some(choice), _) => Some(tool_choice(&choice)?),
@@ -47,6 +53,7 @@ pub(crate) fn read(body: &[u8]) -> Result<(Request, Manner), Malformed> {
     request.reasoning = reasoning(&mut fields)?;
     request.service_tier = fields.string("service_tier")?;
     request.user = fields.string("user")?;
+    request.safety_identifier = fields.string("safety_identifier")?;
     request.metadata = fields.object("metadata")?;
     request.modalities = fields.strings("modalities")?;
     request.audio = fields.take("audio");
@@ -73,7 +80,10 @@ fn sampling(fields: &mut Fields) -> Result<Sampling, Malformed> {
         min_p: fields.number("min_p")?,
         stop: fields.strings("stop")?,
         seed: fields.number("seed")?,
-        n: fields.count("n")?,
+        n: match fields.count("n")? {
+            Some(0) => return Err(wrong("n", "at least 1", &Value::from(0))),
+            n => n,
+        },
         presence_penalty: fields.number("presence_penalty")?,
         frequency_penalty: fields.number("frequency_penalty")?,
         logprobs: fields.bool("logprobs")?,
@@ -89,6 +99,7 @@ fn reasoning(fields: &mut Fields) -> Result<Option<Reasoning>, Malformed> {
     let word = fields.string("reasoning_effort")?;
     let unified = fields.object("reasoning")?.unwrap_or_default();
     let flag = |name: &str| unified.get(name).and_then(Value::as_bool);
+    let place = if word.is_some() { "reasoning_effort" } else { "reasoning.effort" };
     let word = word.or_else(|| unified.get("effort").and_then(Value::as_str).map(str::to_owned));
     let visible = match (&thinking, flag("exclude")) {
         (_, Some(excluded)) => Some(!excluded),
@@ -105,7 +116,8 @@ fn reasoning(fields: &mut Fields) -> Result<Option<Reasoning>, Malformed> {
             Some(effort) => Some(effort),
             None if thinking.is_some() => None,
             None => {
-                return Err(Malformed::at("reasoning_effort", "reasoning_effort must name a known effort"));
+                let known = [&["none"][..], &Effort::ALL.map(Effort::as_str)].concat();
+                return Err(unknown_word(place, &known, &word.into()));
             }
         },
     };
@@ -137,7 +149,7 @@ fn reasoning(fields: &mut Fields) -> Result<Option<Reasoning>, Malformed> {
 
 fn read_tool(tool: Value, request: &mut Request) -> Result<(), Malformed> {
     let Value::Object(mut map) = tool else {
-        return Err(Malformed::at("tools", "a tool must be an object"));
+        return Err(Malformed::new("a tool must be an object"));
     };
     let kind = map.get("type").and_then(Value::as_str).unwrap_or("function");
     if kind != "function" {
@@ -166,10 +178,10 @@ fn web_search(options: &Value) -> WebSearch {
 
 fn read_function(function: Value, cache: Option<CacheHint>) -> Result<Tool, Malformed> {
     let Value::Object(mut function) = function else {
-        return Err(Malformed::at("tools", "a function must be an object"));
+        return Err(Malformed::new("a function must be an object"));
     };
     let name = function.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
-    let name = name.ok_or_else(|| Malformed::at("tools", "a function needs a name"))?.to_owned();
+    let name = name.ok_or_else(|| Malformed::new("a function needs a name"))?.to_owned();
     Ok(Tool {
         name,
         description: function.get("description").and_then(Value::as_str).map(str::to_owned),
@@ -184,7 +196,7 @@ fn tool_choice(choice: &Value) -> Result<ToolChoice, Malformed> {
         let nested = value.get("function").and_then(|function| function.get("name"));
         nested.or(value.get("name")).and_then(Value::as_str).map(str::to_owned)
     };
-    let wrong = || Malformed::at("tool_choice", "tool_choice must be a known word or name a function");
+    let wrong = || wrong("tool_choice", "one of auto, none, required, or name a function", choice);
     if let Some(word) = choice.as_str() {
         return match word {
             "auto" => Ok(ToolChoice::Auto),
@@ -203,12 +215,13 @@ fn tool_choice(choice: &Value) -> Result<ToolChoice, Malformed> {
 }
 
 fn response_format(mut format: Map<String, Value>) -> Result<ResponseFormat, Malformed> {
-    match format.get("type").and_then(Value::as_str) {
+    let kind = format.get("type").cloned().unwrap_or_default();
+    match kind.as_str() {
         None | Some("text") => Ok(ResponseFormat::Text),
         Some("json_object") => Ok(ResponseFormat::JsonObject),
         Some("json_schema") => {
             let Some(Value::Object(mut schema)) = format.shift_remove("json_schema") else {
-                return Err(Malformed::at("response_format", "json_schema must be an object"));
+                return Err(Malformed::at("response_format.json_schema", "json_schema must be an object"));
             };
             Ok(ResponseFormat::JsonSchema {
                 name: schema.get("name").and_then(Value::as_str).unwrap_or("response").to_owned(),
@@ -217,7 +230,7 @@ fn response_format(mut format: Map<String, Value>) -> Result<ResponseFormat, Mal
                 schema: schema.shift_remove("schema").unwrap_or(Value::Object(Map::new())),
             })
         }
-        Some(_) => Err(Malformed::at("response_format", "response_format.type is not known")),
+        Some(_) => Err(unknown_word("response_format.type", &["text", "json_object", "json_schema"], &kind)),
     }
 }
 
@@ -225,6 +238,9 @@ fn cache_hint(value: &Value) -> Option<CacheHint> {
     value.as_object()?;
     Some(CacheHint { ttl: value.get("ttl").and_then(Value::as_str).map(str::to_owned) })
 }
+
+/// The roles of messages.
+const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
 struct Reader<'a> {
     request: &'a mut Request,
@@ -237,9 +253,7 @@ impl Reader<'_> {
     fn messages(mut self, messages: Vec<Value>) -> Result<(), Malformed> {
         for (index, message) in messages.into_iter().enumerate() {
             let at = format!("messages[{index}]");
-            let Value::Object(map) = message else {
-                return Err(Malformed::at(at, "a message must be an object"));
-            };
+            let Value::Object(map) = message else { return Err(wrong(&at, "an object", &message)) };
             self.message(Fields(map), &at)?;
         }
         Ok(())
@@ -251,17 +265,8 @@ impl Reader<'_> {
             _ => return Err(Malformed::at(format!("{at}.role"), "a message needs a role")),
         };
         let mut blocks = content(message.take("content"), at)?;
-        // A hint on the message means its end.
-        if let Some(hint) = message.take("cache_control").as_ref().and_then(cache_hint)
-            && let Some(last) = blocks.last_mut()
-        {
-            last.cache = Some(hint);
-        }
+        let hint = message.take("cache_control").as_ref().and_then(cache_hint);
         let role = match role.as_str() {
-            "system" | "developer" if self.request.turns.is_empty() => {
-                self.request.system.append(&mut blocks);
-                return Ok(());
-            }
             "system" | "developer" => Role::System,
             "user" => Role::User,
             "assistant" => {
@@ -269,12 +274,26 @@ impl Reader<'_> {
                 Role::Assistant
             }
             "tool" | "function" => {
-                blocks = vec![self.result(&mut message, blocks)?];
+                let result = self.result(&mut message, blocks).map_err(|malformed| malformed.within(at))?;
+                blocks = vec![result];
                 Role::Tool
             }
-            _ => return Err(Malformed::at(format!("{at}.role"), "the role is not known")),
+            _ => return Err(unknown_word(&format!("{at}.role"), &ROLES, &role.into())),
         };
-        self.request.turns.push(Turn { role, blocks });
+        // A hint on the message means its end.
+        match (blocks.last_mut(), hint) {
+            (Some(last), Some(hint)) => last.cache = Some(hint),
+            (None, Some(hint)) => {
+                blocks.push(Block { cache: Some(hint), ..Block::text("") });
+            }
+            (_, None) => {}
+        }
+        if role == Role::System && self.request.turns.is_empty() {
+            self.request.leading += 1;
+            self.request.system.append(&mut blocks);
+        } else {
+            self.request.turns.push(Turn { role, blocks });
+        }
         Ok(())
     }
 
@@ -295,7 +314,7 @@ impl Reader<'_> {
             blocks.push(Block::new(Content::Refusal(refusal)));
         }
         self.unanswered.clear();
-        for mut call in message.list("tool_calls")? {
+        for mut call in message.list("tool_calls").map_err(|malformed| malformed.within(at))? {
             let function = call.get_mut("function").map(Value::take).unwrap_or_default();
             let id = call.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
             let seal = call.pointer("/extra_content/google/thought_signature").and_then(Value::as_str);
@@ -356,7 +375,7 @@ fn content(value: Option<Value>, at: &str) -> Result<Vec<Block>, Malformed> {
         None => Ok(Vec::new()),
         Some(Value::String(text)) => Ok(vec![Block::text(text)]),
         Some(Value::Array(parts)) => parts.into_iter().map(|value| part(value, at)).collect(),
-        Some(_) => Err(Malformed::at(format!("{at}.content"), "content must be text or an array of parts")),
+        Some(other) => Err(wrong(&format!("{at}.content"), "text or an array of parts", &other)),
     }
 }
 

@@ -86,6 +86,7 @@ fn write_rest(request: &Request, family: bool, body: &mut Map<String, Value>) {
     insert(body, "reasoning_effort", request.reasoning.and_then(effort).map(Effort::as_str));
     insert(body, "user", request.user.as_deref());
     if family {
+        insert(body, "safety_identifier", request.safety_identifier.as_deref());
         insert(body, "service_tier", request.service_tier.as_deref());
         insert(body, "metadata", request.metadata.clone());
         insert(body, "audio", request.audio.clone());
