@@ -5,17 +5,23 @@
 //! fingerprint, and what it is [`Presented`] as to an upstream, which only the signer sees.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use dialect::Secrets;
 
 use crate::failure::Failure;
 use crate::policy::Fingerprint;
 use crate::ports::Verdict;
 
-/// A provider key. Shows itself only where it is asked for by name.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret {
-    text: Arc<str>,
+/// A key. Shows itself only where it is asked for by name.
+#[derive(Clone)]
+pub struct Secret(Arc<Known>);
+
+struct Known {
+    text: Box<str>,
     fingerprint: Fingerprint,
+    /// What it is found by in answers; made for the first one.
+    secrets: OnceLock<Box<Secrets>>,
 }
 
 /// Whatever a channel is asked with: the content of a slot of its pool.
@@ -68,23 +74,36 @@ pub trait Tokens: Send + Sync {
 impl Secret {
     /// Wraps a key with what stands for it elsewhere.
     pub fn new(text: &str, fingerprint: Fingerprint) -> Self {
-        Self { text: text.into(), fingerprint }
+        Self(Arc::new(Known { text: text.into(), fingerprint, secrets: OnceLock::new() }))
     }
 
     /// The key in clear.
     pub fn expose(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// What may be logged and stored.
     pub fn fingerprint(&self) -> &Fingerprint {
-        &self.fingerprint
+        &self.0.fingerprint
+    }
+
+    /// What it is found by in whatever may repeat it.
+    pub fn secrets(&self) -> &Secrets {
+        self.0.secrets.get_or_init(|| Box::new(Secrets::default().with_key(&self.0.text)))
     }
 }
 
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.text == other.0.text && self.0.fingerprint == other.0.fingerprint
+    }
+}
+
+impl Eq for Secret {}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secret({})", self.fingerprint.as_str())
+        write!(f, "Secret({})", self.fingerprint().as_str())
     }
 }
 

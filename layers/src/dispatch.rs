@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use dialect::Care;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
@@ -25,8 +26,9 @@ use crate::body::UpstreamBody;
 use crate::body::idle::Idle;
 use crate::failure::{Failure, TransportFault, TransportKind};
 use crate::forward;
+use crate::hidden::{Guard, Hidden};
 use crate::ports::{Credential, Outgoing, Presented, Secret, Tokens, Unsupported, Wanted};
-use crate::stage::{Call, Payload};
+use crate::stage::{Attempt, Call, Payload};
 
 /// Mounts [`Dispatch`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -91,8 +93,7 @@ where
                             tokens.refused(&used);
                             continue;
                         }
-                        let received = call.attempt.exchange.received;
-                        return Ok(response.map(|body| Idle::new(body, timeouts, received)));
+                        return Ok(guarded(response, &call));
                     }
                     Ok(Err(fault)) if fault.kind == TransportKind::Stale && fresh_since.is_none() => {
                         // Connections that were open when this one was taken are as old as it.
@@ -106,6 +107,21 @@ where
             }
         })
     }
+}
+
+/// The answer, which tells no secret: the one place where all that an upstream says comes in.
+fn guarded(mut response: Response<UpstreamBody>, call: &Call) -> Response<Idle> {
+    let Attempt { exchange, target, timeouts, .. } = &call.attempt;
+    let hidden = Hidden::of(&target.channel, call.credential.as_ref(), Some(&exchange.caller));
+    let is_good = response.status().is_success();
+    let care = match call.stream {
+        _ if !is_good => Care::Error,
+        true => Care::Events,
+        false => Care::Whole,
+    };
+    hidden.clean_headers(response.headers_mut(), if is_good { Care::Odd } else { Care::Error });
+    let guard = Guard::new(hidden, care);
+    response.map(|body| Idle::new(body, *timeouts, exchange.received).guarded(guard))
 }
 
 /// Brings the body into its final bytes.

@@ -15,7 +15,8 @@ use tower::{Layer, Service};
 
 use crate::body::opening::{self, Opening};
 use crate::failure::Failure;
-use crate::judge::{Refusal, hidden, judge};
+use crate::hidden::Hidden;
+use crate::judge::{Refusal, judge};
 use crate::policy::Target;
 use crate::ports::{BoxFuture, Credential};
 use crate::reply::{Piece, Reply};
@@ -170,7 +171,7 @@ impl Inspection {
             body: if same && piece.sighting.done { piece.bytes.clone() } else { bytes::Bytes::new() },
             dialect: self.target.channel.dialect,
             error,
-            hidden: &hidden(&self.target.channel, self.credential.as_ref()),
+            hidden: &Hidden::of(&self.target.channel, self.credential.as_ref(), Some(&self.exchange.caller)),
         })
     }
 

@@ -8,13 +8,14 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use dialect::{Dialect, Evidence, ir};
+use dialect::{Care, Dialect, Evidence, ir};
 use http::header::LOCATION;
 use http::{HeaderMap, StatusCode, Uri};
+use serde_json::Value;
 
 use crate::failure::{Blame, Failure, Rejection};
-use crate::policy::{Channel, ChannelName};
-use crate::ports::{Credential, Secret};
+use crate::hidden::Hidden;
+use crate::policy::ChannelName;
 
 /// Longest cooldown that an upstream's hint may ask for; quota has six times as much.
 const LONGEST_HINT: Duration = Duration::from_secs(3600);
@@ -33,35 +34,24 @@ pub struct Refusal<'a> {
     pub dialect: Dialect,
     /// The error as the dialect reads it.
     pub error: ir::Error,
-    /// Texts that an upstream may repeat and nobody else may learn: see [`hidden`].
-    pub hidden: &'a [String],
-}
-
-/// What must be kept out of everything that is passed on: every text of the credential that was
-/// used, and the values of the channel's own headers, which are often keys too.
-pub fn hidden(channel: &Channel, credential: Option<&Credential>) -> Vec<String> {
-    /// Shorter values are words, not secrets; hiding them would only make a message unreadable.
-    const SHORTEST: usize = 6;
-    let values = channel.headers.values().filter_map(|value| value.to_str().ok());
-    let secrets = credential.map(Credential::secrets).unwrap_or_default();
-    let texts = secrets.iter().map(Secret::expose).chain(values);
-    texts.filter(|text| text.len() >= SHORTEST).map(str::to_owned).collect()
+    /// What an upstream may repeat and nobody else may learn.
+    pub hidden: &'a Hidden,
 }
 
 /// Judges a refusal.
 pub fn judge(refusal: Refusal<'_>) -> Failure {
     let Refusal { channel, status, headers, body, dialect, mut error, hidden } = refusal;
-    let body = scrub(body, hidden);
-    let evidence = Evidence::read(headers, &error, &body, SystemTime::now());
-    let blame = blame(status, &evidence);
-    let longest = if evidence.quota { LONGEST_HINT * 6 } else { LONGEST_HINT };
-    let retry_after = evidence.retry_after.map(|hint| hint.min(longest));
+    let body = hidden.clean(&body, Care::Error).unwrap_or(body);
     if status.is_redirection()
         && let Some(place) = redirect(headers)
     {
         error.message = format!("it redirects to {place}");
     }
-    error.message = dialect::scrub(&masked(&error.message, hidden));
+    clean(&mut error, hidden);
+    let evidence = Evidence::read(headers, &error, &body, SystemTime::now());
+    let blame = blame(status, &evidence);
+    let longest = if evidence.quota { LONGEST_HINT * 6 } else { LONGEST_HINT };
+    let retry_after = evidence.retry_after.map(|hint| hint.min(longest));
     Failure::Upstream(Box::new(Rejection {
         channel: channel.clone(),
         status,
@@ -70,12 +60,7 @@ pub fn judge(refusal: Refusal<'_>) -> Failure {
         retry_after,
         quota: evidence.quota && blame == Blame::Key,
         dialect,
-        // Only a JSON object is worth passing on: HTML and fragments are told in our own words.
-        body: if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&body).is_ok() {
-            body
-        } else {
-            Bytes::new()
-        },
+        body: passed_on(body),
     }))
 }
 
@@ -107,26 +92,33 @@ fn blame(status: StatusCode, evidence: &Evidence) -> Blame {
     }
 }
 
-/// Removes hidden texts from a body that may echo them.
-fn scrub(body: Bytes, hidden: &[String]) -> Bytes {
-    if hidden.iter().any(|text| memchr::memmem::find(&body, text.as_bytes()).is_some()) {
-        masked(&String::from_utf8_lossy(&body), hidden).into()
-    } else {
-        body
+/// Cleans every text of an error, of known secrets and of what looks like one.
+fn clean(error: &mut ir::Error, hidden: &Hidden) {
+    for text in [Some(&mut error.message), error.code.as_mut(), error.param.as_mut()].into_iter().flatten() {
+        hidden.clean_text(text);
+        *text = dialect::scrub(text);
     }
 }
 
-fn masked(text: &str, hidden: &[String]) -> String {
-    hidden.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+/// As much of a body as may be passed on. Only a JSON object is worth it: HTML and fragments are told in our own words.
+fn passed_on(body: Bytes) -> Bytes {
+    let Ok(mut object @ Value::Object(_)) = serde_json::from_slice::<Value>(&body) else {
+        return Bytes::new();
+    };
+    // Written anew only where it holds what looks like somebody's key.
+    if dialect::scrub_json(&mut object) { object.to_string().into() } else { body }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::Pair;
+    use crate::ports::Credential;
     use crate::testing::channel;
-    use crate::testing::handles::ScriptedTokens;
     use crate::testing::policy::secret;
+
+    fn hidden(credential: Option<&Credential>) -> Hidden {
+        Hidden::of(&channel("a").build(), credential, None)
+    }
 
     fn judged(status: u16, headers: &[(&'static str, &str)], body: &'static str) -> Rejection {
         let status = StatusCode::from_u16(status).unwrap();
@@ -139,7 +131,7 @@ mod tests {
             body: Bytes::from_static(body.as_bytes()),
             dialect: Dialect::OpenAiChat,
             error: dialect::normalise_error(status, body.as_bytes()),
-            hidden: &["sk-hidden".to_owned()],
+            hidden: &hidden(Some(&secret("sk-hidden").into())),
         });
         match failure {
             Failure::Upstream(rejection) => *rejection,
@@ -208,7 +200,7 @@ mod tests {
                 body: Bytes::new(),
                 dialect: Dialect::OpenAiChat,
                 error,
-                hidden: &[],
+                hidden: &hidden(None),
             });
             match failure {
                 Failure::Upstream(rejection) => rejection.blame,
@@ -242,24 +234,17 @@ mod tests {
     }
 
     #[test]
-    fn every_text_of_a_credential_is_hidden() {
-        let tokens = ScriptedTokens::of(&["token-of-now", "token-before"]);
-        let pair = Pair {
-            id: secret("name-of-key"),
-            secret: secret("signing-key"),
-            session: Some(secret("session-token")),
-        };
-        let texts = |credential: Credential| hidden(&channel("a").build(), Some(&credential));
-
-        assert_eq!(texts(Credential::Key(secret("sk-provider-key"))), ["sk-provider-key"]);
-        assert_eq!(texts(Credential::Token(tokens)), ["token-of-now", "token-before"]);
-        assert_eq!(texts(Credential::Pair(pair.into())), ["name-of-key", "signing-key", "session-token"]);
-    }
-
-    #[test]
     fn the_key_is_in_neither_body_nor_message() {
-        let rejection = judged(400, &[], r#"{"error":{"message":"bad key sk-hidden"}}"#);
-        assert!(!format!("{rejection:?}").contains("sk-hidden"), "{rejection:?}");
-        assert!(!rejection.body.is_empty());
+        for body in [
+            r#"{"error":{"message":"bad key sk-hidden"}}"#,
+            r#"{"error":{"message":"bad","param":"sk-hidden","code":"sk-hidden"}}"#,
+            r#"{"error":{"message":"bad","type":"\u0073k-hidden"}}"#,
+            r#"{"error":{"message":"of another: sk-abcdefghijklmnop"}}"#,
+        ] {
+            let rejection = judged(400, &[], body);
+            let told = format!("{rejection:?}");
+            assert!(!told.contains("k-hidden") && !told.contains("abcdefghijklmnop"), "{told}");
+            assert!(!rejection.body.is_empty());
+        }
     }
 }

@@ -30,6 +30,7 @@ pub mod estimate;
 pub mod failover;
 pub mod failure;
 mod forward;
+pub mod hidden;
 pub mod ingress;
 pub mod judge;
 pub mod keepalive;

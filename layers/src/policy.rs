@@ -11,12 +11,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialect::{Dialect, Envelope, Quirks};
+use dialect::{Dialect, Envelope, Quirks, Secrets};
 use http::{HeaderMap, HeaderName};
 
 use crate::address::Addresses;
 use crate::endpoint::Endpoint;
-use crate::ports::{Health, Keys, Meters, Provider, Timed, Timing};
+use crate::ports::{Health, Keys, Meters, Provider, Secret, Timed, Timing};
 
 /// The name of a channel: a `providers` entry.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -104,6 +104,8 @@ pub struct Caller {
     pub expose_route: bool,
     /// Position in this snapshot; never stored anywhere that outlives it.
     pub ordinal: usize,
+    /// The key itself, which what is told of an error must not hold.
+    pub key: Option<Secret>,
 }
 
 /// A balance in US dollars.
@@ -169,6 +171,9 @@ pub struct Channel {
     /// Whether streams may be asked for usage that the client did not ask for: true where the
     /// quirks say so, until the upstream refuses it once.
     pub asks_usage: Arc<AtomicBool>,
+    /// What its configuration holds that an upstream may repeat and nobody else may learn: headers, overrides,
+    /// credentials in URLs. Its keys come with each request.
+    pub secrets: Secrets,
 }
 
 impl fmt::Debug for Channel {

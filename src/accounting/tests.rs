@@ -47,6 +47,31 @@ impl Place {
     }
 }
 
+#[tokio::test]
+async fn a_file_that_may_hold_keys_is_its_owners_alone_also_one_that_was_not() {
+    use std::os::unix::fs::PermissionsExt;
+    let modes = |place: &Place| {
+        ["", "-wal", "-shm"].map(|suffix| {
+            let path = place.folder.path().join(format!("data/stats.db{suffix}"));
+            std::fs::metadata(path).map(|facts| facts.permissions().mode() & 0o777).ok()
+        })
+    };
+    let place = sqlite();
+    let store = Store::open(&place.database).await.unwrap();
+    write(&store, &[closed("gpt-4o", |_| {})], None).await;
+    assert_eq!(modes(&place), [Some(0o600); 3]);
+
+    let wide = std::fs::Permissions::from_mode(0o644);
+    for suffix in ["", "-wal", "-shm"] {
+        let path = place.folder.path().join(format!("data/stats.db{suffix}"));
+        std::fs::set_permissions(path, wide.clone()).unwrap();
+    }
+    let again = Store::open(&place.database).await.unwrap();
+    assert_eq!(modes(&place), [Some(0o600); 3]);
+    again.close().await;
+    store.close().await;
+}
+
 /// What a query of one text column gives.
 async fn texts(store: &Store, sql: &str) -> Vec<String> {
     let sql = AssertSqlSafe(sql.to_owned());

@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use dialect::Secrets;
 use layers::ports::{Credential, Pair, Provider, Secret};
+use serde_json::Value;
 
 use crate::config::ChannelSettings;
-use crate::config::settings::SecretText;
+use crate::config::settings::{ModelSettings, SecretText};
 use crate::engine::{Engine, ProviderSpec, ServiceAccount, Slot};
 use crate::providers;
 use crate::state::Runtime;
@@ -75,8 +77,37 @@ impl ChannelAccess {
     }
 }
 
-fn secret(text: &SecretText) -> Secret {
+pub(super) fn secret(text: &SecretText) -> Secret {
     Secret::new(text.expose(), text.fingerprint())
+}
+
+/// What a channel's configuration holds beside its keys that its upstream may repeat and nobody else may learn.
+pub(super) fn secrets(settings: &ChannelSettings, models: &[ModelSettings]) -> Secrets {
+    let mut secrets = Secrets::default();
+    for (name, value) in &settings.headers {
+        secrets = secrets.with_header(name.as_str(), &String::from_utf8_lossy(value.as_bytes()));
+    }
+    let proxy = settings.proxy.as_ref().map(SecretText::expose);
+    for url in settings.base_url.as_deref().into_iter().chain(proxy) {
+        secrets = secrets.with_url(url);
+    }
+    let overrides = models.iter().filter_map(|model| model.overrides.as_deref());
+    for (name, value) in overrides.flat_map(|overrides| &overrides.steps).flat_map(|step| &step.merge) {
+        secrets = with_fields(secrets, name, value);
+    }
+    secrets
+}
+
+/// With every text of a value, under the name of its field.
+fn with_fields(secrets: Secrets, name: &str, value: &Value) -> Secrets {
+    match value {
+        Value::String(text) => secrets.with_field(name, text),
+        Value::Array(list) => list.iter().fold(secrets, |secrets, value| with_fields(secrets, name, value)),
+        Value::Object(map) => {
+            map.iter().fold(secrets, |secrets, (name, value)| with_fields(secrets, name, value))
+        }
+        _ => secrets,
+    }
 }
 
 #[cfg(test)]

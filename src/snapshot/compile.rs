@@ -15,7 +15,7 @@ use layers::endpoint;
 use layers::policy::{Caller, Channel, ChannelName, Link, Takes, Target};
 use layers::ports::{Provider, Timing};
 
-use super::access::ChannelAccess;
+use super::access::{self, ChannelAccess};
 use super::{CallerEntry, KeyTable, Snapshot};
 use crate::config::settings::{CONNECT, CallerSettings, ChannelSettings, ModelSettings, Settings};
 use crate::engine::Engine;
@@ -41,11 +41,11 @@ pub fn compile(
         let found = settings.discover.then(|| discovered.get(&settings.name));
         pending |= matches!(found, Some(None));
         let models = models(settings, found.flatten().map(AsRef::as_ref).unwrap_or_default());
-        let mut channels = Channels::new(settings, runtime);
-        for model in models {
+        let mut channels = Channels::new(settings, &models, runtime);
+        for model in &models {
             for place in in_places(model.engine, settings) {
-                let (channel, addresses) = channels.of(&model, place.as_deref());
-                let target = target(channel, addresses, place, &model, runtime, metrics);
+                let (channel, addresses) = channels.of(model, place.as_deref());
+                let target = target(channel, addresses, place, model, runtime, metrics);
                 targets.push((ordinal, Arc::new(target)));
             }
         }
@@ -127,6 +127,7 @@ fn models(settings: &ChannelSettings, discovered: &[Arc<str>]) -> Vec<ModelSetti
 /// The runtime channels of one configured channel: one for each engine that its models have.
 struct Channels<'a> {
     settings: &'a ChannelSettings,
+    models: &'a [ModelSettings],
     access: ChannelAccess,
     keys: Arc<dyn layers::ports::Keys>,
     asks_usage: Arc<AtomicBool>,
@@ -137,7 +138,7 @@ struct Channels<'a> {
 }
 
 impl<'a> Channels<'a> {
-    fn new(settings: &'a ChannelSettings, runtime: &Runtime) -> Self {
+    fn new(settings: &'a ChannelSettings, models: &'a [ModelSettings], runtime: &Runtime) -> Self {
         let pool = KeySettings {
             algorithm: settings.key_algorithm,
             cooldown: settings.key_cooldown,
@@ -148,6 +149,7 @@ impl<'a> Channels<'a> {
         let quirks = providers::quirks(settings.base_url.as_deref(), &settings.quirks);
         Self {
             settings,
+            models,
             access,
             keys: runtime.keys(&settings.name, pool, credentials),
             asks_usage: runtime.asks_usage(&settings.name, quirks.stream_options),
@@ -208,6 +210,7 @@ impl<'a> Channels<'a> {
             },
             quirks: self.quirks,
             asks_usage: self.asks_usage.clone(),
+            secrets: access::secrets(settings, self.models),
         }
     }
 }
@@ -252,14 +255,16 @@ fn target(
 }
 
 fn caller(ordinal: usize, settings: &CallerSettings) -> Caller {
+    let key = access::secret(&settings.key);
     Caller {
         alias: settings.alias.clone(),
-        fingerprint: settings.key.fingerprint(),
+        fingerprint: key.fingerprint().clone(),
         role: settings.role,
         retries: settings.retries,
         moderation: settings.moderation,
         credits: settings.credits,
         expose_route: settings.expose_route,
         ordinal,
+        key: Some(key),
     }
 }

@@ -10,17 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dialect::{Care, Secrets};
 use http::header::{ACCEPT, HOST, USER_AGENT};
 use http::{HeaderMap, Request, Uri};
 use layers::address::Address;
 use layers::policy::{ChannelName, Fingerprint};
-use layers::ports::{Credential, Provider};
+use layers::ports::{Credential, Provider, Secret};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::access::ChannelAccess;
+use super::access::{self, ChannelAccess};
 use crate::config::{ChannelSettings, Settings};
 use crate::engine::Listing;
 use crate::providers::with_path;
@@ -63,6 +64,8 @@ struct Question {
     /// The channel's own.
     headers: HeaderMap,
     proxy: Option<Arc<str>>,
+    /// What no name of a model may hold: an upstream that repeats its key would tell it to all clients.
+    secrets: Secrets,
 }
 
 /// Tasks that ask, as long as this lives.
@@ -144,7 +147,7 @@ impl Question {
         let mut uri = self.uri.clone();
         for _ in 0..MOST_PAGES {
             let page = read(&self.listing, &fetcher.get_signed(self.signed(uri).await?).await?)?;
-            for name in page.names.into_iter().filter(|name| !name.is_empty()) {
+            for name in page.names.into_iter().filter(|name| !name.is_empty() && !self.is_told_in(name)) {
                 if models.len() < MOST_MODELS && seen.insert(name.clone()) {
                     models.push(name.into());
                 }
@@ -155,6 +158,13 @@ impl Question {
             }
         }
         if models.is_empty() { Err("the list is empty".to_owned()) } else { Ok(models) }
+    }
+
+    /// Whether a name tells what only the upstream may know.
+    fn is_told_in(&self, name: &str) -> bool {
+        let keys = self.credential.as_ref().map(Credential::secrets).unwrap_or_default();
+        let secrets = keys.iter().map(Secret::secrets).chain([&self.secrets]);
+        dialect::hide(secrets, name.as_bytes(), Care::Whole).is_some()
     }
 
     /// The request for one page, signed last, as `dispatch` does it.
@@ -222,7 +232,8 @@ fn question(channel: &ChannelSettings, runtime: &Runtime) -> Option<(ListRequest
     };
     let provider = access.provider(channel.engine);
     let headers = channel.headers.clone();
-    Some((list_request, Question { uri, listing, provider, credential, headers, proxy }))
+    let secrets = access::secrets(channel, &[]);
+    Some((list_request, Question { uri, listing, provider, credential, headers, proxy, secrets }))
 }
 
 #[cfg(test)]
@@ -243,6 +254,20 @@ mod tests {
         name: "/name",
         pages: Some(Pages { token: "/next_page_token", parameter: "page_token" }),
     };
+
+    #[test]
+    fn a_model_is_not_known_by_a_name_that_tells_a_key() {
+        let question = asked(
+            "base_url: 'https://a.test/v1?key=query-0a1b2c3d', api: sk-provider-0123, \
+             preferences: {headers: {x-mine: header-0a1b2c3d}}",
+        )
+        .unwrap();
+
+        for name in ["sk-provider-0123", "a/sk-provider-0123%20", "query-0a1b2c3d", "header-0a1b2c3d"] {
+            assert!(question.is_told_in(name), "{name}");
+        }
+        assert!(!question.is_told_in("gpt-4o-2024-08-06"));
+    }
 
     #[test]
     fn lists_of_every_form_are_read() {

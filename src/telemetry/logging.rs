@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::plain::{PlainFields, escape_json};
 use super::request_log::{Format, RequestLog};
 
 /// What is logged when nothing is said.
@@ -34,7 +35,9 @@ pub fn init(
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines(log.clone()));
     match log.format() {
         Format::Json => builder.json().flatten_event(true).finish().try_init()?,
-        Format::Text { colour } => builder.with_ansi(colour).with_target(false).finish().try_init()?,
+        Format::Text { colour } => {
+            builder.with_ansi(colour).with_target(false).fmt_fields(PlainFields).finish().try_init()?;
+        }
     }
     if let Some(error) = problem {
         tracing::warn!(%error, "RUST_LOG cannot be read and is ignored.");
@@ -72,6 +75,9 @@ impl Write for Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
+        if matches!(self.log.format(), Format::Json) {
+            escape_json(&mut self.text, 0);
+        }
         if !self.text.is_empty() {
             self.log.line(&self.text);
         }
@@ -95,6 +101,41 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn words_of_others_can_neither_forge_a_line_nor_steer_a_terminal() {
+        let words = "bad\r\nFAKE 200 ok\u{1b}[31m\u{9b}2J\u{2028}\u{202e}\u{85}";
+        let lines = |format| {
+            let page = Page::default();
+            let (log, thread) = request_log::start(format, page.clone()).unwrap();
+            let builder = tracing_subscriber::fmt().with_writer(Lines(log));
+            let tell = || {
+                let _span = tracing::info_span!("span", %words).entered();
+                tracing::info!(%words, quoted = ?words, "Told: {words}");
+            };
+            match format {
+                Format::Json => {
+                    tracing::subscriber::with_default(builder.json().flatten_event(true).finish(), tell);
+                }
+                Format::Text { colour } => {
+                    let text = builder.with_ansi(colour).fmt_fields(PlainFields).finish();
+                    tracing::subscriber::with_default(text, tell);
+                }
+            }
+            drop(thread);
+            String::from_utf8(std::mem::take(&mut page.0.lock().unwrap())).unwrap()
+        };
+
+        for format in [Format::Json, Format::Text { colour: false }] {
+            let told = lines(format);
+            assert!(told.contains("FAKE") && told.lines().count() == 1, "{told:?}");
+            let line = told.trim_end_matches('\n');
+            for steering in ['\r', '\n', '\u{1b}', '\u{9b}', '\u{2028}', '\u{202e}', '\u{85}'] {
+                assert!(!line.contains(steering), "{line:?}");
+            }
+        }
+        assert!(!lines(Format::Text { colour: true }).contains("\u{1b}[31mFAKE"));
     }
 
     #[test]

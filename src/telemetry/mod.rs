@@ -2,5 +2,6 @@
 
 pub mod logging;
 pub mod metrics;
+mod plain;
 mod request_line;
 pub mod request_log;

@@ -4,13 +4,14 @@
 //! fingerprints; a client's own text (the model name) is freed of control characters, which could
 //! forge lines or colour the terminal.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
+use super::plain::{Plain, escape_json};
 use crate::values::Closed;
 
 // === text ===
@@ -93,15 +94,6 @@ impl fmt::Display for Span {
             s if s < 100.0 => write!(f, "{s:.2}s"),
             s => write!(f, "{s:.0}s"),
         }
-    }
-}
-
-/// Text without control characters.
-struct Plain<'a>(&'a str);
-
-impl fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| f.write_char(if c.is_control() { '·' } else { c }))
     }
 }
 
@@ -228,14 +220,17 @@ fn name(line: &mut Vec<u8>, text: &str) {
 
 /// Text of others.
 fn text(line: &mut Vec<u8>, text: &str) {
-    let plain =
-        text.bytes().fold(true, |plain, byte| plain & (byte >= b' ') & (byte != b'"') & (byte != b'\\'));
+    let plain = text
+        .bytes()
+        .fold(true, |plain, byte| plain & (b' '..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\'));
     if plain {
         line.push(b'"');
         name(line, text);
         line.push(b'"');
     } else {
-        serde_json::to_writer(line, text).expect("a text can be written as JSON");
+        let from = line.len();
+        serde_json::to_writer(&mut *line, text).expect("a text can be written as JSON");
+        escape_json(line, from);
     }
 }
 
@@ -363,9 +358,15 @@ mod tests {
 
     #[test]
     fn a_model_name_can_forge_neither_lines_nor_colours() {
-        let line = text(&closed(|entry| entry.model = "x\n200 ok\x1b[2J".into()), false);
+        let closed = closed(|entry| entry.model = "x\n200 ok\x1b[2J\u{9b}2J\u{2028}\u{202e}".into());
+        let mut json = Vec::new();
+        JsonLines::default().write(&mut json, &closed);
 
-        assert!(!line.contains('\n') && !line.contains('\x1b'), "{line:?}");
+        for line in [text(&closed, false), String::from_utf8(json).unwrap().trim_end().to_owned()] {
+            for steering in ['\n', '\x1b', '\u{9b}', '\u{2028}', '\u{202e}'] {
+                assert!(!line.contains(steering), "{line:?}");
+            }
+        }
     }
 
     #[test]

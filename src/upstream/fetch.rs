@@ -136,8 +136,9 @@ impl Fetcher {
                 && let Some(target) = answer.headers().get(LOCATION).and_then(|target| target.to_str().ok())
             {
                 let next = resolve(&uri, target).ok_or_else(|| "a redirect to no URL".to_owned())?;
-                if next.host() != uri.host() {
-                    // What authorises with one host is no business of another.
+                if !is_same_origin(&next, &uri) {
+                    // What authorises at one origin is no business of another: another port is
+                    // another's program, and plain HTTP is everybody's to read (RFC 9110 §15.4).
                     headers.clear();
                 }
                 headers.remove(HOST);
@@ -169,6 +170,16 @@ impl Fetch for Fetcher {
         let text = String::from_utf8(body.into()).map_err(|_binary| "the answer is no text".to_owned())?;
         Ok(Fetched::Text { text, tag })
     }
+}
+
+/// Whether two URLs lead to the same scheme, host and port.
+fn is_same_origin(one: &Uri, other: &Uri) -> bool {
+    let port = |uri: &Uri| uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    let is_same_host = match (one.host(), other.host()) {
+        (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+        _ => false,
+    };
+    is_same_host && one.scheme() == other.scheme() && port(one) == port(other)
 }
 
 fn parsed(url: &str) -> Result<Uri, String> {
@@ -207,6 +218,19 @@ pub(super) fn resolve(base: &Uri, target: &str) -> Option<Uri> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let same = |one: &str, other: &str| is_same_origin(&one.parse().unwrap(), &other.parse().unwrap());
+
+        for other in ["https://a.example/y?z", "https://A.example:443/", "https://user@a.example/"] {
+            assert!(same("https://a.example/x", other), "{other}");
+        }
+        for other in ["http://a.example/x", "https://b.example/x", "https://a.example:8443/x", "/x"] {
+            assert!(!same("https://a.example/x", other), "{other}");
+        }
+        assert!(!same("http://127.0.0.1:8000/", "http://127.0.0.1:8001/"));
+    }
 
     #[test]
     fn a_redirect_leads_where_a_browser_would_go() {

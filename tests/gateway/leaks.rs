@@ -279,6 +279,28 @@ async fn an_upstream_that_repeats_configured_headers_in_errors_does_not_tell_the
     }
 }
 
+#[tokio::test]
+async fn a_redirect_of_a_model_list_takes_the_key_to_no_other_origin() {
+    let elsewhere = Upstream::always(Script::json(&json!({ "data": [{ "id": "found" }] }))).await;
+    let origin = elsewhere.origin();
+    let upstream = Upstream::start(move |seen| match seen.path.as_str() {
+        "/v1/models" => Script::body(302, "text/plain", "").header("location", "/v1/moved"),
+        _ => Script::body(307, "text/plain", "").header("location", &format!("{origin}/collect")),
+    })
+    .await;
+    let channel = channel("a", &upstream)
+        .with("/api", json!(PROVIDER_GOOD))
+        .with("/preferences/headers", json!({ "x-secret": HEADER_VALUE }))
+        .with("/model", json!([]));
+    let _gateway = Gateway::start(config([channel])).await;
+
+    elsewhere.wait_for(1).await;
+
+    assert_eq!(upstream.keys()[..2], [PROVIDER_GOOD; 2], "within the origin it is shown");
+    let collected = elsewhere.last();
+    assert_eq!((collected.key().as_str(), collected.header("x-secret")), ("", None), "{collected:?}");
+}
+
 /// Promises: `env-debug`.
 #[tokio::test]
 async fn debug_tells_more_and_off_tells_nothing_of_it() {

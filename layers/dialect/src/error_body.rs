@@ -30,7 +30,8 @@ pub fn normalise(status: StatusCode, body: &[u8]) -> Error {
         }
         return build(status, &Found::default());
     }
-    let page = strip_markup(&String::from_utf8_lossy(body));
+    // Zero bytes are those of another encoding, or of no text at all: what nobody here can read is not told.
+    let page = if body.contains(&0) { String::new() } else { strip_markup(&String::from_utf8_lossy(body)) };
     let found = Found { message: page, ..Found::default() };
     build(infer(status, &found), &found)
 }
@@ -272,7 +273,7 @@ fn build(status: StatusCode, found: &Found) -> Error {
             .into_iter()
             .find(|word| !word.is_empty() && *word != "error")
             .map(|word| bounded(scrub(word), 128)),
-        param: found.param.clone().map(|param| bounded(param, 256)),
+        param: found.param.as_deref().map(|param| bounded(scrub(param), 256)),
         retry_after,
     }
 }
@@ -313,7 +314,8 @@ fn strip_markup(page: &str) -> String {
         }
     }
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
-    bounded(words.join(" "), PAGE_LIMIT)
+    // Before it is cut: half a key is no less one.
+    bounded(scrub(&words.join(" ")), PAGE_LIMIT)
 }
 
 #[cfg(test)]

@@ -56,6 +56,8 @@ pub use evidence::Evidence;
 pub use form::Form;
 pub use framing::{Frame, Framer, Frames, Framing, frames};
 pub use kind::Kind;
-pub use scrub::scrub;
+pub use scrub::{
+    Care, Secrets, end_of, hide, hide_in_part, may_be_written_oddly, open_end, scrub, scrub_json,
+};
 pub use sighting::{Depth, Detail, Sighting};
 pub use size::Size;

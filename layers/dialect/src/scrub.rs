@@ -1,4 +1,10 @@
-//! Hides credentials in texts that are passed on.
+//! Hides credentials in what is passed on: those that are known ([`Secrets`]), and what looks like one.
+
+mod plain_form;
+mod secrets;
+
+pub use secrets::{Care, Secrets, end_of, hide, hide_in_part, may_be_written_oddly, open_end};
+use serde_json::Value;
 
 /// Hides what looks like a credential: values of `key=` and `token=`, words that follow `Bearer`, and tokens with
 /// the prefixes that providers give theirs. Messages and logs may carry the result.
@@ -39,6 +45,21 @@ pub fn scrub(text: &str) -> String {
         }
     }
     clean
+}
+
+/// The same in every text of a JSON value; tells whether anything was hidden.
+pub fn scrub_json(value: &mut Value) -> bool {
+    match value {
+        Value::String(text) => {
+            let clean = scrub(text);
+            let is_changed = clean != *text;
+            *text = clean;
+            is_changed
+        }
+        Value::Array(list) => list.iter_mut().fold(false, |changed, value| scrub_json(value) | changed),
+        Value::Object(map) => map.values_mut().fold(false, |changed, value| scrub_json(value) | changed),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

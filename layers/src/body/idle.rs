@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::poll_on_wake::PollOnWake;
 use super::{Broken, UpstreamBody};
+use crate::hidden::Guard;
 use crate::policy::Timeouts;
 
 /// An upstream body with an inactivity limit and an absolute end.
@@ -25,6 +26,9 @@ pub struct Idle {
     since: Instant,
     waiting: bool,
     timer: Option<PollOnWake<Sleep>>,
+    /// Whom all of it passes, while it lasts.
+    guard: Option<Guard>,
+    ended: bool,
 }
 
 impl Idle {
@@ -32,20 +36,49 @@ impl Idle {
     /// since the request was received.
     pub fn new(inner: UpstreamBody, timeouts: Timeouts, received: Instant) -> Self {
         let end = received + timeouts.total;
-        Self { inner, timeouts, end, since: Instant::now(), waiting: false, timer: None }
+        Self {
+            inner,
+            timeouts,
+            end,
+            since: Instant::now(),
+            waiting: false,
+            timer: None,
+            guard: None,
+            ended: false,
+        }
+    }
+
+    /// Has all of it pass `guard`, which may hold an end back until more has come.
+    #[must_use]
+    pub fn guarded(mut self, guard: Guard) -> Self {
+        self.guard = Some(guard);
+        self
     }
 
     /// The next data, trailers skipped.
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
         loop {
             match Pin::new(&mut self.inner).poll_frame(cx).map_ok(Frame::into_data) {
                 Poll::Ready(Some(Ok(Ok(data)))) => {
                     self.waiting = false;
-                    return Poll::Ready(Some(Ok(data)));
+                    let data = match &mut self.guard {
+                        Some(guard) => guard.pass(data),
+                        None => data,
+                    };
+                    if !data.is_empty() {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
                 }
                 Poll::Ready(Some(Ok(Err(_trailers)))) => {}
                 Poll::Ready(Some(Err(broken))) => return Poll::Ready(Some(Err(broken))),
-                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(None) => {
+                    self.ended = true;
+                    let left = self.guard.take().map(Guard::end).filter(|left| !left.is_empty());
+                    return Poll::Ready(left.map(Ok));
+                }
                 Poll::Pending => return self.poll_silence(cx).map(|broken| Some(Err(broken))),
             }
         }

@@ -17,12 +17,13 @@ pub mod transcode;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dialect::ir;
+use dialect::{Care, ir};
 use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::failure::{Cause, Failure};
-use crate::judge::{Refusal, hidden, judge};
-use crate::policy::Channel;
+use crate::hidden::Hidden;
+use crate::judge::{Refusal, judge};
+use crate::policy::{Caller, Channel};
 use crate::ports::Credential;
 
 /// The body of an upstream's answer.
@@ -47,14 +48,27 @@ pub enum Broken {
 pub struct Origin {
     /// The channel.
     pub channel: Arc<Channel>,
-    /// What it was asked with, which the upstream may repeat.
-    pub credential: Option<Credential>,
+    /// What the upstream may repeat and nobody else may learn.
+    hidden: Hidden,
 }
 
 impl Origin {
+    /// A stream of `channel` that was asked with `credential`, for this caller.
+    pub fn new(channel: Arc<Channel>, credential: Option<&Credential>, caller: Option<&Arc<Caller>>) -> Self {
+        let hidden = Hidden::of(&channel, credential, caller);
+        Self { channel, hidden }
+    }
+
+    /// An event that says nothing that is known, without secrets; none when there is nothing to change.
+    fn clean_odd(&self, event: &[u8]) -> Option<Bytes> {
+        self.hidden.clean(event, Care::Odd)
+    }
+
     /// An answer that cannot be read.
     fn garbled(&self, detail: impl Into<String>) -> Failure {
-        Failure::Garbled { channel: self.channel.name.clone(), detail: detail.into() }
+        let mut detail = detail.into();
+        self.hidden.clean_text(&mut detail);
+        Failure::Garbled { channel: self.channel.name.clone(), detail }
     }
 
     /// An error event in a stream that the client is already receiving.
@@ -66,7 +80,7 @@ impl Origin {
             body: Bytes::new(),
             dialect: self.channel.dialect,
             error,
-            hidden: &hidden(&self.channel, self.credential.as_ref()),
+            hidden: &self.hidden,
         })
     }
 }

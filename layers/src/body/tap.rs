@@ -79,10 +79,19 @@ impl Tap {
             None if self.framer.over_limit() => {
                 // Its content cannot be told before it is whole, but it is content.
                 let sighting = Sighting { content: true, ..Sighting::default() };
-                Some(Piece { bytes: self.framer.take_tail(), sighting, torn: true })
+                let part = self.framer.take_tail();
+                let bytes = self.origin.clean_odd(&part).unwrap_or(part);
+                Some(Piece { bytes, sighting, torn: true })
             }
             None => None,
         }
+    }
+
+    /// An event without what it must not tell, where that takes a change. Ordinary ones passed the guard of their
+    /// body; what nobody understands may be an error in words of its own.
+    fn cleaned(&self, raw: &[u8], sighting: &Sighting) -> Option<Bytes> {
+        let is_ordinary = sighting.content || sighting.finished || sighting.done || sighting.usage_only;
+        if is_ordinary { None } else { self.origin.clean_odd(raw) }
     }
 
     /// Looks at a block of whole events.
@@ -103,10 +112,14 @@ impl Tap {
                 break;
             }
             let hidden = self.hide_usage && sighting.usage_only;
-            match (&mut kept, hidden) {
-                (None, true) => kept = Some(BytesMut::from(&block[..at])),
-                (Some(kept), false) => kept.extend_from_slice(raw),
-                _ => {}
+            let clean = self.cleaned(raw, &sighting);
+            if hidden || clean.is_some() {
+                kept.get_or_insert_with(|| BytesMut::from(&block[..at]));
+            }
+            if let Some(kept) = &mut kept
+                && !hidden
+            {
+                kept.extend_from_slice(clean.as_deref().unwrap_or(raw));
             }
             at += raw.len();
             match &mut seen {

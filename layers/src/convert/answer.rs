@@ -13,7 +13,8 @@ use crate::body::transcode::Transcoded;
 use crate::body::{Broken, Origin};
 use crate::endpoint;
 use crate::failure::Failure;
-use crate::judge::{Refusal, hidden, judge};
+use crate::hidden::Hidden;
+use crate::judge::{Refusal, judge};
 use crate::offload::offload;
 use crate::reply::{Reply, ReplyBody, mark_stream};
 use crate::stage::{Call, Purpose};
@@ -86,7 +87,7 @@ impl Reading<'_> {
         let exchange = &self.call.attempt.exchange;
         let want_text = !exchange.catalog.triggers().is_empty();
         let channel = &self.call.attempt.target.channel;
-        let origin = Origin { channel: channel.clone(), credential: self.call.credential.clone() };
+        let origin = Origin::new(channel.clone(), self.call.credential.as_ref(), Some(&exchange.caller));
         let to = self.kept.framing();
         let body = match self.way.probe(&self.kept).filter(|_| framing == to) {
             Some(probe) => {
@@ -212,7 +213,7 @@ fn judged(call: &Call, status: StatusCode, headers: &HeaderMap, error: ir::Error
         error,
         body,
         dialect: channel.dialect,
-        hidden: &hidden(channel, call.credential.as_ref()),
+        hidden: &Hidden::of(channel, call.credential.as_ref(), Some(&call.attempt.exchange.caller)),
     })
 }
 

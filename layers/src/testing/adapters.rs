@@ -15,10 +15,7 @@ use crate::policy::ChannelName;
 
 /// Channel `a` of this dialect, asked with the key `sk-provider-key`.
 fn origin(dialect: Dialect) -> Origin {
-    Origin {
-        channel: channel("a").dialect(dialect).build(),
-        credential: Some(secret("sk-provider-key").into()),
-    }
+    Origin::new(channel("a").dialect(dialect).build(), Some(&secret("sk-provider-key").into()), None)
 }
 
 /// What a tap is asked to do beside forwarding.

@@ -5,6 +5,7 @@ use dialect::Dialect;
 use http::{HeaderMap, StatusCode};
 
 use crate::failure::{Failure, TransportKind};
+use crate::hidden::Hidden;
 use crate::judge::{Refusal, judge};
 use crate::policy::ChannelName;
 
@@ -31,7 +32,7 @@ pub fn refused_with(status: u16, headers: &[(&'static str, &str)], body: &'stati
         error: dialect::normalise_error(status, body.as_bytes()),
         body: Bytes::from_static(body.as_bytes()),
         dialect: Dialect::OpenAiChat,
-        hidden: &[],
+        hidden: &Hidden::of(&super::channel("a").build(), None, None),
     })
 }
 

@@ -45,6 +45,7 @@ pub fn caller() -> CallerBuilder {
         credits: None,
         expose_route: false,
         ordinal: 0,
+        key: None,
     })
 }
 
@@ -63,6 +64,13 @@ impl CallerBuilder {
     #[must_use]
     pub fn alias(mut self, alias: &str) -> Self {
         self.0.alias = alias.into();
+        self
+    }
+
+    /// The key itself.
+    #[must_use]
+    pub fn key(mut self, key: &str) -> Self {
+        self.0.key = Some(secret(key));
         self
     }
 
@@ -116,6 +124,7 @@ pub fn channel(name: &str) -> ChannelBuilder {
         envelope: dialect::Envelope::PLAIN,
         quirks: dialect::Quirks::default(),
         asks_usage: Arc::new(AtomicBool::new(false)),
+        secrets: dialect::Secrets::default(),
     })
 }
 
@@ -123,6 +132,13 @@ pub fn channel(name: &str) -> ChannelBuilder {
 pub struct ChannelBuilder(Channel);
 
 impl ChannelBuilder {
+    /// What its configuration holds that nobody may learn.
+    #[must_use]
+    pub fn secrets(mut self, secrets: dialect::Secrets) -> Self {
+        self.0.secrets = secrets;
+        self
+    }
+
     /// How it speaks.
     #[must_use]
     pub fn dialect(mut self, dialect: Dialect) -> Self {

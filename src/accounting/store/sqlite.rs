@@ -4,7 +4,8 @@
 //! batches, never damage the file. Statistics read through connections of their own, which WAL
 //! keeps out of the writer's way.
 
-use std::os::unix::fs::MetadataExt;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ impl Sqlite {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder)?;
         }
+        keep_private(path);
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -84,6 +86,28 @@ impl Sqlite {
     #[cfg(test)]
     pub(crate) fn pool(&self) -> &SqlitePool {
         &self.writer
+    }
+}
+
+/// Lets nobody else read the file, which may hold client keys, nor what SQLite puts beside it.
+///
+/// SQLite gives the files beside it the mode of the file itself, so that is made first. One that is there and belongs
+/// to somebody else stays as it is, and whatever is wrong with it is told when it is opened.
+fn keep_private(path: &Path) {
+    /// Read and written by its owner.
+    const PRIVATE: u32 = 0o600;
+    let _ = std::fs::OpenOptions::new().append(true).create(true).mode(PRIVATE).open(path);
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        let Ok(facts) = std::fs::metadata(&name) else { continue };
+        if facts.is_file()
+            && facts.mode() & 0o077 != 0
+            && std::fs::set_permissions(&name, Permissions::from_mode(PRIVATE)).is_ok()
+        {
+            let (file, before) = (Path::new(&name).display(), format!("{:o}", facts.mode() & 0o777));
+            tracing::info!(%file, before, "Statistics may hold keys; the file is now its owner's alone (0600).");
+        }
     }
 }
 

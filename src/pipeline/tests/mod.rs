@@ -20,6 +20,7 @@ mod limits;
 mod moderation;
 mod overrides;
 mod routing;
+mod secrets;
 mod served;
 mod storms;
 mod timeout_policy;
