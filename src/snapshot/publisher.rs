@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
+use super::difference::Difference;
 use super::discovery::{Discovery, Found};
 use super::{CurrentSnapshot, Discovered, Snapshot, compile};
 use crate::config::source::{Fetch, LastGood, Source, Text};
@@ -116,9 +117,20 @@ impl Publisher {
                 for channel in self.discovery.follow(&self.settings, &self.runtime) {
                     self.discovered.remove(&channel);
                 }
+                let before = self.current.load();
                 self.publish();
-                let (client_keys, channels, models) = self.current.load().size();
-                tracing::info!(client_keys, channels, models, "Configuration loaded.");
+                let after = self.current.load();
+                let (client_keys, channels, models) = after.size();
+                let Difference { added, removed, changed } = Difference::between(&before, &after);
+                tracing::info!(
+                    client_keys,
+                    channels,
+                    models,
+                    added,
+                    removed,
+                    changed,
+                    "Configuration loaded."
+                );
                 self.metrics.reloaded(Some(&fingerprint(text)));
             }
             Err(problems) => {
