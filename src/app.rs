@@ -120,11 +120,11 @@ impl Startup {
             directory: current.clone(),
             capacity,
             most_body,
-            records,
+            records: records.clone(),
             allowances,
             media,
             stored: runtime.pins().clone(),
-            admin: Admin::new(sources),
+            admin: Admin::new(sources, records),
         };
 
         let listener = bind(&env.host, env.port).await?;

@@ -102,6 +102,7 @@ impl Note {
             began: started.duration_since(attempt.exchange.received),
             outcome: "client_gone",
             elapsed: std::time::Duration::ZERO,
+            fault: None,
         });
         Self { ledger, target: attempt.target.clone(), started, end: None }
     }

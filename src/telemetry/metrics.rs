@@ -27,9 +27,11 @@ use dialect::{Dialect, Kind};
 use foldhash::fast::RandomState;
 use layers::capacity::Capacity;
 use layers::ports::Meters;
+use layers::visit::Visit;
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _, SharedString};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use super::visit_line::operation;
 use crate::values::Closed;
 
 pub use self::handles::Handles;
@@ -40,7 +42,7 @@ pub use self::series::{
     RELOAD_TIME, REQUESTS, SERIES, STARTED, STREAMS, Series, SeriesType, TOKENS_TOTAL,
 };
 
-use self::handles::{ByOutcome, ChannelMeters, OTHER};
+use self::handles::{ByOutcome, ChannelMeters, OTHER, status_class};
 
 /// How often samples are sorted into their buckets: it bounds the memory of those that wait.
 pub const UPKEEP: Duration = Duration::from_secs(5);
@@ -256,6 +258,18 @@ impl Metrics {
         let model = if entry.model_known { &*entry.model } else { OTHER };
         let dialect = entry.target.as_ref().map(|target| target.channel.dialect);
         self.handles(entry.endpoint.kind, dialect, model).close(closed);
+    }
+
+    /// Counts a request without a record. What it asked for may be anybody's invention, so no model
+    /// and no path is a label.
+    pub fn visit(&self, visit: &Visit) {
+        let labels = [
+            ("operation", operation(visit)),
+            ("model", OTHER),
+            ("outcome", visit.outcome()),
+            ("status", status_class(visit.status)),
+        ];
+        self.0.registry.counter(&REQUESTS, &labels).increment(1);
     }
 
     /// Shows how full the gateway is.

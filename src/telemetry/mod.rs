@@ -4,3 +4,5 @@ pub mod logging;
 pub mod metrics;
 mod request_line;
 pub mod request_log;
+mod throttle;
+mod visit_line;

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dialect::{Dialect, Kind};
+use http::StatusCode;
 use layers::ports::Meters;
 use metrics::{Counter, Histogram};
 
@@ -19,7 +20,7 @@ use crate::values::Closed;
 pub(super) const OTHER: &str = "other";
 
 /// The outcomes that have a label: `ok`, the failures' labels, and [`OTHER`] for any other.
-const OUTCOMES: [&str; 39] = [
+const OUTCOMES: [&str; 41] = [
     "ok",
     "client_gone",
     "timeout",
@@ -46,6 +47,8 @@ const OUTCOMES: [&str; 39] = [
     "no_channel",
     "too_long",
     "unsupported",
+    "no_token",
+    "stored_not_found",
     "invalid_request",
     "unauthenticated",
     "permission_denied",
@@ -62,6 +65,17 @@ const OUTCOMES: [&str; 39] = [
 ];
 
 const STATUS_CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The place of a status in [`STATUS_CLASSES`].
+fn class_of(status: StatusCode) -> usize {
+    let class = usize::from(status.as_u16() / 100);
+    if class < STATUS_CLASSES.len() { class } else { 0 }
+}
+
+/// The label of a status.
+pub(super) fn status_class(status: StatusCode) -> &'static str {
+    STATUS_CLASSES[class_of(status)]
+}
 
 /// One handle per outcome, resolved when it first occurs: [`OUTCOMES`], and one for all others.
 pub(super) struct ByOutcome<T>([OnceLock<T>; OUTCOMES.len() + 1]);
@@ -152,8 +166,7 @@ impl Handles {
                 self.registry.histogram(&GENAI_DURATION, &labels)
             },
         });
-        let class = usize::from(entry.status.as_u16() / 100);
-        let class = if class < STATUS_CLASSES.len() { class } else { 0 };
+        let class = class_of(entry.status);
         let requests = outcome.requests[class].get_or_init(|| {
             let labels = [
                 ("operation", self.kind.label()),
