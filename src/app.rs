@@ -163,6 +163,7 @@ impl Startup {
         steer.send_replace(Phase::Ended);
         steering.abort();
         upkeep.abort();
+        metrics.tell_rest(true);
         renewing.abort();
         remembering.abort();
         let _ = following.await;

@@ -324,6 +324,11 @@ impl<'a> From<&'a Exchange> for Timed<'a> {
 pub trait Meters: Send + Sync {
     /// Counts one attempt and its outcome label.
     fn attempt(&self, outcome: &'static str, elapsed: Duration);
+    /// Whether the log may tell of an attempt that ended so: if it may, how many like it were not
+    /// told since the last one that was.
+    fn may_tell(&self, _outcome: &'static str, _now: Instant) -> Option<u64> {
+        Some(0)
+    }
 }
 
 /// An upstream's addresses and signatures, for a channel: hangs on [`crate::policy::Channel`].

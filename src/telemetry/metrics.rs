@@ -18,7 +18,7 @@ mod series;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -60,7 +60,7 @@ struct Inner {
     models: ArcSwap<HashMap<Arc<str>, Vec<Arc<Handles>>, RandomState>>,
     /// Held while handles are added, so that none is added twice.
     growing: Mutex<()>,
-    meters: Mutex<HashMap<(String, String), Arc<dyn Meters>>>,
+    meters: Mutex<HashMap<(String, String), Arc<ChannelMeters>>>,
     scraped: Mutex<Vec<Scraped>>,
     reload_success: Gauge,
     reload_time: Gauge,
@@ -196,14 +196,23 @@ impl Metrics {
         }
     }
 
-    /// Sorts samples into buckets for ever; to be spawned once.
+    /// Sorts samples into buckets, and tells the log what was kept back from it, for ever; to be
+    /// spawned once.
     pub async fn upkeep(self) {
         let mut ticks = tokio::time::interval(UPKEEP);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             self.0.handle.run_upkeep();
+            self.tell_rest(false);
         }
+    }
+
+    /// Tells the log how many failed attempts it was not told of; at the end of the program also of
+    /// those that were just now.
+    pub fn tell_rest(&self, is_end: bool) {
+        let now = tokio::time::Instant::now();
+        lock(&self.0.meters).values().for_each(|meters| meters.tell_rest(now, is_end));
     }
 
     /// The handles of attempts on a channel for a model (its alias). The same for the same names.
@@ -222,6 +231,8 @@ impl Metrics {
                     channel: channel.into(),
                     model: model.into(),
                     counters: ByOutcome::new(),
+                    told: Mutex::default(),
+                    owes: AtomicBool::new(false),
                 })
             })
             .clone()

@@ -289,8 +289,8 @@ impl<W: Write> Printer<W> {
         for _ in 0..PATIENCE {
             let pause = desk.bell.wait_timeout_while(sheet, PERIOD, |sheet| !sheet.hurried && !sheet.ended);
             sheet = pause.unwrap_or_else(PoisonError::into_inner).0;
-            let before = sheet.text.len();
-            if let Some(more) = sheet.refused.rest(tokio::time::Instant::now()) {
+            let (before, is_end) = (sheet.text.len(), sheet.ended);
+            if let Some(more) = sheet.refused.rest(tokio::time::Instant::now(), is_end) {
                 sheet.tell_refused(more, self.format);
                 sheet.taken += (sheet.text.len() - before) as u64;
             }

@@ -39,9 +39,10 @@ impl Throttle {
         None
     }
 
-    /// How many lines were not told in a span that is over, once: nobody may ask for another.
-    pub(super) fn rest(&mut self, now: Instant) -> Option<u64> {
-        let is_over = self.over.is_some_and(|over| now >= over);
+    /// How many lines were not told in a span that is over, once: nobody may ask for another. At the
+    /// end of the program every span is.
+    pub(super) fn rest(&mut self, now: Instant, is_end: bool) -> Option<u64> {
+        let is_over = is_end || self.over.is_some_and(|over| now >= over);
         (is_over && self.kept_back > 0).then(|| std::mem::take(&mut self.kept_back))
     }
 
@@ -62,9 +63,9 @@ mod tests {
         let told: Vec<_> = (0..5).map(|_| throttle.pass(start)).collect();
 
         assert_eq!(told, [Some(0), Some(0), None, None, None]);
-        assert_eq!(throttle.rest(start + SPAN / 2), None, "more may come");
+        assert_eq!(throttle.rest(start + SPAN / 2, false), None, "more may come");
         assert_eq!(throttle.pass(start + SPAN), Some(3));
-        assert_eq!((throttle.rest(start + SPAN * 3), throttle.owes()), (None, false), "told already");
+        assert_eq!((throttle.rest(start + SPAN * 3, false), throttle.owes()), (None, false), "told already");
     }
 
     #[tokio::test(start_paused = true)]
@@ -73,8 +74,8 @@ mod tests {
         assert_eq!((0..42).filter_map(|_| throttle.pass(start)).count(), 1);
 
         assert!(throttle.owes());
-        assert_eq!(throttle.rest(start + SPAN), Some(41));
-        assert_eq!(throttle.rest(start + SPAN), None);
+        assert_eq!(throttle.rest(start, true), Some(41));
+        assert_eq!(throttle.rest(start + SPAN, false), None);
         assert_eq!(throttle.pass(start + SPAN), Some(0));
     }
 }

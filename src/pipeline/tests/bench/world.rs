@@ -187,6 +187,16 @@ impl Gateway {
         (balance.spent, balance.reserved)
     }
 
+    /// What a scrape shows.
+    pub(crate) fn metrics(&self) -> String {
+        self.metrics.render()
+    }
+
+    /// Tells the log what was kept back from it, as the program does every few seconds.
+    pub(crate) fn tell_rest(&self) {
+        self.metrics.tell_rest(false);
+    }
+
     /// The records of the requests that have ended.
     pub(crate) fn records(&self) -> Vec<Arc<Closed>> {
         self.kept.records.lock().unwrap().clone()
