@@ -249,7 +249,7 @@ impl Source {
 }
 
 /// Whether a text is a page for people: no configuration begins like one.
-fn is_page(text: &str) -> bool {
+pub(super) fn is_page(text: &str) -> bool {
     text.trim_start_matches('\u{feff}').trim_start().starts_with('<')
 }
 
