@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, HOST, USER_AGENT};
 use http::{HeaderMap, Request, Uri};
-use layers::address::Address;
+use layers::address::{Address, bare};
 use layers::policy::{ChannelName, Fingerprint};
 use layers::ports::{Credential, Provider};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -125,7 +125,14 @@ async fn ask(channel: ChannelName, question: Question, found: mpsc::Sender<Found
             }
             Err(reason) => {
                 let pause = Duration::from_secs(PAUSES[failures.min(PAUSES.len() - 1)]);
-                tracing::warn!(%channel, reason, again_in = ?pause, "Model list of the channel cannot be had.");
+                tracing::warn!(
+                    %channel,
+                    url = bare(&question.uri),
+                    reason,
+                    again_in = ?pause,
+                    cure = "write the channel's models below `model:`",
+                    "Model list of the channel cannot be had."
+                );
                 failures += 1;
                 pause
             }
