@@ -7,7 +7,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::{Sleep, sleep};
 
 use crate::engine::Engine;
+use crate::values::seconds;
 
 /// The pause before each streamed word, so that a person sees it stream.
 const PAUSE: Duration = Duration::from_millis(30);
@@ -65,7 +66,7 @@ fn answer(request: Request<Vec<Bytes>>) -> Response<UpstreamBody> {
     let answer = json!({
         "id": "chatcmpl-mock",
         "object": "chat.completion",
-        "created": 0,
+        "created": seconds(SystemTime::now()),
         "model": model,
         "choices": [{
             "index": 0,
@@ -106,11 +107,12 @@ fn words(text: &str) -> usize {
 }
 
 fn stream(model: &str, text: &str, usage: Option<Value>) -> Response<UpstreamBody> {
+    let created = seconds(SystemTime::now());
     let chunk = |choices: Value, usage: Option<&Value>| {
         let mut chunk = json!({
             "id": "chatcmpl-mock",
             "object": "chat.completion.chunk",
-            "created": 0,
+            "created": created,
             "model": model,
             "choices": choices,
         });
