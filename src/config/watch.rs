@@ -31,7 +31,7 @@ const SHORT_GRACE: Duration = Duration::from_secs(1);
 
 type Hash = [u8; 32];
 
-/// What became of the source.
+/// A change of the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// It has a new text.

@@ -17,6 +17,7 @@ fn counted(gateway: &Gateway) -> u64 {
     requests.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }
 
+/// Promises: `deploy-docker-logs`.
 #[tokio::test(start_paused = true)]
 async fn every_request_is_counted_once_whoever_refuses_it_and_health_never() {
     let upstream = healthy("ok").await;
