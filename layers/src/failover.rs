@@ -106,7 +106,7 @@ where
                 attempt = ordinal,
                 channel = %target.channel.name,
                 place = target.place.as_deref(),
-                url = telling::url(&exchange, &target),
+                url = telling::url(exchange.endpoint, exchange.peek.stream, &target),
                 "Attempt begins."
             );
             let attempt = Attempt {
@@ -158,7 +158,7 @@ where
         if only_here { plan.exclude(target) } else { plan.exclude_channel(target) }
     }
     if let Some((target, failure)) = untold {
-        telling::tell(&exchange, &target, &failure);
+        telling::tell(&exchange.ledger.entry(), &target, &failure);
     }
     Err(verdict)
 }

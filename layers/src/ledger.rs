@@ -13,7 +13,8 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use crate::endpoint::Endpoint;
-use crate::failure::Failure;
+use crate::failure::{Cools, Failure};
+use crate::observe::telling;
 use crate::policy::{Caller, ChannelName, Fingerprint, Target};
 use crate::ports::Records;
 use crate::reply::Piece;
@@ -270,6 +271,15 @@ impl Watch {
             entry.reason = Some(failure.to_string().into());
             if entry.accepted.is_none() {
                 entry.status = failure.status();
+            } else if failure.cools() != Cools::Nothing
+                && let Some(target) = entry.target.clone()
+            {
+                // It cools nothing any more. What the process does to a stream when it ends is no
+                // fault of the channel's and not told as one.
+                if let Some(attempt) = entry.attempts.last_mut() {
+                    attempt.fault = telling::fault(failure);
+                }
+                telling::tell(&entry, &target, failure);
             }
         }
         self.close(Some(failure.label()));

@@ -123,10 +123,11 @@ impl Note {
             Err(failure) => {
                 self.end = Some((failure.label(), now));
                 self.fault = telling::fault(failure);
+                let entry = self.exchange.ledger.entry();
                 if telling::is_loud(failure, &self.target) {
-                    telling::tell(&self.exchange, &self.target, failure);
+                    telling::tell(&entry, &self.target, failure);
                 } else {
-                    telling::whisper(&self.exchange, &self.target, failure);
+                    telling::whisper(&entry, &self.target, failure);
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! Tells the log of a failed attempt: who was asked, where, what came of it and what follows.
 //!
-//! One line for each that makes something cool or ends its request; of many that are alike one a
-//! second ([`crate::ports::Meters::may_tell`]), so that a dead upstream does not fill the log. All
-//! others are told at the debug level.
+//! One line for each that makes something cool or ends its request, be it within an answer that had
+//! begun; of many that are alike one a second ([`crate::ports::Meters::may_tell`]), so that a dead
+//! upstream does not fill the log. All others are told at the debug level.
 
 use std::time::Duration;
 
@@ -12,17 +12,18 @@ use tokio::time::Instant;
 use tracing::{debug, enabled, warn};
 
 use crate::address::bare;
+use crate::endpoint::Endpoint;
 use crate::failure::{Cools, Disposition, Failure};
-use crate::ledger::Fault;
+use crate::ledger::{Entry, Fault};
 use crate::policy::{Fingerprint, Target};
 use crate::ports::KeyStanding;
-use crate::stage::{Attempt, Exchange};
+use crate::stage::Attempt;
 
 /// Most characters of what an upstream said.
 const LONGEST: usize = 200;
 
 /// The facts about a failure that its label does not tell.
-pub(super) fn fault(failure: &Failure) -> Option<Box<Fault>> {
+pub(crate) fn fault(failure: &Failure) -> Option<Box<Fault>> {
     let (status, cause) = match failure {
         Failure::Upstream(rejection) | Failure::KeyRefused { rejection, .. } => {
             (Some(rejection.status), None)
@@ -42,25 +43,24 @@ pub(crate) fn is_loud(failure: &Failure, target: &Target) -> bool {
         || (target.place.is_some() && failure.is_of_place())
 }
 
-/// Tells of an attempt that made something cool or ended its request.
-pub(crate) fn tell(exchange: &Exchange, target: &Target, failure: &Failure) {
+/// Tells of an attempt that made something cool or ended its request, the last one in this record.
+pub(crate) fn tell(entry: &Entry, target: &Target, failure: &Failure) {
     match target.meters.may_tell(failure.label(), Instant::now()) {
-        Some(more) => Told::of(exchange, target, failure).warn(more),
-        None => whisper(exchange, target, failure),
+        Some(more) => Told::of(entry, target, failure).warn(more),
+        None => whisper(entry, target, failure),
     }
 }
 
 /// Tells of any other, where somebody listens.
-pub(super) fn whisper(exchange: &Exchange, target: &Target, failure: &Failure) {
+pub(super) fn whisper(entry: &Entry, target: &Target, failure: &Failure) {
     if enabled!(tracing::Level::DEBUG) {
-        Told::of(exchange, target, failure).debug();
+        Told::of(entry, target, failure).debug();
     }
 }
 
 /// The URL that an attempt asks, without credentials and query; none where there is none.
-pub(crate) fn url(exchange: &Exchange, target: &Target) -> Option<String> {
-    let stream = target.forced_stream.unwrap_or(exchange.peek.stream);
-    let address = target.addresses.get(exchange.endpoint, stream)?;
+pub(crate) fn url(endpoint: &'static Endpoint, stream: bool, target: &Target) -> Option<String> {
+    let address = target.addresses.get(endpoint, target.forced_stream.unwrap_or(stream))?;
     Some(address.bare())
 }
 
@@ -85,7 +85,9 @@ pub(crate) fn redirect(attempt: &Attempt, status: StatusCode, headers: &HeaderMa
 
 /// A failed attempt in the words of the log.
 struct Told<'a> {
-    exchange: &'a Exchange,
+    /// What is told: that it failed, or that its answer did.
+    what: &'static str,
+    id: &'a str,
     target: &'a Target,
     outcome: &'static str,
     key: Option<Fingerprint>,
@@ -96,8 +98,8 @@ struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    fn of(exchange: &'a Exchange, target: &'a Target, failure: &Failure) -> Self {
-        let key = exchange.ledger.entry().attempts.last().and_then(|attempt| attempt.key.clone());
+    fn of(entry: &'a Entry, target: &'a Target, failure: &Failure) -> Self {
+        let key = entry.attempts.last().and_then(|attempt| attempt.key.clone());
         let error = match failure {
             Failure::Upstream(rejection) | Failure::KeyRefused { rejection, .. } => {
                 rejection.error.message.clone()
@@ -107,10 +109,14 @@ impl<'a> Told<'a> {
         Self {
             then: then(target, key.as_ref()),
             outcome: failure.label(),
-            url: url(exchange, target),
+            url: url(entry.endpoint, entry.stream, target),
             fault: fault(failure).map(|fault| *fault).unwrap_or_default(),
             error: error.chars().take(LONGEST).collect(),
-            exchange,
+            what: match entry.accepted {
+                None => "Attempt failed.",
+                Some(_) => "Attempt failed within its answer.",
+            },
+            id: entry.id.as_str(),
             target,
             key,
         }
@@ -119,7 +125,7 @@ impl<'a> Told<'a> {
     /// `more` is how many like it were not told since the last one that was.
     fn warn(self, more: u64) {
         warn!(
-            request_id = self.exchange.id.as_str(),
+            request_id = self.id,
             channel = %self.target.channel.name,
             place = self.target.place.as_deref(),
             model = &*self.target.alias,
@@ -132,13 +138,14 @@ impl<'a> Told<'a> {
             error = self.error,
             then = self.then,
             and_more = Some(more).filter(|more| *more > 0),
-            "Attempt failed."
+            "{}",
+            self.what
         );
     }
 
     fn debug(self) {
         debug!(
-            request_id = self.exchange.id.as_str(),
+            request_id = self.id,
             channel = %self.target.channel.name,
             place = self.target.place.as_deref(),
             model = &*self.target.alias,
@@ -150,7 +157,8 @@ impl<'a> Told<'a> {
             cause = self.fault.cause,
             error = self.error,
             then = self.then,
-            "Attempt failed."
+            "{}",
+            self.what
         );
     }
 }

@@ -143,6 +143,27 @@ async fn a_fault_of_the_request_is_told_as_it_is_returned() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_breaks_off_is_told_too_and_the_end_of_a_client_is_not() {
+    let ears = Ears::open(Level::INFO);
+    let words = stream_of(&["one"]);
+    let broken = Script::events(words[..2].to_vec()).then_close();
+    let whole = Script::events(words.clone());
+    let a = Upstream::in_turn(vec![broken, whole]).await;
+    let gateway = Gateway::start(config([channel("a", &a)])).await;
+
+    gateway.chat(&hello_stream()).await;
+    drop(gateway.client().open(&Ask::chat(&hello_stream())).await);
+
+    let lines = ears.saying("Attempt failed");
+    let [line] = &lines[..] else { panic!("one line: {lines:?}") };
+    assert_eq!(line["message"], "Attempt failed within its answer.");
+    assert_eq!((&line["channel"], &line["outcome"]), (&json!("a"), &json!("connection_broken")));
+    assert_eq!((&line["url"], &line["then"]), (&json!(a.url()), &json!("nothing cools")));
+    let record = &gateway.records()[0];
+    assert_eq!((record.entry.outcome(), record.entry.status.as_u16()), ("connection_broken", 200));
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_attempts_that_fail_alike_one_a_second_is_told_and_then_how_many_more() {
     let ears = Ears::open(Level::INFO);
     let a = Upstream::always(Script::error(400, "no")).await;
