@@ -69,6 +69,7 @@ impl Sample {
             key: Some(Fingerprint::new("fedcba9876543210")),
             outcome: "ok",
             elapsed: Duration::from_millis(250),
+            fault: None,
         });
         entry
     }

@@ -16,9 +16,11 @@ use layers::capacity::Capacity;
 use layers::convert::ConvertLayer;
 use layers::endpoint;
 use layers::ingress::IngressLayer;
+use layers::ledger::Entry;
 use layers::policy::{Caller, ChannelName, Target, Triggers};
-use layers::ports::{BoxFuture, Catalog, Fetched, Limits, Media, Pin, Route, Unfetched};
+use layers::ports::{BoxFuture, Catalog, Fetched, Limits, Media, Pin, Records, Route, Unfetched};
 use layers::stage::{Admitted, Attempt, Call, Exchange, Payload, TriedKeys};
+use layers::visit::Visit;
 use layers::{Failure, Reply};
 use tokio::runtime::Runtime as Tokio;
 use tokio::time::Instant;
@@ -101,12 +103,21 @@ fn ingress(bencher: Bencher, text: usize) {
         black_box(&exchange.peek);
         ready(Err::<Reply, _>(Failure::NoChannel))
     });
-    let mut ingress = IngressLayer::new(Capacity::new(10, 1 << 30), 64 << 20).layer(refuse);
+    let mut ingress =
+        IngressLayer::new(Capacity::new(10, 1 << 30), 64 << 20, Arc::new(NoRecords)).layer(refuse);
     let tokio = tokio();
     bencher.counter(BytesCount::new(body.len())).bench_local(|| {
         let answer = ingress.call(admitted(&catalog, &caller, &body));
         tokio.block_on(answer).is_err()
     });
+}
+
+/// Records that nobody keeps.
+struct NoRecords;
+
+impl Records for NoRecords {
+    fn close(&self, _: Entry) {}
+    fn visit(&self, _: Visit) {}
 }
 
 /// Media that nothing here asks for.
@@ -128,7 +139,8 @@ fn exchange(body: &Bytes) -> Arc<Exchange> {
         *keep.lock().expect("no panic") = Some(exchange);
         ready(Err::<Reply, _>(Failure::NoChannel))
     });
-    let mut ingress = IngressLayer::new(Capacity::new(10, 1 << 30), 64 << 20).layer(keeping);
+    let mut ingress =
+        IngressLayer::new(Capacity::new(10, 1 << 30), 64 << 20, Arc::new(NoRecords)).layer(keeping);
     let _ = tokio().block_on(ingress.call(admitted(&catalog, &caller, body)));
     let exchange = kept.lock().expect("no panic").take();
     Arc::new(exchange.expect("the request is good"))

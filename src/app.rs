@@ -85,7 +85,8 @@ impl Startup {
         for problem in certificate_problems(env.var("SSL_CERT_FILE"), env.var("SSL_CERT_DIR")) {
             tracing::warn!(problem, "Certificates that the environment names cannot be used.");
         }
-        let loaded = load(&text.text, text.origin.clone(), &env).map_err(ConfigRefused)?;
+        let loaded = load(&text.text, text.origin.clone(), &env)
+            .map_err(|problems| ConfigRefused { what: source.describe(), problems })?;
         tell(&loaded.warnings);
 
         let (steer, phase) = watch::channel(Phase::Starting);
@@ -95,6 +96,9 @@ impl Startup {
         let publisher = publisher(loaded, &env, &runtime, &metrics, &source);
         publisher.keep(&text.text);
         metrics.reloaded(Some(&fingerprint(&text.text)));
+        if text.stale.is_some() {
+            metrics.reloaded(None);
+        }
         let current = publisher.current();
 
         let recall = Recall::new(runtime.clone(), history.clone(), current.clone());
@@ -119,11 +123,11 @@ impl Startup {
             directory: current.clone(),
             capacity,
             most_body,
-            records,
+            records: records.clone(),
             allowances,
             media,
             stored: runtime.pins().clone(),
-            admin: Admin::new(sources),
+            admin: Admin::new(sources, records),
         };
 
         let listener = bind(&env.host, env.port).await?;
@@ -134,12 +138,12 @@ impl Startup {
             Some(address) => admin::metrics_listener(address, metrics.clone(), phase.clone()).await,
             None => None,
         };
-        let (callers, channels, models) = current.load().size();
+        let (client_keys, channels, models) = current.load().size();
         tracing::info!(
             address = %listener.local_addr()?,
             metrics = scraping.map(|address| address.to_string()),
             configuration = source.describe(),
-            callers,
+            client_keys,
             channels,
             models,
             "Serving."
@@ -162,6 +166,7 @@ impl Startup {
         steer.send_replace(Phase::Ended);
         steering.abort();
         upkeep.abort();
+        metrics.tell_rest(true);
         renewing.abort();
         remembering.abort();
         let _ = following.await;
@@ -176,12 +181,17 @@ impl Startup {
 
 /// A configuration that cannot be served.
 #[derive(Debug)]
-pub struct ConfigRefused(pub Vec<crate::config::Problem>);
+pub struct ConfigRefused {
+    /// Where it is from.
+    pub what: String,
+    /// Why not.
+    pub problems: Vec<crate::config::Problem>,
+}
 
 impl std::fmt::Display for ConfigRefused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "the configuration cannot be served:")?;
-        self.0.iter().try_for_each(|problem| writeln!(f, "{problem}"))
+        writeln!(f, "{} cannot be used:", self.what)?;
+        self.problems.iter().try_for_each(|problem| writeln!(f, "{problem}"))
     }
 }
 

@@ -73,7 +73,7 @@ fn main() -> ExitCode {
     let env = match Environment::from_vars(std::env::vars()) {
         Ok(env) => Arc::new(env),
         Err(problems) => {
-            eprint!("{}", ConfigRefused(problems));
+            eprint!("uni-api: {}", ConfigRefused { what: "the environment".to_owned(), problems });
             return ExitCode::from(2);
         }
     };

@@ -119,13 +119,13 @@ where
         // The only place where failures become bytes, so outside everything that fails.
         .layer(RescueLayer::new(deadline))
         // Before auth, because checking keys is work too.
-        .layer(AdmissionLayer::new(parts.capacity.clone()))
+        .layer(AdmissionLayer::new(parts.capacity.clone(), parts.records.clone()))
         // Before the body is read: strangers cannot make us buffer.
-        .layer(AuthLayer::new(parts.directory.clone()))
+        .layer(AuthLayer::new(parts.directory.clone(), parts.records.clone()))
         .service(Fork::new(
             ServiceBuilder::new()
                 // The body, whole and bounded, and the fields that decide where it goes.
-                .layer(IngressLayer::new(parts.capacity.clone(), parts.most_body))
+                .layer(IngressLayer::new(parts.capacity.clone(), parts.most_body, parts.records.clone()))
                 .service(exchanges),
             parts.admin.clone(),
         ))

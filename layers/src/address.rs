@@ -46,10 +46,22 @@ impl Address {
         Self::at(uri).ok_or_else(|| Unsupported("its address names no host".into()))
     }
 
+    /// The URL as a log may have it: without credentials and query.
+    pub fn bare(&self) -> String {
+        bare(&self.uri)
+    }
+
     /// This URL; none without a host.
     pub fn at(uri: Uri) -> Option<Self> {
         Some(Self { host: host(&uri)?, uri })
     }
+}
+
+/// A URL as a log may have it: without credentials and query.
+pub fn bare(uri: &Uri) -> String {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{}://{host}{}", uri.scheme_str().unwrap_or_default(), uri.path())
 }
 
 /// The `host` of a URL; HTTP/2 has a pseudo-header instead.
@@ -131,6 +143,13 @@ mod tests {
         assert_eq!(uri(false), "https://a.test:8443/m/ask");
         assert_eq!(uri(true), "https://a.test:8443/m/stream");
         assert_eq!(addresses.get(&MODERATIONS, false), None);
+    }
+
+    #[test]
+    fn a_url_for_the_log_has_neither_credentials_nor_query() {
+        let address = Address::at("https://me:secret@a.test:8443/v1/x?key=secret".parse().unwrap()).unwrap();
+
+        assert_eq!(address.bare(), "https://a.test:8443/v1/x");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Admits so many requests at once.
 //!
 //! Outside `auth`, because checking keys is work too, and inside `rescue`, which tells the client.
+//! Who is not admitted leaves a [`Visit`].
 //! The permit travels in the reply's body and comes back when that is done or dropped. Bytes are
 //! held where they are buffered ([`crate::capacity`]).
 
@@ -14,27 +15,31 @@ use tower::{Layer, Service};
 use crate::capacity::{Capacity, Permit};
 use crate::decided_or::DecidedOr;
 use crate::failure::Failure;
+use crate::ports::Records;
 use crate::reply::Reply;
+use crate::visit::Visit;
 
 /// Mounts [`Admission`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AdmissionLayer {
     capacity: Arc<Capacity>,
+    records: Arc<dyn Records>,
 }
 
 /// The service of [`AdmissionLayer`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Admission<S> {
     inner: S,
     capacity: Arc<Capacity>,
+    records: Arc<dyn Records>,
 }
 
 // === impl AdmissionLayer ===
 
 impl AdmissionLayer {
     /// Admits within `capacity`.
-    pub fn new(capacity: Arc<Capacity>) -> Self {
-        Self { capacity }
+    pub fn new(capacity: Arc<Capacity>, records: Arc<dyn Records>) -> Self {
+        Self { capacity, records }
     }
 }
 
@@ -42,7 +47,7 @@ impl<S> Layer<S> for AdmissionLayer {
     type Service = Admission<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Admission { inner, capacity: self.capacity.clone() }
+        Admission { inner, capacity: self.capacity.clone(), records: self.records.clone() }
     }
 }
 
@@ -65,7 +70,11 @@ where
             Some(permit) => {
                 DecidedOr::inner(ResponseFuture { inner: self.inner.call(request), permit: Some(permit) })
             }
-            None => DecidedOr::failed(Failure::Overloaded),
+            None => {
+                let visit = Visit::of(request.method(), request.uri(), request.extensions());
+                self.records.visit(visit.refused(&Failure::Overloaded));
+                DecidedOr::failed(Failure::Overloaded)
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Inside `rescue`, so that a 401 has the client's shape, and outside `ingress`, so that strangers
 //! cannot make the gateway buffer a body. From here on the request sees one configuration, however
-//! often that is reloaded meanwhile.
+//! often that is reloaded meanwhile. Who is not known leaves a [`Visit`].
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,14 +12,16 @@ use tower::{Layer, Service};
 
 use crate::decided_or::DecidedOr;
 use crate::failure::Failure;
-use crate::ports::Directory;
+use crate::ports::{Directory, Records};
 use crate::reply::Reply;
 use crate::stage::Admitted;
+use crate::visit::Visit;
 
 /// Mounts [`Auth`].
 #[derive(Clone)]
 pub struct AuthLayer {
     directory: Arc<dyn Directory>,
+    records: Arc<dyn Records>,
 }
 
 /// The service of [`AuthLayer`].
@@ -27,14 +29,15 @@ pub struct AuthLayer {
 pub struct Auth<S> {
     inner: S,
     directory: Arc<dyn Directory>,
+    records: Arc<dyn Records>,
 }
 
 // === impl AuthLayer ===
 
 impl AuthLayer {
     /// Asks `directory` for the callers.
-    pub fn new(directory: Arc<dyn Directory>) -> Self {
-        Self { directory }
+    pub fn new(directory: Arc<dyn Directory>, records: Arc<dyn Records>) -> Self {
+        Self { directory, records }
     }
 }
 
@@ -42,7 +45,7 @@ impl<S> Layer<S> for AuthLayer {
     type Service = Auth<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Auth { inner, directory: self.directory.clone() }
+        Auth { inner, directory: self.directory.clone(), records: self.records.clone() }
     }
 }
 
@@ -70,7 +73,12 @@ where
                 received,
                 request: http::Request::from_parts(head, body),
             })),
-            Err(failure) => DecidedOr::failed(failure),
+            Err(failure) => {
+                let mut visit = Visit::of(&head.method, &head.uri, &head.extensions).refused(&failure);
+                visit.unknown_key = self.directory.unknown_key(&head);
+                self.records.visit(visit);
+                DecidedOr::failed(failure)
+            }
         }
     }
 }

@@ -79,12 +79,6 @@ where
             Ok(_) => this.target.health.settle(false, this.target.cooldown, Instant::now()),
             Err(failure) if cools_target(failure, this.target) => {
                 this.target.health.settle(true, this.target.cooldown, Instant::now());
-                tracing::debug!(
-                    channel = %this.target.channel.name,
-                    place = this.target.place.as_deref(),
-                    model = %this.target.alias,
-                    "Channel cools after a failure."
-                );
             }
             // It answered, and did not blame itself: a channel that is on trial has passed.
             Err(Failure::Upstream(rejection))

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
 
 use crate::failure::{Disposition, Failure};
+use crate::observe::telling;
 use crate::plan::{Plan, Step};
 use crate::policy::{Target, Timeouts};
 use crate::ports::Allowances;
@@ -86,6 +87,8 @@ where
 {
     let Routed { exchange, mut plan } = routed;
     let mut verdict = Failure::NoChannel;
+    // The last attempt, where the log was not told of it: nothing cooled, but it may end the request.
+    let mut untold = None;
     let mut ordinal = 0;
     plan.route.narrate(&plan, &exchange.id);
     while let Some(target) = next(&mut plan, allowances.as_ref(), &exchange, &mut verdict).await {
@@ -99,10 +102,11 @@ where
         while plan.spend() {
             ordinal += 1;
             tracing::debug!(
-                request = exchange.id.as_str(),
+                request_id = exchange.id.as_str(),
                 attempt = ordinal,
                 channel = %target.channel.name,
                 place = target.place.as_deref(),
+                url = telling::url(exchange.endpoint, exchange.peek.stream, &target),
                 "Attempt begins."
             );
             let attempt = Attempt {
@@ -117,6 +121,8 @@ where
                 Err(failure) => failure,
             };
             only_here = failure.is_of_place();
+            let is_told = telling::is_loud(&failure, &target);
+            untold = (!is_told).then(|| (target.clone(), failure.clone()));
             match failure.disposition() {
                 Disposition::Return => return Err(failure),
                 // Under another key there is no object that a pinned request could mean.
@@ -140,7 +146,9 @@ where
                         break;
                     }
                     paused = true;
-                    tokio::time::sleep(Duration::from_millis(fastrand::u64(PAUSE))).await;
+                    let pause = Duration::from_millis(fastrand::u64(PAUSE));
+                    tokio::time::sleep(pause).await;
+                    exchange.ledger.entry().waited += pause;
                 }
             }
         }
@@ -148,6 +156,9 @@ where
             break;
         }
         if only_here { plan.exclude(target) } else { plan.exclude_channel(target) }
+    }
+    if let Some((target, failure)) = untold {
+        telling::tell(&exchange.ledger.entry(), &target, &failure);
     }
     Err(verdict)
 }

@@ -2,7 +2,8 @@
 //! that decide where it goes (`fields`).
 //!
 //! Inside `auth`, so that only known callers make the gateway buffer anything. What the body is
-//! (a JSON object, a form, nothing) and what the path says is the endpoint's. Opens the ledger.
+//! (a JSON object, a form, nothing) and what the path says is the endpoint's. Opens the ledger; what
+//! gets none because it cannot be read leaves a [`Visit`].
 
 mod buffer;
 mod fields;
@@ -11,10 +12,12 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use dialect::Body;
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -24,38 +27,41 @@ use self::buffer::Buffer;
 pub use self::buffer::read;
 use self::fields::Fields;
 use crate::capacity::{Capacity, Held};
-use crate::endpoint::{AnswerForm, Lookup, Matched, RequestForm};
+use crate::endpoint::{AnswerForm, Endpoint, Lookup, Matched, RequestForm};
 use crate::failure::Failure;
 use crate::ledger::{Entry, Ledger};
 use crate::offload::{INLINE, offload};
 use crate::policy::Caller;
-use crate::ports::{BoxFuture, Catalog};
+use crate::ports::{BoxFuture, Catalog, Records};
 use crate::reply::Reply;
 use crate::request_id::RequestId;
 use crate::stage::{Admitted, Exchange, Peek, Peer, Purpose};
 use crate::trace_context::TraceContext;
+use crate::visit::Visit;
 
 /// Mounts [`Ingress`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct IngressLayer {
     capacity: Arc<Capacity>,
     most: usize,
+    records: Arc<dyn Records>,
 }
 
 /// The service of [`IngressLayer`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Ingress<S> {
     inner: S,
     capacity: Arc<Capacity>,
     most: usize,
+    records: Arc<dyn Records>,
 }
 
 // === impl IngressLayer ===
 
 impl IngressLayer {
     /// Reads bodies of at most `most` bytes, all of them together within `capacity`.
-    pub fn new(capacity: Arc<Capacity>, most: usize) -> Self {
-        Self { capacity, most }
+    pub fn new(capacity: Arc<Capacity>, most: usize, records: Arc<dyn Records>) -> Self {
+        Self { capacity, most, records }
     }
 }
 
@@ -63,7 +69,7 @@ impl<S> Layer<S> for IngressLayer {
     type Service = Ingress<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Ingress { inner, capacity: self.capacity.clone(), most: self.most }
+        Ingress { inner, capacity: self.capacity.clone(), most: self.most, records: self.records.clone() }
     }
 }
 
@@ -86,7 +92,7 @@ where
         let spare = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, spare);
         let state = State::Arriving { arrival: Some((admitted, self.capacity.hold(), self.most)) };
-        ResponseFuture { state, inner }
+        ResponseFuture { state, inner, records: self.records.clone() }
     }
 }
 
@@ -97,6 +103,7 @@ pin_project! {
         #[pin]
         state: State<F, B>,
         inner: S,
+        records: Arc<dyn Records>,
     }
 }
 
@@ -124,14 +131,18 @@ where
             let exchange = match this.state.as_mut().project() {
                 Projection::Arriving { arrival } => {
                     let (admitted, held, most) = arrival.take().expect("polled once in this state");
-                    let mut arrival = Arrival::new(admitted, held, most)?;
-                    if !arrival.take_what_is_there(cx)? || arrival.buffer.len() > INLINE {
-                        this.state.set(State::Reading { reading: Box::pin(arrival.rest()) });
-                        continue;
+                    let mut arrival = Arrival::new(admitted, held, most, this.records.as_ref())?;
+                    match arrival.read_what_is_there(cx) {
+                        Ok(Some((body, peek))) => arrival.open(body, peek),
+                        Ok(None) => {
+                            let reading = Box::pin(arrival.rest(this.records.clone()));
+                            this.state.set(State::Reading { reading });
+                            continue;
+                        }
+                        Err(failure) => {
+                            return Poll::Ready(Err(arrival.refuse(failure, this.records.as_ref())));
+                        }
                     }
-                    let body = arrival.body()?;
-                    let peek = arrival.peek(&body)?;
-                    arrival.open(body, peek)
                 }
                 Projection::Reading { reading } => ready!(reading.as_mut().poll(cx))?,
                 Projection::Serving { answering } => return answering.poll(cx),
@@ -153,6 +164,8 @@ struct Arrival<B> {
     buffer: Buffer,
     held: Held,
     most: usize,
+    /// How long the client took to send what was not there with the head.
+    sending: Duration,
 }
 
 impl<B> Arrival<B>
@@ -160,18 +173,45 @@ where
     B: http_body::Body<Data = Bytes, Error: Send> + Send + Unpin,
 {
     /// Refuses what need not be read to be refused.
-    fn new(admitted: Admitted<B>, held: Held, most: usize) -> Result<Self, Failure> {
+    fn new(admitted: Admitted<B>, held: Held, most: usize, records: &dyn Records) -> Result<Self, Failure> {
         let Admitted { catalog, caller, received, request } = admitted;
         let (mut head, body) = request.into_parts();
+        let refuse = |head: &Parts, endpoint, failure| {
+            visit(records, head, endpoint, &caller, received, &failure);
+            Err(failure)
+        };
         let matched = match head.extensions.remove::<Lookup>() {
             Some(Lookup::Found(matched)) => matched,
-            Some(Lookup::OtherMethod(allow)) => return Err(Failure::MethodNotAllowed { allow }),
+            Some(Lookup::OtherMethod(allow)) => {
+                return refuse(&head, None, Failure::MethodNotAllowed { allow });
+            }
             Some(Lookup::Unknown) | None => {
-                return Err(Failure::UnknownEndpoint(head.uri.path().to_owned()));
+                return refuse(&head, None, Failure::UnknownEndpoint(head.uri.path().to_owned()));
             }
         };
-        let buffer = Buffer::new(matched.endpoint.request, &body, most)?;
-        Ok(Self { catalog, caller, received, head, matched, body, buffer, held, most })
+        let buffer = match Buffer::new(matched.endpoint.request, &body, most) {
+            Ok(buffer) => buffer,
+            Err(failure) => return refuse(&head, Some(matched.endpoint), failure),
+        };
+        let sending = Duration::ZERO;
+        Ok(Self { catalog, caller, received, head, matched, body, buffer, held, most, sending })
+    }
+
+    /// Notes that it is refused.
+    fn refuse(&self, failure: Failure, records: &dyn Records) -> Failure {
+        let endpoint = Some(self.matched.endpoint);
+        visit(records, &self.head, endpoint, &self.caller, self.received, &failure);
+        failure
+    }
+
+    /// Reads what has come, if that is all of it and not much.
+    fn read_what_is_there(&mut self, cx: &mut Context<'_>) -> Result<Option<(Body, Fields)>, Failure> {
+        if !self.take_what_is_there(cx)? || self.buffer.len() > INLINE {
+            return Ok(None);
+        }
+        let body = self.body()?;
+        let peek = self.peek(&body)?;
+        Ok(Some((body, peek)))
     }
 
     /// Takes what has come; true when that is all of it.
@@ -188,19 +228,39 @@ where
     }
 
     /// Waits for the rest of it.
-    async fn rest(mut self) -> Result<Exchange, Failure> {
-        self.buffer.take_rest(&mut self.body, &mut self.held, self.most).await?;
-        let form = self.matched.endpoint.request;
-        let kind = content_type(&self.head.headers);
-        let path_model = self.matched.model.clone();
-        let buffer = std::mem::take(&mut self.buffer);
-        let read = offload(buffer.len(), move || {
-            let body = buffer.into_body(form, &kind)?;
-            let fields = Fields::read(&body, path_model)?;
-            Ok::<_, Failure>((body, fields))
-        });
-        let (body, fields) = read.await??;
-        Ok(self.open(body, fields))
+    async fn rest(mut self, records: Arc<dyn Records>) -> Result<Exchange, Failure> {
+        let mut leaving = Leaving {
+            records: records.as_ref(),
+            head: &self.head,
+            endpoint: self.matched.endpoint,
+            caller: &self.caller,
+            received: self.received,
+            is_over: false,
+        };
+        let began = Instant::now();
+        let taken = self.buffer.take_rest(&mut self.body, &mut self.held, self.most).await;
+        self.sending = began.elapsed();
+        let read = match taken {
+            Ok(()) => {
+                let form = self.matched.endpoint.request;
+                let kind = content_type(&self.head.headers);
+                let path_model = self.matched.model.clone();
+                let buffer = std::mem::take(&mut self.buffer);
+                let read = offload(buffer.len(), move || {
+                    let body = buffer.into_body(form, &kind)?;
+                    let fields = Fields::read(&body, path_model)?;
+                    Ok::<_, Failure>((body, fields))
+                });
+                read.await.and_then(|read| read)
+            }
+            Err(failure) => Err(failure),
+        };
+        leaving.is_over = true;
+        drop(leaving);
+        match read {
+            Ok((body, fields)) => Ok(self.open(body, fields)),
+            Err(failure) => Err(self.refuse(failure, records.as_ref())),
+        }
     }
 
     /// What has come, as the body that it is.
@@ -218,7 +278,7 @@ where
 
     /// The request as the pipeline takes it, with a record of its own.
     fn open(self, body: Body, fields: Fields) -> Exchange {
-        let Self { catalog, caller, received, head, matched, held, .. } = self;
+        let Self { catalog, caller, received, head, matched, held, sending, .. } = self;
         let Matched { endpoint, id: stored_id, .. } = matched;
         let id = head.extensions.get::<RequestId>().cloned().unwrap_or_else(RequestId::draw);
         let known = catalog.known_model(&fields.model);
@@ -229,6 +289,7 @@ where
         entry.trace = TraceContext::of(&head.headers);
         entry.client = head.extensions.get::<Peer>().map(|peer: &Peer| -> IpAddr { peer.0 });
         entry.model_known = model_known;
+        entry.waited = sending;
         entry.stream = stream;
         entry.body_bytes = body.len();
         Exchange {
@@ -250,6 +311,38 @@ where
             shared: Default::default(),
         }
     }
+}
+
+/// A guard that notes a client which left while its body was awaited.
+struct Leaving<'a> {
+    records: &'a dyn Records,
+    head: &'a Parts,
+    endpoint: &'static Endpoint,
+    caller: &'a Arc<Caller>,
+    received: Instant,
+    is_over: bool,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let Self { records, head, endpoint, caller, received, .. } = *self;
+            visit(records, head, Some(endpoint), caller, received, &Failure::ClientGone);
+        }
+    }
+}
+
+/// Notes a request that is refused. Its lookup is no longer in its head.
+fn visit(
+    records: &dyn Records,
+    head: &Parts,
+    endpoint: Option<&'static Endpoint>,
+    caller: &Arc<Caller>,
+    received: Instant,
+    failure: &Failure,
+) {
+    let visit = Visit::of(&head.method, &head.uri, &head.extensions).by(caller, received);
+    records.visit(Visit { endpoint, ..visit.refused(failure) });
 }
 
 fn content_type(headers: &HeaderMap) -> String {

@@ -13,7 +13,8 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use crate::endpoint::Endpoint;
-use crate::failure::Failure;
+use crate::failure::{Cools, Failure};
+use crate::observe::telling;
 use crate::policy::{Caller, ChannelName, Fingerprint, Target};
 use crate::ports::Records;
 use crate::reply::Piece;
@@ -64,7 +65,8 @@ pub struct Entry {
     pub body_bytes: usize,
     /// All tries, in order.
     pub attempts: Vec<AttemptRecord>,
-    /// Time spent waiting for upstreams before the answer was accepted: the rest is our own.
+    /// Time until the answer was accepted that was spent waiting for others: for upstreams, between
+    /// attempts, and for the client to send its body. The rest is our own.
     pub waited: Duration,
     /// When the answer was accepted, from `received`.
     pub accepted: Option<Duration>,
@@ -78,6 +80,8 @@ pub struct Entry {
     pub status: StatusCode,
     /// [`crate::failure::Failure::label`] of what went wrong; none when nothing did.
     pub failure: Option<&'static str>,
+    /// The same in words; never a part of a key.
+    pub reason: Option<Box<str>>,
     /// Whether the client left before the end of the answer.
     pub abandoned: bool,
     /// Whether moderation refused it.
@@ -117,6 +121,17 @@ pub struct AttemptRecord {
     pub outcome: &'static str,
     /// How long it took until it was accepted or failed.
     pub elapsed: Duration,
+    /// What is known of its failure beside that word.
+    pub fault: Option<Box<Fault>>,
+}
+
+/// The facts about a failed try.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// The status that the upstream answered, or said within a 200.
+    pub status: Option<StatusCode>,
+    /// What was wrong with the connection.
+    pub cause: Option<String>,
 }
 
 impl Entry {
@@ -146,6 +161,7 @@ impl Entry {
             target: None,
             status: StatusCode::OK,
             failure: None,
+            reason: None,
             abandoned: false,
             flagged: false,
             usage: None,
@@ -180,6 +196,7 @@ impl Entry {
             attempts: Vec::new(),
             side_calls: Vec::new(),
             target: None,
+            reason: None,
             ..*self
         };
         std::mem::replace(self, rest)
@@ -251,8 +268,18 @@ impl Watch {
     pub fn fail(&mut self, failure: &Failure) {
         if let Some((ledger, _)) = &self.open {
             let mut entry = ledger.entry();
+            entry.reason = Some(failure.to_string().into());
             if entry.accepted.is_none() {
                 entry.status = failure.status();
+            } else if failure.cools() != Cools::Nothing
+                && let Some(target) = entry.target.clone()
+            {
+                // It cools nothing any more. What the process does to a stream when it ends is no
+                // fault of the channel's and not told as one.
+                if let Some(attempt) = entry.attempts.last_mut() {
+                    attempt.fault = telling::fault(failure);
+                }
+                telling::tell(&entry, &target, failure);
             }
         }
         self.close(Some(failure.label()));

@@ -54,6 +54,7 @@ pub mod stage;
 pub mod testing;
 pub mod timeout;
 pub mod trace_context;
+pub mod visit;
 
 pub use failure::Failure;
 pub use reply::{Gateway, Reply, ReplyBody};

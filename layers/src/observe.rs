@@ -1,7 +1,10 @@
-//! Notes each attempt: who, how it ended, how long it took.
+//! Notes each attempt: who, how it ended, how long it took; and tells the log of those that failed
+//! (`telling`).
 //!
 //! Outermost in the attempt stack, so that it sees the verdict of all the others. An attempt that
 //! is dropped because the client left is noted as that. It changes nothing and fails never.
+
+pub(crate) mod telling;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,10 +15,10 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use crate::failure::Failure;
-use crate::ledger::{AttemptRecord, Ledger};
+use crate::ledger::{AttemptRecord, Fault};
 use crate::policy::Target;
 use crate::reply::Reply;
-use crate::stage::Attempt;
+use crate::stage::{Attempt, Exchange};
 
 /// Mounts [`Observe`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,11 +32,12 @@ pub struct Observe<S> {
 
 /// A guard that notes one attempt, when dropped at the latest.
 struct Note {
-    ledger: Ledger,
+    exchange: Arc<Exchange>,
     target: Arc<Target>,
     started: Instant,
     /// How it ended, and when.
     end: Option<(&'static str, Instant)>,
+    fault: Option<Box<Fault>>,
 }
 
 // === impl ObserveLayer ===
@@ -93,17 +97,18 @@ where
 
 impl Note {
     fn begin(attempt: &Attempt) -> Self {
-        let (ledger, started) = (attempt.exchange.ledger.clone(), Instant::now());
-        ledger.entry().attempts.push(AttemptRecord {
+        let (exchange, started) = (attempt.exchange.clone(), Instant::now());
+        exchange.ledger.entry().attempts.push(AttemptRecord {
             channel: attempt.target.channel.name.clone(),
             place: attempt.target.place.clone(),
             side_call: None,
             key: None,
-            began: started.duration_since(attempt.exchange.received),
+            began: started.duration_since(exchange.received),
             outcome: "client_gone",
             elapsed: std::time::Duration::ZERO,
+            fault: None,
         });
-        Self { ledger, target: attempt.target.clone(), started, end: None }
+        Self { exchange, target: attempt.target.clone(), started, end: None, fault: None }
     }
 
     fn end(&mut self, result: &Result<Reply, Failure>) {
@@ -111,18 +116,19 @@ impl Note {
         match result {
             Ok(_) => {
                 self.end = Some(("ok", now));
-                let mut entry = self.ledger.entry();
+                let mut entry = self.exchange.ledger.entry();
                 entry.accepted = Some(now.duration_since(entry.received));
                 entry.target = Some(self.target.clone());
             }
             Err(failure) => {
                 self.end = Some((failure.label(), now));
-                tracing::debug!(
-                    channel = %self.target.channel.name,
-                    model = %self.target.upstream_model,
-                    %failure,
-                    "Attempt failed."
-                );
+                self.fault = telling::fault(failure);
+                let entry = self.exchange.ledger.entry();
+                if telling::is_loud(failure, &self.target) {
+                    telling::tell(&entry, &self.target, failure);
+                } else {
+                    telling::whisper(&entry, &self.target, failure);
+                }
             }
         }
     }
@@ -132,9 +138,10 @@ impl Drop for Note {
     fn drop(&mut self) {
         let (outcome, ended) = self.end.unwrap_or_else(|| ("client_gone", Instant::now()));
         let elapsed = ended.duration_since(self.started);
-        if let Some(attempt) = self.ledger.entry().attempts.last_mut() {
+        if let Some(attempt) = self.exchange.ledger.entry().attempts.last_mut() {
             attempt.outcome = outcome;
             attempt.elapsed = elapsed;
+            attempt.fault = self.fault.take();
         }
         self.target.meters.attempt(outcome, elapsed);
     }

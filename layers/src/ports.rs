@@ -23,6 +23,7 @@ use crate::plan::{Group, Plan, Step};
 use crate::policy::{Caller, ChannelName, Demand, Fingerprint, Link, Quota, Target, Timeouts, Triggers};
 use crate::request_id::RequestId;
 use crate::stage::{Exchange, TriedKeys};
+use crate::visit::Visit;
 
 /// A future that is boxed because its port is an object.
 pub type BoxFuture<T> = std::pin::Pin<Box<dyn Future<Output = T> + Send>>;
@@ -50,6 +51,11 @@ impl<T> Verdict<T> {
 pub trait Directory: Send + Sync {
     /// Finds the caller of a request by its credentials, in the current configuration.
     fn admit(&self, head: &http::request::Parts) -> Result<Admission, Failure>;
+    /// What stands for the key that a request came with and that nobody has: an operator finds out
+    /// by it whether it is one of his own. None when it came without one.
+    fn unknown_key(&self, _head: &http::request::Parts) -> Option<Fingerprint> {
+        None
+    }
 }
 
 /// A known caller, with the configuration that knows it.
@@ -318,6 +324,11 @@ impl<'a> From<&'a Exchange> for Timed<'a> {
 pub trait Meters: Send + Sync {
     /// Counts one attempt and its outcome label.
     fn attempt(&self, outcome: &'static str, elapsed: Duration);
+    /// Whether the log may tell of an attempt that ended so: if it may, how many like it were not
+    /// told since the last one that was.
+    fn may_tell(&self, _outcome: &'static str, _now: Instant) -> Option<u64> {
+        Some(0)
+    }
 }
 
 /// An upstream's addresses and signatures, for a channel: hangs on [`crate::policy::Channel`].
@@ -393,10 +404,12 @@ pub struct Fetched {
     pub bytes: Bytes,
 }
 
-/// The closed record of a request: used by `account`.
+/// The keeper of records: each request leaves one, once. Never waits.
 pub trait Records: Send + Sync {
-    /// Takes the entry. Never waits.
+    /// Takes the closed record of a request of the pipeline: used by `account`.
     fn close(&self, entry: Entry);
+    /// Takes that of any other: used by whoever refuses it before it is read, or answers it.
+    fn visit(&self, visit: Visit);
 }
 
 /// The request that leaves for an upstream: what the innermost service of the pipeline takes.

@@ -1,12 +1,14 @@
 //! Closes records: the `Records` port of the pipeline.
 //!
 //! Called once per request when its answer has ended. Everything here is arithmetic, counters and
-//! two bounded queues; no lock is held and nothing is awaited.
+//! two bounded queues; no lock is held and nothing is awaited. A request that never was one of the
+//! pipeline is counted and told, and stored nowhere: strangers could fill the database.
 
 use std::sync::Arc;
 
 use layers::ledger::Entry;
 use layers::ports::Records;
+use layers::visit::Visit;
 
 use super::store::BLAMELESS;
 use super::writer::Writer;
@@ -97,6 +99,13 @@ impl Records for Recorder {
             writer.record(Arc::new(closed));
         }
     }
+
+    fn visit(&self, visit: Visit) {
+        self.metrics.visit(&visit);
+        if let Some(log) = &self.log {
+            log.visit(&visit);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +149,28 @@ mod tests {
         let known: Vec<_> = ask();
         let [(_, record)] = &known[..] else { panic!("{known:?}") };
         assert_eq!((record.successes, record.attempts), (1, 2));
+    }
+
+    #[test]
+    fn a_request_without_a_record_is_counted_without_a_word_of_its_own() {
+        let metrics = Metrics::new();
+        let recorder = Recorder::new(Arc::new(|_: &str| Price::default()), metrics.clone());
+        for path in ["/v1/chat/completions", "/sk-secret", "/v1/models"] {
+            let lookup = layers::endpoint::find(&http::Method::POST, path);
+            let request = http::Request::post(path).extension(lookup).body(()).unwrap();
+            let visit = Visit::of(request.method(), request.uri(), request.extensions());
+            recorder.visit(visit.refused(&layers::Failure::Unauthenticated));
+        }
+
+        let text = metrics.render();
+
+        for operation in ["chat", "other", "models"] {
+            let line = format!(
+                "uni_api_requests_total{{operation=\"{operation}\",model=\"other\",outcome=\"unauthenticated\",status=\"4xx\"}} 1"
+            );
+            assert!(text.lines().any(|found| found == line), "{text}");
+        }
+        assert!(!text.contains("sk-secret"));
     }
 
     #[test]

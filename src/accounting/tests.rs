@@ -676,6 +676,41 @@ async fn everything_that_waits_is_stored_before_the_writer_ends() {
     assert_eq!(writer.dropped(), 0);
 }
 
+/// A database on a server of this machine that cannot be reached.
+fn unreachable(port: u16) -> Database {
+    let port = port.to_string();
+    named(&[("DB_TYPE", "postgres"), ("DB_HOST", "127.0.0.1"), ("DB_PORT", &port)]).unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_is_told_by_its_cause_and_not_as_a_pool_that_timed_out() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    drop(taken);
+
+    let refused = Store::open(&unreachable(port)).await.unwrap_err().to_string();
+
+    assert!(refused.contains("Connection refused"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_record_that_is_in_the_writer_s_hands_waits_too() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    drop(taken);
+    let (writer, task, _phase) = begin(&unreachable(port), 64);
+    assert!(!writer.tried().await);
+
+    writer.record(closed("gpt-4o", |_| {}));
+
+    // Taken out of the queue after a quarter of a second, and held since.
+    for _ in 0..100 {
+        assert_eq!(writer.depth(), 1);
+        sleep(Duration::from_millis(5)).await;
+    }
+    task.abort();
+}
+
 /// A writer that reads back before it writes, with what it reads.
 fn begin_with_recall(
     database: &Database,

@@ -11,7 +11,7 @@
 
 mod task;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -86,6 +86,8 @@ struct Shared {
     finish: Notify,
     /// Sums of records that found no room.
     overflow: Mutex<Hours>,
+    /// Records that the task has taken out of the queue and not stored yet.
+    in_hand: AtomicUsize,
     dropped: AtomicU64,
     written: AtomicU64,
     /// The open database; the writer task replaces it, readers take it.
@@ -111,6 +113,7 @@ pub fn start(settings: LedgerSettings, phase: watch::Receiver<Phase>) -> (Writer
         hurry: Notify::new(),
         finish: Notify::new(),
         overflow: Mutex::default(),
+        in_hand: AtomicUsize::new(0),
         dropped: AtomicU64::new(0),
         written: AtomicU64::new(0),
         store: watch::Sender::new(None),
@@ -144,7 +147,7 @@ impl Writer {
     pub fn record(&self, closed: Arc<Closed>) {
         match self.0.queue.try_send(closed) {
             Ok(()) => {
-                if self.depth().is_multiple_of(BATCH) {
+                if self.queued().is_multiple_of(BATCH) {
                     self.0.full.notify_one();
                 }
             }
@@ -164,8 +167,12 @@ impl Writer {
         metrics.observe(&LEDGER_UP, move || f64::from(u8::from(up.store().is_some())));
     }
 
-    /// How many records wait.
+    /// How many records wait, in the queue or in the hands of a task that cannot store them.
     pub fn depth(&self) -> usize {
+        self.queued() + self.0.in_hand.load(Ordering::Relaxed)
+    }
+
+    fn queued(&self) -> usize {
         self.0.queue.max_capacity() - self.0.queue.capacity()
     }
 

@@ -24,8 +24,9 @@ use http_body_util::BodyExt;
 use layers::Failure;
 use layers::capacity::Capacity;
 use layers::policy::{Caller, Role};
-use layers::ports::{Catalog, Limits};
+use layers::ports::{Catalog, Limits, Records};
 use layers::stage::Admitted;
+use layers::visit::Visit;
 use layers::{Reply, ReplyBody};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -57,11 +58,12 @@ pub struct Sources {
 pub struct Admin {
     router: Router,
     windows: Arc<Windows>,
+    records: Arc<dyn Records>,
 }
 
 impl Admin {
-    /// The routes, with what their handlers read.
-    pub fn new(sources: Sources) -> Self {
+    /// The routes, with what their handlers read. Each request leaves a visit with `records`.
+    pub fn new(sources: Sources, records: Arc<dyn Records>) -> Self {
         let (metrics, windows) = (sources.metrics.clone(), sources.windows.clone());
         let router = Router::new()
             .route("/v1/route/explain", post(explain::explain).with_state(sources))
@@ -73,7 +75,7 @@ impl Admin {
             .method_not_allowed_fallback(|| async {
                 Refused(Failure::MethodNotAllowed { allow: String::new() })
             });
-        Self { router, windows }
+        Self { router, windows, records }
     }
 
     /// Answers one request.
@@ -81,6 +83,26 @@ impl Admin {
     /// # Errors
     /// Whatever the handler, the role or the gateway's window refuses with.
     pub async fn answer<B>(self, admitted: Admitted<B>) -> Result<Reply, Failure>
+    where
+        B: Body<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+    {
+        let Admitted { caller, received, request, .. } = &admitted;
+        let visit = Visit::of(request.method(), request.uri(), request.extensions());
+        let mut leaving = Leaving {
+            records: self.records.clone(),
+            visit: Some(visit),
+            caller: caller.clone(),
+            received: *received,
+        };
+        let answer = self.handle(admitted).await;
+        leaving.leave(|visit| match &answer {
+            Ok(reply) => visit.answered(reply.status()),
+            Err(failure) => visit.refused(failure),
+        });
+        answer
+    }
+
+    async fn handle<B>(self, admitted: Admitted<B>) -> Result<Reply, Failure>
     where
         B: Body<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
     {
@@ -107,6 +129,28 @@ impl Admin {
         let (head, body) = response.into_parts();
         let body = body.collect().await.map_err(|_broken| Failure::Internal)?.to_bytes();
         Ok(Reply::from_parts(head, ReplyBody::from(body)))
+    }
+}
+
+/// A guard that leaves the visit of a request, also when its client goes before the answer.
+struct Leaving {
+    records: Arc<dyn Records>,
+    visit: Option<Visit>,
+    caller: Arc<Caller>,
+    received: Instant,
+}
+
+impl Leaving {
+    fn leave(&mut self, end: impl FnOnce(Visit) -> Visit) {
+        if let Some(visit) = self.visit.take() {
+            self.records.visit(end(visit.by(&self.caller, self.received)));
+        }
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.leave(|visit| visit.refused(&Failure::ClientGone));
     }
 }
 

@@ -18,9 +18,9 @@ pub fn demo(env: &Environment, log: RequestLog) -> Startup {
     env.host = "127.0.0.1".to_owned();
     env.database = environment::Database::Off;
     let text = format!(
-        "providers:\n  - provider: mock\n    engine: mock\n    model: [demo]\napi_keys:\n  - api: {DEMO_KEY}\n"
+        "providers:\n  - provider: mock\n    engine: mock\n    model: [demo]\napi_keys:\n  - api: {DEMO_KEY}\n    role: demo\n"
     );
-    let source = Source::Inline(text.clone());
+    let source = Source::BuiltIn(text.clone());
     let text = Text { text, origin: Origin::Inline, tag: None, stale: None };
     Startup { source, text, env: Arc::new(env), log, announce: Some(announce_demo) }
 }

@@ -150,6 +150,15 @@ impl Environment {
                 warnings: Vec::new(),
                 vars: BTreeMap::new(),
             };
+        read.log();
+        if let Some(folder) = environment.secrets_dir.as_deref().filter(|folder| !folder.is_dir()) {
+            read.refuse(
+                Severity::Warning,
+                "SECRETS_DIR",
+                &folder.display().to_string(),
+                "a folder that is there; `${file:…}` finds nothing in it",
+            );
+        }
         let (errors, warnings): (Vec<_>, Vec<_>) = read.problems.into_iter().partition(Problem::is_error);
         if !errors.is_empty() {
             return Err(errors);
@@ -259,6 +268,19 @@ impl<'a> Reader<'a> {
             self.refuse(Severity::Warning, name, text, "true or false; taken as false");
             false
         })
+    }
+
+    /// What says how the program logs. Its value is read where the log is started.
+    fn log(&mut self) {
+        let is_known = |text: &&str| ["json", "text"].iter().any(|known| text.eq_ignore_ascii_case(known));
+        if let Some(text) = self.text("LOG_FORMAT").filter(|text| !is_known(text)) {
+            let accepted = "json or text; taken as unset: text in a terminal, JSON elsewhere";
+            self.refuse(Severity::Warning, "LOG_FORMAT", text, accepted);
+        }
+        if let Some(text) = self.text("LOG_LEVEL") {
+            let accepted = "nothing, it has no effect: DEBUG=true logs more, RUST_LOG=warn less";
+            self.refuse(Severity::Warning, "LOG_LEVEL", text, accepted);
+        }
     }
 
     fn metrics_addr(&mut self) -> Option<SocketAddr> {
@@ -408,6 +430,17 @@ mod tests {
         let Database::Postgres(postgres) = used.database else { panic!("postgres") };
         assert_eq!(postgres.url.unwrap().expose(), url.1);
         assert_eq!((postgres.host.as_str(), postgres.port), ("localhost", 5432));
+    }
+
+    #[test]
+    fn what_has_no_effect_is_said() {
+        let odd = with(&[("LOG_FORMAT", "xml"), ("LOG_LEVEL", "debug"), ("SECRETS_DIR", "/no/such/place")])
+            .unwrap();
+        let good = with(&[("LOG_FORMAT", "JSON"), ("SECRETS_DIR", "/")]).unwrap();
+
+        let names: Vec<&str> = odd.warnings.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(names, ["LOG_FORMAT", "LOG_LEVEL", "SECRETS_DIR"]);
+        assert!(good.warnings.is_empty());
     }
 
     #[test]

@@ -39,6 +39,10 @@ pub struct Loaded {
 /// Reads a configuration. The problems are all there are, errors first.
 pub fn load(text: &str, origin: Origin, env: &Environment) -> Result<Loaded, Vec<Problem>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if super::source::is_page(text) {
+        let accepted = "the text of a configuration: use the raw address of the file";
+        return Err(vec![Problem::error("", "a web page", accepted)]);
+    }
     let mut tree = tree::parse(text).map_err(|problem| vec![*problem])?;
     let mut report = Report::default();
     tree::settle(&mut tree, Path::ROOT, &mut report);

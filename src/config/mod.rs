@@ -1,6 +1,7 @@
 //! Turns configuration text into checked values.
 //!
-//! The way of a text: [`source`] finds it and [`watch`] notices its successors; `tree` reads the
+//! The way of a text: [`source`] finds it, `file` reads it where it is one, and [`watch`] notices its
+//! successors; `tree` reads the
 //! YAML, applies `<<` and can tell the place of every node; `expand` fills in variables and secret
 //! files; `channel`, `caller` and their helpers (`timeouts`, `amount`, `overrides`, [`quota`],
 //! `moderation`) read the entries by the keys of [`schema`]; [`mod@load`] puts it together into the
@@ -22,6 +23,7 @@ pub mod channel;
 pub mod check;
 pub mod environment;
 mod expand;
+mod file;
 pub mod load;
 pub mod lookup;
 mod moderation;

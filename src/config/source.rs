@@ -12,11 +12,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::environment::{Database, Environment};
+use super::file;
 use super::load::Origin;
 use super::settings::SecretText;
 
-/// A text longer than this is no configuration.
-const MAX_TEXT: u64 = 16 << 20;
+pub use super::file::{Unusable, decoded};
+
 /// Pauses between attempts to reach a URL at the start.
 const RETRIES: [Duration; 5] = [
     Duration::from_secs(1),
@@ -35,6 +36,8 @@ pub enum Source {
     Inline(String),
     /// `http(s)://`.
     Url(String),
+    /// A text of the program's own: the demo's.
+    BuiltIn(String),
 }
 
 /// A configuration text with its origin.
@@ -59,22 +62,19 @@ pub enum SourceError {
          API_YAML_CONTENT (`uni-api demo` starts without any)"
     )]
     Missing,
-    /// A folder stands where the file should be: a container mount of a file that does not exist.
+    /// Nothing names one, and a file stands there whose name is nearly right.
     #[error(
-        "{0} is a directory, not a file: create the file before it is mounted (a missing one is mounted as a directory)"
+        "no configuration: {0} is there, but the file has to be called api.yaml (or name it with --config)"
     )]
-    Directory(PathBuf),
-    /// The named file is not there or cannot be read.
-    #[error("{path} cannot be read ({reason}): check the path and its permissions")]
-    Unreadable {
+    Misnamed(PathBuf),
+    /// The file is there or named, and cannot be used.
+    #[error("{} {reason}", path.display())]
+    File {
         /// The file.
         path: PathBuf,
-        /// What the system says.
-        reason: String,
+        /// What is wrong with it.
+        reason: Unusable,
     },
-    /// The file holds nothing.
-    #[error("{0} is empty: copy api.yaml.example into it and fill in a provider and a key")]
-    Empty(PathBuf),
     /// The URL gave nothing.
     #[error("{url} gave no configuration ({reason}): check CONFIG_URL, or mount an api.yaml")]
     Unreachable {
@@ -124,6 +124,7 @@ impl std::fmt::Debug for Source {
         match self {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             Self::Inline(text) => f.debug_tuple("Inline").field(&text.len()).finish(),
+            Self::BuiltIn(text) => f.debug_tuple("BuiltIn").field(&text.len()).finish(),
             Self::Url(url) => f.debug_tuple("Url").field(&bare(url)).finish(),
         }
     }
@@ -148,15 +149,17 @@ impl Source {
             return Ok(Self::Inline(text.clone()));
         }
         let local = folder.join("api.yaml");
-        if is_filled(&local) {
+        if file::is_claimed(&local) {
             return Ok(Self::File(local));
         }
-        match &env.config_url {
-            Some(url) => Self::from_url(url, folder),
-            None if local.is_dir() => Err(SourceError::Directory(local)),
-            None if local.exists() => Err(SourceError::Empty(local)),
-            None => Err(SourceError::Missing),
+        if let Some(url) = &env.config_url {
+            return Self::from_url(url, folder);
         }
+        Err(match (file::text(&local), file::misnamed(&local)) {
+            (Err(Unusable::Absent), Some(other)) => SourceError::Misnamed(other),
+            (Err(Unusable::Absent) | Ok(_), _) => SourceError::Missing,
+            (Err(reason), _) => SourceError::File { path: local, reason },
+        })
     }
 
     fn from_url(url: &str, folder: &Path) -> Result<Self, SourceError> {
@@ -175,7 +178,7 @@ impl Source {
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
-            Self::Inline(_) | Self::Url(_) => None,
+            Self::Inline(_) | Self::BuiltIn(_) | Self::Url(_) => None,
         }
     }
 
@@ -184,6 +187,7 @@ impl Source {
         match self {
             Self::File(path) => path.display().to_string(),
             Self::Inline(_) => "API_YAML_CONTENT".to_owned(),
+            Self::BuiltIn(_) => "the demo's own".to_owned(),
             Self::Url(url) => bare(url),
         }
     }
@@ -203,13 +207,17 @@ impl Source {
         fetch: &dyn Fetch,
     ) -> Result<Option<Text>, SourceError> {
         let (text, origin, tag) = match self {
-            Self::Inline(text) => (text.clone(), Origin::Inline, None),
-            Self::File(path) => (read_file(path).await?, Origin::File(path.clone()), None),
+            Self::Inline(text) | Self::BuiltIn(text) => (text.clone(), Origin::Inline, None),
+            Self::File(path) => (file::read(path).await?, Origin::File(path.clone()), None),
             Self::Url(url) => match fetch.fetch(url, known).await {
                 Err(reason) => return Err(self.unreachable(reason)),
                 Ok(Fetched::Unchanged) => return Ok(None),
                 Ok(Fetched::Text { text, .. }) if text.trim().is_empty() => {
                     return Err(self.unreachable("an empty answer".to_owned()));
+                }
+                Ok(Fetched::Text { text, .. }) if is_page(&text) => {
+                    let reason = "this is a web page; use the raw address of the file";
+                    return Err(self.unreachable(reason.to_owned()));
                 }
                 Ok(Fetched::Text { text, tag }) => (text, Origin::Url, tag),
             },
@@ -233,38 +241,16 @@ impl Source {
             if let Some(text) = copy.read() {
                 return Ok(Text { text, origin: Origin::Url, tag: None, stale: Some(error.to_string()) });
             }
-            match pauses.next() {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return Err(error),
-            }
+            let Some(pause) = pauses.next() else { return Err(error) };
+            tracing::warn!(%error, again_in = ?pause, "The configuration cannot be fetched; it is tried again.");
+            tokio::time::sleep(pause).await;
         }
     }
 }
 
-/// A file whose text holds more than blanks.
-fn is_filled(path: &Path) -> bool {
-    match std::fs::read(path) {
-        Ok(bytes) => bytes.iter().any(|b| !b.is_ascii_whitespace()),
-        // There, but not to be read: that is worth an error rather than another source.
-        Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
-    }
-}
-
-async fn read_file(path: &Path) -> Result<String, SourceError> {
-    let unreadable = |reason: String| SourceError::Unreadable { path: path.to_owned(), reason };
-    let facts = tokio::fs::metadata(path).await.map_err(|error| unreadable(error.kind().to_string()))?;
-    if facts.is_dir() {
-        return Err(SourceError::Directory(path.to_owned()));
-    }
-    if facts.len() > MAX_TEXT {
-        return Err(unreadable("larger than 16 MiB".to_owned()));
-    }
-    let bytes = tokio::fs::read(path).await.map_err(|error| unreadable(error.kind().to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|_| unreadable("no UTF-8 text".to_owned()))?;
-    if text.trim().is_empty() {
-        return Err(SourceError::Empty(path.to_owned()));
-    }
-    Ok(text)
+/// Whether a text is a page for people: no configuration begins like one.
+pub(super) fn is_page(text: &str) -> bool {
+    text.trim_start_matches('\u{feff}').trim_start().starts_with('<')
 }
 
 /// A URL without credentials and query.
@@ -297,11 +283,7 @@ impl LastGood {
 
     /// The text, if one was kept.
     pub fn read(&self) -> Option<String> {
-        let facts = std::fs::metadata(&self.path).ok()?;
-        if facts.len() > MAX_TEXT {
-            return None;
-        }
-        std::fs::read_to_string(&self.path).ok().filter(|text| !text.trim().is_empty())
+        file::text(&self.path).ok()
     }
 
     /// Keeps a text that could be served; whole or not at all.
@@ -381,11 +363,37 @@ mod tests {
         let find = || Source::find(None, &env(&[]), folder.path()).unwrap_err();
 
         assert_eq!(find(), SourceError::Missing);
+        let file = |reason| SourceError::File { path: local.clone(), reason };
         std::fs::write(&local, "").unwrap();
-        assert_eq!(find(), SourceError::Empty(local.clone()));
+        assert_eq!(find(), file(Unusable::Empty));
         std::fs::remove_file(&local).unwrap();
         std::fs::create_dir(&local).unwrap();
-        assert_eq!(find(), SourceError::Directory(local));
+        assert_eq!(find(), file(Unusable::Directory));
+        std::fs::remove_dir(&local).unwrap();
+        std::os::unix::fs::symlink("nowhere", &local).unwrap();
+        assert_eq!(find(), file(Unusable::Dangling));
+    }
+
+    #[test]
+    fn a_file_with_the_other_ending_is_named_in_the_error() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("api.yml"), "a: 1").unwrap();
+
+        let error = Source::find(None, &env(&[]), folder.path()).unwrap_err();
+
+        assert_eq!(error, SourceError::Misnamed(folder.path().join("api.yml")));
+    }
+
+    #[test]
+    fn what_stands_in_the_file_s_place_and_cannot_be_read_is_not_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = folder.path().join("api.yaml");
+        let url = env(&[("CONFIG_URL", "https://host/api.yaml")]);
+        file::tests::pipe(&local);
+
+        let found = Source::find(None, &url, folder.path());
+
+        assert_eq!(found, Ok(Source::File(local)), "reading it says what it is, without waiting for it");
     }
 
     #[test]
@@ -410,7 +418,10 @@ mod tests {
 
         assert!(read(&latin).await.contains("UTF-8"));
         assert!(read(folder.path()).await.contains("directory"));
-        assert!(read(&folder.path().join("absent.yaml")).await.contains("cannot be read"));
+        assert!(read(&folder.path().join("absent.yaml")).await.contains("absent.yaml is not there"));
+        let pipe = folder.path().join("pipe");
+        file::tests::pipe(&pipe);
+        assert!(read(&pipe).await.contains("is a pipe, not a file"));
     }
 
     #[tokio::test(start_paused = true)]
@@ -450,5 +461,15 @@ mod tests {
         let upstream = Upstream { failures: 0, asked: AtomicUsize::new(0), text: " " };
 
         assert!(Source::Url("https://host/a".into()).read(&upstream).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_web_page_in_the_configuration_s_place_is_told_as_one() {
+        let page = "\n<!DOCTYPE html><html>a: 1</html>";
+        let upstream = Upstream { failures: 0, asked: AtomicUsize::new(0), text: page };
+
+        let error = Source::Url("https://host/blob/api.yaml".into()).read(&upstream).await.unwrap_err();
+
+        assert!(error.to_string().contains("this is a web page; use the raw address"), "{error}");
     }
 }

@@ -3,8 +3,9 @@
 //! File events are a hint only: the parent folder is watched, so that renames over the file and the
 //! `..data` links of Kubernetes volumes are seen, and a poll compares the content in any case, for
 //! file systems that send no events. A text is handed on when it has been the same for a moment,
-//! since editors write in steps.
+//! since editors write in steps; a source that cannot be used is told when it has stayed so.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +14,9 @@ use notify::{RecursiveMode, Watcher as _};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::{debug, warn};
 
-use super::source::{Fetch, Source, Text};
+use super::file;
+use super::source::{Fetch, Source, SourceError, Text};
 
 /// How often the file's content is compared when no event came.
 pub const POLL: Duration = Duration::from_secs(2);
@@ -23,127 +24,173 @@ pub const POLL: Duration = Duration::from_secs(2);
 const SETTLE: Duration = Duration::from_millis(200);
 /// A file that never comes to rest is handed on after this.
 const SETTLE_AT_MOST: Duration = Duration::from_secs(5);
+/// How long a file may be gone or empty before that is told: programs replace files in steps.
+const GRACE: Duration = Duration::from_secs(5);
+/// The same for what else may be wrong with it, such as a character of which the half is written.
+const SHORT_GRACE: Duration = Duration::from_secs(1);
 
 type Hash = [u8; 32];
 
-/// Sends each new text of `source` until `stop` ends or nobody listens.
+/// A change of the source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It has a new text.
+    Text(String),
+    /// It has none, or none that can be read. The next text that can be is told, whichever it is.
+    Unusable(SourceError),
+}
+
+/// Sends each change of `source` until `stop` ends or nobody listens.
 ///
-/// `known` is the text that is being served; only others are sent, each once. A text that cannot be
-/// read, or a file that is gone or empty for a moment, sends nothing. A URL is asked each `poll`,
-/// for what differs from the version that is known. `API_YAML_CONTENT` never changes: for it this
-/// only waits.
+/// `known` is the text that is being served; only others are sent, each once. A file that is gone
+/// or empty for a moment sends nothing. A URL is asked each `poll`, for what differs from the
+/// version that is known. What came with the process never changes: for it this only waits.
 pub async fn watch(
     source: Source,
     known: &Text,
     poll: Duration,
     fetch: Arc<dyn Fetch>,
-    texts: mpsc::Sender<String>,
+    changes: mpsc::Sender<Change>,
     stop: impl Future<Output = ()>,
 ) {
-    let mut last = hash(&known.text);
+    // A copy that stands in for its source is no text of the source's: the first one of its own is told.
+    let last = known.stale.is_none().then(|| hash(&known.text));
+    let mut watch = Watch { last, trouble: None, changes: changes.clone() };
     let work = async {
-        match &source {
-            Source::Inline(_) => std::future::pending().await,
-            Source::File(path) => follow_file(path, &mut last, &texts).await,
-            Source::Url(_) => {
-                let mut url = Url { source: &source, tag: known.tag.clone(), fetch: &*fetch };
-                url.follow(poll, &mut last, &texts).await;
-            }
-        }
+        // The error says that nobody listens any more.
+        let _ended = match &source {
+            Source::Inline(_) | Source::BuiltIn(_) => std::future::pending().await,
+            Source::File(path) => watch.follow_file(path).await,
+            Source::Url(_) => watch.follow_url(&source, known.tag.clone(), poll, &*fetch).await,
+        };
     };
     tokio::select! {
         () = work => {}
         () = stop => {}
-        () = texts.closed() => {}
+        () = changes.closed() => {}
     }
 }
 
-/// A URL, and which version of its text came last.
-struct Url<'a> {
-    source: &'a Source,
-    tag: Option<String>,
-    fetch: &'a dyn Fetch,
+/// A watch over one source.
+struct Watch {
+    /// The text that was handed on last; none while the source is in trouble, or a copy stands in.
+    last: Option<Hash>,
+    trouble: Option<Trouble>,
+    changes: mpsc::Sender<Change>,
 }
 
-impl Url<'_> {
-    async fn follow(&mut self, poll: Duration, last: &mut Hash, texts: &mpsc::Sender<String>) {
+/// An error of the source.
+struct Trouble {
+    error: SourceError,
+    since: Instant,
+    told: bool,
+}
+
+type Ended = Result<Infallible, mpsc::error::SendError<Change>>;
+
+impl Watch {
+    async fn follow_url(
+        &mut self,
+        source: &Source,
+        mut tag: Option<String>,
+        poll: Duration,
+        fetch: &dyn Fetch,
+    ) -> Ended {
         loop {
             sleep(poll).await;
-            let text = match self.source.read_unless(self.tag.as_deref(), self.fetch).await {
-                Ok(Some(text)) => text,
-                Ok(None) => continue,
+            match source.read_unless(tag.as_deref(), fetch).await {
+                Ok(Some(text)) => {
+                    tag = text.tag;
+                    self.hand_on(text.text).await?;
+                }
+                Ok(None) => {}
                 Err(error) => {
-                    warn!(%error, "The configuration could not be fetched; the last one serves on.");
+                    // Asked for whole, so that it is told that there is one again.
+                    tag = None;
+                    self.note(error, Duration::ZERO).await?;
+                }
+            }
+        }
+    }
+
+    async fn follow_file(&mut self, path: &Path) -> Ended {
+        let touched = Arc::new(Notify::new());
+        let mut events = listen(path, &touched);
+        loop {
+            let is_open = self.trouble.as_ref().is_some_and(|trouble| !trouble.told);
+            let pause = if is_open { SETTLE } else { POLL };
+            if timeout_at(Instant::now() + pause, touched.notified()).await.is_ok() {
+                // Other files of a busy folder must not make this read without end.
+                sleep(SETTLE / 2).await;
+            }
+            if events.is_none() {
+                // The folder may have come back, or watches may have become free.
+                events = listen(path, &touched);
+            }
+            let read = match file::read(path).await {
+                Ok(text) if self.last == Some(hash(&text)) => {
+                    self.trouble = None;
                     continue;
                 }
+                Ok(text) => settled(path, text).await,
+                Err(error) => Err(error),
             };
-            self.tag = text.tag;
-            let now = hash(&text.text);
-            if now == *last {
-                continue;
-            }
-            *last = now;
-            if texts.send(text.text).await.is_err() {
-                return;
+            match read {
+                Ok(text) => self.hand_on(text).await?,
+                Err(error) => {
+                    let passing = matches!(&error, SourceError::File { reason, .. } if reason.may_pass());
+                    self.note(error, if passing { GRACE } else { SHORT_GRACE }).await?;
+                }
             }
         }
     }
-}
 
-async fn follow_file(path: &Path, last: &mut Hash, texts: &mpsc::Sender<String>) {
-    let touched = Arc::new(Notify::new());
-    let mut events = listen(path, &touched);
-    loop {
-        if timeout_at(Instant::now() + POLL, touched.notified()).await.is_ok() {
-            // Other files of a busy folder must not make this read without end.
-            sleep(SETTLE / 2).await;
+    /// Sends a text that is another one, or the first behind a trouble that was told.
+    async fn hand_on(&mut self, text: String) -> Result<(), mpsc::error::SendError<Change>> {
+        self.trouble = None;
+        let now = Some(hash(&text));
+        if now == self.last {
+            return Ok(());
         }
-        if events.is_none() {
-            // The folder may have come back, or watches may have become free.
-            events = listen(path, &touched);
-        }
-        let Some(text) = read(path).await else {
-            continue;
+        self.last = now;
+        self.changes.send(Change::Text(text)).await
+    }
+
+    /// Notes an error and tells it, once, when it has lasted for `grace`.
+    async fn note(
+        &mut self,
+        error: SourceError,
+        grace: Duration,
+    ) -> Result<(), mpsc::error::SendError<Change>> {
+        let now = Instant::now();
+        let trouble = match &mut self.trouble {
+            Some(trouble) if trouble.error == error => trouble,
+            // Now gone, now empty: it is the same trouble until it is told.
+            other => {
+                let since =
+                    other.as_ref().filter(|trouble| !trouble.told).map_or(now, |trouble| trouble.since);
+                other.insert(Trouble { error, since, told: false })
+            }
         };
-        if hash(&text) == *last {
-            continue;
+        if trouble.told || now.duration_since(trouble.since) < grace {
+            return Ok(());
         }
-        let Some(text) = settled(path, text).await else {
-            continue;
-        };
-        let now = hash(&text);
-        if now == *last {
-            continue;
-        }
-        *last = now;
-        if texts.send(text).await.is_err() {
-            return;
-        }
+        trouble.told = true;
+        self.last = None;
+        self.changes.send(Change::Unusable(trouble.error.clone())).await
     }
 }
 
-/// Reads until the content stays the same; none when it went away meanwhile.
-async fn settled(path: &Path, mut text: String) -> Option<String> {
+/// Reads until the content stays the same.
+async fn settled(path: &Path, mut text: String) -> Result<String, SourceError> {
     let deadline = Instant::now() + SETTLE_AT_MOST;
     loop {
         sleep(SETTLE).await;
-        let again = read(path).await?;
+        let again = file::read(path).await?;
         if again == text || Instant::now() >= deadline {
-            return Some(again);
+            return Ok(again);
         }
         text = again;
-    }
-}
-
-/// The file's text, if it is there and holds something.
-async fn read(path: &Path) -> Option<String> {
-    // Blocking on a slow mount would hold up the runtime's worker.
-    match tokio::fs::read(path).await {
-        Ok(bytes) => String::from_utf8(bytes).ok().filter(|text| !text.trim().is_empty()),
-        Err(error) => {
-            debug!(%error, "The configuration file cannot be read just now.");
-            None
-        }
     }
 }
 
@@ -204,7 +251,7 @@ mod tests {
 
     struct Watched {
         folder: tempfile::TempDir,
-        texts: mpsc::Receiver<String>,
+        changes: mpsc::Receiver<Change>,
         stop: oneshot::Sender<()>,
         task: JoinHandle<()>,
     }
@@ -212,7 +259,7 @@ mod tests {
     async fn watched(prepare: impl FnOnce(&Path) -> PathBuf, known: &str) -> Watched {
         let folder = tempfile::tempdir().unwrap();
         let path = prepare(folder.path());
-        let (sender, texts) = mpsc::channel(4);
+        let (sender, changes) = mpsc::channel(4);
         let (stop, stopped) = oneshot::channel::<()>();
         let known = known.to_owned();
         let task = tokio::spawn(async move {
@@ -223,7 +270,7 @@ mod tests {
         });
         // Lets the watch begin before the test writes.
         sleep(Duration::from_millis(50)).await;
-        Watched { folder, texts, stop, task }
+        Watched { folder, changes, stop, task }
     }
 
     async fn plain() -> Watched {
@@ -244,11 +291,26 @@ mod tests {
         }
 
         async fn next(&mut self) -> Option<String> {
-            timeout(Duration::from_secs(6), self.texts.recv()).await.ok().flatten()
+            match self.change().await {
+                Some(Change::Text(text)) => Some(text),
+                _ => None,
+            }
+        }
+
+        async fn change(&mut self) -> Option<Change> {
+            timeout(Duration::from_secs(8), self.changes.recv()).await.ok().flatten()
+        }
+
+        /// The error that is told next.
+        async fn trouble(&mut self) -> String {
+            match self.change().await {
+                Some(Change::Unusable(error)) => error.to_string(),
+                other => panic!("{other:?}"),
+            }
         }
 
         async fn quiet(&mut self) -> bool {
-            timeout(Duration::from_millis(2600), self.texts.recv()).await.is_err()
+            timeout(Duration::from_millis(2600), self.changes.recv()).await.is_err()
         }
     }
 
@@ -313,7 +375,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_gone_or_empty_sends_nothing() {
+    async fn a_file_that_is_gone_or_empty_for_a_moment_sends_nothing() {
         let mut watched = plain().await;
 
         std::fs::write(watched.path(), "").unwrap();
@@ -323,6 +385,40 @@ mod tests {
         assert!(watched.quiet().await);
         std::fs::write(watched.path(), "back").unwrap();
         assert_eq!(watched.next().await.as_deref(), Some("back"));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_stays_empty_is_told_once_and_any_text_after_it() {
+        let mut watched = plain().await;
+
+        std::fs::write(watched.path(), "").unwrap();
+
+        assert!(watched.trouble().await.contains("is empty"));
+        assert!(watched.quiet().await);
+        std::fs::write(watched.path(), "one").unwrap();
+        assert_eq!(watched.next().await.as_deref(), Some("one"), "though it is the text that is served");
+    }
+
+    #[tokio::test]
+    async fn whatever_stands_in_the_file_s_place_is_told_and_a_good_file_is_taken_afterwards() {
+        let mut watched = plain().await;
+        let path = watched.path();
+
+        std::fs::remove_file(&path).unwrap();
+        file::tests::pipe(&path);
+        assert!(watched.trouble().await.contains("is a pipe"));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, b"a: \xe4").unwrap();
+        assert!(watched.trouble().await.contains("save it as UTF-8"));
+        std::fs::File::create(&path).unwrap().set_len(6 << 30).unwrap();
+        assert!(watched.trouble().await.contains("larger than 16 MiB"));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(watched.trouble().await.contains("is a directory"));
+
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, "two").unwrap();
+        assert_eq!(watched.next().await.as_deref(), Some("two"));
     }
 
     #[tokio::test]
@@ -338,7 +434,7 @@ mod tests {
     async fn the_watch_ends_when_nobody_listens() {
         let watched = plain().await;
 
-        drop(watched.texts);
+        drop(watched.changes);
 
         timeout(Duration::from_secs(1), watched.task).await.unwrap().unwrap();
     }
@@ -372,8 +468,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_url_is_asked_for_what_differs_and_only_new_texts_are_sent() {
-        let (sender, mut texts) = mpsc::channel(4);
+    async fn the_text_that_a_copy_stood_in_for_is_told_though_it_is_the_same() {
+        let (sender, mut changes) = mpsc::channel(4);
+        let versions = vec![(1, Ok("one"))];
+        let fetch = Arc::new(Versioned { versions, asked: std::sync::Mutex::default() });
+        let source = Source::Url("https://host/a".into());
+        let task = tokio::spawn(async move {
+            let stale = Some("it was away at the start".to_owned());
+            let known = Text { text: "one".into(), origin: Origin::Url, tag: None, stale };
+            watch(source, &known, POLL_URL, fetch, sender, std::future::pending()).await;
+        });
+
+        assert_eq!(changes.recv().await, Some(Change::Text("one".to_owned())));
+        task.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_url_is_asked_for_what_differs_and_only_new_texts_and_errors_are_sent() {
+        let (sender, mut changes) = mpsc::channel(4);
         let versions = vec![(2, Ok("one")), (2, Ok("two")), (1, Err(500)), (1, Ok("two")), (1, Ok("three"))];
         let fetch = Arc::new(Versioned { versions, asked: std::sync::Mutex::default() });
         let source = Source::Url("https://host/a".into());
@@ -384,11 +496,14 @@ mod tests {
             watch(source, &known, POLL_URL, asking, sender, std::future::pending()).await;
         });
 
-        assert_eq!(texts.recv().await.as_deref(), Some("two"));
+        let text = |text: &str| Some(Change::Text(text.to_owned()));
+        assert_eq!(changes.recv().await, text("two"));
         assert_eq!(began.elapsed().as_secs(), 3 * POLL_URL.as_secs());
-        assert_eq!(texts.recv().await.as_deref(), Some("three"));
+        assert!(matches!(changes.recv().await, Some(Change::Unusable(SourceError::Unreachable { .. }))));
+        assert_eq!(changes.recv().await, text("two"), "so that it is known to be there again");
+        assert_eq!(changes.recv().await, text("three"));
         let asked: Vec<_> = fetch.asked.lock().unwrap().iter().map(Option::is_some).collect();
-        assert_eq!(asked, [false, true, true, true, true, true, true]);
+        assert_eq!(asked, [false, true, true, true, true, false, true]);
         let known = fetch.asked.lock().unwrap()[3].clone();
         assert_eq!(known.as_deref(), Some("two"), "the tag is that of the last version");
         task.abort();

@@ -104,7 +104,7 @@ async fn local(
     let text = source.read(&Fetcher::new(None)).await.map_err(|error| error.to_string())?;
     let loaded = load(&text.text, text.origin, env).map_err(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        format!("the configuration cannot be served:\n{}", problems.join("\n"))
+        format!("{} cannot be used:\n{}", source.describe(), problems.join("\n"))
     })?;
     let runtime = Runtime::new(None);
     let snapshot = compile(loaded.settings.into(), &Discovered::new(), &runtime, &Metrics::new());

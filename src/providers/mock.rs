@@ -7,7 +7,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::{Sleep, sleep};
 
 use crate::engine::Engine;
+use crate::values::seconds;
 
 /// The pause before each streamed word, so that a person sees it stream.
 const PAUSE: Duration = Duration::from_millis(30);
@@ -65,7 +66,7 @@ fn answer(request: Request<Vec<Bytes>>) -> Response<UpstreamBody> {
     let answer = json!({
         "id": "chatcmpl-mock",
         "object": "chat.completion",
-        "created": now(),
+        "created": seconds(SystemTime::now()),
         "model": model,
         "choices": [{
             "index": 0,
@@ -101,17 +102,12 @@ fn last_message(body: &Value) -> String {
     }
 }
 
-/// Unix seconds.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 fn words(text: &str) -> usize {
     text.split_whitespace().count()
 }
 
 fn stream(model: &str, text: &str, usage: Option<Value>) -> Response<UpstreamBody> {
-    let created = now();
+    let created = seconds(SystemTime::now());
     let chunk = |choices: Value, usage: Option<&Value>| {
         let mut chunk = json!({
             "id": "chatcmpl-mock",
@@ -166,7 +162,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn answers_tell_the_time_whole_and_streamed() {
-        let since = now();
+        let since = seconds(SystemTime::now());
         for stream in [false, true] {
             let asked = json!({ "model": "m", "stream": stream, "messages": [] }).to_string();
             let body =
@@ -175,7 +171,7 @@ mod tests {
 
             let first = text.lines().next().unwrap().trim_start_matches("data: ");
             let told: Value = serde_json::from_str(first).unwrap();
-            assert!(told["created"].as_u64() >= Some(since), "{told}");
+            assert!(told["created"].as_i64() >= Some(since), "{told}");
         }
     }
 }

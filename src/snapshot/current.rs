@@ -6,11 +6,12 @@ use arc_swap::ArcSwap;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts;
 use layers::Failure;
-use layers::policy::Caller;
+use layers::policy::{Caller, Fingerprint};
 use layers::ports::{Admission, Directory};
 use tokio::sync::watch;
 
 use super::Snapshot;
+use crate::config::settings::SecretText;
 use crate::values::{Price, Prices};
 
 /// Headers that may carry a key by itself.
@@ -58,6 +59,12 @@ impl Directory for CurrentSnapshot {
             None => Err(Failure::Unauthenticated),
         }
     }
+
+    fn unknown_key(&self, head: &Parts) -> Option<Fingerprint> {
+        let of_query = || query_key(head.uri.query()?);
+        let key = presented(head).next().map(str::to_owned).or_else(of_query)?;
+        Some(SecretText::from(key.as_str()).fingerprint())
+    }
 }
 
 impl Prices for CurrentSnapshot {
@@ -69,16 +76,19 @@ impl Prices for CurrentSnapshot {
 /// The first credential that is known: clients of different dialects put theirs in different
 /// places, and some send a placeholder in one of them.
 fn caller(snapshot: &Snapshot, head: &Parts) -> Option<Arc<Caller>> {
+    presented(head)
+        .find_map(|key| snapshot.caller(key))
+        .or_else(|| query_key(head.uri.query()?).and_then(|key| snapshot.caller(&key)))
+}
+
+/// What the headers of a request may mean by a key, in the order in which it counts.
+fn presented(head: &Parts) -> impl Iterator<Item = &str> {
     let header = |name: &HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = header(&AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
-    bearer
-        .into_iter()
-        .chain(KEY_HEADERS.iter().filter_map(header))
-        .find_map(|key| snapshot.caller(key))
-        .or_else(|| query_key(head.uri.query()?).and_then(|key| snapshot.caller(&key)))
+    bearer.into_iter().chain(KEY_HEADERS.iter().filter_map(header))
 }
 
 /// `?key=`, as Gemini clients send it.

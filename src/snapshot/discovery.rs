@@ -13,7 +13,7 @@ use bytes::Bytes;
 use dialect::{Care, Secrets};
 use http::header::{ACCEPT, HOST, USER_AGENT};
 use http::{HeaderMap, Request, Uri};
-use layers::address::Address;
+use layers::address::{Address, bare};
 use layers::policy::{ChannelName, Fingerprint};
 use layers::ports::{Credential, Provider, Secret};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -128,7 +128,14 @@ async fn ask(channel: ChannelName, question: Question, found: mpsc::Sender<Found
             }
             Err(reason) => {
                 let pause = Duration::from_secs(PAUSES[failures.min(PAUSES.len() - 1)]);
-                tracing::warn!(%channel, reason, again_in = ?pause, "Model list of the channel cannot be had.");
+                tracing::warn!(
+                    %channel,
+                    url = bare(&question.uri),
+                    reason,
+                    again_in = ?pause,
+                    cure = "write the channel's models below `model:`",
+                    "Model list of the channel cannot be had."
+                );
                 failures += 1;
                 pause
             }

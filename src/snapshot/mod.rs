@@ -8,6 +8,7 @@
 mod access;
 mod compile;
 mod current;
+mod difference;
 mod discovery;
 mod publisher;
 
@@ -251,6 +252,11 @@ impl Snapshot {
     /// Whether any channel has a model of this alias.
     pub fn has_model(&self, alias: &str) -> bool {
         self.routes.offers().known(alias).is_some()
+    }
+
+    /// The models that channels have, by the names that clients use.
+    pub fn aliases(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.routes.offers().aliases()
     }
 
     /// How many callers and channels there are, and how many models they offer.

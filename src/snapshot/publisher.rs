@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
+use super::difference::Difference;
 use super::discovery::{Discovery, Found};
 use super::{CurrentSnapshot, Discovered, Snapshot, compile};
 use crate::config::source::{Fetch, LastGood, Source, Text};
+use crate::config::watch::Change;
 use crate::config::{Environment, Loaded, Origin, Problem, Settings, load};
 use crate::lifecycle::{Phase, reached};
 use crate::state::{Live, Runtime};
@@ -81,7 +83,7 @@ impl Publisher {
         fetch: Arc<dyn Fetch>,
         mut phase: watch::Receiver<Phase>,
     ) {
-        let (sender, mut texts) = mpsc::channel(1);
+        let (sender, mut changes) = mpsc::channel(1);
         let origin = text.origin.clone();
         let poll = self.env.config_url_poll;
         let mut stop = phase.clone();
@@ -91,7 +93,13 @@ impl Publisher {
         });
         loop {
             tokio::select! {
-                Some(text) = texts.recv() => self.change(&text, &origin),
+                Some(change) = changes.recv() => match change {
+                    Change::Text(text) => self.change(&text, &origin),
+                    Change::Unusable(error) => {
+                        tracing::error!(%error, "Configuration cannot be used; the last good one serves on.");
+                        self.metrics.reloaded(None);
+                    }
+                },
                 Some(found) = self.found.recv() => self.learn(found),
                 () = reached(&mut phase, Phase::Closing) => break,
             }
@@ -109,9 +117,20 @@ impl Publisher {
                 for channel in self.discovery.follow(&self.settings, &self.runtime) {
                     self.discovered.remove(&channel);
                 }
+                let before = self.current.load();
                 self.publish();
-                let (callers, channels, models) = self.current.load().size();
-                tracing::info!(callers, channels, models, "Configuration loaded.");
+                let after = self.current.load();
+                let (client_keys, channels, models) = after.size();
+                let Difference { added, removed, changed } = Difference::between(&before, &after);
+                tracing::info!(
+                    client_keys,
+                    channels,
+                    models,
+                    added,
+                    removed,
+                    changed,
+                    "Configuration loaded."
+                );
                 self.metrics.reloaded(Some(&fingerprint(text)));
             }
             Err(problems) => {

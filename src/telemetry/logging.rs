@@ -4,12 +4,16 @@
 //! request lines, so that a blocked terminal or pipe stops nobody and lines never interleave.
 
 use std::io::{self, Write};
+use std::time::SystemTime;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::plain::{PlainFields, escape_json};
+use super::request_line::Clock;
 use super::request_log::{Format, RequestLog};
 
 /// What is logged when nothing is said.
@@ -36,13 +40,23 @@ pub fn init(
     match log.format() {
         Format::Json => builder.json().flatten_event(true).finish().try_init()?,
         Format::Text { colour } => {
-            builder.with_ansi(colour).with_target(false).fmt_fields(PlainFields).finish().try_init()?;
+            let builder = builder.with_ansi(colour).with_target(false);
+            builder.with_timer(OneClock).fmt_fields(PlainFields).finish().try_init()?;
         }
     }
     if let Some(error) = problem {
         tracing::warn!(%error, "RUST_LOG cannot be read and is ignored.");
     }
     Ok(())
+}
+
+/// The clock that the request lines have too.
+struct OneClock;
+
+impl FormatTime for OneClock {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{}", Clock(SystemTime::now()))
+    }
 }
 
 /// A maker of a writer for each event.

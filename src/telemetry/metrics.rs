@@ -18,7 +18,7 @@ mod series;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,9 +27,11 @@ use dialect::{Dialect, Kind};
 use foldhash::fast::RandomState;
 use layers::capacity::Capacity;
 use layers::ports::Meters;
+use layers::visit::Visit;
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder as _, SharedString};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use super::visit_line::operation;
 use crate::values::Closed;
 
 pub use self::handles::Handles;
@@ -40,7 +42,7 @@ pub use self::series::{
     RELOAD_TIME, REQUESTS, SERIES, STARTED, STREAMS, Series, SeriesType, TOKENS_TOTAL,
 };
 
-use self::handles::{ByOutcome, ChannelMeters, OTHER};
+use self::handles::{ByOutcome, ChannelMeters, OTHER, status_class};
 
 /// How often samples are sorted into their buckets: it bounds the memory of those that wait.
 pub const UPKEEP: Duration = Duration::from_secs(5);
@@ -58,7 +60,7 @@ struct Inner {
     models: ArcSwap<HashMap<Arc<str>, Vec<Arc<Handles>>, RandomState>>,
     /// Held while handles are added, so that none is added twice.
     growing: Mutex<()>,
-    meters: Mutex<HashMap<(String, String), Arc<dyn Meters>>>,
+    meters: Mutex<HashMap<(String, String), Arc<ChannelMeters>>>,
     scraped: Mutex<Vec<Scraped>>,
     reload_success: Gauge,
     reload_time: Gauge,
@@ -194,14 +196,23 @@ impl Metrics {
         }
     }
 
-    /// Sorts samples into buckets for ever; to be spawned once.
+    /// Sorts samples into buckets, and tells the log what was kept back from it, for ever; to be
+    /// spawned once.
     pub async fn upkeep(self) {
         let mut ticks = tokio::time::interval(UPKEEP);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             self.0.handle.run_upkeep();
+            self.tell_rest(false);
         }
+    }
+
+    /// Tells the log how many failed attempts it was not told of; at the end of the program also of
+    /// those that were just now.
+    pub fn tell_rest(&self, is_end: bool) {
+        let now = tokio::time::Instant::now();
+        lock(&self.0.meters).values().for_each(|meters| meters.tell_rest(now, is_end));
     }
 
     /// The handles of attempts on a channel for a model (its alias). The same for the same names.
@@ -220,6 +231,8 @@ impl Metrics {
                     channel: channel.into(),
                     model: model.into(),
                     counters: ByOutcome::new(),
+                    told: Mutex::default(),
+                    owes: AtomicBool::new(false),
                 })
             })
             .clone()
@@ -256,6 +269,18 @@ impl Metrics {
         let model = if entry.model_known { &*entry.model } else { OTHER };
         let dialect = entry.target.as_ref().map(|target| target.channel.dialect);
         self.handles(entry.endpoint.kind, dialect, model).close(closed);
+    }
+
+    /// Counts a request without a record. What it asked for may be anybody's invention, so no model
+    /// and no path is a label.
+    pub fn visit(&self, visit: &Visit) {
+        let labels = [
+            ("operation", operation(visit)),
+            ("model", OTHER),
+            ("outcome", visit.outcome()),
+            ("status", status_class(visit.status)),
+        ];
+        self.0.registry.counter(&REQUESTS, &labels).increment(1);
     }
 
     /// Shows how full the gateway is.

@@ -5,3 +5,5 @@ pub mod metrics;
 mod plain;
 mod request_line;
 pub mod request_log;
+mod throttle;
+mod visit_line;

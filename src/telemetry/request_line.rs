@@ -9,9 +9,11 @@ use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::StatusCode;
 use jiff::Timestamp;
 
 use super::plain::{Plain, escape_json};
+use super::visit_line::clipped;
 use crate::values::Closed;
 
 // === text ===
@@ -23,11 +25,11 @@ pub(super) struct TextLine<'a> {
     pub(super) colour: bool,
 }
 
-const GREEN: &str = "\x1b[32m";
-const YELLOW: &str = "\x1b[33m";
-const RED: &str = "\x1b[31m";
-const DIM: &str = "\x1b[2m";
-const RESET: &str = "\x1b[0m";
+pub(super) const GREEN: &str = "\x1b[32m";
+pub(super) const YELLOW: &str = "\x1b[33m";
+pub(super) const RED: &str = "\x1b[31m";
+pub(super) const DIM: &str = "\x1b[2m";
+pub(super) const RESET: &str = "\x1b[0m";
 
 impl fmt::Display for TextLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,8 +40,7 @@ impl fmt::Display for TextLine<'_> {
             ("client_gone", _) | (_, 400..=499) => YELLOW,
             _ => RED,
         };
-        let time = Timestamp::try_from(entry.arrived + entry.elapsed).unwrap_or_default();
-        write!(f, "{}{}{} ", paint(DIM), time.strftime("%H:%M:%S%.3f"), paint(RESET))?;
+        write!(f, "{}{}{} ", paint(DIM), Clock(entry.arrived + entry.elapsed), paint(RESET))?;
         write!(f, "{}{} {:<14}{} ", paint(mood), entry.status.as_u16(), entry.outcome(), paint(RESET))?;
         write!(f, "{:>8}  ", Span(entry.elapsed).to_string())?;
         write!(f, "{} {}", entry.endpoint.kind.label(), Plain(self.closed.model()))?;
@@ -78,12 +79,24 @@ impl fmt::Display for TextLine<'_> {
             }
             f.write_str("]")?;
         }
+        if let Some(reason) = &entry.reason {
+            write!(f, "  ({})", Plain(clipped(reason)))?;
+        }
         write!(f, "  {}{}{}", paint(DIM), entry.id.as_str(), paint(RESET))
     }
 }
 
+/// The clock of all lines for reading.
+pub(super) struct Clock(pub(super) SystemTime);
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", Timestamp::try_from(self.0).unwrap_or_default())
+    }
+}
+
 /// A duration with the three digits that matter.
-struct Span(Duration);
+pub(super) struct Span(pub(super) Duration);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,7 +131,9 @@ impl JsonLines {
         let usage = entry.usage.as_ref();
         name(line, "{\"timestamp\":\"");
         self.time(line, entry.arrived + entry.elapsed);
-        name(line, "\",\"level\":\"INFO\",\"message\":\"request\",\"request_id\":");
+        name(line, "\",\"level\":\"");
+        name(line, level(entry.status, entry.failure));
+        name(line, "\",\"message\":\"request\",\"request_id\":");
         text(line, entry.id.as_str());
         if let Some(trace) = &entry.trace {
             let _ = write!(line, ",\"trace_id\":\"{}\"", trace.trace_id());
@@ -182,22 +197,38 @@ impl JsonLines {
                 name(line, ",\"model\":");
                 text(line, model);
             }
-            name(line, ",\"key_id\":");
+            name(line, ",\"provider_key_id\":");
             or_null(line, attempt.key.as_ref(), |line, key| text(line, key.as_str()));
             name(line, ",\"outcome\":\"");
             name(line, attempt.outcome);
-            name(line, "\",\"began_seconds\":");
+            name(line, "\"");
+            if let Some(fault) = &attempt.fault {
+                if let Some(status) = fault.status {
+                    name(line, ",\"upstream_status\":");
+                    number(line, status.as_u16());
+                }
+                if let Some(cause) = &fault.cause {
+                    name(line, ",\"cause\":");
+                    text(line, clipped(cause));
+                }
+            }
+            name(line, ",\"began_seconds\":");
             seconds(line, attempt.began);
             name(line, ",\"seconds\":");
             seconds(line, attempt.elapsed);
             name(line, "}");
         }
-        name(line, "]}\n");
+        name(line, "]");
+        if let Some(reason) = &entry.reason {
+            name(line, ",\"reason\":");
+            text(line, clipped(reason));
+        }
+        name(line, "}\n");
     }
 
     /// A time as RFC 3339 has it, in UTC and to the microsecond. Its second is that of the line
     /// before, mostly.
-    fn time(&mut self, line: &mut Vec<u8>, time: SystemTime) {
+    pub(super) fn time(&mut self, line: &mut Vec<u8>, time: SystemTime) {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         let second = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
         if self.second.as_ref().is_none_or(|(written, _)| *written != second) {
@@ -213,13 +244,22 @@ impl JsonLines {
     }
 }
 
+/// How loud a line is: what was refused for the client's own fault wakes nobody, a fault of ours or
+/// of the upstreams does.
+pub(super) fn level(status: StatusCode, failure: Option<&'static str>) -> &'static str {
+    match failure {
+        Some(_) if !status.is_client_error() => "WARN",
+        _ => "INFO",
+    }
+}
+
 /// Text of ours, which needs no escaping.
-fn name(line: &mut Vec<u8>, text: &str) {
+pub(super) fn name(line: &mut Vec<u8>, text: &str) {
     line.extend_from_slice(text.as_bytes());
 }
 
 /// Text of others.
-fn text(line: &mut Vec<u8>, text: &str) {
+pub(super) fn text(line: &mut Vec<u8>, text: &str) {
     let plain = text
         .bytes()
         .fold(true, |plain, byte| plain & (b' '..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\'));
@@ -234,11 +274,11 @@ fn text(line: &mut Vec<u8>, text: &str) {
     }
 }
 
-fn number(line: &mut Vec<u8>, number: impl itoa::Integer) {
+pub(super) fn number(line: &mut Vec<u8>, number: impl itoa::Integer) {
     name(line, itoa::Buffer::new().format(number));
 }
 
-fn or_null<T>(line: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {
+pub(super) fn or_null<T>(line: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<u8>, T)) {
     match value {
         Some(value) => write(line, value),
         None => name(line, "null"),
@@ -246,7 +286,7 @@ fn or_null<T>(line: &mut Vec<u8>, value: Option<T>, write: impl FnOnce(&mut Vec<
 }
 
 /// An address in quotes.
-fn address(line: &mut Vec<u8>, address: IpAddr) {
+pub(super) fn address(line: &mut Vec<u8>, address: IpAddr) {
     let IpAddr::V4(v4) = address else {
         let _ = write!(line, "\"{address}\"");
         return;
@@ -259,7 +299,7 @@ fn address(line: &mut Vec<u8>, address: IpAddr) {
 }
 
 /// Seconds, exact to the microsecond.
-fn seconds(line: &mut Vec<u8>, duration: Duration) {
+pub(super) fn seconds(line: &mut Vec<u8>, duration: Duration) {
     number(line, duration.as_secs());
     places(line, duration.subsec_micros().into(), 1_000_000);
 }
@@ -287,7 +327,7 @@ fn places(line: &mut Vec<u8>, rest: u64, one: u64) {
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
+    use layers::ledger::Fault;
     use layers::request_id::RequestId;
 
     use super::*;
@@ -313,7 +353,7 @@ mod tests {
 
         assert_eq!(
             line,
-            "00:00:00.500 200 ok                1.50s  chat gpt-4o → served  first 250ms  10+5 tokens  $0.000020  alice  req-1"
+            "2026-01-01T00:00:00.500Z 200 ok                1.50s  chat gpt-4o → served  first 250ms  10+5 tokens  $0.000020  alice  req-1"
         );
     }
 
@@ -383,10 +423,59 @@ mod tests {
             r#""estimated":false,"request_bytes":1000,"answer_bytes":0,"duration_seconds":1.5,"#,
             r#""first_response_seconds":0.2501,"overhead_seconds":0.0001,"input_tokens":10,"output_tokens":5,"#,
             r#""cached_tokens":4,"reasoning_tokens":2,"cost_usd":0.00002,"#,
-            r#""attempts":[{"channel":"served","key_id":"bbbbbbbbbbbbbbbb","outcome":"ok","began_seconds":0.001,"seconds":0.25}]}"#,
+            r#""attempts":[{"channel":"served","provider_key_id":"bbbbbbbbbbbbbbbb","outcome":"ok","began_seconds":0.001,"seconds":0.25}]}"#,
             "\n",
         );
         assert_eq!(String::from_utf8(line).unwrap(), expected);
+    }
+
+    fn json(closed: &Closed) -> serde_json::Value {
+        let mut line = Vec::new();
+        JsonLines::default().write(&mut line, closed);
+        serde_json::from_slice(&line).unwrap()
+    }
+
+    #[test]
+    fn a_failed_attempt_is_told_with_the_upstream_s_status_or_the_cause() {
+        let closed = closed(|entry| {
+            entry.attempts = vec![attempt("a", "upstream_error"), attempt("b", "connect_failed")];
+            entry.attempts[0].fault =
+                Some(Box::new(Fault { status: Some(StatusCode::BAD_GATEWAY), cause: None }));
+            entry.attempts[1].fault = Some(Box::new(Fault { status: None, cause: Some("refused".into()) }));
+        });
+
+        let line = json(&closed);
+
+        assert_eq!(line["attempts"][0]["upstream_status"], 502);
+        assert_eq!(line["attempts"][1]["cause"], "refused");
+        assert!(
+            line["attempts"][0].get("cause").is_none()
+                && line["attempts"][1].get("upstream_status").is_none()
+        );
+    }
+
+    #[test]
+    fn a_fault_that_is_not_the_client_s_is_a_warning_and_tells_its_reason() {
+        let failed = |status: u16, failure| {
+            json(&closed(|entry| {
+                entry.status = StatusCode::from_u16(status).unwrap();
+                entry.failure = failure;
+                entry.reason = failure.map(Into::into);
+            }))
+        };
+
+        for (status, failure, level) in [
+            (200, None, "INFO"),
+            (502, Some("upstream_error"), "WARN"),
+            // Its answer broke off behind the status.
+            (200, Some("truncated_answer"), "WARN"),
+            (429, Some("rate_limited"), "INFO"),
+            (499, Some("client_gone"), "INFO"),
+        ] {
+            let line = failed(status, failure);
+            assert_eq!(line["level"], level, "{status} {failure:?}");
+            assert_eq!(line.get("reason").and_then(|reason| reason.as_str()), failure);
+        }
     }
 
     #[test]

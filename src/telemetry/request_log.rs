@@ -15,8 +15,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use layers::visit::Visit;
 
 use super::request_line::{JsonLines, TextLine};
+use super::throttle::Throttle;
+use super::visit_line::{self, TextVisit};
 use crate::values::Closed;
 
 /// Bytes that may wait: some eight thousand lines.
@@ -30,6 +33,9 @@ const PATIENCE: u32 = 250;
 
 /// Room for lines that is kept between writes.
 const CHUNK: usize = 64 * 1024;
+
+/// Lines a second about requests that were refused before they were read; the others are counted.
+const MOST_REFUSED: u32 = 20;
 
 /// At most one note about dropped lines in this time.
 const QUIET: Duration = Duration::from_secs(60);
@@ -80,10 +86,11 @@ struct Desk {
     dropped: AtomicU64,
 }
 
-#[derive(Default)]
 struct Sheet {
     text: Vec<u8>,
     json: JsonLines,
+    /// Strangers may send more requests than anybody reads lines of.
+    refused: Throttle,
     /// Bytes that were ever put in, and how many of them were written.
     taken: u64,
     written: u64,
@@ -111,7 +118,16 @@ fn start_with(
     most: usize,
 ) -> io::Result<(RequestLog, LogThread)> {
     let desk = Arc::new(Desk {
-        sheet: Mutex::default(),
+        sheet: Mutex::new(Sheet {
+            text: Vec::new(),
+            json: JsonLines::default(),
+            refused: Throttle::new(MOST_REFUSED),
+            taken: 0,
+            written: 0,
+            asleep: false,
+            hurried: false,
+            ended: false,
+        }),
         bell: Condvar::new(),
         done: Condvar::new(),
         most,
@@ -136,6 +152,26 @@ impl RequestLog {
                 let _ = writeln!(sheet.text, "{}", TextLine { closed, colour });
             }
             Format::Json => sheet.json.write(&mut sheet.text, closed),
+        });
+    }
+
+    /// Takes what is known of a request without a record. Never waits for the output.
+    pub fn visit(&self, visit: &Visit) {
+        let now = tokio::time::Instant::now();
+        self.put(|sheet| {
+            if visit_line::is_refused(visit) {
+                match sheet.refused.pass(now) {
+                    Some(0) => {}
+                    Some(more) => sheet.tell_refused(more, self.format),
+                    None => return,
+                }
+            }
+            match self.format {
+                Format::Text { colour } => {
+                    let _ = writeln!(sheet.text, "{}", TextVisit { visit, colour });
+                }
+                Format::Json => visit_line::write_json(&mut sheet.json, &mut sheet.text, visit),
+            }
         });
     }
 
@@ -167,6 +203,18 @@ impl RequestLog {
 }
 
 impl Sheet {
+    /// Writes how many requests were refused of which there is no line.
+    fn tell_refused(&mut self, more: u64, format: Format) {
+        let now = Timestamp::now();
+        let _ = match format {
+            Format::Text { .. } => writeln!(self.text, "{now:.3} … and {more} more refused requests"),
+            Format::Json => writeln!(
+                self.text,
+                r#"{{"timestamp":"{now:.6}","level":"INFO","message":"… and {more} more refused requests","requests":{more}}}"#
+            ),
+        };
+    }
+
     /// Whether the thread has something to do.
     fn has_work(&self) -> bool {
         !self.text.is_empty() || self.hurried || self.ended
@@ -241,6 +289,11 @@ impl<W: Write> Printer<W> {
         for _ in 0..PATIENCE {
             let pause = desk.bell.wait_timeout_while(sheet, PERIOD, |sheet| !sheet.hurried && !sheet.ended);
             sheet = pause.unwrap_or_else(PoisonError::into_inner).0;
+            let (before, is_end) = (sheet.text.len(), sheet.ended);
+            if let Some(more) = sheet.refused.rest(tokio::time::Instant::now(), is_end) {
+                sheet.tell_refused(more, self.format);
+                sheet.taken += (sheet.text.len() - before) as u64;
+            }
             if sheet.has_work() {
                 break;
             }
@@ -317,6 +370,34 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!((lines.len(), lines[0], lines[2]), (3, "first", "last"));
         assert!(lines[1].contains("gpt-4o"));
+    }
+
+    #[test]
+    fn of_a_flood_of_refused_requests_twenty_a_second_are_told_and_the_others_counted() {
+        let page = Page::default();
+        let (log, thread) = start(Format::Json, page.clone()).unwrap();
+        let request = http::Request::post("/v1/chat/completions").body(()).unwrap();
+        let visit = Visit::of(request.method(), request.uri(), request.extensions());
+        let refused = visit.clone().refused(&layers::Failure::Unauthenticated);
+
+        for _ in 0..61 {
+            log.visit(&refused);
+        }
+        // Answered requests are no flood of strangers.
+        (0..30).for_each(|_| log.visit(&visit));
+
+        // Nobody comes behind it, so the thread tells of the rest by itself.
+        let told = |text: &str, what: &str| text.lines().filter(|line| line.contains(what)).count();
+        let began = Instant::now();
+        while told(&page.text(), "more refused requests") == 0 {
+            assert!(began.elapsed() < Duration::from_secs(10), "{}", page.text());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        drop(thread);
+        let text = page.text();
+        assert_eq!((told(&text, "unauthenticated"), told(&text, "\"outcome\":\"ok\"")), (20, 30));
+        assert!(text.contains("… and 41 more refused requests\",\"requests\":41}"), "{text}");
+        assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{text}");
     }
 
     #[test]

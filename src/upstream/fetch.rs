@@ -16,7 +16,7 @@ use super::body::{BodyChunks, readable};
 use super::cause::cause;
 use super::client::PooledClient;
 use super::connector::Connector;
-use crate::config::source::{Fetch, Fetched};
+use crate::config::source::{Fetch, Fetched, decoded};
 
 /// Longest document.
 const LONGEST: usize = 16 << 20;
@@ -167,7 +167,7 @@ impl Fetch for Fetcher {
         let Some((body, tag)) = self.get_unless(known.as_ref(), parsed(url)?, HeaderMap::new()).await? else {
             return Ok(Fetched::Unchanged);
         };
-        let text = String::from_utf8(body.into()).map_err(|_binary| "the answer is no text".to_owned())?;
+        let text = decoded(body.into()).map_err(|what| format!("it is {what}: save it as UTF-8"))?;
         Ok(Fetched::Text { text, tag })
     }
 }

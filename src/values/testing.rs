@@ -31,6 +31,7 @@ pub(crate) fn attempt(channel: &str, outcome: &'static str) -> AttemptRecord {
         began: Duration::from_millis(1),
         outcome,
         elapsed: Duration::from_millis(250),
+        fault: None,
     }
 }
 

@@ -58,6 +58,50 @@ async fn a_folder_in_place_of_the_file_is_exit_code_2() {
 }
 
 #[tokio::test]
+async fn whatever_else_stands_in_place_of_the_file_is_exit_code_2_at_once_and_without_memory() {
+    type Spoil = fn(&std::path::Path);
+    let spoils: [(&str, Spoil); 4] = [
+        ("is a pipe", |path| {
+            assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+        }),
+        ("larger than 16 MiB", |path| {
+            std::fs::File::create(path).unwrap().set_len(6 << 30).unwrap();
+        }),
+        ("save it as UTF-8", |path| std::fs::write(path, b"\xff\xfea\0:\0").unwrap()),
+        ("a link to a file that is not there", |path| {
+            std::os::unix::fs::symlink("nowhere", path).unwrap();
+        }),
+    ];
+    for (told, spoil) in spoils {
+        for command in [None, Some("check")] {
+            let setup = Setup::empty();
+            spoil(&setup.folder().join("api.yaml"));
+
+            let (code, text) = command.into_iter().fold(setup, Setup::arg).run().await;
+
+            assert_eq!(code, 2, "{text}");
+            assert!(text.contains("api.yaml") && text.contains(told), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_web_page_is_told_as_one() {
+    let (code, text) = check("<!DOCTYPE html>\n<html><body>api.yaml: not found</body></html>\n").await;
+
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("a web page") && text.contains("raw address"), "{text}");
+}
+
+#[tokio::test]
+async fn a_start_that_is_refused_names_the_file_that_it_read() {
+    let (code, text) = run("providers: 1\napi_keys: 2\n", &[]).await;
+
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("./api.yaml cannot be used:"), "{text}");
+}
+
+#[tokio::test]
 async fn a_config_argument_that_names_nothing_is_exit_code_2() {
     let (code, text) = run(GOOD, &["check", "--config", "elsewhere.yaml"]).await;
 

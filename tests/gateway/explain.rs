@@ -143,7 +143,12 @@ async fn the_log_tells_each_candidate_at_its_debug_level_and_nothing_otherwise()
             |line: &Value, name: &str| gateway::field(line, name).unwrap().as_str().unwrap().to_owned();
         candidates
             .map(|line| {
-                format!("{} {} {}", word(&line, "request"), word(&line, "channel"), word(&line, "standing"))
+                format!(
+                    "{} {} {}",
+                    word(&line, "request_id"),
+                    word(&line, "channel"),
+                    word(&line, "standing")
+                )
             })
             .collect::<Vec<_>>()
     };

@@ -63,6 +63,37 @@ async fn garbage_changes_nothing_and_is_told() {
     assert_eq!(gateway.metric("uni_api_config_reload_success").await, 1.0);
 }
 
+#[tokio::test]
+async fn a_file_that_is_emptied_is_told_and_so_is_the_return_of_its_text() {
+    let upstream = healthy("ok").await;
+    let good = config([channel("a", &upstream)]);
+    let gateway = Gateway::start(&good).await;
+
+    std::fs::write(gateway.api_yaml(), "").unwrap();
+    gateway.wait_for_line("the empty file", |line| line.contains("api.yaml is empty")).await;
+    assert_eq!(gateway.metric("uni_api_config_reload_success").await, 0.0);
+    gateway.chat(&hello()).await.expect(200);
+
+    gateway.reload(&good).await;
+    assert_eq!(gateway.metric("uni_api_config_reload_success").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_reload_says_by_name_what_it_changed() {
+    let upstream = healthy("ok").await;
+    let keys = json!([{ "api": CLIENT, "role": "admin" }, { "api": "sk-leaving", "role": "bob" }]);
+    let first = config([channel("a", &upstream)]).with("/api_keys", keys);
+    let gateway = Gateway::start(&first).await;
+
+    gateway
+        .reload(first.with("/providers/0/model", json!(["n"])).with("/api_keys", json!([{ "api": CLIENT }])))
+        .await;
+
+    let line = gateway.wait_for_line("the reload", |line| line.contains("Configuration loaded.")).await;
+    assert!(line.contains("\"added\":\"model n\""), "{line}");
+    assert!(line.contains("\"removed\":\"client key bob, model m\""), "{line}");
+}
+
 /// Promises: `front-status-edit`.
 #[tokio::test]
 async fn a_file_written_in_two_halves_is_followed() {

@@ -67,6 +67,31 @@ async fn a_url_may_redirect_and_needs_no_file() {
     assert_eq!(gateway.chat(&hello()).await.expect(200).channel(), "remote");
 }
 
+#[tokio::test]
+async fn a_url_that_cannot_be_had_at_the_start_is_told_with_each_try_until_it_can() {
+    let upstream = healthy("remote").await;
+    let text = config([channel("remote", &upstream)]).to_string();
+    let served = Upstream::start(move |seen| match seen.ordinal {
+        0 => Script::error(503, "not yet"),
+        1 => Script::body(200, "text/html", "<html>sign in</html>"),
+        _ => Script::body(200, "text/yaml", text.clone()),
+    })
+    .await;
+    let setup = Setup::empty().env("CONFIG_URL", &format!("{}/api.yaml?token=sk-hidden", served.origin()));
+
+    let gateway = setup.start().await;
+
+    assert_eq!(gateway.chat(&hello()).await.expect(200).channel(), "remote");
+    let tries: Vec<_> = gateway
+        .lines()
+        .into_iter()
+        .filter(|line| line.contains("cannot be fetched; it is tried again"))
+        .collect();
+    assert_eq!(tries.len(), 2, "{tries:?}");
+    assert!(tries[0].contains("answered 503") && tries[1].contains("this is a web page"), "{tries:?}");
+    assert!(tries.iter().all(|line| line.contains("WARN") && !line.contains("sk-hidden")), "{tries:?}");
+}
+
 /// Promises: `env-config-url-file`.
 #[tokio::test]
 async fn a_url_may_name_a_local_file() {

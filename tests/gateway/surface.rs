@@ -163,6 +163,25 @@ async fn there_is_exactly_one_line_for_each_request() {
 }
 
 #[tokio::test]
+async fn a_stranger_s_request_leaves_one_line_by_which_the_key_is_known_again() {
+    let (_upstream, gateway) = ready().await;
+    let ask = Ask::chat(&hello()).key("sk-old-and-gone").header("x-request-id", "stranger-1");
+
+    gateway.ask(&ask).await.expect(401);
+    gateway.ask(&Ask::get("/v1/models?key=sk-old-and-gone").without_key()).await.expect(401);
+
+    let line = gateway.wait_for_line("the stranger's line", |line| line.contains("stranger-1")).await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&line["outcome"], &line["status"]), (&json!("unauthenticated"), &json!(401)));
+    assert_eq!((&line["method"], &line["path"]), (&json!("POST"), &json!("/v1/chat/completions")));
+    assert_eq!(line["client_ip"], "127.0.0.1");
+    let key = line["key_id"].as_str().unwrap().to_owned();
+    let second =
+        gateway.wait_for_line("the other line", |line| line.contains("\"path\":\"/v1/models\"")).await;
+    assert!(second.contains(&key) && !gateway.printed().contains("sk-old-and-gone"), "{second}");
+}
+
+#[tokio::test]
 async fn health_needs_no_key() {
     let (_upstream, gateway) = ready().await;
 

@@ -2,14 +2,18 @@ use std::time::Duration;
 
 use super::*;
 use crate::testing::body::chunks;
-use crate::testing::ports::Door;
+use crate::testing::ports::{Door, Visits};
 use crate::testing::reply::whole;
 use crate::testing::{Chunks, Scripted, catalog, mount};
 
 type Inner = Scripted<Admitted<Chunks>>;
 
 fn layer() -> AuthLayer {
-    AuthLayer::new(Arc::new(Door(catalog().knows("m").build())))
+    leaving(&Arc::new(Visits::default()))
+}
+
+fn leaving(visits: &Arc<Visits>) -> AuthLayer {
+    AuthLayer::new(Arc::new(Door(catalog().knows("m").build())), visits.clone())
 }
 
 fn request(key: &str, body: Chunks) -> http::Request<Chunks> {
@@ -51,4 +55,18 @@ async fn a_request_without_a_key_is_refused() {
     let failure = mount(layer(), &Inner::new()).ask(request).await.unwrap_err();
 
     assert!(matches!(failure, Failure::Unauthenticated), "{failure:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_leaves_one_visit_with_what_stands_for_the_key_and_a_caller_none() {
+    let visits = Arc::new(Visits::default());
+    let mut auth = mount(leaving(&visits), &Inner::new().answers(whole("ok")));
+
+    auth.ask(request("sk-test", chunks())).await.unwrap();
+    assert_eq!(visits.0.count(), 0);
+    auth.ask(request("sk-other", chunks())).await.unwrap_err();
+
+    let [visit] = &visits.0.take()[..] else { panic!("one visit") };
+    assert_eq!((visit.outcome(), &*visit.path), ("unauthenticated", "/v1/chat/completions"));
+    assert_eq!(visit.unknown_key.as_ref().map(|key| key.as_str()), Some("8 letters"));
 }

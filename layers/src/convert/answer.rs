@@ -15,6 +15,7 @@ use crate::endpoint;
 use crate::failure::Failure;
 use crate::hidden::Hidden;
 use crate::judge::{Refusal, judge};
+use crate::observe::telling;
 use crate::offload::offload;
 use crate::reply::{Reply, ReplyBody, mark_stream};
 use crate::stage::{Call, Purpose};
@@ -58,6 +59,7 @@ impl Reading<'_> {
     }
 
     async fn refused(&self, status: StatusCode, headers: &HeaderMap, mut body: Idle) -> Failure {
+        telling::redirect(&self.call.attempt, status, headers);
         let began = Instant::now();
         // A refusal whose body breaks off is still a refusal.
         let body = body.collect(LONGEST_REFUSAL).await.map(|collected| collected.bytes).unwrap_or_default();

@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use dialect::{Aim, Ask, Conversion, FetchedMedia, Refused, Sent, SentBody};
 use http::HeaderValue;
+use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::forward;
@@ -155,6 +156,9 @@ pub(super) async fn fetch_media(
     let mut missing = missing.unwrap_or_default();
     missing.sort_unstable();
     missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
     if missing.len() > MOST_MEDIA {
         return Err(unsupported(format!("more than {MOST_MEDIA} addresses would have to be fetched for it")));
     }
@@ -173,7 +177,10 @@ pub(super) async fn fetch_media(
         Ok(())
     };
     let late = |_elapsed| unsupported("the addresses in it could not be fetched in time".to_owned());
-    tokio::time::timeout(LONGEST_FETCH, fetching).await.map_err(late)?
+    let began = Instant::now();
+    let fetched = tokio::time::timeout(LONGEST_FETCH, fetching).await;
+    exchange.ledger.entry().waited += began.elapsed();
+    fetched.map_err(late)?
 }
 
 /// The call with this body, which counts against the byte budget where it was written anew.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::testing::failures;
+use crate::testing::ports::Visits;
 use crate::testing::reply::whole;
 use crate::testing::stage::{admitted, asked, body_of, kept_headers};
 use crate::testing::{Chunks, Scripted, catalog, chunks, mount};
@@ -24,7 +26,14 @@ async fn run(
     request: http::Request<Chunks>,
 ) -> Result<Reply, Failure> {
     let catalog = catalog().knows("m").forwards("x-wanted").build();
-    mount(IngressLayer::new(capacity.clone(), MOST), inner).ask(admitted(request, catalog)).await
+    let visits = Arc::new(Visits::default());
+    let layer = IngressLayer::new(capacity.clone(), MOST, visits.clone());
+    let asked = inner.calls();
+    let result = mount(layer, inner).ask(admitted(request, catalog)).await;
+    // What the layer refuses leaves one visit, and nothing else does.
+    let refused = result.as_ref().err().filter(|_| inner.calls() == asked);
+    assert_eq!(visits.take(), refused.iter().map(|failure| (failure.label(), true)).collect::<Vec<_>>());
+    result
 }
 
 fn roomy() -> Arc<Capacity> {
@@ -158,4 +167,37 @@ async fn an_unknown_model_goes_on_and_is_known_to_be_unknown() {
     let exchange = inner.request();
     assert_eq!(asked(&exchange).0, "other");
     assert!(!exchange.ledger.entry().model_known);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_within_its_body_leaves_one_visit() {
+    let visits = Arc::new(Visits::default());
+    let layer = IngressLayer::new(roomy(), MOST, visits.clone());
+    let request = admitted(post(chunks().now("{").hangs()), catalog().build());
+    let mut ingress = mount(layer, &Inner::new());
+
+    assert!(tokio::time::timeout(Duration::from_secs(3), ingress.ask(request)).await.is_err());
+
+    let [visit] = &visits.0.take()[..] else { panic!("one visit") };
+    assert_eq!((visit.outcome(), visit.elapsed.as_secs()), ("client_gone", 3));
+    assert_eq!(visit.endpoint.map(|endpoint| endpoint.label), Some("POST /v1/chat/completions"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_from_further_in_leaves_no_visit() {
+    let inner = Inner::new().fails(failures::refused(503));
+
+    let failure = run(&inner, &roomy(), post(chunks().now(BODY))).await.unwrap_err();
+
+    assert_eq!(failure.label(), "upstream_error", "its record is the ledger's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_that_a_client_takes_to_send_its_body_is_not_ours() {
+    let inner = Inner::new().answers(whole("ok"));
+    let body = chunks().now(&BODY[..5]).after(Duration::from_secs(9), &BODY[5..]);
+
+    run(&inner, &roomy(), post(body)).await.unwrap();
+
+    assert_eq!(inner.request().ledger.entry().waited.as_secs(), 9);
 }

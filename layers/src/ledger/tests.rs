@@ -16,6 +16,7 @@ fn attempt(channel: &str) -> AttemptRecord {
         began: Duration::ZERO,
         outcome: "ok",
         elapsed: Duration::ZERO,
+        fault: None,
     }
 }
 

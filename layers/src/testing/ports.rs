@@ -19,6 +19,7 @@ use crate::ports::{
     Route, Stored, Unfetched, Verdict,
 };
 use crate::stage::Exchange;
+use crate::visit::Visit;
 
 /// A configuration in which no channel has any model.
 pub fn catalog() -> CatalogBuilder {
@@ -117,6 +118,13 @@ impl Directory for Door {
         } else {
             Err(Failure::Unauthenticated)
         }
+    }
+
+    /// Here a number of letters stands for a key.
+    fn unknown_key(&self, head: &http::request::Parts) -> Option<Fingerprint> {
+        let bearer = head.headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
+        let letters = bearer.strip_prefix("Bearer ")?.len();
+        Some(Fingerprint::new(&format!("{letters} letters")))
     }
 }
 
@@ -351,6 +359,31 @@ pub struct Closed(pub Notes<Entry>);
 impl Records for Closed {
     fn close(&self, entry: Entry) {
         self.0.add(entry);
+    }
+
+    fn visit(&self, visit: Visit) {
+        panic!("{visit:?} is none of the pipeline")
+    }
+}
+
+/// Records that keep those of requests which are none of the pipeline.
+#[derive(Default)]
+pub struct Visits(pub Notes<Visit>);
+
+impl Visits {
+    /// The outcomes, and whether it is known who asked, of those that came since this was called last.
+    pub fn take(&self) -> Vec<(&'static str, bool)> {
+        self.0.take().into_iter().map(|visit| (visit.outcome(), visit.caller.is_some())).collect()
+    }
+}
+
+impl Records for Visits {
+    fn close(&self, entry: Entry) {
+        panic!("{entry:?} is of the pipeline")
+    }
+
+    fn visit(&self, visit: Visit) {
+        self.0.add(visit);
     }
 }
 

@@ -76,6 +76,17 @@ impl Database {
             Self::Postgres(options) => format!("PostgreSQL at {}:{}", options.get_host(), options.get_port()),
         }
     }
+
+    /// What a person can do when it cannot be written.
+    pub fn cure(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "let DB_PATH name a place that can be written, or set DISABLE_DATABASE=true",
+            Self::Postgres(_) => {
+                "check DATABASE_URL, or DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME, or set \
+                 DISABLE_DATABASE=true"
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Database {

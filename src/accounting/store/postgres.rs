@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Transaction};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor, Transaction};
+use tokio::time::timeout;
 
 use super::flow::{self, Backend, Session, Value};
 use super::rows::{self, Statements, Table};
@@ -36,6 +37,9 @@ impl Postgres {
             .application_name("uni-api")
             .statement_cache_capacity(64)
             .disable_statement_logging();
+        // A pool only ever says that it timed out. One connection outside it says why there is none.
+        let first = timeout(PATIENCE, options.connect()).await.map_err(|_elapsed| silent())??;
+        first.close().await?;
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS)
             .acquire_timeout(PATIENCE)
@@ -59,6 +63,12 @@ impl Postgres {
     pub(crate) fn pool(&self) -> &PgPool {
         &self.pool
     }
+}
+
+/// A server that takes connections and says nothing.
+fn silent() -> sqlx::Error {
+    let said = format!("the server says nothing for {} s", PATIENCE.as_secs());
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, said))
 }
 
 impl Backend for PgPool {

@@ -79,7 +79,9 @@ impl Task {
         }
         loop {
             self.gather().await;
+            self.shared.in_hand.store(self.batch.len(), Ordering::Relaxed);
             self.settle().await;
+            self.shared.in_hand.store(0, Ordering::Relaxed);
             self.report_drops();
             if self.farewell.is_some() && self.rows.is_empty() {
                 break;
@@ -112,6 +114,7 @@ impl Task {
                 () = sleep(idle) => {}
             }
         }
+        self.shared.in_hand.store(self.batch.len(), Ordering::Relaxed);
         // A busy gateway fills the queue while a batch is written. What came meanwhile waits for
         // company too: small transactions cost several times as much for each record.
         if patient && self.farewell.is_none() && self.grows() {
@@ -256,7 +259,10 @@ impl Task {
                 return Ok(());
             }
             Ok(Err(error)) => error,
-            Err(_elapsed) => sqlx::Error::PoolTimedOut,
+            Err(_elapsed) => {
+                let said = format!("reading what is there took more than {} s", RECALL.as_secs());
+                sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, said))
+            }
         };
         self.recalls += 1;
         if self.recalls < RECALLS {
@@ -307,10 +313,17 @@ impl Task {
     }
 
     fn complain(&mut self, error: &sqlx::Error) {
-        self.failing = true;
-        if self.complaints.due() {
-            let database = self.settings.database.label();
-            warn!(database, %error, "Ledger cannot be written; requests are served, rows wait and are tried again.");
+        let is_first = !std::mem::replace(&mut self.failing, true);
+        // A pool that timed out is given up, and the next try finds out why.
+        let says_nothing = is_first && matches!(error, sqlx::Error::PoolTimedOut);
+        if !says_nothing && self.complaints.due() {
+            let (database, cure) = (self.settings.database.label(), self.settings.database.cure());
+            warn!(
+                database,
+                %error,
+                cure,
+                "Ledger of the statistics cannot be written; requests are served, rows wait and are tried again."
+            );
         }
     }
 

@@ -25,4 +25,5 @@ mod served;
 mod storms;
 mod timeout_policy;
 mod timeouts;
+mod told;
 mod triggers;

@@ -420,7 +420,7 @@ impl Route for CallerRoute {
         for line in self.explain(plan, Instant::now()) {
             let groups: Vec<&str> = line.groups.iter().map(|group| &*group.alias).collect();
             tracing::debug!(
-                request = request.as_str(),
+                request_id = request.as_str(),
                 channel = %line.channel,
                 place = line.target.place.as_deref(),
                 model = &*line.upstream_model,

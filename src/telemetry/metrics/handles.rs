@@ -1,25 +1,28 @@
 //! Resolved handles: what a request counts in without looking a series up.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use dialect::{Dialect, Kind};
+use http::StatusCode;
 use layers::ports::Meters;
 use metrics::{Counter, Histogram};
+use tokio::time::Instant;
 
 use super::Registry;
 use super::series::{
     ATTEMPTS, DURATION, ESTIMATED, GENAI_DURATION, GENAI_FIRST_TOKEN, GENAI_TOKENS, OVERHEAD_TIME, REQUESTS,
     TOKENS_TOTAL,
 };
+use crate::telemetry::throttle::Throttle;
 use crate::values::Closed;
 
 /// The model label of models that no channel has.
 pub(super) const OTHER: &str = "other";
 
 /// The outcomes that have a label: `ok`, the failures' labels, and [`OTHER`] for any other.
-const OUTCOMES: [&str; 39] = [
+const OUTCOMES: [&str; 41] = [
     "ok",
     "client_gone",
     "timeout",
@@ -46,6 +49,8 @@ const OUTCOMES: [&str; 39] = [
     "no_channel",
     "too_long",
     "unsupported",
+    "no_token",
+    "stored_not_found",
     "invalid_request",
     "unauthenticated",
     "permission_denied",
@@ -62,6 +67,17 @@ const OUTCOMES: [&str; 39] = [
 ];
 
 const STATUS_CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The place of a status in [`STATUS_CLASSES`].
+fn class_of(status: StatusCode) -> usize {
+    let class = usize::from(status.as_u16() / 100);
+    if class < STATUS_CLASSES.len() { class } else { 0 }
+}
+
+/// The label of a status.
+pub(super) fn status_class(status: StatusCode) -> &'static str {
+    STATUS_CLASSES[class_of(status)]
+}
 
 /// One handle per outcome, resolved when it first occurs: [`OUTCOMES`], and one for all others.
 pub(super) struct ByOutcome<T>([OnceLock<T>; OUTCOMES.len() + 1]);
@@ -152,8 +168,7 @@ impl Handles {
                 self.registry.histogram(&GENAI_DURATION, &labels)
             },
         });
-        let class = usize::from(entry.status.as_u16() / 100);
-        let class = if class < STATUS_CLASSES.len() { class } else { 0 };
+        let class = class_of(entry.status);
         let requests = outcome.requests[class].get_or_init(|| {
             let labels = [
                 ("operation", self.kind.label()),
@@ -214,9 +229,52 @@ pub(super) struct ChannelMeters {
     pub(super) model: Box<str>,
     pub(super) counters: ByOutcome<Counter>,
     pub(super) duration: Histogram,
+    /// One for each outcome of which the log was told.
+    pub(super) told: Mutex<Vec<(&'static str, Throttle)>>,
+    /// Whether some were kept back of which it was not told yet.
+    pub(super) owes: AtomicBool,
+}
+
+/// Lines a second about attempts that failed alike; the others are counted.
+const MOST_TOLD: u32 = 1;
+
+impl ChannelMeters {
+    /// Tells the log of the attempts that it was not told of, if nobody has asked since.
+    pub(super) fn tell_rest(&self, now: Instant, is_end: bool) {
+        if !self.owes.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for (outcome, throttle) in told.iter_mut() {
+            if let Some(more) = throttle.rest(now, is_end) {
+                let (channel, model) = (&*self.channel, &*self.model);
+                tracing::warn!(
+                    channel,
+                    model,
+                    outcome,
+                    and_more = more,
+                    "… and {more} more attempts failed alike."
+                );
+            }
+        }
+        self.owes.store(told.iter().any(|(_, throttle)| throttle.owes()), Ordering::Relaxed);
+    }
 }
 
 impl Meters for ChannelMeters {
+    fn may_tell(&self, outcome: &'static str, now: Instant) -> Option<u64> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = told.iter().position(|(known, _)| *known == outcome).unwrap_or_else(|| {
+            told.push((outcome, Throttle::new(MOST_TOLD)));
+            told.len() - 1
+        });
+        let passed = told[at].1.pass(now);
+        if passed.is_none() {
+            self.owes.store(true, Ordering::Relaxed);
+        }
+        passed
+    }
+
     fn attempt(&self, outcome: &'static str, elapsed: Duration) {
         let counter = self.counters.get(outcome, |label| {
             let labels = [("channel", &*self.channel), ("model", &*self.model), ("outcome", label)];

@@ -3,12 +3,13 @@
 //! What a test says is what it says to the built binary (`tests/gateway/harness`), in the same
 //! words; only what stands at the two ends differs. `world` makes the pipeline of an `api.yaml` as
 //! the program makes it, with the real state; `client` sends requests into it and notes what comes
-//! out of it and when; `upstream` plays the scripts of upstreams, which are found by host.
+//! out of it and when; `ears` hear what the log is told; `upstream` plays the scripts of upstreams, which are found by host.
 //!
 //! Time stands still while anything can go on and jumps to the next timer when nothing can. So an
 //! answer that takes an hour takes none, and how long something took is exact.
 
 mod client;
+mod ears;
 mod upstream;
 mod world;
 
@@ -18,6 +19,7 @@ mod vocabulary;
 use std::time::Duration;
 
 pub(crate) use client::Client;
+pub(crate) use ears::Ears;
 pub(crate) use upstream::Upstream;
 pub(crate) use vocabulary::*;
 pub(crate) use world::{Gateway, Setup};

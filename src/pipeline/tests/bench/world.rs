@@ -101,6 +101,7 @@ impl Setup {
         let allowances = Arc::new(Allowance::new(&runtime, current.clone()));
         let capacity = Capacity::new(MOST_REQUESTS, BUFFERS);
         let most_body = usize::try_from(env.max_body_bytes).expect("a length of this machine");
+        let records = Arc::new(recorder);
         let sources = admin::Sources {
             metrics: metrics.clone(),
             windows: runtime.windows().clone(),
@@ -112,11 +113,11 @@ impl Setup {
             directory: current.clone(),
             capacity: capacity.clone(),
             most_body,
-            records: Arc::new(recorder),
+            records: records.clone(),
             allowances,
             media: Arc::new(NoMedia),
             stored: runtime.pins().clone(),
-            admin: Admin::new(sources),
+            admin: Admin::new(sources, records),
         };
         let (steer, phase) = watch::channel(Phase::Serving);
         let pipeline = Mutex::new(BoxCloneService::new(edge(&parts, Network, phase)));
@@ -184,6 +185,16 @@ impl Gateway {
         let unlimited = Credits { amount: i128::MAX, since: None };
         let balance = self.runtime.accounts().balance(key, &unlimited);
         (balance.spent, balance.reserved)
+    }
+
+    /// What a scrape shows.
+    pub(crate) fn metrics(&self) -> String {
+        self.metrics.render()
+    }
+
+    /// Tells the log what was kept back from it, as the program does every few seconds.
+    pub(crate) fn tell_rest(&self) {
+        self.metrics.tell_rest(false);
     }
 
     /// The records of the requests that have ended.
