@@ -22,7 +22,7 @@ use http::{HeaderValue, request::Parts};
 use http_body::Body;
 use http_body_util::BodyExt;
 use layers::Failure;
-use layers::capacity::Capacity;
+use layers::capacity::{Capacity, UNCOUNTED};
 use layers::policy::{Caller, Role};
 use layers::ports::{Catalog, Limits};
 use layers::stage::Admitted;
@@ -57,12 +57,14 @@ pub struct Sources {
 pub struct Admin {
     router: Router,
     windows: Arc<Windows>,
+    capacity: Arc<Capacity>,
 }
 
 impl Admin {
     /// The routes, with what their handlers read.
     pub fn new(sources: Sources) -> Self {
         let (metrics, windows) = (sources.metrics.clone(), sources.windows.clone());
+        let capacity = sources.capacity.clone();
         let router = Router::new()
             .route("/v1/route/explain", post(explain::explain).with_state(sources))
             .route("/v1/models", get(models::list))
@@ -73,7 +75,7 @@ impl Admin {
             .method_not_allowed_fallback(|| async {
                 Refused(Failure::MethodNotAllowed { allow: String::new() })
             });
-        Self { router, windows }
+        Self { router, windows, capacity }
     }
 
     /// Answers one request.
@@ -106,7 +108,12 @@ impl Admin {
         }
         let (head, body) = response.into_parts();
         let body = body.collect().await.map_err(|_broken| Failure::Internal)?.to_bytes();
-        Ok(Reply::from_parts(head, ReplyBody::from(body)))
+        // A list of models may be long, and whoever asks for it may read slowly.
+        let mut held = self.capacity.hold().for_answer();
+        if body.len() > UNCOUNTED {
+            held.grow(body.len())?;
+        }
+        Ok(Reply::from_parts(head, ReplyBody::from(held.carried_by(body))))
     }
 }
 
