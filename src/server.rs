@@ -185,7 +185,7 @@ async fn work(
     tokio::select! {
         () = tasks.wait() => {}
         () = reached(&mut phase, Phase::Ending) => {
-            // Streams have been told; their connections get a moment to say so.
+            // All have been told; their connections get a moment to say so.
             let _ = tokio::time::timeout(Duration::from_secs(2), tasks.wait()).await;
         }
     }
@@ -199,6 +199,7 @@ async fn connection<S, B>(
     B: http_body::Body<Data = bytes::Bytes, Error: Into<tower::BoxError>> + 'static,
 {
     let mut serving = std::pin::pin!(serving);
+    let mut ending = phase.clone();
     let mut closing = PollOnWake::new(async move { reached(&mut phase, Phase::Closing).await });
     // A connection that breaks is the client's business; the ledger has noted what it cost.
     tokio::select! {
@@ -206,6 +207,12 @@ async fn connection<S, B>(
         _ended = serving.as_mut() => return,
         () = poll_fn(|cx| closing.poll(cx)) => serving.as_mut().graceful_shutdown(),
     }
+    tokio::select! {
+        biased;
+        _ended = serving.as_mut() => return,
+        () = reached(&mut ending, Phase::Ending) => {}
+    }
+    // Polled once more: whoever waits for an answer sees that there will be none.
     let _ended = serving.await;
 }
 

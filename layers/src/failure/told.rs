@@ -14,7 +14,7 @@ impl Failure {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited(exceeded) => Some(exceeded.reset),
-            Self::Overloaded => Some(Duration::from_secs(1)),
+            Self::Overloaded | Self::ShuttingDown => Some(Duration::from_secs(1)),
             Self::ModelsPending { .. } => Some(Duration::from_secs(5)),
             Self::KeysExhausted { retry_after, .. } => *retry_after,
             Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => rejection.retry_after,
