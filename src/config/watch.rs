@@ -3,7 +3,8 @@
 //! File events are a hint only: the parent folder is watched, so that renames over the file and the
 //! `..data` links of Kubernetes volumes are seen, and a poll compares the content in any case, for
 //! file systems that send no events. A text is handed on when it has been the same for a moment,
-//! since editors write in steps.
+//! since editors write in steps. Who asks for a reload gets the text anew, changed or not: files and
+//! variables that it names may have changed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use notify::{RecursiveMode, Watcher as _};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::source::{Fetch, Source, Text};
@@ -30,12 +31,13 @@ type Hash = [u8; 32];
 ///
 /// `known` is the text that is being served; only others are sent, each once. A text that cannot be
 /// read, or a file that is gone or empty for a moment, sends nothing. A URL is asked each `poll`,
-/// for what differs from the version that is known. `API_YAML_CONTENT` never changes: for it this
-/// only waits.
+/// for what differs from the version that is known. `API_YAML_CONTENT` never changes. `reload` sends
+/// the text at once, also one that is known.
 pub async fn watch(
     source: Source,
     known: &Text,
     poll: Duration,
+    reload: &Notify,
     fetch: Arc<dyn Fetch>,
     texts: mpsc::Sender<String>,
     stop: impl Future<Output = ()>,
@@ -43,11 +45,16 @@ pub async fn watch(
     let mut last = hash(&known.text);
     let work = async {
         match &source {
-            Source::Inline(_) => std::future::pending().await,
-            Source::File(path) => follow_file(path, &mut last, &texts).await,
+            Source::Inline(text) => loop {
+                reload.notified().await;
+                if texts.send(text.clone()).await.is_err() {
+                    return;
+                }
+            },
+            Source::File(path) => follow_file(path, &mut last, reload, &texts).await,
             Source::Url(_) => {
                 let mut url = Url { source: &source, tag: known.tag.clone(), fetch: &*fetch };
-                url.follow(poll, &mut last, &texts).await;
+                url.follow(poll, &mut last, reload, &texts).await;
             }
         }
     };
@@ -66,10 +73,17 @@ struct Url<'a> {
 }
 
 impl Url<'_> {
-    async fn follow(&mut self, poll: Duration, last: &mut Hash, texts: &mpsc::Sender<String>) {
+    async fn follow(
+        &mut self,
+        poll: Duration,
+        last: &mut Hash,
+        reload: &Notify,
+        texts: &mpsc::Sender<String>,
+    ) {
         loop {
-            sleep(poll).await;
-            let text = match self.source.read_unless(self.tag.as_deref(), self.fetch).await {
+            let asked = timeout(poll, reload.notified()).await.is_ok();
+            let tag = self.tag.as_deref().filter(|_| !asked);
+            let text = match self.source.read_unless(tag, self.fetch).await {
                 Ok(Some(text)) => text,
                 Ok(None) => continue,
                 Err(error) => {
@@ -79,7 +93,7 @@ impl Url<'_> {
             };
             self.tag = text.tag;
             let now = hash(&text.text);
-            if now == *last {
+            if now == *last && !asked {
                 continue;
             }
             *last = now;
@@ -90,29 +104,38 @@ impl Url<'_> {
     }
 }
 
-async fn follow_file(path: &Path, last: &mut Hash, texts: &mpsc::Sender<String>) {
+async fn follow_file(path: &Path, last: &mut Hash, reload: &Notify, texts: &mpsc::Sender<String>) {
     let touched = Arc::new(Notify::new());
     let mut events = listen(path, &touched);
     loop {
-        if timeout_at(Instant::now() + POLL, touched.notified()).await.is_ok() {
-            // Other files of a busy folder must not make this read without end.
-            sleep(SETTLE / 2).await;
-        }
+        let asked = tokio::select! {
+            biased;
+            () = reload.notified() => true,
+            () = touched.notified() => {
+                // Other files of a busy folder must not make this read without end.
+                sleep(SETTLE / 2).await;
+                false
+            }
+            () = sleep(POLL) => false,
+        };
         if events.is_none() {
             // The folder may have come back, or watches may have become free.
             events = listen(path, &touched);
         }
         let Some(text) = read(path).await else {
+            if asked {
+                warn!(path = %path.display(), "The configuration file cannot be read; the last one serves on.");
+            }
             continue;
         };
-        if hash(&text) == *last {
+        if hash(&text) == *last && !asked {
             continue;
         }
         let Some(text) = settled(path, text).await else {
             continue;
         };
         let now = hash(&text);
-        if now == *last {
+        if now == *last && !asked {
             continue;
         }
         *last = now;
@@ -185,7 +208,6 @@ mod tests {
     use async_trait::async_trait;
     use tokio::sync::oneshot;
     use tokio::task::JoinHandle;
-    use tokio::time::timeout;
 
     use super::super::load::Origin;
     use super::super::source::Fetched;
@@ -219,7 +241,8 @@ mod tests {
             let stopped = async { stopped.await.unwrap_or_default() };
             let origin = Origin::File(path.clone());
             let known = Text { text: known, origin, tag: None, stale: None };
-            watch(Source::File(path), &known, POLL_URL, Arc::new(NoNetwork), sender, stopped).await;
+            let reload = Notify::new();
+            watch(Source::File(path), &known, POLL_URL, &reload, Arc::new(NoNetwork), sender, stopped).await;
         });
         // Lets the watch begin before the test writes.
         sleep(Duration::from_millis(50)).await;
@@ -381,7 +404,7 @@ mod tests {
         let began = Instant::now();
         let task = tokio::spawn(async move {
             let known = Text { text: "one".into(), origin: Origin::Url, tag: None, stale: None };
-            watch(source, &known, POLL_URL, asking, sender, std::future::pending()).await;
+            watch(source, &known, POLL_URL, &Notify::new(), asking, sender, std::future::pending()).await;
         });
 
         assert_eq!(texts.recv().await.as_deref(), Some("two"));
