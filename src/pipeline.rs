@@ -23,6 +23,7 @@ use layers::endpoint::EndpointLayer;
 use layers::error_trigger::ErrorTriggerLayer;
 use layers::failover::FailoverLayer;
 use layers::failure::TransportFault;
+use layers::host::HostLayer;
 use layers::ingress::IngressLayer;
 use layers::keepalive::KeepaliveLayer;
 use layers::lease::LeaseKeyLayer;
@@ -114,6 +115,8 @@ where
         .layer(HealthCheckLayer::new(phase))
         // The only place where failures become bytes, so outside everything that fails.
         .layer(RescueLayer::new(ending))
+        // What a proxy in front may read otherwise goes no further.
+        .layer(HostLayer)
         // Before auth, because checking keys is work too.
         .layer(AdmissionLayer::new(parts.capacity.clone()))
         // Before the body is read: strangers cannot make us buffer.
