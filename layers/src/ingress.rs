@@ -72,7 +72,7 @@ impl<S> Layer<S> for IngressLayer {
 impl<S, B> Service<Admitted<B>> for Ingress<S>
 where
     S: Service<Exchange, Response = Reply, Error = Failure> + Clone,
-    B: http_body::Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<tower::BoxError> + Send> + Send + Unpin + 'static,
 {
     type Response = Reply;
     type Error = Failure;
@@ -114,7 +114,7 @@ pin_project! {
 impl<S, B> Future for ResponseFuture<S, S::Future, B>
 where
     S: Service<Exchange, Response = Reply, Error = Failure>,
-    B: http_body::Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<tower::BoxError> + Send> + Send + Unpin + 'static,
 {
     type Output = Result<Reply, Failure>;
 
@@ -157,7 +157,7 @@ struct Arrival<B> {
 
 impl<B> Arrival<B>
 where
-    B: http_body::Body<Data = Bytes, Error: Send> + Send + Unpin,
+    B: http_body::Body<Data = Bytes, Error: Into<tower::BoxError> + Send> + Send + Unpin,
 {
     /// Refuses what need not be read to be refused.
     fn new(admitted: Admitted<B>, held: Held, most: usize) -> Result<Self, Failure> {

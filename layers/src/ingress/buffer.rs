@@ -5,6 +5,7 @@
 //! was not written to is none of the process's, so a long body is held once and moved never. A form
 //! is read where it lies, in the chunks in which it came.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -63,14 +64,14 @@ impl Buffer {
     }
 
     /// Takes a frame; false at the end.
-    pub(super) fn take<E>(
+    pub(super) fn take<E: Into<tower::BoxError>>(
         &mut self,
         frame: Option<Result<Frame<Bytes>, E>>,
         held: &mut Held,
         most: usize,
     ) -> Result<bool, Failure> {
         let Some(frame) = frame else { return Ok(false) };
-        let Ok(data) = frame.map_err(|_broken| Failure::ClientGone)?.into_data() else { return Ok(true) };
+        let Ok(data) = frame.map_err(|error| broken(error.into()))?.into_data() else { return Ok(true) };
         if self.len + data.len() > most {
             return Err(Failure::BodyTooLarge { limit: most });
         }
@@ -110,7 +111,7 @@ impl Buffer {
         most: usize,
     ) -> Result<(), Failure>
     where
-        B: http_body::Body<Data = Bytes> + Unpin,
+        B: http_body::Body<Data = Bytes, Error: Into<tower::BoxError>> + Unpin,
     {
         let reading = async {
             loop {
@@ -150,6 +151,22 @@ impl Buffer {
     }
 }
 
+/// What it means that a body broke: mostly that its client left; but chunks that are none are the
+/// client's mistake, and it waits for an answer.
+fn broken(error: tower::BoxError) -> Failure {
+    let mut causes =
+        std::iter::successors(Some(&*error as &(dyn std::error::Error + 'static)), |e| e.source());
+    let malformed = causes.any(|cause| {
+        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        matches!(kind, Some(ErrorKind::InvalidInput | ErrorKind::InvalidData))
+    });
+    if malformed {
+        Failure::invalid("the request body is malformed: its chunks are none", None)
+    } else {
+        Failure::ClientGone
+    }
+}
+
 /// Reads the body of a request that becomes no exchange, within the same bounds: at most `most`
 /// bytes, which `held` holds.
 ///
@@ -158,7 +175,7 @@ impl Buffer {
 /// [`Failure::ClientGone`].
 pub async fn read<B>(mut body: B, most: usize, mut held: Held) -> Result<(Bytes, Held), Failure>
 where
-    B: http_body::Body<Data = Bytes> + Unpin,
+    B: http_body::Body<Data = Bytes, Error: Into<tower::BoxError>> + Unpin,
 {
     let mut buffer = Buffer::new(RequestForm::Json, &body, most)?;
     buffer.take_rest(&mut body, &mut held, most).await?;
@@ -173,7 +190,8 @@ mod tests {
         let mut buffer = Buffer { announced, ..Buffer::default() };
         for _ in 0..chunks {
             let frame = Frame::data(Bytes::from(vec![b'x'; length]));
-            let more = buffer.take(Some(Ok::<_, ()>(frame)), &mut Held::default(), 64 << 20);
+            let more =
+                buffer.take(Some(Ok::<_, std::convert::Infallible>(frame)), &mut Held::default(), 64 << 20);
             assert!(more.unwrap());
         }
         buffer
@@ -202,7 +220,9 @@ mod tests {
         let place = buffer.joined.as_ptr();
         for _ in 0..30 {
             let frame = Frame::data(Bytes::from(vec![b'x'; ON_TRUST]));
-            buffer.take(Some(Ok::<_, ()>(frame)), &mut Held::default(), 64 << 20).unwrap();
+            buffer
+                .take(Some(Ok::<_, std::convert::Infallible>(frame)), &mut Held::default(), 64 << 20)
+                .unwrap();
         }
 
         assert_eq!(buffer.joined.as_ptr(), place);
@@ -213,7 +233,7 @@ mod tests {
         let mut buffer = Buffer { apart: true, ..Buffer::default() };
         for part in ["--b\r\nContent-Disposition: form-data; name=\"mo", "del\"\r\n\r\nm\r\n--b--"] {
             let frame = Frame::data(Bytes::from(part));
-            buffer.take(Some(Ok::<_, ()>(frame)), &mut Held::default(), 1000).unwrap();
+            buffer.take(Some(Ok::<_, std::convert::Infallible>(frame)), &mut Held::default(), 1000).unwrap();
         }
 
         let body = buffer.into_body(RequestForm::Multipart, "multipart/form-data; boundary=b").unwrap();

@@ -73,6 +73,11 @@ async fn a_body_that_is_not_json_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_is_no_utf_8_is_refused() {
+    refused_body(*b"{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"\xff\xfe\"}]}").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_empty_body_is_refused() {
     refused_body("").await;
 }
