@@ -17,6 +17,7 @@ use http::StatusCode;
 pub use self::rejection::{Blame, Rejection};
 pub use self::transport::{Cause, TransportFault, TransportKind};
 
+use crate::body::decode::Coding;
 use crate::policy::ChannelName;
 
 /// A request, or one attempt of it, that did not succeed.
@@ -25,6 +26,12 @@ pub enum Failure {
     /// The client sent no key, or one that is not configured.
     #[error("Invalid or missing API Key")]
     Unauthenticated,
+    /// The client's address has shown one unknown key after another.
+    #[error("Invalid API Key, as several times before from this address; try again in {} seconds", retry_after.as_secs().max(1))]
+    TooManySignIns {
+        /// When the next one is looked at.
+        retry_after: Duration,
+    },
     /// The key is known and may not do this.
     #[error("{0}")]
     PermissionDenied(&'static str),
@@ -42,6 +49,12 @@ pub enum Failure {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The body comes in a content coding that is not known.
+    #[error("the request body's content coding {coding:?} is not known; known are {}", Coding::KNOWN)]
+    UnknownCoding {
+        /// What the client calls it, bounded.
+        coding: String,
+    },
     /// The client did not deliver its body in time.
     #[error("request body did not arrive in time")]
     BodyTimeout,
@@ -49,7 +62,10 @@ pub enum Failure {
     #[error("client closed the connection")]
     ClientGone,
     /// No route: the model is unknown, or this key may not use it. Both look the same.
-    #[error("No available providers at the moment: {model}")]
+    #[error(
+        "No available providers at the moment: {model}. No model of this name is open to this API key; \
+         GET /v1/models lists those that are."
+    )]
     ModelNotFound {
         /// The model that was asked for.
         model: String,
@@ -245,6 +261,7 @@ impl Failure {
             Self::PermissionDenied(_) => StatusCode::FORBIDDEN,
             Self::Invalid { .. } | Self::Flagged => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge { .. } | Self::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnknownCoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             // nginx's number for it; nobody is left to read it, the ledger and the log do.
             Self::ClientGone => CLIENT_CLOSED_REQUEST,
@@ -255,9 +272,10 @@ impl Failure {
             Self::ModelsPending { .. } | Self::Overloaded | Self::ShuttingDown | Self::NoChannel => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::RateLimited(_) | Self::BalanceExhausted | Self::KeysExhausted { .. } => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            Self::TooManySignIns { .. }
+            | Self::RateLimited(_)
+            | Self::BalanceExhausted
+            | Self::KeysExhausted { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::ModerationUnavailable { .. } => StatusCode::NOT_FOUND,
             // It is not the client's request that the moderation upstream refused.
             Self::ModerationFailed(cause) => match cause.status() {
@@ -307,9 +325,11 @@ impl Failure {
             | Self::NoToken { .. }
             | Self::KeysExhausted { .. } => Disposition::NextChannel,
             Self::Unauthenticated
+            | Self::TooManySignIns { .. }
             | Self::PermissionDenied(_)
             | Self::Invalid { .. }
             | Self::BodyTooLarge { .. }
+            | Self::UnknownCoding { .. }
             | Self::BodyTimeout
             | Self::ClientGone
             | Self::ModelNotFound { .. }
@@ -382,9 +402,11 @@ impl Failure {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Unauthenticated => "unauthenticated",
+            Self::TooManySignIns { .. } => "too_many_sign_ins",
             Self::PermissionDenied(_) => "permission_denied",
             Self::Invalid { .. } => "invalid_request",
             Self::BodyTooLarge { .. } => "body_too_large",
+            Self::UnknownCoding { .. } => "unknown_coding",
             Self::BodyTimeout => "body_timeout",
             Self::ClientGone => "client_gone",
             Self::ModelNotFound { .. } => "model_not_found",

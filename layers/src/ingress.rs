@@ -1,4 +1,4 @@
-//! Reads the request: its whole body, bounded in size and time (`buffer`), and the few fields
+//! Reads the request: its whole body, decoded, bounded in size and time (`buffer`), and the few fields
 //! that decide where it goes (`fields`).
 //!
 //! Inside `auth`, so that only known callers make the gateway buffer anything. What the body is
@@ -23,6 +23,7 @@ use tower::{Layer, Service};
 use self::buffer::Buffer;
 pub use self::buffer::read;
 use self::fields::Fields;
+use crate::body::decode::Coding;
 use crate::capacity::{Capacity, Held};
 use crate::endpoint::{AnswerForm, Lookup, Matched, RequestForm};
 use crate::failure::Failure;
@@ -125,7 +126,8 @@ where
                 Projection::Arriving { arrival } => {
                     let (admitted, held, most) = arrival.take().expect("polled once in this state");
                     let mut arrival = Arrival::new(admitted, held, most)?;
-                    if !arrival.take_what_is_there(cx)? || arrival.buffer.len() > INLINE {
+                    let plain = arrival.coding.is_none();
+                    if !plain || !arrival.take_what_is_there(cx)? || arrival.buffer.len() > INLINE {
                         this.state.set(State::Reading { reading: Box::pin(arrival.rest()) });
                         continue;
                     }
@@ -150,6 +152,8 @@ struct Arrival<B> {
     head: http::request::Parts,
     matched: Matched,
     body: B,
+    /// What it has to be decoded from.
+    coding: Option<Coding>,
     buffer: Buffer,
     held: Held,
     most: usize,
@@ -170,8 +174,12 @@ where
                 return Err(Failure::UnknownEndpoint(head.uri.path().to_owned()));
             }
         };
+        let coding = match matched.endpoint.request {
+            RequestForm::Nothing => None,
+            RequestForm::Json | RequestForm::Multipart => buffer::coding(&head.headers)?,
+        };
         let buffer = Buffer::new(matched.endpoint.request, &body, most)?;
-        Ok(Self { catalog, caller, received, head, matched, body, buffer, held, most })
+        Ok(Self { catalog, caller, received, head, matched, body, coding, buffer, held, most })
     }
 
     /// Takes what has come; true when that is all of it.
@@ -189,7 +197,12 @@ where
 
     /// Waits for the rest of it.
     async fn rest(mut self) -> Result<Exchange, Failure> {
-        self.buffer.take_rest(&mut self.body, &mut self.held, self.most).await?;
+        match self.coding {
+            Some(coding) => {
+                self.buffer.take_decoded(&mut self.body, coding, &mut self.held, self.most).await?;
+            }
+            None => self.buffer.take_rest(&mut self.body, &mut self.held, self.most).await?,
+        }
         let form = self.matched.endpoint.request;
         let kind = content_type(&self.head.headers);
         let path_model = self.matched.model.clone();

@@ -12,12 +12,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use dialect::ErrorShape;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
+use crate::body::decode::Coding;
 use crate::body::drain_on_drop::DrainOnDrop;
 use crate::endpoint::Lookup;
 use crate::failure::Failure;
@@ -128,6 +129,9 @@ pub fn render(failure: &Failure, shape: ErrorShape) -> Reply {
         }
         Failure::MethodNotAllowed { allow } => {
             headers.extend(HeaderValue::from_str(allow).ok().map(|allow| (ALLOW, allow)));
+        }
+        Failure::UnknownCoding { .. } => {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(Coding::KNOWN));
         }
         Failure::RateLimited(exceeded) => {
             let limits = [

@@ -4,6 +4,7 @@
 //! role, then the handler. Handlers return [`Failure`]s like layers do, so errors have one shape
 //! and one place.
 
+mod astray;
 mod explain;
 pub mod health;
 mod models;
@@ -68,9 +69,10 @@ impl Admin {
         let router = Router::new()
             .route("/v1/route/explain", post(explain::explain).with_state(sources))
             .route("/v1/models", get(models::list))
+            .route("/v1/models/{*name}", get(models::one))
             .route("/metrics", get(move |admin: Administrator| async move { scrape(&admin, &metrics) }))
             .fallback(|request: axum::extract::Request| async move {
-                Refused(Failure::UnknownEndpoint(request.uri().path().to_owned()))
+                Refused(astray::failure(request.uri().path(), request.headers()))
             })
             .method_not_allowed_fallback(|| async {
                 Refused(Failure::MethodNotAllowed { allow: String::new() })

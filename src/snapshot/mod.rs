@@ -10,6 +10,7 @@ mod compile;
 mod current;
 mod discovery;
 mod publisher;
+mod strangers;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;

@@ -121,3 +121,13 @@ fn a_path_that_has_not_this_method_says_which_ones_it_has() {
         (405, &HeaderValue::from_static("GET, DELETE"))
     );
 }
+
+#[test]
+fn an_unknown_coding_is_told_which_ones_are_known() {
+    let reply = render(&Failure::UnknownCoding { coding: "lzma".to_owned() }, ErrorShape::OpenAi);
+
+    assert_eq!(
+        (reply.status().as_u16(), &reply.headers()["accept-encoding"]),
+        (415, &HeaderValue::from_static("gzip, deflate, br, zstd"))
+    );
+}
