@@ -1,6 +1,7 @@
 //! The life of a serving process: configuration, state, listeners, and an end that loses nothing.
 
 mod demo;
+mod descriptors;
 mod memory;
 mod signals;
 
@@ -82,6 +83,7 @@ impl Startup {
     /// bound.
     pub async fn serve(self, signals: Signals) -> anyhow::Result<()> {
         let Self { source, text, env, log, announce } = self;
+        descriptors::raise();
         tell(&env.warnings);
         let loaded = load(&text.text, text.origin.clone(), &env).map_err(ConfigRefused)?;
         tell(&loaded.warnings);
