@@ -1,7 +1,9 @@
 //! The life of a serving process: configuration, state, listeners, and an end that loses nothing.
 
 mod demo;
+mod descriptors;
 mod memory;
+mod signals;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,10 +15,10 @@ use layers::capacity::Capacity;
 use layers::policy::Fingerprint;
 use layers::ports::Records;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub use self::demo::demo;
+pub use self::signals::Signals;
 
 use self::memory::buffer_budget;
 use crate::accounting::{self, Recorder, Writer};
@@ -24,7 +26,7 @@ use crate::admin::{self, Admin};
 use crate::allowance::Allowance;
 use crate::config::source::{LastGood, Source, Text};
 use crate::config::{Environment, Loaded, environment, load};
-use crate::lifecycle::Phase;
+use crate::lifecycle::{Phase, reached};
 use crate::pipeline::Parts;
 use crate::recall::Recall;
 use crate::server::{self, Serving, Trusted};
@@ -79,8 +81,9 @@ impl Startup {
     /// # Errors
     /// A configuration that cannot be served, with all its problems; an address that cannot be
     /// bound.
-    pub async fn serve(self) -> anyhow::Result<()> {
+    pub async fn serve(self, signals: Signals) -> anyhow::Result<()> {
         let Self { source, text, env, log, announce } = self;
+        descriptors::raise();
         tell(&env.warnings);
         for problem in certificate_problems(env.var("SSL_CERT_FILE"), env.var("SSL_CERT_DIR")) {
             tracing::warn!(problem, "Certificates that the environment names cannot be used.");
@@ -90,6 +93,8 @@ impl Startup {
         tell(&loaded.warnings);
 
         let (steer, phase) = watch::channel(Phase::Starting);
+        let reload = signals.reload();
+        let steering = tokio::spawn(steer_phases(signals, steer.clone(), env.clone()));
         let metrics = metrics::install();
         let history = Arc::new(KeyHistory::new(env.database != environment::Database::Off));
         let runtime = Arc::new(Runtime::new(Some(history.clone())));
@@ -132,7 +137,11 @@ impl Startup {
 
         let listener = bind(&env.host, env.port).await?;
         if let Some(writer) = &writer {
-            recall.ready(writer).await;
+            let mut told = phase.clone();
+            tokio::select! {
+                () = recall.ready(writer) => {}
+                () = reached(&mut told, Phase::Draining) => {}
+            }
         }
         let scraping = match env.metrics_addr {
             Some(address) => admin::metrics_listener(address, metrics.clone(), phase.clone()).await,
@@ -154,8 +163,7 @@ impl Startup {
         let upkeep = tokio::spawn(metrics.clone().upkeep());
         let renewing = tokio::spawn(runtime.tokens().clone().renew());
         let remembering = tokio::spawn(recall.follow(writer));
-        let steering = tokio::spawn(steer_phases(steer.clone(), env.clone()));
-        let following = tokio::spawn(follow(publisher, source, text, steer.clone(), phase.clone()));
+        let following = tokio::spawn(follow(publisher, source, text, reload, steer.clone(), phase.clone()));
         let serving = Serving {
             workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             client_stall: env.client_stall,
@@ -164,7 +172,6 @@ impl Startup {
         server::serve(listener, parts, serving, phase).await?;
 
         steer.send_replace(Phase::Ended);
-        steering.abort();
         upkeep.abort();
         metrics.tell_rest(true);
         renewing.abort();
@@ -174,6 +181,7 @@ impl Startup {
             writer.finish();
             let _ = writing.await;
         }
+        steering.abort();
         tracing::info!("Stopped.");
         Ok(())
     }
@@ -214,10 +222,15 @@ async fn follow(
     mut publisher: Publisher,
     source: Source,
     text: Text,
+    reload: Arc<Notify>,
     steer: watch::Sender<Phase>,
     phase: watch::Receiver<Phase>,
 ) {
-    let _ = tokio::time::timeout(FIRST_ROUND, publisher.first_round()).await;
+    let mut told = phase.clone();
+    tokio::select! {
+        _round = tokio::time::timeout(FIRST_ROUND, publisher.first_round()) => {}
+        () = reached(&mut told, Phase::Draining) => {}
+    }
     steer.send_if_modified(|phase| {
         let starting = *phase == Phase::Starting;
         if starting {
@@ -225,31 +238,37 @@ async fn follow(
         }
         starting
     });
-    publisher.run(source, text, Arc::new(Fetcher::new(None)), phase).await;
+    publisher.run(source, text, reload, Arc::new(Fetcher::new(None)), phase).await;
 }
 
-/// On SIGTERM or SIGINT: first readiness fails, then the listener closes, then a grace for what is
-/// under way. A second signal skips what is left of it.
-async fn steer_phases(steer: watch::Sender<Phase>, env: Arc<Environment>) {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("Signals cannot be received; the process can only be killed.");
-        return;
+/// Told to stop: first readiness fails, then the listener closes, then a grace for what is under
+/// way. Told again, what is left of the grace is skipped, and then what is left of everything.
+async fn steer_phases(mut signals: Signals, steer: watch::Sender<Phase>, env: Arc<Environment>) {
+    signals.told_to_stop().await;
+    // Nobody sends requests to a process that was never ready.
+    let starting = *steer.borrow() == Phase::Starting;
+    let delay = if starting { Duration::ZERO } else { env.drain_delay };
+    tracing::info!(?delay, grace = ?env.drain_seconds, "Told to stop.");
+    let advance = |to| {
+        steer.send_if_modified(|phase| {
+            let later = *phase < to;
+            *phase = to.max(*phase);
+            later
+        })
     };
-    let mut told = async || tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} };
-    told().await;
-    tracing::info!(delay = ?env.drain_delay, grace = ?env.drain_seconds, "Told to stop.");
-    for (next, pause) in [
-        (Phase::Draining, env.drain_delay),
-        (Phase::Closing, env.drain_seconds),
-        (Phase::Ending, Duration::MAX),
-    ] {
-        steer.send_replace(next);
+    for (next, pause) in [(Phase::Draining, delay), (Phase::Closing, env.drain_seconds)] {
+        advance(next);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = told() => {}
+            () = signals.told_to_stop() => break,
         }
     }
+    if advance(Phase::Ending) {
+        signals.told_to_stop().await;
+    }
+    // What is left is the ledger's last rows, and a database that does not take them.
+    tracing::warn!("Told to stop once more: ends at once.");
+    std::process::exit(1);
 }
 
 type Ledger = (Writer, tokio::task::JoinHandle<()>);

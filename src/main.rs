@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use uni_api::app::{ConfigRefused, Startup, demo};
+use uni_api::app::{ConfigRefused, Signals, Startup, demo};
 use uni_api::config::Environment;
 use uni_api::config::check::{Check, check};
 use uni_api::config::source::SourceError;
@@ -118,12 +118,24 @@ async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
         eprintln!("uni-api: the log cannot be started: {error}");
         return ExitCode::FAILURE;
     }
-    let served = match arguments.command {
-        Some(Command::Demo) => demo(&env, log.clone()).serve().await,
-        _ => match Startup::find(arguments.config.as_deref(), env, log.clone()).await {
-            Ok(plan) => plan.serve().await,
-            Err(error) => Err(error),
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("uni-api: signals cannot be received: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let found = match arguments.command {
+        Some(Command::Demo) => Ok(demo(&env, log.clone())),
+        _ => tokio::select! {
+            found = Startup::find(arguments.config.as_deref(), env, log.clone()) => found,
+            // It may wait long for a configuration from a URL.
+            () = signals.told_to_stop() => return ExitCode::SUCCESS,
         },
+    };
+    let served = match found {
+        Ok(plan) => plan.serve(signals).await,
+        Err(error) => Err(error),
     };
     match served {
         Ok(()) => ExitCode::SUCCESS,

@@ -23,6 +23,7 @@ use layers::endpoint::EndpointLayer;
 use layers::error_trigger::ErrorTriggerLayer;
 use layers::failover::FailoverLayer;
 use layers::failure::TransportFault;
+use layers::host::HostLayer;
 use layers::ingress::IngressLayer;
 use layers::keepalive::KeepaliveLayer;
 use layers::lease::LeaseKeyLayer;
@@ -30,10 +31,10 @@ use layers::moderation::ModerationLayer;
 use layers::observe::ObserveLayer;
 use layers::overrides::ApplyOverridesLayer;
 use layers::pin::PinLayer;
-use layers::ports::{Allowances, Directory, Media, Outgoing, Records, Stored};
+use layers::ports::{Allowances, Directory, Ending, Media, Outgoing, Records, Stored};
 use layers::rate_limit::RateLimitLayer;
 use layers::request_id::SetRequestIdLayer;
-use layers::rescue::{RescueLayer, StreamDeadline};
+use layers::rescue::RescueLayer;
 use layers::resolve::ResolveLayer;
 use layers::stage::{Attempt, Exchange};
 use layers::timeout::TimeoutLayer;
@@ -43,7 +44,7 @@ use tower::{Service, ServiceBuilder};
 use crate::admin::Admin;
 use crate::admin::health::HealthCheckLayer;
 use crate::edge::{BrowserLayer, EdgeBody, Fork, panic_layer};
-use crate::lifecycle::{Phase, reached};
+use crate::lifecycle::{Grace, Phase};
 
 /// Parts of the world that the stacks are built from: state and its users, shared by all workers.
 #[derive(Clone)]
@@ -98,12 +99,8 @@ where
     B: Body<Data = Bytes, Error: Into<tower::BoxError> + Send> + Send + Unpin + 'static,
     U: Upstreams,
 {
-    let exchanges = request(parts, attempt(parts, upstream));
-    let ending = phase.clone();
-    let deadline: StreamDeadline = Arc::new(move || {
-        let mut ending = ending.clone();
-        Box::pin(async move { reached(&mut ending, Phase::Ending).await })
-    });
+    let ending: Arc<dyn Ending> = Arc::new(Grace(phase.clone()));
+    let exchanges = request(parts, attempt(parts, upstream), ending.clone());
     ServiceBuilder::new()
         // Whatever panics below costs one request, not the connection's others.
         .layer(panic_layer())
@@ -117,7 +114,9 @@ where
         // The only answers that need no key and are never refused.
         .layer(HealthCheckLayer::new(phase))
         // The only place where failures become bytes, so outside everything that fails.
-        .layer(RescueLayer::new(deadline))
+        .layer(RescueLayer::new(ending))
+        // What a proxy in front may read otherwise goes no further.
+        .layer(HostLayer)
         // Before auth, because checking keys is work too.
         .layer(AdmissionLayer::new(parts.capacity.clone(), parts.records.clone()))
         // Before the body is read: strangers cannot make us buffer.
@@ -132,13 +131,13 @@ where
 }
 
 /// One client request, whatever the number of channels it takes.
-fn request<A>(parts: &Parts, attempts: A) -> impl Gateway<Exchange> + use<A>
+fn request<A>(parts: &Parts, attempts: A, ending: Arc<dyn Ending>) -> impl Gateway<Exchange> + use<A>
 where
     A: Gateway<Attempt>,
 {
     ServiceBuilder::new()
         // Outermost: refusals are recorded like answers.
-        .layer(AccountLayer::new(parts.records.clone()))
+        .layer(AccountLayer::new(parts.records.clone()).until(ending))
         // Before anything that costs something upstream.
         .layer(RateLimitLayer::new(parts.allowances.clone()))
         // Asks the stack below it, so the question is routed and failed over like any request.

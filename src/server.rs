@@ -8,6 +8,8 @@
 //! acknowledgements, forty milliseconds at a time. Clients are spoken to in HTTP/1.1, which is what
 //! the proxies in front of this program speak to it; TLS and HTTP/2 are theirs.
 
+mod trusted;
+
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -18,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use http::header::{CONNECTION, HeaderName};
+use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -34,7 +36,8 @@ use tokio_util::task::TaskTracker;
 use tower::util::Oneshot;
 use tower::{Service, ServiceExt as _};
 
-use crate::config::environment::Network;
+pub use self::trusted::Trusted;
+
 use crate::lifecycle::{Phase, reached};
 use crate::pipeline::{Parts, edge};
 use crate::upstream::Upstream;
@@ -51,44 +54,6 @@ pub struct Serving {
     pub client_stall: Duration,
     /// Whose word about the client's address counts.
     pub trusted: Trusted,
-}
-
-/// Proxies whose `X-Forwarded-For` and `X-Real-IP` are believed.
-#[derive(Debug, Clone)]
-pub struct Trusted {
-    /// None means loopback and private addresses.
-    networks: Option<Arc<[Network]>>,
-}
-
-impl Trusted {
-    /// Believes proxies in these networks; without any, on loopback and private addresses.
-    pub fn new(networks: Option<Vec<Network>>) -> Self {
-        Self { networks: networks.map(Into::into) }
-    }
-
-    fn includes(&self, peer: IpAddr) -> bool {
-        match (&self.networks, peer.to_canonical()) {
-            (Some(networks), peer) => networks.iter().any(|network| network.contains(peer)),
-            (None, IpAddr::V4(v4)) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
-            (None, IpAddr::V6(v6)) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
-        }
-    }
-
-    /// The client's address: the proxy's word where the peer is a trusted proxy.
-    fn client(&self, peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
-        if !self.includes(peer) {
-            return peer;
-        }
-        static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-        static REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-        let word = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let forwarded = word(&FORWARDED_FOR).and_then(|list| list.split(',').next());
-        [forwarded, word(&REAL_IP)]
-            .into_iter()
-            .flatten()
-            .find_map(|address| address.trim().parse().ok())
-            .unwrap_or(peer)
-    }
 }
 
 /// A worker as the acceptor sees it.
@@ -185,7 +150,7 @@ async fn work(
     tokio::select! {
         () = tasks.wait() => {}
         () = reached(&mut phase, Phase::Ending) => {
-            // Streams have been told; their connections get a moment to say so.
+            // All have been told; their connections get a moment to say so.
             let _ = tokio::time::timeout(Duration::from_secs(2), tasks.wait()).await;
         }
     }
@@ -199,6 +164,7 @@ async fn connection<S, B>(
     B: http_body::Body<Data = bytes::Bytes, Error: Into<tower::BoxError>> + 'static,
 {
     let mut serving = std::pin::pin!(serving);
+    let mut ending = phase.clone();
     let mut closing = PollOnWake::new(async move { reached(&mut phase, Phase::Closing).await });
     // A connection that breaks is the client's business; the ledger has noted what it cost.
     tokio::select! {
@@ -206,6 +172,12 @@ async fn connection<S, B>(
         _ended = serving.as_mut() => return,
         () = poll_fn(|cx| closing.poll(cx)) => serving.as_mut().graceful_shutdown(),
     }
+    tokio::select! {
+        biased;
+        _ended = serving.as_mut() => return,
+        () = reached(&mut ending, Phase::Ending) => {}
+    }
+    // Polled once more: whoever waits for an answer sees that there will be none.
     let _ended = serving.await;
 }
 
@@ -345,36 +317,5 @@ impl AsyncWrite for Impatient {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn forwarded(value: &str) -> http::HeaderMap {
-        http::HeaderMap::from_iter([(
-            http::HeaderName::from_static("x-forwarded-for"),
-            value.parse().unwrap(),
-        )])
-    }
-
-    #[test]
-    fn a_private_peer_is_believed_and_a_public_one_is_not() {
-        let trusted = Trusted::new(None);
-        let headers = forwarded("203.0.113.7, 10.0.0.1");
-
-        assert_eq!(trusted.client([10, 0, 0, 9].into(), &headers), IpAddr::from([203, 0, 113, 7]));
-        assert_eq!(trusted.client([198, 51, 100, 1].into(), &headers), IpAddr::from([198, 51, 100, 1]));
-    }
-
-    #[test]
-    fn configured_networks_replace_the_private_ones() {
-        let trusted = Trusted::new(Network::parse("198.51.100.0/24").map(|network| vec![network]));
-        let headers = forwarded("203.0.113.7");
-
-        assert_eq!(trusted.client([198, 51, 100, 200].into(), &headers), IpAddr::from([203, 0, 113, 7]));
-        assert_eq!(trusted.client([198, 51, 101, 1].into(), &headers), IpAddr::from([198, 51, 101, 1]));
-        assert_eq!(trusted.client([10, 0, 0, 9].into(), &headers), IpAddr::from([10, 0, 0, 9]));
     }
 }

@@ -2,19 +2,20 @@
 //!
 //! Outermost in the request stage, so that refusals are counted like answers. It writes what the
 //! answer's pieces were seen to hold into the ledger and hands the entry over when the body ends,
-//! breaks, or is dropped because the client left. It reads sightings and never parses; it changes
-//! nothing and fails never.
+//! breaks, or is dropped because the client left. It reads sightings and never parses, and it changes
+//! nothing. A request that the process's end finds without an answer fails here, so that its record
+//! says so and blames no client.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::failure::Failure;
-use crate::ledger::Watch;
-use crate::ports::Records;
+use crate::ledger::{Ledger, Watch};
+use crate::ports::{Ending, Records};
 use crate::reply::Reply;
 use crate::stage::Exchange;
 
@@ -22,6 +23,7 @@ use crate::stage::Exchange;
 #[derive(Clone)]
 pub struct AccountLayer {
     records: Arc<dyn Records>,
+    ending: Option<Arc<dyn Ending>>,
 }
 
 /// The service of [`AccountLayer`].
@@ -29,6 +31,7 @@ pub struct AccountLayer {
 pub struct Account<S> {
     inner: S,
     records: Arc<dyn Records>,
+    ending: Option<Arc<dyn Ending>>,
 }
 
 // === impl AccountLayer ===
@@ -36,7 +39,13 @@ pub struct Account<S> {
 impl AccountLayer {
     /// Hands closed records to `records`.
     pub fn new(records: Arc<dyn Records>) -> Self {
-        Self { records }
+        Self { records, ending: None }
+    }
+
+    /// Ends requests that wait for an answer at this `ending`.
+    #[must_use]
+    pub fn until(self, ending: Arc<dyn Ending>) -> Self {
+        Self { ending: Some(ending), ..self }
     }
 }
 
@@ -44,7 +53,7 @@ impl<S> Layer<S> for AccountLayer {
     type Service = Account<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Account { inner, records: self.records.clone() }
+        Account { inner, records: self.records.clone(), ending: self.ending.clone() }
     }
 }
 
@@ -63,8 +72,10 @@ where
     }
 
     fn call(&mut self, exchange: Exchange) -> Self::Future {
-        let watch = Watch::new(exchange.ledger.clone(), self.records.clone());
-        ResponseFuture { inner: self.inner.call(exchange), watch: Some(watch) }
+        let ledger = exchange.ledger.clone();
+        let watch = Watch::new(ledger.clone(), self.records.clone());
+        let ending = self.ending.clone();
+        ResponseFuture { inner: Some(self.inner.call(exchange)), ledger, watch: Some(watch), ending }
     }
 }
 
@@ -72,9 +83,12 @@ pin_project! {
     /// A future that holds the watch while the answer is awaited: dropped before, it records a
     /// client that left.
     pub struct ResponseFuture<F> {
+        // Dropped before its record is closed.
         #[pin]
-        inner: F,
+        inner: Option<F>,
+        ledger: Ledger,
         watch: Option<Watch>,
+        ending: Option<Arc<dyn Ending>>,
     }
 }
 
@@ -85,8 +99,18 @@ where
     type Output = Result<Reply, Failure>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let result = ready!(this.inner.poll(cx));
+        let mut this = self.project();
+        let inner = this.inner.as_mut().as_pin_mut().expect("a future is not polled after it is done");
+        let result = match inner.poll(cx) {
+            Poll::Ready(result) => result,
+            Poll::Pending if this.ending.as_ref().is_some_and(|ending| ending.is_here()) => {
+                // What is under way below notes it, too, when it is dropped.
+                this.ledger.entry().failure = Some(Failure::ShuttingDown.label());
+                this.inner.set(None);
+                Err(Failure::ShuttingDown)
+            }
+            Poll::Pending => return Poll::Pending,
+        };
         let mut watch = this.watch.take().expect("a future is not polled after it is done");
         Poll::Ready(match result {
             Ok(reply) => {

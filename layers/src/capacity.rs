@@ -1,13 +1,20 @@
 //! The means of the gateway: so many requests at once, so many buffered bytes.
 //!
 //! Plain counters without a queue, since a client's own retry is a better one. `admission` takes a
-//! permit for each request; whoever buffers bytes for one holds them ([`Held`]) until they are
-//! given back.
+//! permit for each request; whoever buffers bytes for one, on their way up or down, holds them
+//! ([`Held`]) until they are given back. Bytes of answers may take three quarters of the budget:
+//! clients that do not read cannot keep the requests of others out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use bytes::Bytes;
+
 use crate::failure::Failure;
+
+/// Bytes of an answer up to this are not counted: the client's socket takes them, whether or not the
+/// client reads, and most answers are no longer.
+pub const UNCOUNTED: usize = 16 << 10;
 
 /// The counters of a process, shared by all connections.
 #[derive(Debug)]
@@ -31,8 +38,12 @@ impl Counter {
     }
 
     fn take(&self, amount: usize) -> bool {
+        self.take_within(amount, self.most)
+    }
+
+    fn take_within(&self, amount: usize, most: usize) -> bool {
         let before = self.used.fetch_add(amount, Ordering::Relaxed);
-        let fits = before.saturating_add(amount) <= self.most;
+        let fits = before.saturating_add(amount) <= most;
         if !fits {
             self.give_back(amount);
         }
@@ -86,7 +97,7 @@ impl Capacity {
 
     /// Starts holding bytes: none yet.
     pub fn hold(self: &Arc<Self>) -> Held {
-        Held { capacity: Some(self.clone()), bytes: 0 }
+        Held { capacity: Some(self.clone()), bytes: 0, of_answer: false }
     }
 }
 
@@ -95,13 +106,26 @@ impl Capacity {
 pub struct Held {
     capacity: Option<Arc<Capacity>>,
     bytes: usize,
+    /// It is of an answer, which may take no more than answers may.
+    of_answer: bool,
 }
 
 impl Held {
     /// An empty share of the same budget.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self { capacity: self.capacity.clone(), bytes: 0 }
+        Self { capacity: self.capacity.clone(), bytes: 0, of_answer: false }
+    }
+
+    /// An empty share of the same budget for bytes of an answer.
+    #[must_use]
+    pub fn for_answer(&self) -> Self {
+        Self { capacity: self.capacity.clone(), bytes: 0, of_answer: true }
+    }
+
+    /// How much it holds.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Takes over what another share of the same budget holds.
@@ -115,14 +139,59 @@ impl Held {
     /// # Errors
     /// [`Failure::Overloaded`] when the budget has not that much left.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Failure> {
-        if let Some(capacity) = &self.capacity
-            && !capacity.bytes.take(bytes)
-        {
-            capacity.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(Failure::Overloaded);
+        if self.try_grow(bytes) { Ok(()) } else { Err(self.refuse()) }
+    }
+
+    /// Takes more, where there is room for it: for those who can do without.
+    pub fn try_grow(&mut self, bytes: usize) -> bool {
+        if let Some(capacity) = &self.capacity {
+            let most = capacity.bytes.most;
+            let most = if self.of_answer { most - most / 4 } else { most };
+            if !capacity.bytes.take_within(bytes, most) {
+                return false;
+            }
         }
         self.bytes += bytes;
-        Ok(())
+        true
+    }
+
+    /// The refusal of a request for which there is no room.
+    pub fn refuse(&self) -> Failure {
+        if let Some(capacity) = &self.capacity {
+            capacity.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        Failure::Overloaded
+    }
+
+    /// Holds this much from now on, whether or not there is room for it: it is there already.
+    pub fn set(&mut self, bytes: usize) {
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        if let Some(capacity) = &self.capacity {
+            capacity.bytes.give_back(before);
+            capacity.bytes.used.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// The bytes of an answer, which hold their share until the last of them has been sent or
+    /// dropped, whoever has them by then.
+    pub fn carried_by(mut self, bytes: Bytes) -> Bytes {
+        if bytes.len() <= UNCOUNTED {
+            return bytes;
+        }
+        self.set(bytes.len());
+        Bytes::from_owner(Counted { bytes, _held: self })
+    }
+}
+
+/// Bytes with their share of the budget.
+struct Counted {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -165,5 +234,19 @@ impl Drop for Permit {
         if self.streams {
             self.capacity.streams.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_leave_a_quarter_of_the_budget_to_requests() {
+        let capacity = Capacity::new(1, 100);
+        let mut answer = capacity.hold().for_answer();
+
+        assert!(answer.try_grow(75) && !answer.try_grow(1));
+        assert!(capacity.hold().grow(25).is_ok() && capacity.hold().grow(26).is_err());
     }
 }

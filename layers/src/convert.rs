@@ -146,8 +146,13 @@ where
             }
         })
         .collect::<Vec<_>>();
-    let answers = in_order(parts, AT_ONCE).await?;
-    reading.join(answers).await
+    let mut held = reading.call.attempt.exchange.held.for_answer();
+    let mut answers = Vec::with_capacity(parts.len());
+    for (answer, share) in in_order(parts, AT_ONCE).await? {
+        held.absorb(share);
+        answers.push(answer);
+    }
+    reading.join(answers, held).await
 }
 
 /// Most parts of one request that are under way at once.

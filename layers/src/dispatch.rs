@@ -99,6 +99,10 @@ where
                         // Connections that were open when this one was taken are as old as it.
                         fresh_since = Some(began);
                     }
+                    Ok(Err(fault)) if fault.is_ours() => {
+                        tracing::warn!(?fault, "No file descriptor is left for a connection to an upstream.");
+                        return Err(call.held.refuse());
+                    }
                     Ok(Err(TransportFault { kind, cause })) => {
                         return Err(Failure::Transport { channel: channel(), kind, cause });
                     }

@@ -122,7 +122,8 @@ impl Inspection {
     async fn open(self, reply: Reply) -> Result<Reply, Failure> {
         let (head, body) = reply.into_parts();
         let began = Instant::now();
-        let opening = opening::read(body, self.exchange.catalog.triggers()).await;
+        let opening =
+            opening::read(body, self.exchange.catalog.triggers(), self.exchange.held.for_answer()).await;
         self.exchange.ledger.entry().waited += began.elapsed();
         let body = match opening? {
             Opening::Accepted(body) => body,

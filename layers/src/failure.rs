@@ -6,6 +6,7 @@
 //! and `rescue` is the only place that turns it into bytes. Each of these questions is one
 //! total function here, so that a new variant cannot be forgotten by any of them.
 
+mod label;
 mod rejection;
 mod told;
 mod transport;
@@ -18,6 +19,7 @@ use http::StatusCode;
 pub use self::rejection::{Blame, Rejection};
 pub use self::transport::{Cause, TransportFault, TransportKind};
 
+use crate::body::decode::Coding;
 use crate::policy::ChannelName;
 
 /// A request, or one attempt of it, that did not succeed.
@@ -26,6 +28,12 @@ pub enum Failure {
     /// The client sent no key, or one that is not configured.
     #[error("Invalid or missing API Key")]
     Unauthenticated,
+    /// The client's address has shown one unknown key after another.
+    #[error("Invalid API Key, as several times before from this address; try again in {} seconds", retry_after.as_secs().max(1))]
+    TooManySignIns {
+        /// When the next one is looked at.
+        retry_after: Duration,
+    },
     /// The key is known and may not do this.
     #[error("{0}")]
     PermissionDenied(&'static str),
@@ -43,6 +51,12 @@ pub enum Failure {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The body comes in a content coding that is not known.
+    #[error("the request body's content coding {coding:?} is not known; known are {}", Coding::KNOWN)]
+    UnknownCoding {
+        /// What the client calls it, bounded.
+        coding: String,
+    },
     /// The client did not deliver its body in time.
     #[error("request body did not arrive in time")]
     BodyTimeout,
@@ -50,7 +64,10 @@ pub enum Failure {
     #[error("client closed the connection")]
     ClientGone,
     /// No route: the model is unknown, or this key may not use it. Both look the same.
-    #[error("No available providers at the moment: {model}")]
+    #[error(
+        "No available providers at the moment: {model}. No model of this name is open to this API key; \
+         GET /v1/models lists those that are."
+    )]
     ModelNotFound {
         /// The model that was asked for.
         model: String,
@@ -248,6 +265,7 @@ impl Failure {
             Self::PermissionDenied(_) => StatusCode::FORBIDDEN,
             Self::Invalid { .. } | Self::Flagged => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge { .. } | Self::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnknownCoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             // nginx's number for it; nobody is left to read it, the ledger and the log do.
             Self::ClientGone => CLIENT_CLOSED_REQUEST,
@@ -258,9 +276,10 @@ impl Failure {
             Self::ModelsPending { .. } | Self::Overloaded | Self::ShuttingDown | Self::NoChannel => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::RateLimited(_) | Self::BalanceExhausted | Self::KeysExhausted { .. } => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            Self::TooManySignIns { .. }
+            | Self::RateLimited(_)
+            | Self::BalanceExhausted
+            | Self::KeysExhausted { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::ModerationUnavailable { .. } => StatusCode::NOT_FOUND,
             // It is not the client's request that the moderation upstream refused.
             Self::ModerationFailed(cause) => match cause.status() {
@@ -310,9 +329,11 @@ impl Failure {
             | Self::NoToken { .. }
             | Self::KeysExhausted { .. } => Disposition::NextChannel,
             Self::Unauthenticated
+            | Self::TooManySignIns { .. }
             | Self::PermissionDenied(_)
             | Self::Invalid { .. }
             | Self::BodyTooLarge { .. }
+            | Self::UnknownCoding { .. }
             | Self::BodyTimeout
             | Self::ClientGone
             | Self::ModelNotFound { .. }
@@ -378,56 +399,6 @@ impl Failure {
                 rejection.status.as_u16() >= 500
             }
             _ => false,
-        }
-    }
-
-    /// What the ledger and the metrics call it: a fixed set of words.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Unauthenticated => "unauthenticated",
-            Self::PermissionDenied(_) => "permission_denied",
-            Self::Invalid { .. } => "invalid_request",
-            Self::BodyTooLarge { .. } => "body_too_large",
-            Self::BodyTimeout => "body_timeout",
-            Self::ClientGone => "client_gone",
-            Self::ModelNotFound { .. } => "model_not_found",
-            Self::ModelsPending { .. } => "models_pending",
-            Self::StoredNotFound { .. } => "stored_not_found",
-            Self::UnknownEndpoint(_) => "unknown_endpoint",
-            Self::MethodNotAllowed { .. } => "method_not_allowed",
-            Self::Overloaded => "overloaded",
-            Self::ShuttingDown => "shutting_down",
-            Self::RateLimited(_) => "rate_limited",
-            Self::BalanceExhausted => "balance_exhausted",
-            Self::Flagged => "flagged",
-            Self::ModerationUnavailable { .. } => "moderation_unavailable",
-            Self::ModerationFailed(_) => "moderation_failed",
-            Self::TooLong { .. } => "too_long",
-            Self::NoChannel => "no_channel",
-            Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => match rejection.blame {
-                Blame::Request => "upstream_client_error",
-                Blame::Length => "upstream_too_long",
-                Blame::Key if rejection.status == StatusCode::TOO_MANY_REQUESTS => "upstream_rate_limited",
-                Blame::Key => "upstream_key_rejected",
-                Blame::Model => "upstream_model_missing",
-                Blame::Channel => "upstream_error",
-                Blame::Nobody => "upstream_refused",
-            },
-            Self::Transport { kind: TransportKind::Connect, .. } => "connect_failed",
-            Self::Transport { kind: TransportKind::ConnectTimeout, .. } => "connect_timeout",
-            Self::Transport {
-                kind: TransportKind::ProxyUnreachable | TransportKind::ProxyRefused, ..
-            } => "proxy_failed",
-            Self::Transport { .. } => "connection_broken",
-            Self::Timeout { .. } => "timeout",
-            Self::Empty { .. } => "empty_answer",
-            Self::Triggered { .. } => "error_trigger",
-            Self::Garbled { .. } => "garbled_answer",
-            Self::Truncated { .. } => "truncated_answer",
-            Self::Unsupported { .. } => "unsupported",
-            Self::NoToken { .. } => "no_token",
-            Self::KeysExhausted { .. } => "keys_exhausted",
-            Self::Internal => "internal",
         }
     }
 

@@ -1,4 +1,4 @@
-//! Reads the request: its whole body, bounded in size and time (`buffer`), and the few fields
+//! Reads the request: its whole body, decoded, bounded in size and time (`buffer`), and the few fields
 //! that decide where it goes (`fields`).
 //!
 //! Inside `auth`, so that only known callers make the gateway buffer anything. What the body is
@@ -26,6 +26,7 @@ use tower::{Layer, Service};
 use self::buffer::Buffer;
 pub use self::buffer::read;
 use self::fields::Fields;
+use crate::body::decode::Coding;
 use crate::capacity::{Capacity, Held};
 use crate::endpoint::{AnswerForm, Endpoint, Lookup, Matched, RequestForm};
 use crate::failure::Failure;
@@ -78,7 +79,7 @@ impl<S> Layer<S> for IngressLayer {
 impl<S, B> Service<Admitted<B>> for Ingress<S>
 where
     S: Service<Exchange, Response = Reply, Error = Failure> + Clone,
-    B: http_body::Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<tower::BoxError> + Send> + Send + Unpin + 'static,
 {
     type Response = Reply;
     type Error = Failure;
@@ -121,7 +122,7 @@ pin_project! {
 impl<S, B> Future for ResponseFuture<S, S::Future, B>
 where
     S: Service<Exchange, Response = Reply, Error = Failure>,
-    B: http_body::Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    B: http_body::Body<Data = Bytes, Error: Into<tower::BoxError> + Send> + Send + Unpin + 'static,
 {
     type Output = Result<Reply, Failure>;
 
@@ -161,6 +162,8 @@ struct Arrival<B> {
     head: http::request::Parts,
     matched: Matched,
     body: B,
+    /// What it has to be decoded from.
+    coding: Option<Coding>,
     buffer: Buffer,
     held: Held,
     most: usize,
@@ -170,7 +173,7 @@ struct Arrival<B> {
 
 impl<B> Arrival<B>
 where
-    B: http_body::Body<Data = Bytes, Error: Send> + Send + Unpin,
+    B: http_body::Body<Data = Bytes, Error: Into<tower::BoxError> + Send> + Send + Unpin,
 {
     /// Refuses what need not be read to be refused.
     fn new(admitted: Admitted<B>, held: Held, most: usize, records: &dyn Records) -> Result<Self, Failure> {
@@ -189,12 +192,19 @@ where
                 return refuse(&head, None, Failure::UnknownEndpoint(head.uri.path().to_owned()));
             }
         };
-        let buffer = match Buffer::new(matched.endpoint.request, &body, most) {
-            Ok(buffer) => buffer,
+        let opened = || {
+            let coding = match matched.endpoint.request {
+                RequestForm::Nothing => None,
+                RequestForm::Json | RequestForm::Multipart => buffer::coding(&head.headers)?,
+            };
+            Ok((coding, Buffer::new(matched.endpoint.request, &body, most)?))
+        };
+        let (coding, buffer) = match opened() {
+            Ok(opened) => opened,
             Err(failure) => return refuse(&head, Some(matched.endpoint), failure),
         };
         let sending = Duration::ZERO;
-        Ok(Self { catalog, caller, received, head, matched, body, buffer, held, most, sending })
+        Ok(Self { catalog, caller, received, head, matched, body, coding, buffer, held, most, sending })
     }
 
     /// Notes that it is refused.
@@ -204,9 +214,9 @@ where
         failure
     }
 
-    /// Reads what has come, if that is all of it and not much.
+    /// Reads what has come, if that is all of it, not much, and not to be decoded.
     fn read_what_is_there(&mut self, cx: &mut Context<'_>) -> Result<Option<(Body, Fields)>, Failure> {
-        if !self.take_what_is_there(cx)? || self.buffer.len() > INLINE {
+        if self.coding.is_some() || !self.take_what_is_there(cx)? || self.buffer.len() > INLINE {
             return Ok(None);
         }
         let body = self.body()?;
@@ -238,7 +248,10 @@ where
             is_over: false,
         };
         let began = Instant::now();
-        let taken = self.buffer.take_rest(&mut self.body, &mut self.held, self.most).await;
+        let taken = match self.coding {
+            Some(coding) => self.buffer.take_decoded(&mut self.body, coding, &mut self.held, self.most).await,
+            None => self.buffer.take_rest(&mut self.body, &mut self.held, self.most).await,
+        };
         self.sending = began.elapsed();
         let read = match taken {
             Ok(()) => {

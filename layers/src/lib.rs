@@ -4,7 +4,7 @@
 //!
 //! | stage | layers |
 //! |---|---|
-//! | edge | [`request_id`], [`endpoint`], [`rescue`], [`admission`], [`auth`], [`ingress`] |
+//! | edge | [`request_id`], [`endpoint`], [`rescue`], [`host`], [`admission`], [`auth`], [`ingress`] |
 //! | request | [`account`], [`rate_limit`], [`moderation`], [`pin`], [`resolve`], [`keepalive`], [`failover`] |
 //! | attempt | [`observe`], [`cooldown`], [`lease`], [`timeout`], [`error_trigger`], [`convert`], [`overrides`], [`dispatch`] |
 //!
@@ -31,6 +31,7 @@ pub mod failover;
 pub mod failure;
 mod forward;
 pub mod hidden;
+pub mod host;
 pub mod ingress;
 pub mod judge;
 pub mod keepalive;

@@ -136,13 +136,17 @@ impl Note {
 
 impl Drop for Note {
     fn drop(&mut self) {
-        let (outcome, ended) = self.end.unwrap_or_else(|| ("client_gone", Instant::now()));
+        let mut entry = self.exchange.ledger.entry();
+        // Dropped within: the client left, unless the request is known to end for another reason.
+        let dropped = entry.failure.unwrap_or("client_gone");
+        let (outcome, ended) = self.end.unwrap_or_else(|| (dropped, Instant::now()));
         let elapsed = ended.duration_since(self.started);
-        if let Some(attempt) = self.exchange.ledger.entry().attempts.last_mut() {
+        if let Some(attempt) = entry.attempts.last_mut() {
             attempt.outcome = outcome;
             attempt.elapsed = elapsed;
             attempt.fault = self.fault.take();
         }
+        drop(entry);
         self.target.meters.attempt(outcome, elapsed);
     }
 }

@@ -404,6 +404,15 @@ pub struct Fetched {
     pub bytes: Bytes,
 }
 
+/// The end of the process, as requests see it: used by `rescue` and `account`.
+pub trait Ending: Send + Sync {
+    /// Whether it is here: what is under way is told so and ends. Cheap; whoever waits for something
+    /// asks when it is woken, and is woken when this changes.
+    fn is_here(&self) -> bool;
+    /// Waits for it.
+    fn wait(&self) -> BoxFuture<()>;
+}
+
 /// The keeper of records: each request leaves one, once. Never waits.
 pub trait Records: Send + Sync {
     /// Takes the closed record of a request of the pipeline: used by `account`.

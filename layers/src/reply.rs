@@ -18,6 +18,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::body::poll_on_wake::PollOnWake;
+use crate::capacity::Held;
 use crate::failure::Failure;
 use crate::ledger::Watch;
 use crate::ports::BoxFuture;
@@ -63,6 +64,8 @@ pub struct ReplyBody(Box<Slots>);
 struct Slots {
     /// The opening, replayed in front of the rest.
     opening: VecDeque<Piece>,
+    /// What the opening holds of the byte budget, until its last piece is taken.
+    opening_held: Held,
     rest: Rest,
     /// The end was reached or an error given: what is left of `rest` only tells of it.
     over: bool,
@@ -118,6 +121,13 @@ impl ReplyBody {
         }
     }
 
+    /// Keeps what the opening holds of the byte budget.
+    #[must_use]
+    pub fn with_opening_held(mut self, held: Held) -> Self {
+        self.0.opening_held = held;
+        self
+    }
+
     /// Puts back the pieces that were read to judge the opening, which is hereby accepted.
     #[must_use]
     pub fn with_opening(mut self, opening: VecDeque<Piece>) -> Self {
@@ -161,7 +171,12 @@ impl ReplyBody {
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Failure>>> {
         let slots = &mut *self.0;
         let next = match slots.opening.pop_front() {
-            Some(piece) => Some(Ok(piece)),
+            Some(piece) => {
+                if slots.opening.is_empty() {
+                    slots.opening_held = Held::default();
+                }
+                Some(Ok(piece))
+            }
             None => match &mut slots.rest {
                 _ if slots.over => None,
                 Rest::Done => None,

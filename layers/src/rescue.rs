@@ -2,7 +2,8 @@
 //!
 //! Outside everything that can fail, inside the panic guard. The shape is that of the endpoint's
 //! clients, known from the path before anything else is. A failure inside an event stream that has begun is
-//! told by the body itself, in the same dialect, and without a terminal marker.
+//! told by the body itself, in the same dialect, and without a terminal marker. When the process ends,
+//! whoever still waits for an answer is told that, too.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -11,40 +12,38 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use dialect::ErrorShape;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
+use crate::body::decode::Coding;
 use crate::body::drain_on_drop::DrainOnDrop;
 use crate::endpoint::Lookup;
 use crate::failure::Failure;
-use crate::ports::BoxFuture;
+use crate::ports::Ending;
 use crate::reply::{Reply, ReplyBody};
-
-/// A maker of futures that are over when streams have to end.
-pub type StreamDeadline = Arc<dyn Fn() -> BoxFuture<()> + Send + Sync>;
 
 /// Mounts [`Rescue`].
 #[derive(Clone)]
 pub struct RescueLayer {
-    deadline: StreamDeadline,
+    ending: Arc<dyn Ending>,
 }
 
 /// The service of [`RescueLayer`].
 #[derive(Clone)]
 pub struct Rescue<S> {
     inner: S,
-    deadline: StreamDeadline,
+    ending: Arc<dyn Ending>,
 }
 
 // === impl RescueLayer ===
 
 impl RescueLayer {
-    /// Ends streams, with an error, at the `deadline`.
-    pub fn new(deadline: StreamDeadline) -> Self {
-        Self { deadline }
+    /// Ends what is under way, with an error, at this `ending`.
+    pub fn new(ending: Arc<dyn Ending>) -> Self {
+        Self { ending }
     }
 }
 
@@ -52,7 +51,7 @@ impl<S> Layer<S> for RescueLayer {
     type Service = Rescue<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Rescue { inner, deadline: self.deadline.clone() }
+        Rescue { inner, ending: self.ending.clone() }
     }
 }
 
@@ -79,7 +78,7 @@ where
         let (head, body) = request.into_parts();
         let body = DrainOnDrop::new(body, &head.headers);
         let inner = self.inner.call(http::Request::from_parts(head, body));
-        ResponseFuture { inner, shape, deadline: self.deadline.clone() }
+        ResponseFuture { inner, shape, ending: self.ending.clone() }
     }
 }
 
@@ -89,7 +88,7 @@ pin_project! {
         #[pin]
         inner: F,
         shape: ErrorShape,
-        deadline: StreamDeadline,
+        ending: Arc<dyn Ending>,
     }
 }
 
@@ -101,10 +100,14 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.inner.poll(cx));
+        let result = match this.inner.poll(cx) {
+            Poll::Ready(result) => result,
+            Poll::Pending if this.ending.is_here() => Err(Failure::ShuttingDown),
+            Poll::Pending => return Poll::Pending,
+        };
         Poll::Ready(Ok(match result {
             Ok(reply) if reply.body().is_whole() => reply,
-            Ok(reply) => reply.map(|body| body.with_deadline((this.deadline)())),
+            Ok(reply) => reply.map(|body| body.with_deadline(this.ending.wait())),
             Err(failure) => render(&failure, *this.shape),
         }))
     }
@@ -126,6 +129,9 @@ pub fn render(failure: &Failure, shape: ErrorShape) -> Reply {
         }
         Failure::MethodNotAllowed { allow } => {
             headers.extend(HeaderValue::from_str(allow).ok().map(|allow| (ALLOW, allow)));
+        }
+        Failure::UnknownCoding { .. } => {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(Coding::KNOWN));
         }
         Failure::RateLimited(exceeded) => {
             let limits = [

@@ -47,7 +47,8 @@ pub(super) async fn explain(
     request: Request,
 ) -> Result<Json<Explanation>, Refused> {
     // As the pipeline reads it: a request may stand in it whole.
-    let reading = read(request.into_body(), sources.most_body, sources.capacity.hold());
+    let (head, body) = request.into_parts();
+    let reading = read(&head.headers, body, sources.most_body, sources.capacity.hold());
     let (body, _held) = reading.await.map_err(Refused)?;
     let explained = offload(body.len(), move || answer(&sources, &snapshot, caller, &body)).await;
     explained.map_err(Refused)?.map(Json)

@@ -1,9 +1,11 @@
-//! Health: the only answers that need no key.
+//! Health, and who answers here: the only answers that need no key.
 //!
 //! `/livez` says that the process answers, `/readyz` whether it should be sent requests, `/startupz`
 //! whether it has started; `/healthz` is the name that front ends of this API look for. Readiness
 //! depends on this process alone, never on an upstream or a database: their being down is no reason
-//! to take every replica out of service.
+//! to take every replica out of service. Whoever looks at `/` in a browser, or asks `/api/hello` as
+//! some clients do first, learns the name and where to read on. None of them tells more of this
+//! installation: no version, channel, model or key.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -61,7 +63,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let asks = matches!(*request.method(), Method::GET | Method::HEAD);
-        let way = match probe(request.uri().path(), *self.phase.borrow()).filter(|_| asks) {
+        let path = request.uri().path();
+        let way = match probe(path, *self.phase.borrow()).or_else(|| greeting(path)).filter(|_| asks) {
             Some(reply) => Way::Answered { reply: Some(reply) },
             None => Way::Inner { inner: self.inner.call(request) },
         };
@@ -73,7 +76,19 @@ where
 #[derive(Debug, Serialize)]
 struct HealthAnswer {
     status: &'static str,
-    version: &'static str,
+}
+
+/// What is said to whoever only looks who is here.
+const GREETING: &str = "This is uni-api, a gateway to language models: point a client at /v1 of this address with \
+    your API key, and read on in its README.\n";
+
+fn greeting(path: &str) -> Option<Reply> {
+    matches!(path, "/" | "/api/hello").then(|| {
+        let mut reply = Reply::new(ReplyBody::from(bytes::Bytes::from_static(GREETING.as_bytes())));
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        reply.headers_mut().insert(CONTENT_TYPE, plain);
+        reply
+    })
 }
 
 fn probe(path: &str, phase: Phase) -> Option<Reply> {
@@ -84,8 +99,7 @@ fn probe(path: &str, phase: Phase) -> Option<Reply> {
         _ => return None,
     };
     let status = if healthy { "ok" } else { phase.label() };
-    let answer = HealthAnswer { status, version: env!("CARGO_PKG_VERSION") };
-    let body = serde_json::to_vec(&answer).expect("two texts can be written as JSON");
+    let body = serde_json::to_vec(&HealthAnswer { status }).expect("a text can be written as JSON");
     let mut reply = Reply::new(ReplyBody::from(bytes::Bytes::from(body)));
     if !healthy {
         *reply.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

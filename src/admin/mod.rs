@@ -4,6 +4,7 @@
 //! role, then the handler. Handlers return [`Failure`]s like layers do, so errors have one shape
 //! and one place.
 
+mod astray;
 mod explain;
 pub mod health;
 mod models;
@@ -22,7 +23,7 @@ use http::{HeaderValue, request::Parts};
 use http_body::Body;
 use http_body_util::BodyExt;
 use layers::Failure;
-use layers::capacity::Capacity;
+use layers::capacity::{Capacity, UNCOUNTED};
 use layers::policy::{Caller, Role};
 use layers::ports::{Catalog, Limits, Records};
 use layers::stage::Admitted;
@@ -59,23 +60,26 @@ pub struct Admin {
     router: Router,
     windows: Arc<Windows>,
     records: Arc<dyn Records>,
+    capacity: Arc<Capacity>,
 }
 
 impl Admin {
     /// The routes, with what their handlers read. Each request leaves a visit with `records`.
     pub fn new(sources: Sources, records: Arc<dyn Records>) -> Self {
         let (metrics, windows) = (sources.metrics.clone(), sources.windows.clone());
+        let capacity = sources.capacity.clone();
         let router = Router::new()
             .route("/v1/route/explain", post(explain::explain).with_state(sources))
             .route("/v1/models", get(models::list))
+            .route("/v1/models/{*name}", get(models::one))
             .route("/metrics", get(move |admin: Administrator| async move { scrape(&admin, &metrics) }))
             .fallback(|request: axum::extract::Request| async move {
-                Refused(Failure::UnknownEndpoint(request.uri().path().to_owned()))
+                Refused(astray::failure(request.uri().path(), request.headers()))
             })
             .method_not_allowed_fallback(|| async {
                 Refused(Failure::MethodNotAllowed { allow: String::new() })
             });
-        Self { router, windows, records }
+        Self { router, windows, records, capacity }
     }
 
     /// Answers one request.
@@ -128,7 +132,12 @@ impl Admin {
         }
         let (head, body) = response.into_parts();
         let body = body.collect().await.map_err(|_broken| Failure::Internal)?.to_bytes();
-        Ok(Reply::from_parts(head, ReplyBody::from(body)))
+        // A list of models may be long, and whoever asks for it may read slowly.
+        let mut held = self.capacity.hold().for_answer();
+        if body.len() > UNCOUNTED {
+            held.grow(body.len())?;
+        }
+        Ok(Reply::from_parts(head, ReplyBody::from(held.carried_by(body))))
     }
 }
 

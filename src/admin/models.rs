@@ -1,11 +1,14 @@
-//! `GET /v1/models`: exactly the models that this key can route, in the order of its rules.
+//! `GET /v1/models`: exactly the models that this key can route, in the order of its rules. And one of
+//! them by its name, as `models.retrieve` of the SDKs asks for it.
 
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::Path;
+use layers::Failure;
 use serde::Serialize;
 
-use super::{Asker, Current};
+use super::{Asker, Current, Refused};
 
 /// What OpenAI clients expect in `created`; models here have no date of their own.
 const CREATED: i64 = 1_720_524_448;
@@ -19,16 +22,31 @@ pub(super) struct ModelList {
 
 /// One model of a [`ModelList`].
 #[derive(Debug, Serialize)]
-struct Model {
+pub(super) struct Model {
     id: Arc<str>,
     object: &'static str,
     created: i64,
     owned_by: &'static str,
 }
 
+impl From<Arc<str>> for Model {
+    fn from(id: Arc<str>) -> Self {
+        Self { id, object: "model", created: CREATED, owned_by: "uni-api" }
+    }
+}
+
 /// Lists the models.
 pub(super) async fn list(Current(snapshot): Current, Asker(caller): Asker) -> Json<ModelList> {
-    let model = |id| Model { id, object: "model", created: CREATED, owned_by: "uni-api" };
-    let data = snapshot.models(&caller).into_iter().map(model).collect();
+    let data = snapshot.models(&caller).into_iter().map(Model::from).collect();
     Json(ModelList { object: "list", data })
+}
+
+/// One model. Its name may hold slashes.
+pub(super) async fn one(
+    Current(snapshot): Current,
+    Asker(caller): Asker,
+    Path(name): Path<String>,
+) -> Result<Json<Model>, Refused> {
+    let found = snapshot.models(&caller).into_iter().find(|id| **id == *name);
+    found.map(|id| Json(Model::from(id))).ok_or(Refused(Failure::ModelNotFound { model: name }))
 }

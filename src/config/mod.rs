@@ -43,5 +43,6 @@ pub mod watch;
 
 pub use environment::Environment;
 pub use load::{Loaded, Origin, load};
+pub(crate) use problem::nearest;
 pub use problem::{Problem, Severity};
 pub use settings::{ChannelSettings, Settings};

@@ -3,7 +3,9 @@
 //! File events are a hint only: the parent folder is watched, so that renames over the file and the
 //! `..data` links of Kubernetes volumes are seen, and a poll compares the content in any case, for
 //! file systems that send no events. A text is handed on when it has been the same for a moment,
-//! since editors write in steps; a source that cannot be used is told when it has stayed so.
+//! since editors write in steps; a source that cannot be used is told when it has stayed so. Who
+//! asks for a reload gets the text anew, changed or not: files and variables that it names may have
+//! changed.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ use std::time::Duration;
 use notify::{RecursiveMode, Watcher as _};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::file;
 use super::source::{Fetch, Source, SourceError, Text};
@@ -44,11 +46,13 @@ pub enum Change {
 ///
 /// `known` is the text that is being served; only others are sent, each once. A file that is gone
 /// or empty for a moment sends nothing. A URL is asked each `poll`, for what differs from the
-/// version that is known. What came with the process never changes: for it this only waits.
+/// version that is known. What came with the process never changes. `reload` sends the text at once,
+/// also one that is known, and tells at once that there is none.
 pub async fn watch(
     source: Source,
     known: &Text,
     poll: Duration,
+    reload: &Notify,
     fetch: Arc<dyn Fetch>,
     changes: mpsc::Sender<Change>,
     stop: impl Future<Output = ()>,
@@ -59,9 +63,9 @@ pub async fn watch(
     let work = async {
         // The error says that nobody listens any more.
         let _ended = match &source {
-            Source::Inline(_) | Source::BuiltIn(_) => std::future::pending().await,
-            Source::File(path) => watch.follow_file(path).await,
-            Source::Url(_) => watch.follow_url(&source, known.tag.clone(), poll, &*fetch).await,
+            Source::Inline(text) | Source::BuiltIn(text) => watch.repeat(text, reload).await,
+            Source::File(path) => watch.follow_file(path, reload).await,
+            Source::Url(_) => watch.follow_url(&source, known.tag.clone(), poll, reload, &*fetch).await,
         };
     };
     tokio::select! {
@@ -89,15 +93,32 @@ struct Trouble {
 type Ended = Result<Infallible, mpsc::error::SendError<Change>>;
 
 impl Watch {
+    /// Hands on the same text whenever it is asked for.
+    async fn repeat(&mut self, text: &str, reload: &Notify) -> Ended {
+        loop {
+            reload.notified().await;
+            self.changes.send(Change::Text(text.to_owned())).await?;
+        }
+    }
+
+    /// Whatever comes next is told.
+    fn forget(&mut self) {
+        (self.last, self.trouble) = (None, None);
+    }
+
     async fn follow_url(
         &mut self,
         source: &Source,
         mut tag: Option<String>,
         poll: Duration,
+        reload: &Notify,
         fetch: &dyn Fetch,
     ) -> Ended {
         loop {
-            sleep(poll).await;
+            if timeout(poll, reload.notified()).await.is_ok() {
+                self.forget();
+                tag = None;
+            }
             match source.read_unless(tag.as_deref(), fetch).await {
                 Ok(Some(text)) => {
                     tag = text.tag;
@@ -113,15 +134,24 @@ impl Watch {
         }
     }
 
-    async fn follow_file(&mut self, path: &Path) -> Ended {
+    async fn follow_file(&mut self, path: &Path, reload: &Notify) -> Ended {
         let touched = Arc::new(Notify::new());
         let mut events = listen(path, &touched);
         loop {
             let is_open = self.trouble.as_ref().is_some_and(|trouble| !trouble.told);
             let pause = if is_open { SETTLE } else { POLL };
-            if timeout_at(Instant::now() + pause, touched.notified()).await.is_ok() {
-                // Other files of a busy folder must not make this read without end.
-                sleep(SETTLE / 2).await;
+            let asked = tokio::select! {
+                biased;
+                () = reload.notified() => true,
+                () = touched.notified() => {
+                    // Other files of a busy folder must not make this read without end.
+                    sleep(SETTLE / 2).await;
+                    false
+                }
+                () = sleep(pause) => false,
+            };
+            if asked {
+                self.forget();
             }
             if events.is_none() {
                 // The folder may have come back, or watches may have become free.
@@ -139,7 +169,12 @@ impl Watch {
                 Ok(text) => self.hand_on(text).await?,
                 Err(error) => {
                     let passing = matches!(&error, SourceError::File { reason, .. } if reason.may_pass());
-                    self.note(error, if passing { GRACE } else { SHORT_GRACE }).await?;
+                    let grace = match passing {
+                        _ if asked => Duration::ZERO,
+                        true => GRACE,
+                        false => SHORT_GRACE,
+                    };
+                    self.note(error, grace).await?;
                 }
             }
         }
@@ -232,7 +267,6 @@ mod tests {
     use async_trait::async_trait;
     use tokio::sync::oneshot;
     use tokio::task::JoinHandle;
-    use tokio::time::timeout;
 
     use super::super::load::Origin;
     use super::super::source::Fetched;
@@ -266,7 +300,8 @@ mod tests {
             let stopped = async { stopped.await.unwrap_or_default() };
             let origin = Origin::File(path.clone());
             let known = Text { text: known, origin, tag: None, stale: None };
-            watch(Source::File(path), &known, POLL_URL, Arc::new(NoNetwork), sender, stopped).await;
+            let reload = Notify::new();
+            watch(Source::File(path), &known, POLL_URL, &reload, Arc::new(NoNetwork), sender, stopped).await;
         });
         // Lets the watch begin before the test writes.
         sleep(Duration::from_millis(50)).await;
@@ -476,7 +511,7 @@ mod tests {
         let task = tokio::spawn(async move {
             let stale = Some("it was away at the start".to_owned());
             let known = Text { text: "one".into(), origin: Origin::Url, tag: None, stale };
-            watch(source, &known, POLL_URL, fetch, sender, std::future::pending()).await;
+            watch(source, &known, POLL_URL, &Notify::new(), fetch, sender, std::future::pending()).await;
         });
 
         assert_eq!(changes.recv().await, Some(Change::Text("one".to_owned())));
@@ -493,7 +528,7 @@ mod tests {
         let began = Instant::now();
         let task = tokio::spawn(async move {
             let known = Text { text: "one".into(), origin: Origin::Url, tag: None, stale: None };
-            watch(source, &known, POLL_URL, asking, sender, std::future::pending()).await;
+            watch(source, &known, POLL_URL, &Notify::new(), asking, sender, std::future::pending()).await;
         });
 
         let text = |text: &str| Some(Change::Text(text.to_owned()));

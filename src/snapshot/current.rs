@@ -8,9 +8,11 @@ use http::request::Parts;
 use layers::Failure;
 use layers::policy::{Caller, Fingerprint};
 use layers::ports::{Admission, Directory};
+use layers::stage::Peer;
 use tokio::sync::watch;
 
 use super::Snapshot;
+use super::strangers::Strangers;
 use crate::config::settings::SecretText;
 use crate::values::{Price, Prices};
 
@@ -24,6 +26,7 @@ static KEY_HEADERS: [HeaderName; 3] = [
 /// The current configuration. Written by the publisher, read once per request.
 pub struct CurrentSnapshot {
     current: ArcSwap<Snapshot>,
+    strangers: Strangers,
     /// Told of each configuration that follows the first.
     changed: watch::Sender<()>,
 }
@@ -31,7 +34,11 @@ pub struct CurrentSnapshot {
 impl CurrentSnapshot {
     /// Opens with a first configuration.
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
-        Self { current: ArcSwap::new(snapshot), changed: watch::Sender::new(()) }
+        Self {
+            current: ArcSwap::new(snapshot),
+            strangers: Strangers::default(),
+            changed: watch::Sender::new(()),
+        }
     }
 
     /// What requests that come now will see.
@@ -56,7 +63,21 @@ impl Directory for CurrentSnapshot {
         let catalog = self.load();
         match caller(&catalog, head) {
             Some(caller) => Ok(Admission { catalog, caller }),
-            None => Err(Failure::Unauthenticated),
+            None => Err(self.refusal(head)),
+        }
+    }
+}
+
+impl CurrentSnapshot {
+    /// The refusal of whoever has no known key: no key at all is no failed sign-in.
+    fn refusal(&self, head: &Parts) -> Failure {
+        let shows_key = head.headers.contains_key(AUTHORIZATION)
+            || KEY_HEADERS.iter().any(|name| head.headers.contains_key(name))
+            || head.uri.query().and_then(query_key).is_some();
+        let peer = head.extensions.get::<Peer>().filter(|_| shows_key);
+        match peer.and_then(|peer| self.strangers.failed(peer.0)) {
+            Some(retry_after) => Failure::TooManySignIns { retry_after },
+            None => Failure::Unauthenticated,
         }
     }
 

@@ -11,6 +11,7 @@ mod current;
 mod difference;
 mod discovery;
 mod publisher;
+mod strangers;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;

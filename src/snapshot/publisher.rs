@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::difference::Difference;
 use super::discovery::{Discovery, Found};
@@ -75,11 +75,12 @@ impl Publisher {
         }
     }
 
-    /// Follows `source` until the process ends.
+    /// Follows `source` until the process ends; `reload` asks for it now, changed or not.
     pub async fn run(
         mut self,
         source: Source,
         text: Text,
+        reload: Arc<Notify>,
         fetch: Arc<dyn Fetch>,
         mut phase: watch::Receiver<Phase>,
     ) {
@@ -89,7 +90,7 @@ impl Publisher {
         let mut stop = phase.clone();
         let watching = tokio::spawn(async move {
             let stop = async move { reached(&mut stop, Phase::Closing).await };
-            crate::config::watch::watch(source, &text, poll, fetch, sender, stop).await;
+            crate::config::watch::watch(source, &text, poll, &reload, fetch, sender, stop).await;
         });
         loop {
             tokio::select! {

@@ -87,6 +87,10 @@ pub(super) fn cause(error: &(dyn Error + 'static)) -> Cause {
     }
     let last = lowered(&last.to_string());
     match (step, kind) {
+        // The C library has no word for it: "temporary failure".
+        (Some("dns"), _) if os.is_none() && no_descriptor_is_left() => {
+            Cause::new("too many open files", "dns: too many open files", Some(EMFILE))
+        }
         (Some("dns"), _) if os.is_none() => of_name(&last),
         (Some("tls"), Some(io::ErrorKind::UnexpectedEof)) => {
             Cause::new("connection closed", "tls: closed within the handshake (plain HTTP?)", None)
@@ -133,6 +137,14 @@ impl Connecting for &(dyn Error + 'static) {
         let _stopped = fmt::Write::write_fmt(&mut begins, format_args!("{self}"));
         begins.1
     }
+}
+
+/// `EMFILE`, the same on every Unix.
+const EMFILE: i32 = 24;
+
+/// Tries it out: this is asked only when something has failed already.
+fn no_descriptor_is_left() -> bool {
+    std::fs::File::open("/").is_err_and(|error| matches!(error.raw_os_error(), Some(23 | EMFILE)))
 }
 
 fn of_name(last: &str) -> Cause {

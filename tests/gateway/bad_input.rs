@@ -32,21 +32,35 @@ async fn a_missing_key_is_refused_with_401() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_unicode_is_refused_or_left_to_the_upstream_to_judge() {
-    let (upstream, claude) =
-        (healthy("ok").await, Upstream::always(Recorded::case("anthropic/cached").script()).await);
-    let claude_channel = anthropic_channel("b", &claude).with("/model", json!(["c"]));
-    let gateway = Gateway::start(config([channel("a", &upstream), claude_channel])).await;
-    let body = |model: &str| {
-        let head = format!("{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"");
-        [head.as_bytes(), b"\xff\xfe", b"\"}]}"].concat()
-    };
+async fn chunks_that_are_none_are_the_client_s_mistake_and_not_its_leaving() {
+    let (upstream, gateway) = ready().await;
+    let ask = Ask::new("POST", "/v1/chat/completions", Vec::new()).header("transfer-encoding", "chunked");
 
-    // Bytes that are only passed on need not be understood; what is converted must be.
-    let passed = gateway.ask(&Ask::raw(body("m"))).await;
-    assert!(matches!(passed.status, 200 | 400), "{} {}", passed.status, passed.text());
-    gateway.ask(&Ask::raw(body("c"))).await.expect(400).error();
-    assert_eq!(claude.count(), 0);
+    for chunks in ["zz\r\n{}\r\n0\r\n\r\n", "5\r\n{\"a\":x\r\n", "2\r\n{}0\r\n\r\n"] {
+        let mut wire = gateway.client().connect().await;
+        wire.send_head(&ask).await;
+        wire.write(chunks.as_bytes()).await.unwrap();
+        let answer = wire.flow().await.rest().await.expect(400);
+        assert_eq!(answer.error()["type"], "invalid_request_error", "{chunks}");
+    }
+    unharmed(&upstream, &gateway).await;
+}
+
+#[tokio::test]
+async fn a_request_that_names_no_host_gets_a_400_with_an_id() {
+    let (upstream, gateway) = ready().await;
+
+    for head in ["GET /v1/models HTTP/1.1\r\n\r\n", "GET /v1/models HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n"] {
+        let mut wire = gateway.client().connect().await;
+        wire.write(head.as_bytes()).await.unwrap();
+        let answer = wire.flow().await.rest().await.expect(400);
+        assert!(
+            answer.header("x-request-id").is_some() && answer.text().contains("Host"),
+            "{}",
+            answer.text()
+        );
+    }
+    unharmed(&upstream, &gateway).await;
 }
 
 #[tokio::test]

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
+use sqlx::Row as _;
 
+use crate::harness::gateway::LOADED;
 use crate::harness::*;
 
 #[tokio::test]
@@ -131,4 +133,91 @@ async fn the_ledger_is_flushed_before_the_end() {
     let rows = gateway.request_rows(20).await;
     assert_eq!(rows.len(), 20, "{rows:?}");
     assert_eq!(json!(rows[19].request_id), json!("last-19"));
+}
+
+#[tokio::test]
+async fn who_waits_for_a_whole_answer_at_the_end_of_the_grace_is_told_and_booked_so() {
+    let upstream = Upstream::always(Script::hang()).await;
+    let mut gateway = Setup::new(config([channel("a", &upstream)]))
+        .env("DRAIN_SECONDS", "0.5")
+        .with_database()
+        .start()
+        .await;
+    let client = gateway.client();
+    let asking: Vec<_> = (0..4)
+        .map(|n| {
+            let body = if n % 2 == 0 { hello() } else { hello_stream() };
+            tokio::spawn(async move { client.chat(&body).await })
+        })
+        .collect();
+    upstream.wait_for(4).await;
+
+    gateway.terminate();
+
+    for answer in asking {
+        let answer = answer.await.unwrap().expect(503);
+        assert_eq!(answer.error()["code"], "shutting_down");
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    assert!(gateway.ended().await.success());
+    for sql in
+        ["SELECT outcome FROM request_stats WHERE model IS NOT NULL", "SELECT outcome FROM channel_stats"]
+    {
+        let outcomes: Vec<String> = gateway.rows(sql, 4, |row| row.get("outcome")).await;
+        assert_eq!(outcomes, ["shutting_down"; 4]);
+    }
+}
+
+#[tokio::test]
+async fn a_signal_while_a_model_list_is_awaited_ends_it_at_once() {
+    let upstream = Upstream::always(Script::hang()).await;
+    let channel = channel("a", &upstream).with("/model", Value::Null);
+    let mut gateway = Setup::new(config([channel])).env("DRAIN_DELAY", "5").start().await;
+    upstream.wait_for(1).await;
+
+    let began = Instant::now();
+    gateway.terminate();
+
+    assert!(gateway.ended().await.success());
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn the_second_signal_skips_the_grace() {
+    let upstream = Upstream::always(Script::events([role_event(), text_event("x")]).then_hang()).await;
+    let setup =
+        Setup::new(config([channel("a", &upstream)])).env("DRAIN_DELAY", "60").env("DRAIN_SECONDS", "60");
+    let mut gateway = setup.start().await;
+    let mut flow = gateway.client().open(&Ask::chat(&hello_stream())).await;
+    flow.until("x").await;
+
+    gateway.terminate();
+    gateway.wait_for_line("the first signal", |line| line.contains("Told to stop")).await;
+    gateway.signal("INT");
+
+    flow.rest().await.error_event();
+    assert!(gateway.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_hangup_reads_the_configuration_again_though_its_text_is_the_same_and_cuts_nothing() {
+    let script = Script::events([role_event(), text_event("before ")]);
+    let gate = Gate::new();
+    let script = script.then_wait(&gate).then(format!("{}{}{DONE}", text_event("after"), stop_event()));
+    let upstream = Upstream::always(script).await;
+    let config = config([channel("a", &upstream).with("/api", json!("${file:key}"))]);
+    let gateway = Setup::new(config).file("key", "old-key").start().await;
+    let mut flow = gateway.client().open(&Ask::chat(&hello_stream())).await;
+    flow.until("before").await;
+
+    std::fs::write(gateway.folder().join("key"), "new-key").unwrap();
+    let before = gateway.count_messages(LOADED);
+    gateway.signal("HUP");
+    gateway.wait_for_reload(before).await;
+    let asking = gateway.client().open(&Ask::chat(&hello_stream())).await;
+    gate.open();
+
+    assert_eq!(flow.rest().await.streamed(), "before after");
+    drop(asking);
+    assert_eq!(upstream.keys(), ["old-key", "new-key"]);
 }

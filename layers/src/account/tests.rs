@@ -1,14 +1,17 @@
 use std::time::Duration;
 
+use tower::ServiceExt as _;
+
 use super::*;
 use crate::keepalive::KeepaliveLayer;
 use crate::ledger::Entry;
+use crate::observe::ObserveLayer;
 use crate::resolve::ResolveLayer;
-use crate::stage::Routed;
+use crate::stage::{Attempt, Routed};
 use crate::testing::failures::{broken, refused};
-use crate::testing::ports::Closed;
+use crate::testing::ports::{Closed, EndsAfter};
 use crate::testing::reply::{counted, piece, said, terminal, whole, whole_seen};
-use crate::testing::{Scripted, catalog, exchange, mount, pieces, read, route, target};
+use crate::testing::{Scripted, attempt, catalog, exchange, mount, pieces, read, route, target};
 
 type Inner = Scripted<Exchange>;
 
@@ -147,6 +150,34 @@ async fn a_client_that_leaves_before_the_answer_is_recorded() {
     drop(account.start(exchange().build()).await);
 
     assert_eq!(only(&closed).outcome(), "client_gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_the_end_of_the_process_finds_without_an_answer_blames_no_client() {
+    let closed = Arc::new(Closed::default());
+    let attempts = Scripted::<Attempt>::new().hangs();
+    let exchange = exchange().build();
+    let ledger = exchange.ledger.clone();
+    let observed = ObserveLayer.layer(attempts);
+    let inner = tower::service_fn(move |exchange: Exchange| {
+        let attempt = attempt(Arc::new(exchange), target("a").build());
+        observed.clone().oneshot(attempt)
+    });
+    let layer = AccountLayer::new(closed.clone()).until(Arc::new(EndsAfter::new(Duration::from_secs(60))));
+    let mut answering = Box::pin(layer.layer(inner).oneshot(exchange));
+    let waited = tokio::time::timeout(Duration::from_secs(59), &mut answering).await;
+    assert!(waited.is_err());
+    tokio::time::advance(Duration::from_secs(1)).await;
+
+    let failure = tokio::time::timeout(Duration::ZERO, answering).await.unwrap().unwrap_err();
+
+    let entry = only(&closed);
+    assert_eq!(
+        (failure.label(), entry.outcome(), entry.status.as_u16()),
+        ("shutting_down", "shutting_down", 503)
+    );
+    assert_eq!(entry.attempts[0].outcome, "shutting_down");
+    assert!(!entry.abandoned && ledger.entry().attempts.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -162,6 +162,15 @@ impl Coding {
         }
     }
 
+    /// The most memory that its decoder takes for what it has to look back at.
+    pub fn window(self) -> usize {
+        match self {
+            Self::Gzip | Self::Deflate => 32 << 10,
+            Self::Brotli => 16 << 20,
+            Self::Zstd => 1 << ZSTD_WINDOW,
+        }
+    }
+
     fn corrupt(self, why: impl Into<String>) -> Undecodable {
         Undecodable::Corrupt(self.name(), why.into())
     }

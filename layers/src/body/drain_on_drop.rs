@@ -2,13 +2,15 @@
 //!
 //! A server that stops reading and closes makes the kernel reset the connection, and many clients
 //! then report the reset instead of the answer that was sent before it. So a request body that is
-//! dropped unread is drained in the background for two seconds: enough for an upload that is under
-//! way to notice the answer, little enough that nobody can keep a connection busy for nothing.
+//! dropped unread is drained in the background for two seconds or a mebibyte, whichever is over first:
+//! enough for an upload that is under way to notice the answer, little enough that nobody can keep a
+//! connection, or this program, busy for nothing.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Buf as _;
 use http::HeaderMap;
 use http::header::EXPECT;
 use http_body::{Body, Frame, SizeHint};
@@ -16,6 +18,8 @@ use http_body_util::BodyExt;
 
 /// How long an unread body is drained.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How much of it.
+const MOST: u64 = 1 << 20;
 
 /// A request body that is drained when it is dropped before its end.
 pub struct DrainOnDrop<B: Body + Send + Unpin + 'static> {
@@ -62,7 +66,15 @@ impl<B: Body + Send + Unpin + 'static> Drop for DrainOnDrop<B> {
         let unread = self.inner.take().filter(|body| self.unasked && !body.is_end_stream());
         if let (Some(mut body), Ok(runtime)) = (unread, tokio::runtime::Handle::try_current()) {
             runtime.spawn(tokio::time::timeout(DRAIN, async move {
-                while let Some(Ok(_)) = body.frame().await {}
+                let mut left = MOST;
+                while let Some(Ok(frame)) = body.frame().await {
+                    // A frame costs something, whatever is in it.
+                    let length = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                    match left.checked_sub(length.max(16)) {
+                        Some(less) => left = less,
+                        None => return,
+                    }
+                }
             }));
         }
     }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::poll_on_wake::PollOnWake;
 use super::{Broken, UpstreamBody};
+use crate::capacity::{Held, UNCOUNTED};
 use crate::hidden::Guard;
 use crate::policy::Timeouts;
 
@@ -102,16 +103,21 @@ impl Idle {
         Poll::Pending
     }
 
-    /// Collects up to `most` bytes of it; what is left over is still to come.
-    pub async fn collect(&mut self, most: usize) -> Result<Collected, Broken> {
-        let mut parts = Parts::default();
+    /// Collects up to `most` bytes of it, as far as `held` finds room for them; what is left over is
+    /// still to come.
+    pub async fn collect(&mut self, most: usize, held: &mut Held) -> Result<Collected, Broken> {
+        let announced = usize::try_from(self.inner.size_hint().lower()).unwrap_or(usize::MAX);
+        let mut parts = Parts { announced: announced.min(most), ..Parts::default() };
         while let Some(data) = std::future::poll_fn(|cx| self.poll_data(cx)).await {
-            parts.push(data?);
+            let room = parts.push(data?, held);
             if parts.len > most {
-                return Ok(Collected { bytes: parts.join(), whole: false });
+                return Ok(Collected { bytes: parts.join(), left: Left::TooLong });
+            }
+            if !room {
+                return Ok(Collected { bytes: parts.join(), left: Left::NoRoom });
             }
         }
-        Ok(Collected { bytes: parts.join(), whole: true })
+        Ok(Collected { bytes: parts.join(), left: Left::Nothing })
     }
 }
 
@@ -120,9 +126,23 @@ impl Idle {
 pub struct Collected {
     /// The bytes.
     pub bytes: Bytes,
-    /// Whether that was all.
-    pub whole: bool,
+    /// What is still to come.
+    pub left: Left,
 }
+
+/// The part of a body that was not collected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing: it is whole.
+    Nothing,
+    /// More than may be collected.
+    TooLong,
+    /// More than there is room for at this moment.
+    NoRoom,
+}
+
+/// A body whose length was announced gets its room at once when this much has come.
+const ON_TRUST: usize = 1 << 20;
 
 /// The parts of a body, joined without a copy when there is only one.
 #[derive(Default)]
@@ -130,23 +150,43 @@ struct Parts {
     first: Bytes,
     more: Vec<u8>,
     len: usize,
+    /// The length by the upstream's word; 0 without one.
+    announced: usize,
 }
 
 impl Parts {
-    fn push(&mut self, data: Bytes) {
+    /// Adds a part; false where `held` has no room for more than this one.
+    fn push(&mut self, data: Bytes, held: &mut Held) -> bool {
         self.len += data.len();
         if self.first.is_empty() && self.more.is_empty() {
             self.first = data;
-            return;
+            return self.len <= UNCOUNTED || held.try_grow(self.len);
+        }
+        let mut room = true;
+        if self.more.capacity() < self.len {
+            let doubled =
+                (self.len + self.more.capacity()).max(self.announced * usize::from(self.len > ON_TRUST));
+            let wanted = [doubled, self.len]
+                .into_iter()
+                .find(|&length| length <= UNCOUNTED || held.try_grow(length.saturating_sub(held.bytes())));
+            room = wanted.is_some();
+            self.more.reserve_exact(wanted.unwrap_or(self.len) - self.more.len());
         }
         if self.more.is_empty() {
             self.more.extend_from_slice(&self.first);
         }
         self.more.extend_from_slice(&data);
+        room
     }
 
-    fn join(self) -> Bytes {
-        if self.more.is_empty() { self.first } else { self.more.into() }
+    fn join(mut self) -> Bytes {
+        if self.more.is_empty() {
+            return self.first;
+        }
+        if self.more.capacity() > self.len + self.len / 4 {
+            self.more.shrink_to_fit();
+        }
+        self.more.into()
     }
 }
 

@@ -3,8 +3,8 @@
 //! This is the commit point: an answer that leaves here is the client's. Lifecycle events, pings
 //! and comments are not content; an error, an end without content, or a configured trigger is a
 //! failure of the attempt, and another channel is asked. What was read is kept and replayed in
-//! front of the rest. It is bounded: after two megabytes without content the answer is accepted as
-//! it is.
+//! front of the rest. It is bounded: after two megabytes without content, or when there is no room
+//! for more of it, the answer is accepted as it is.
 
 use std::collections::VecDeque;
 
@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use dialect::Sighting;
 use dialect::ir::{self, FinishReason};
 
+use crate::capacity::{Held, UNCOUNTED};
 use crate::failure::Failure;
 use crate::policy::Triggers;
 use crate::reply::{Piece, ReplyBody};
@@ -31,18 +32,18 @@ pub enum Opening {
     Error(Piece),
 }
 
-/// Reads and judges the opening of a stream.
+/// Reads and judges the opening of a stream, as far as `share` finds room for what is kept of it.
 ///
 /// # Errors
 /// What broke the stream before it said anything.
-pub async fn read(mut body: ReplyBody, triggers: &Triggers) -> Result<Opening, Failure> {
-    let mut held = VecDeque::new();
+pub async fn read(mut body: ReplyBody, triggers: &Triggers, share: Held) -> Result<Opening, Failure> {
+    let mut held = Kept { pieces: VecDeque::new(), len: 0, share };
     let mut bytes = 0;
     let mut text = String::new();
     let mut said = false;
     loop {
         let Some(piece) = body.next_piece().await else {
-            return Ok(if said { Opening::Accepted(body.with_opening(held)) } else { Opening::Empty });
+            return Ok(if said { Opening::Accepted(held.replayed(body)) } else { Opening::Empty });
         };
         let piece = match piece {
             Ok(piece) => piece,
@@ -50,7 +51,7 @@ pub async fn read(mut body: ReplyBody, triggers: &Triggers) -> Result<Opening, F
             // it, and learns of the break behind it.
             Err(failure) if said => {
                 let rest = ReplyBody::stream(Breaking { failure: Some(failure), told_by: body });
-                return Ok(Opening::Accepted(rest.with_opening(held)));
+                return Ok(Opening::Accepted(held.replayed(rest)));
             }
             Err(failure) => return Err(failure),
         };
@@ -63,13 +64,13 @@ pub async fn read(mut body: ReplyBody, triggers: &Triggers) -> Result<Opening, F
         if let Some(more) = piece.sighting.text() {
             text.push_str(more);
         }
-        held.push_back(kept(piece));
+        let room = held.add(piece);
         if triggers.matches(&text) {
             return Ok(Opening::Triggered);
         }
         let waiting = !finished && !done && triggers.may_complete(&text);
-        if (said && !waiting) || bytes > LONGEST {
-            return Ok(Opening::Accepted(body.with_opening(held)));
+        if (said && !waiting) || bytes > LONGEST || !room {
+            return Ok(Opening::Accepted(held.replayed(body)));
         }
         if done && !said {
             return Ok(Opening::Empty);
@@ -94,14 +95,50 @@ pub fn is_cut(sighting: &Sighting) -> bool {
     )
 }
 
-/// A piece that may be held for a while. A small one is copied, so that it does not keep the
-/// connection's whole read buffer, of which it is a slice.
-fn kept(mut piece: Piece) -> Piece {
+/// The pieces that were read so far.
+struct Kept {
+    pieces: VecDeque<Piece>,
+    len: usize,
+    share: Held,
+}
+
+impl Kept {
+    /// Most pieces that stay apart: a piece costs more than the few bytes that may be in it.
+    const APART: usize = 64;
+    /// Pieces up to this are copied: a small one is a slice of the connection's whole read buffer.
     const SMALL: usize = 2 << 10;
-    if piece.bytes.len() <= SMALL {
-        piece.bytes = Bytes::copy_from_slice(&piece.bytes);
+
+    /// Adds a piece; false where there is no room for more than this one.
+    fn add(&mut self, mut piece: Piece) -> bool {
+        let length = piece.bytes.len();
+        let joins = self.pieces.len() >= Self::APART && length <= Self::SMALL;
+        match self.pieces.back_mut().filter(|_| joins) {
+            Some(last) => join(last, piece),
+            None => {
+                if length <= Self::SMALL {
+                    piece.bytes = Bytes::copy_from_slice(&piece.bytes);
+                }
+                self.pieces.push_back(piece);
+            }
+        }
+        self.len += length;
+        self.len <= UNCOUNTED || self.share.try_grow(self.len - self.share.bytes())
     }
-    piece
+
+    /// The answer from its first byte, accepted.
+    fn replayed(self, rest: ReplyBody) -> ReplyBody {
+        rest.with_opening(self.pieces).with_opening_held(self.share)
+    }
+}
+
+/// Appends a piece to the one before it.
+fn join(last: &mut Piece, next: Piece) {
+    let bytes = std::mem::take(&mut last.bytes);
+    let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+    bytes.extend_from_slice(&next.bytes);
+    last.bytes = bytes.freeze();
+    last.sighting.merge(next.sighting);
+    last.torn = next.torn;
 }
 
 /// A rest that is nothing but a failure.

@@ -6,11 +6,12 @@ use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode, response};
 use tokio::time::Instant;
 
-use crate::body::idle::{Collected, Idle};
+use crate::body::idle::{Collected, Idle, Left};
 use crate::body::raw::Raw;
 use crate::body::tap::{self, Tap};
 use crate::body::transcode::Transcoded;
 use crate::body::{Broken, Origin};
+use crate::capacity::Held;
 use crate::endpoint;
 use crate::failure::Failure;
 use crate::hidden::Hidden;
@@ -62,7 +63,8 @@ impl Reading<'_> {
         telling::redirect(&self.call.attempt, status, headers);
         let began = Instant::now();
         // A refusal whose body breaks off is still a refusal.
-        let body = body.collect(LONGEST_REFUSAL).await.map(|collected| collected.bytes).unwrap_or_default();
+        let body = body.collect(LONGEST_REFUSAL, &mut Held::default()).await;
+        let body = body.map(|collected| collected.bytes).unwrap_or_default();
         self.waited(began);
         let outbound = self.call.attempt.target.channel.dialect.codec().upstream.outbound;
         judged(self.call, status, headers, outbound.error(status, headers, &body), body)
@@ -110,22 +112,32 @@ impl Reading<'_> {
         Ok(reply)
     }
 
-    /// An answer that is read whole.
+    /// An answer that is read whole, as far as there is room for it.
     async fn hold(self, form: AnswerForm, headers: &HeaderMap, mut body: Idle) -> Result<Reply, Failure> {
-        let Collected { bytes, whole } = self.collect(&mut body).await?;
-        if !whole {
+        let mut held = self.call.attempt.exchange.held.for_answer();
+        let Collected { bytes, left } = self.collect(&mut body, &mut held).await?;
+        if left != Left::Nothing {
             // Only bytes that go on as they are can go on unread.
             let exchange = &self.call.attempt.exchange;
             let passes = form == AnswerForm::Json
                 && !exchange.peek.stream
                 && self.call.attempt.target.channel.dialect == exchange.dialect();
             return match passes {
-                true => Ok(self.pass(headers, bytes, body)),
-                false => Err(garbled(self.call, "the answer is longer than 32 MiB")),
+                true => Ok(self.pass(headers, held.carried_by(bytes), body)),
+                false => Err(self.unheld(left, &held)),
             };
         }
         let answered = Answered { bytes, form, content_type: headers.get(CONTENT_TYPE).cloned() };
-        self.join([answered]).await
+        self.join([answered], held).await
+    }
+
+    /// The failure of an answer that has to be held and cannot be.
+    fn unheld(&self, left: Left, held: &Held) -> Failure {
+        match left {
+            // Nothing is wrong with the channel, and others would not find more room.
+            Left::NoRoom => held.refuse(),
+            Left::TooLong | Left::Nothing => garbled(self.call, "the answer is longer than 32 MiB"),
+        }
     }
 
     /// One of several answers that are joined, read whole.
@@ -133,22 +145,24 @@ impl Reading<'_> {
         &self,
         head: &response::Parts,
         mut body: Idle,
-    ) -> Result<Answered, Failure> {
+    ) -> Result<(Answered, Held), Failure> {
         if !head.status.is_success() {
             return Err(self.refused(head.status, &head.headers, body).await);
         }
         let form = self.form(&head.headers, self.asked());
-        let Collected { bytes, whole } = self.collect(&mut body).await?;
-        if !whole {
-            return Err(garbled(self.call, "the answer is longer than 32 MiB"));
+        let mut held = self.call.attempt.exchange.held.for_answer();
+        let Collected { bytes, left } = self.collect(&mut body, &mut held).await?;
+        if left != Left::Nothing {
+            return Err(self.unheld(left, &held));
         }
-        Ok(Answered { bytes, form, content_type: head.headers.get(CONTENT_TYPE).cloned() })
+        Ok((Answered { bytes, form, content_type: head.headers.get(CONTENT_TYPE).cloned() }, held))
     }
 
-    /// The client's answer from whole ones.
+    /// The client's answer from whole ones, which `held` holds. It keeps that until it is sent.
     pub(super) async fn join(
         self,
         answers: impl AsRef<[Answered]> + Send + 'static,
+        held: Held,
     ) -> Result<Reply, Failure> {
         let Self { call, way, kept } = self;
         let length = answers.as_ref().iter().map(|answer| answer.bytes.len()).sum();
@@ -165,7 +179,7 @@ impl Reading<'_> {
         if (!sighting.done || !is_judged) && sighting.error().is_none() {
             return Err(garbled(call, "it is not a JSON answer"));
         }
-        let mut reply = Reply::new(ReplyBody::whole(bytes, sighting));
+        let mut reply = Reply::new(ReplyBody::whole(held.carried_by(bytes), sighting));
         if exchange.peek.stream {
             mark_stream(reply.headers_mut(), content_type);
         } else {
@@ -184,9 +198,9 @@ impl Reading<'_> {
         reply
     }
 
-    async fn collect(&self, body: &mut Idle) -> Result<Collected, Failure> {
+    async fn collect(&self, body: &mut Idle, held: &mut Held) -> Result<Collected, Failure> {
         let began = Instant::now();
-        let collected = body.collect(LONGEST_WHOLE).await;
+        let collected = body.collect(LONGEST_WHOLE, held).await;
         self.waited(began);
         collected.map_err(|broken| self.broken(broken))
     }

@@ -505,3 +505,60 @@ async fn a_fault_of_a_converted_request_is_told_with_its_place() {
         (400, Some("messages[0].content"))
     );
 }
+
+/// A whole answer of so many bytes of text, and a few more.
+fn long_answer(to: &Arc<Target>, length: usize) -> Upstream {
+    let text = "x".repeat(length);
+    let whole = match to.channel.dialect {
+        Dialect::Anthropic => anthropic_whole(&text),
+        _ => completion(&text),
+    };
+    let parts = whole.as_bytes().chunks(20_000).map(|part| String::from_utf8(part.to_vec()).unwrap());
+    answering(parts.fold(chunks(), Chunks::now), JSON)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_answer_holds_its_room_until_the_last_byte_of_it_is_gone() {
+    const LENGTH: usize = 100_000;
+    for to in [target("a").build(), anthropic()] {
+        let capacity = crate::capacity::Capacity::new(1, 1 << 20);
+
+        let reply = run(&long_answer(&to, LENGTH), exchange().within(&capacity), to).await.unwrap();
+
+        let sending = reply.body().as_whole().unwrap().bytes.slice(LENGTH - 10..);
+        drop(reply);
+        assert!((LENGTH..LENGTH + 1000).contains(&capacity.bytes()), "{}", capacity.bytes());
+        drop(sending);
+        assert_eq!(capacity.bytes(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_finds_no_room_streams_on_where_it_can_and_is_refused_where_it_must_be_read() {
+    const LENGTH: usize = 100_000;
+    let (same, other) = (target("a").build(), anthropic());
+    let capacity = || crate::capacity::Capacity::new(1, 60_000);
+    let (few, none) = (capacity(), capacity());
+
+    let reply = run(&long_answer(&same, LENGTH), exchange().within(&few), same).await.unwrap();
+    let failure = run(&long_answer(&other, LENGTH), exchange().within(&none), other).await.unwrap_err();
+
+    assert!(!reply.body().is_whole() && few.bytes() <= 60_000, "{}", few.bytes());
+    let told = read(reply.into_body()).await;
+    assert_eq!((told.text.len() > LENGTH, told.outcome(), few.bytes()), (true, "ok", 0));
+    assert_eq!(
+        (failure.label(), failure.status().as_u16(), failure.cools()),
+        ("overloaded", 503, crate::failure::Cools::Nothing)
+    );
+    assert!(failure.retry_after().is_some() && none.bytes() == 0 && none.refused() == 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_answer_is_not_counted() {
+    let capacity = crate::capacity::Capacity::new(1, 100);
+
+    let reply =
+        run(&whole(), exchange().within(&capacity).body(r#"{"model":"m"}"#), target("a").build()).await;
+
+    assert!(reply.unwrap().body().is_whole());
+}

@@ -22,7 +22,8 @@ impl Failure {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited(exceeded) => Some(exceeded.reset),
-            Self::Overloaded => Some(Duration::from_secs(1)),
+            Self::TooManySignIns { retry_after } => Some(*retry_after),
+            Self::Overloaded | Self::ShuttingDown => Some(Duration::from_secs(1)),
             Self::ModelsPending { .. } => Some(Duration::from_secs(5)),
             Self::KeysExhausted { retry_after, .. } => *retry_after,
             Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => rejection.retry_after,
@@ -36,11 +37,13 @@ impl Failure {
         let status = self.status();
         let (kind, code) = match self {
             Self::Unauthenticated => (ErrorKind::Authentication, Some("invalid_api_key")),
+            Self::TooManySignIns { .. } => (ErrorKind::RateLimit, Some("invalid_api_key")),
             Self::PermissionDenied(_) => (ErrorKind::Permission, None),
             Self::Invalid { .. } | Self::Unsupported { .. } => (ErrorKind::InvalidRequest, None),
             Self::Flagged => (ErrorKind::InvalidRequest, Some("content_policy_violation")),
             Self::BodyTooLarge { .. } => (ErrorKind::TooLarge, Some("request_too_large")),
             Self::TooLong { .. } => (ErrorKind::TooLarge, Some("context_length_exceeded")),
+            Self::UnknownCoding { .. } => (ErrorKind::InvalidRequest, Some("unknown_content_coding")),
             Self::BodyTimeout => (ErrorKind::Timeout, Some("request_timeout")),
             Self::ClientGone => (ErrorKind::Cancelled, Some("client_closed_request")),
             Self::ModelNotFound { .. } | Self::ModerationUnavailable { .. } => {

@@ -41,6 +41,16 @@ pub struct TransportFault {
     pub cause: Option<Cause>,
 }
 
+impl TransportFault {
+    /// Whether it is this process that has run out of file descriptors, or the machine: nothing is
+    /// wrong with the channel, and no other one could be reached either.
+    pub fn is_ours(&self) -> bool {
+        /// `ENFILE` and `EMFILE`, the same on every Unix.
+        const TOO_MANY_FILES: [i32; 2] = [23, 24];
+        self.cause.as_ref().and_then(Cause::os_error).is_some_and(|os| TOO_MANY_FILES.contains(&os))
+    }
+}
+
 impl From<TransportKind> for TransportFault {
     fn from(kind: TransportKind) -> Self {
         Self { kind, cause: None }
@@ -120,6 +130,18 @@ mod tests {
         };
 
         assert_eq!(failure.to_wire().message, "channel a: Unable to connect to service (no such host)");
+    }
+
+    #[test]
+    fn want_of_descriptors_is_ours_and_nothing_else_is() {
+        let fault = |os| TransportFault {
+            kind: TransportKind::Connect,
+            cause: Some(Cause::new("too many open files", "tcp: too many open files", os)),
+        };
+
+        assert!(fault(Some(24)).is_ours() && fault(Some(23)).is_ours());
+        assert!(!fault(Some(111)).is_ours() && !fault(None).is_ours());
+        assert!(!TransportFault::from(TransportKind::Connect).is_ours());
     }
 
     #[test]

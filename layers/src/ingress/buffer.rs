@@ -5,13 +5,16 @@
 //! was not written to is none of the process's, so a long body is held once and moved never. A form
 //! is read where it lies, in the chunks in which it came.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use dialect::{Body, Form};
+use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::BodyExt;
 
+use crate::body::decode::{Coding, DecodeError, Decoded, Undecodable};
 use crate::capacity::Held;
 use crate::endpoint::RequestForm;
 use crate::failure::Failure;
@@ -63,14 +66,15 @@ impl Buffer {
     }
 
     /// Takes a frame; false at the end.
-    pub(super) fn take<E>(
+    pub(super) fn take<E: Into<tower::BoxError>>(
         &mut self,
         frame: Option<Result<Frame<Bytes>, E>>,
         held: &mut Held,
         most: usize,
     ) -> Result<bool, Failure> {
         let Some(frame) = frame else { return Ok(false) };
-        let Ok(data) = frame.map_err(|_broken| Failure::ClientGone)?.into_data() else { return Ok(true) };
+        let frame = frame.map_err(|error| broken(error.into(), most))?;
+        let Ok(data) = frame.into_data() else { return Ok(true) };
         if self.len + data.len() > most {
             return Err(Failure::BodyTooLarge { limit: most });
         }
@@ -110,7 +114,7 @@ impl Buffer {
         most: usize,
     ) -> Result<(), Failure>
     where
-        B: http_body::Body<Data = Bytes> + Unpin,
+        B: http_body::Body<Data = Bytes, Error: Into<tower::BoxError>> + Unpin,
     {
         let reading = async {
             loop {
@@ -122,6 +126,26 @@ impl Buffer {
             }
         };
         tokio::time::timeout(WHOLE, reading).await.map_err(|_elapsed| Failure::BodyTimeout)?
+    }
+
+    /// Waits for all of a body that comes in this coding. What is kept is what it was before it was
+    /// encoded, and that is what counts.
+    pub(super) async fn take_decoded<B>(
+        &mut self,
+        body: &mut B,
+        coding: Coding,
+        held: &mut Held,
+        most: usize,
+    ) -> Result<(), Failure>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<tower::BoxError>> + Unpin,
+    {
+        // Of the decoder's own memory, and only while it works.
+        let mut window = held.another();
+        window.grow(coding.window())?;
+        self.announced = 0;
+        let mut decoded = Decoded::new(body.map_err(Into::<tower::BoxError>::into), coding, most as u64);
+        self.take_rest(&mut decoded, held, most).await
     }
 
     /// The whole of it as a body of this form, of this content type.
@@ -148,19 +172,64 @@ impl Buffer {
     }
 }
 
+/// What it means that a body broke: mostly that its client left; but chunks that are none are the
+/// client's mistake, and it waits for an answer.
+fn broken(error: tower::BoxError, most: usize) -> Failure {
+    let error = match error.downcast::<DecodeError<tower::BoxError>>().map(|error| *error) {
+        Ok(DecodeError::Body(error)) => error,
+        Ok(DecodeError::Undecodable(Undecodable::TooLong(_) | Undecodable::Bomb(_))) => {
+            return Failure::BodyTooLarge { limit: most };
+        }
+        Ok(DecodeError::Undecodable(why)) => {
+            return Failure::invalid(format!("the request body cannot be decoded: {why}"), None);
+        }
+        Err(error) => error,
+    };
+    let mut causes =
+        std::iter::successors(Some(&*error as &(dyn std::error::Error + 'static)), |e| e.source());
+    let malformed = causes.any(|cause| {
+        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        matches!(kind, Some(ErrorKind::InvalidInput | ErrorKind::InvalidData))
+    });
+    if malformed {
+        Failure::invalid("the request body is malformed: its chunks are none", None)
+    } else {
+        Failure::ClientGone
+    }
+}
+
 /// Reads the body of a request that becomes no exchange, within the same bounds: at most `most`
-/// bytes, which `held` holds.
+/// bytes, which `held` holds, decoded.
 ///
 /// # Errors
-/// [`Failure::BodyTooLarge`], [`Failure::BodyTimeout`], [`Failure::Overloaded`] and
-/// [`Failure::ClientGone`].
-pub async fn read<B>(mut body: B, most: usize, mut held: Held) -> Result<(Bytes, Held), Failure>
+/// [`Failure::BodyTooLarge`], [`Failure::BodyTimeout`], [`Failure::UnknownCoding`],
+/// [`Failure::Invalid`], [`Failure::Overloaded`] and [`Failure::ClientGone`].
+pub async fn read<B>(
+    headers: &HeaderMap,
+    mut body: B,
+    most: usize,
+    mut held: Held,
+) -> Result<(Bytes, Held), Failure>
 where
-    B: http_body::Body<Data = Bytes> + Unpin,
+    B: http_body::Body<Data = Bytes, Error: Into<tower::BoxError>> + Unpin,
 {
     let mut buffer = Buffer::new(RequestForm::Json, &body, most)?;
-    buffer.take_rest(&mut body, &mut held, most).await?;
+    match coding(headers)? {
+        Some(coding) => buffer.take_decoded(&mut body, coding, &mut held, most).await?,
+        None => buffer.take_rest(&mut body, &mut held, most).await?,
+    }
     Ok((buffer.join(), held))
+}
+
+/// The coding of a body; none where it is plain.
+///
+/// # Errors
+/// [`Failure::UnknownCoding`].
+pub(super) fn coding(headers: &HeaderMap) -> Result<Option<Coding>, Failure> {
+    Coding::of(headers).map_err(|why| match why {
+        Undecodable::Unknown(coding) => Failure::UnknownCoding { coding },
+        other => Failure::invalid(other.to_string(), None),
+    })
 }
 
 #[cfg(test)]
@@ -171,7 +240,8 @@ mod tests {
         let mut buffer = Buffer { announced, ..Buffer::default() };
         for _ in 0..chunks {
             let frame = Frame::data(Bytes::from(vec![b'x'; length]));
-            let more = buffer.take(Some(Ok::<_, ()>(frame)), &mut Held::default(), 64 << 20);
+            let more =
+                buffer.take(Some(Ok::<_, std::convert::Infallible>(frame)), &mut Held::default(), 64 << 20);
             assert!(more.unwrap());
         }
         buffer
@@ -200,7 +270,9 @@ mod tests {
         let place = buffer.joined.as_ptr();
         for _ in 0..30 {
             let frame = Frame::data(Bytes::from(vec![b'x'; ON_TRUST]));
-            buffer.take(Some(Ok::<_, ()>(frame)), &mut Held::default(), 64 << 20).unwrap();
+            buffer
+                .take(Some(Ok::<_, std::convert::Infallible>(frame)), &mut Held::default(), 64 << 20)
+                .unwrap();
         }
 
         assert_eq!(buffer.joined.as_ptr(), place);
@@ -211,7 +283,7 @@ mod tests {
         let mut buffer = Buffer { apart: true, ..Buffer::default() };
         for part in ["--b\r\nContent-Disposition: form-data; name=\"mo", "del\"\r\n\r\nm\r\n--b--"] {
             let frame = Frame::data(Bytes::from(part));
-            buffer.take(Some(Ok::<_, ()>(frame)), &mut Held::default(), 1000).unwrap();
+            buffer.take(Some(Ok::<_, std::convert::Infallible>(frame)), &mut Held::default(), 1000).unwrap();
         }
 
         let body = buffer.into_body(RequestForm::Multipart, "multipart/form-data; boundary=b").unwrap();

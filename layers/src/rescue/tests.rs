@@ -1,6 +1,7 @@
 use super::*;
 use crate::failure::Exceeded;
 use crate::testing::failures::refused_with;
+use crate::testing::ports::EndsAfter;
 use crate::testing::reply::whole;
 use crate::testing::{Chunks, Scripted, chunks, mount, pieces, read, wire};
 
@@ -21,7 +22,7 @@ type Inner = Scripted<http::Request<DrainOnDrop<Chunks>>>;
 
 /// A rescue whose streams end after a minute.
 fn layer() -> RescueLayer {
-    RescueLayer::new(Arc::new(|| Box::pin(tokio::time::sleep(Duration::from_secs(60)))))
+    RescueLayer::new(Arc::new(EndsAfter::new(Duration::from_secs(60))))
 }
 
 fn post(path: &str) -> http::Request<Chunks> {
@@ -90,6 +91,21 @@ async fn a_stream_ends_with_an_error_at_the_curfew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_an_answer_at_the_curfew_is_told_that_there_will_be_none() {
+    let inner = Inner::new().hangs();
+    let mut answering = Box::pin(run(&inner));
+    let waited = tokio::time::timeout(Duration::from_secs(59), &mut answering).await;
+    tokio::time::advance(Duration::from_secs(1)).await;
+
+    // The connection is woken when the process ends.
+    let reply = tokio::time::timeout(Duration::ZERO, answering).await.unwrap();
+
+    assert!(waited.is_err());
+    assert_eq!((reply.status().as_u16(), &reply.headers()["retry-after"]), (503, &HeaderValue::from(1)));
+    assert!(read(reply.into_body()).await.text.contains("shutting_down"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_says_when_to_come_back_rounds_up() {
     let reply = run(&Inner::new().fails(refused_with(429, &[("retry-after-ms", "1200")], ""))).await;
 
@@ -103,5 +119,15 @@ fn a_path_that_has_not_this_method_says_which_ones_it_has() {
     assert_eq!(
         (reply.status().as_u16(), &reply.headers()["allow"]),
         (405, &HeaderValue::from_static("GET, DELETE"))
+    );
+}
+
+#[test]
+fn an_unknown_coding_is_told_which_ones_are_known() {
+    let reply = render(&Failure::UnknownCoding { coding: "lzma".to_owned() }, ErrorShape::OpenAi);
+
+    assert_eq!(
+        (reply.status().as_u16(), &reply.headers()["accept-encoding"]),
+        (415, &HeaderValue::from_static("gzip, deflate, br, zstd"))
     );
 }

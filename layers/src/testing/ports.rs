@@ -15,8 +15,8 @@ use crate::ledger::Entry;
 use crate::plan::{Group, Plan, Step};
 use crate::policy::{Caller, ChannelName, Demand, Fingerprint, Target, Triggers};
 use crate::ports::{
-    Admission, Allowances, BoxFuture, Catalog, Directory, Fetched, Limits, Media, Misfit, Pin, Records,
-    Route, Stored, Unfetched, Verdict,
+    Admission, Allowances, BoxFuture, Catalog, Directory, Ending, Fetched, Limits, Media, Misfit, Pin,
+    Records, Route, Stored, Unfetched, Verdict,
 };
 use crate::stage::Exchange;
 use crate::visit::Visit;
@@ -349,6 +349,26 @@ impl Allowances for ScriptedAllowances {
         } else {
             Ok(())
         })
+    }
+}
+
+/// An end of the process that comes after a while.
+pub struct EndsAfter(Instant);
+
+impl EndsAfter {
+    /// It comes after this.
+    pub fn new(while_away: Duration) -> Self {
+        Self(Instant::now() + while_away)
+    }
+}
+
+impl Ending for EndsAfter {
+    fn is_here(&self) -> bool {
+        Instant::now() >= self.0
+    }
+
+    fn wait(&self) -> BoxFuture<()> {
+        Box::pin(tokio::time::sleep_until(self.0))
     }
 }
 

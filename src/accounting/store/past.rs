@@ -123,7 +123,8 @@ const TRIES: &str = "SELECT provider, provider_api_key, COUNT(CASE WHEN success 
     AND provider_api_key IS NOT NULL AND COALESCE(outcome, '') NOT IN ({blameless}) GROUP BY 1, 2";
 
 /// Outcomes of attempts that say nothing about the key they used.
-pub(crate) const BLAMELESS: [&str; 3] = ["client_gone", "upstream_client_error", "upstream_too_long"];
+pub(crate) const BLAMELESS: [&str; 5] =
+    ["client_gone", "shutting_down", "overloaded", "upstream_client_error", "upstream_too_long"];
 
 impl Store {
     /// What each key spent in each hour of `from <= hour < until` (Unix seconds), in slices.
@@ -257,8 +258,9 @@ impl Store {
         let next = next_page(rows.len(), rows.last().map(|row| row.0));
         let attempts = rows
             .into_iter()
-            // A client that left gave its key's hit back.
-            .filter(|row| row.4 >= since && !row.2.is_empty() && row.5 != "client_gone")
+            // What was dropped gave its key's hit back.
+            .filter(|row| row.4 >= since && !row.2.is_empty())
+            .filter(|row| row.5 != "client_gone" && row.5 != "shutting_down")
             .map(|(_, channel, key, model, at, _)| PastAttempt {
                 channel: ChannelName::from(channel.as_str()),
                 key: identified(&key, fingerprint),

@@ -22,7 +22,7 @@ use crate::values::Closed;
 pub(super) const OTHER: &str = "other";
 
 /// The outcomes that have a label: `ok`, the failures' labels, and [`OTHER`] for any other.
-const OUTCOMES: [&str; 41] = [
+const OUTCOMES: [&str; 43] = [
     "ok",
     "client_gone",
     "timeout",
@@ -53,9 +53,11 @@ const OUTCOMES: [&str; 41] = [
     "stored_not_found",
     "invalid_request",
     "unauthenticated",
+    "too_many_sign_ins",
     "permission_denied",
     "body_too_large",
     "body_timeout",
+    "unknown_coding",
     "unknown_endpoint",
     "method_not_allowed",
     "overloaded",

@@ -269,7 +269,8 @@ impl Gateway {
         self.signal("TERM");
     }
 
-    fn signal(&self, name: &str) {
+    /// Sends it this signal.
+    pub(crate) fn signal(&self, name: &str) {
         let kill = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.0.id())]).status();
         assert!(kill.unwrap().success());
     }

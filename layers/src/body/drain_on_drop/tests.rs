@@ -37,6 +37,17 @@ async fn draining_ends_after_two_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn draining_ends_after_a_mebibyte_however_fast_it_comes() {
+    let body = (0..40).fold(chunks(), |body, _| body.now("x".repeat(64 << 10)));
+    let traces = body.traces();
+
+    drop(unasked(body));
+    pass(Duration::from_millis(1)).await;
+
+    assert_eq!((traces.read(), traces.dropped()), (17, true));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_waits_to_be_asked_is_not_asked() {
     let body = chunks().now("a");
     let traces = body.traces();

@@ -18,9 +18,9 @@ async fn each_byte_starts_the_silence_anew() {
     let body =
         chunks().after(seconds(9), "a").after(seconds(9), "b").after(seconds(9), "c").ends_after(seconds(9));
 
-    let collected = body.idle(limits(10, 600, 3600)).collect(100).await;
+    let collected = body.idle(limits(10, 600, 3600)).collect(100, &mut Held::default()).await;
 
-    assert_eq!(collected, Ok(Collected { bytes: "abc".into(), whole: true }));
+    assert_eq!(collected, Ok(Collected { bytes: "abc".into(), left: Left::Nothing }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -51,7 +51,7 @@ async fn a_busy_body_ends_with_the_time_of_the_whole_request() {
     let mut body = drops.idle(limits(10, 600, 100));
     let began = Instant::now();
 
-    let broken = body.collect(1000).await;
+    let broken = body.collect(1000, &mut Held::default()).await;
 
     assert_eq!((broken, began.elapsed()), (Err(Broken::Silent(seconds(100))), seconds(100)));
 }
@@ -69,9 +69,9 @@ async fn trailers_are_skipped_and_a_break_is_passed_on() {
 async fn what_is_over_the_most_is_left_to_come() {
     let mut body = chunks().now("abc").now("def").now("ghi").patient();
 
-    let collected = body.collect(5).await.unwrap();
+    let collected = body.collect(5, &mut Held::default()).await.unwrap();
 
-    assert_eq!(collected, Collected { bytes: "abcdef".into(), whole: false });
+    assert_eq!(collected, Collected { bytes: "abcdef".into(), left: Left::TooLong });
     assert_eq!(next(&mut body).await, Some(Ok("ghi".into())));
 }
 
@@ -79,7 +79,7 @@ async fn what_is_over_the_most_is_left_to_come() {
 async fn a_body_of_one_chunk_is_collected_without_a_copy() {
     let data = Bytes::from(b"only".to_vec());
 
-    let collected = chunks().now(data.clone()).patient().collect(100).await.unwrap();
+    let collected = chunks().now(data.clone()).patient().collect(100, &mut Held::default()).await.unwrap();
 
     assert_eq!(collected.bytes.as_ptr(), data.as_ptr());
 }

@@ -8,7 +8,7 @@ use crate::testing::{pieces, read as collect};
 /// What a body turned out to be, and what the client gets of it where it was accepted.
 async fn judged(body: Script, triggers: &[&str]) -> (&'static str, String) {
     let triggers = Triggers::new(triggers.iter().map(|text| (*text).to_owned()));
-    match read(body.body(), &triggers).await {
+    match read(body.body(), &triggers, Held::default()).await {
         Ok(Opening::Accepted(body)) => {
             let told = collect(body).await;
             (told.outcome(), told.text)
@@ -26,7 +26,9 @@ async fn it_is_accepted_at_the_first_content_and_replayed_from_its_first_byte() 
     let accepted = body.accepted();
     let began = tokio::time::Instant::now();
 
-    let Ok(Opening::Accepted(body)) = read(body.body(), &Triggers::default()).await else { panic!() };
+    let Ok(Opening::Accepted(body)) = read(body.body(), &Triggers::default(), Held::default()).await else {
+        panic!()
+    };
 
     assert!(began.elapsed().is_zero(), "it waits for nothing behind the first content");
     assert_eq!(accepted.count(), 1, "the adapter is told");
@@ -78,7 +80,7 @@ async fn a_break_before_content_is_its_failure() {
 async fn two_megabytes_without_content_are_accepted_as_they_are() {
     let hum = "x".repeat(1 << 20);
     let full = pieces().hums(&hum).hums(&hum).hums("x").hangs();
-    let Ok(Opening::Accepted(_)) = read(full.body(), &Triggers::default()).await else {
+    let Ok(Opening::Accepted(_)) = read(full.body(), &Triggers::default(), Held::default()).await else {
         panic!("not accepted")
     };
 
@@ -104,7 +106,9 @@ async fn content_is_held_only_while_its_end_may_be_the_beginning_of_a_trigger() 
         .says_after(Duration::from_secs(50), "x");
     let began = tokio::time::Instant::now();
 
-    let Ok(Opening::Accepted(_)) = read(body.body(), &Triggers::new(["quota".to_owned()])).await else {
+    let Ok(Opening::Accepted(_)) =
+        read(body.body(), &Triggers::new(["quota".to_owned()]), Held::default()).await
+    else {
         panic!()
     };
 
@@ -127,4 +131,32 @@ async fn what_ends_or_breaks_while_it_is_held_is_given_to_the_client() {
 fn an_answer_is_cut_by_a_reason_that_explains_its_emptiness() {
     assert!(is_cut(&finished(FinishReason::Length)) && is_cut(&finished(FinishReason::Pause)));
     assert!(!is_cut(&finished(FinishReason::Stop)) && !is_cut(&said("one")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_opening_that_finds_no_room_is_accepted_as_it_is() {
+    let capacity = crate::capacity::Capacity::new(1, 100_000);
+    let body = (0..9).fold(pieces(), |body, _| body.hums(&"x".repeat(10_000))).hangs();
+
+    let opening = read(body.body(), &Triggers::default(), capacity.hold().for_answer()).await;
+
+    let Ok(Opening::Accepted(mut body)) = opening else { panic!("it should be accepted") };
+    assert!((60_000..=75_000).contains(&capacity.bytes()), "{}", capacity.bytes());
+    for _ in 0..8 {
+        body.next_piece().await.unwrap().unwrap();
+    }
+    assert_eq!(capacity.bytes(), 0, "given back with its last piece");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_small_pieces_cost_no_more_than_their_bytes() {
+    let body = (0..5000).fold(pieces(), |body, _| body.hums(":a\n\n")).says("one");
+
+    let Ok(Opening::Accepted(body)) = read(body.body(), &Triggers::default(), Held::default()).await else {
+        panic!("it should be accepted")
+    };
+
+    let told = collect(body).await;
+    assert_eq!(told.text, ":a\n\n".repeat(5000) + "one");
+    assert!(told.pieces.len() < 100, "{} pieces", told.pieces.len());
 }

@@ -1,0 +1,88 @@
+//! Refuses requests of HTTP/1.1 that do not say, once, whom they mean (RFC 9112 §3.2).
+//!
+//! A proxy in front and this program could otherwise disagree about it. Inside `rescue`, which tells
+//! the client, and outside everything that a request costs.
+
+use std::task::{Context, Poll};
+
+use http::header::HOST;
+use http::{HeaderMap, Version};
+use tower::{Layer, Service};
+
+use crate::decided_or::DecidedOr;
+use crate::failure::Failure;
+use crate::reply::Reply;
+
+/// Mounts [`CheckHost`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HostLayer;
+
+/// The service of [`HostLayer`].
+#[derive(Debug, Clone)]
+pub struct CheckHost<S> {
+    inner: S,
+}
+
+// === impl HostLayer ===
+
+impl<S> Layer<S> for HostLayer {
+    type Service = CheckHost<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        CheckHost { inner }
+    }
+}
+
+// === impl CheckHost ===
+
+impl<S, B> Service<http::Request<B>> for CheckHost<S>
+where
+    S: Service<http::Request<B>, Response = Reply, Error = Failure>,
+{
+    type Response = Reply;
+    type Error = Failure;
+    type Future = DecidedOr<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        if request.version() == Version::HTTP_11 && !names_one_host(request.headers()) {
+            return DecidedOr::failed(Failure::invalid("a request needs one valid Host header", None));
+        }
+        DecidedOr::inner(self.inner.call(request))
+    }
+}
+
+fn names_one_host(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => is_host(host.as_bytes()),
+        _ => false,
+    }
+}
+
+/// Whether it is `uri-host [ ":" port ]` (RFC 9110 §7.2). It may be empty.
+fn is_host(value: &[u8]) -> bool {
+    let end = match value.first() {
+        Some(b'[') => match value.iter().position(|&byte| byte == b']') {
+            Some(end) => end + 1,
+            None => return false,
+        },
+        _ => value.iter().position(|&byte| byte == b':').unwrap_or(value.len()),
+    };
+    let (host, port) = value.split_at(end);
+    let named = match host {
+        [b'[', address @ .., b']'] => address.iter().all(|&byte| is_of_name(byte) || byte == b':'),
+        name => name.iter().all(|&byte| is_of_name(byte)),
+    };
+    named && (port.is_empty() || port[0] == b':' && port[1..].iter().all(u8::is_ascii_digit))
+}
+
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests;
