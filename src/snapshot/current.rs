@@ -66,6 +66,12 @@ impl Directory for CurrentSnapshot {
             None => Err(self.refusal(head)),
         }
     }
+
+    fn unknown_key(&self, head: &Parts) -> Option<Fingerprint> {
+        let of_query = || query_key(head.uri.query()?);
+        let key = presented(head).next().map(str::to_owned).or_else(of_query)?;
+        Some(SecretText::from(key.as_str()).fingerprint())
+    }
 }
 
 impl CurrentSnapshot {
@@ -79,12 +85,6 @@ impl CurrentSnapshot {
             Some(retry_after) => Failure::TooManySignIns { retry_after },
             None => Failure::Unauthenticated,
         }
-    }
-
-    fn unknown_key(&self, head: &Parts) -> Option<Fingerprint> {
-        let of_query = || query_key(head.uri.query()?);
-        let key = presented(head).next().map(str::to_owned).or_else(of_query)?;
-        Some(SecretText::from(key.as_str()).fingerprint())
     }
 }
 
