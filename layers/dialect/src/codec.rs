@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::conversion::ThroughChat;
 use crate::fresh_text::Layout;
+use crate::rekey::Keys;
 use crate::sighting::{Depth, Sighting};
 use crate::size::Measure;
 use crate::{
@@ -227,6 +228,8 @@ pub struct Written {
 pub struct Correspondence {
     /// Tools renamed for the upstream: its name, then the client's.
     pub(crate) tools: Vec<(String, String)>,
+    /// Parameters renamed for the upstream, by its name of their tool.
+    pub(crate) parameters: Vec<(String, Keys)>,
     /// A tool that stands for the response format: its arguments are the text of the answer.
     pub(crate) answer_tool: Option<String>,
     /// The media type of spoken output, which the answer itself does not tell.
@@ -237,5 +240,10 @@ impl Correspondence {
     /// The client's name of a tool.
     pub(crate) fn tool<'a>(&'a self, name: &'a str) -> &'a str {
         self.tools.iter().find(|(upstream, _)| upstream == name).map_or(name, |(_, client)| client)
+    }
+
+    /// The client's names of a tool's parameters, where some are its own.
+    pub(crate) fn parameters(&self, tool: &str) -> Option<&Keys> {
+        self.parameters.iter().find(|(upstream, _)| upstream == tool).map(|(_, keys)| keys)
     }
 }

@@ -32,6 +32,7 @@ mod media;
 pub mod moderation;
 mod names;
 mod openai_chat;
+mod rekey;
 mod rope;
 mod scrub;
 mod sighting;

@@ -77,6 +77,18 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// Takes a field out of an object and gives it back.
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Node<'a>> {
+        match self {
+            Self::Object(fields) => {
+                let place = fields.iter().position(|(key, _)| key == name)?;
+                Some(fields.remove(place).1)
+            }
+            Self::Value(Value::Object(map)) => map.shift_remove(name).map(Node::Value),
+            _ => None,
+        }
+    }
+
     /// Whether its `type` is this.
     pub(crate) fn is(&self, kind: &str) -> bool {
         self.str("type") == Some(kind)

@@ -1,6 +1,8 @@
 //! Anthropic messages.
 
+mod betas;
 mod model;
+mod parameters;
 mod probe;
 mod raw;
 mod response;

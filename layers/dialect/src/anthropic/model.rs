@@ -13,6 +13,8 @@ pub(crate) struct Model {
     pub(crate) schema: bool,
     /// Whether it thinks unless told not to.
     pub(crate) thinks_by_default: bool,
+    /// Whether it goes on with the beginning of an answer that the client wrote.
+    pub(crate) prefill: bool,
 }
 
 /// The way in which the amount of thinking is asked for.
@@ -54,6 +56,7 @@ impl Model {
                 sampling: SamplingRule::Any,
                 schema: false,
                 thinks_by_default: false,
+                prefill: true,
             };
         };
         let mut words = name[at..].split(|letter: char| !letter.is_ascii_alphanumeric()).skip(1).peekable();
@@ -88,6 +91,7 @@ impl Model {
             },
             schema: version >= (4, 5) || (opus && version == (4, 1)),
             thinks_by_default: version >= (5, 0),
+            prefill: version < (4, 6),
         }
     }
 

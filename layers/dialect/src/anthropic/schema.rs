@@ -26,6 +26,40 @@ const FORMATS: [&str; 10] =
 /// Keywords whose values map names, which are no keywords themselves, to schemas.
 const NAMED: [&str; 5] = ["properties", "$defs", "definitions", "patternProperties", "dependentSchemas"];
 
+/// Keywords whose values are data.
+const DATA: [&str; 5] = ["enum", "const", "default", "examples", "required"];
+
+/// Whether all that matches a schema can be said where objects have the properties that are named, and no others. An
+/// object that names none is a map: closed, it would always be empty.
+pub(crate) fn can_be_closed(schema: &Value) -> bool {
+    schema.as_object().is_some_and(|schema| !schema.is_empty()) && names_its_properties(schema)
+}
+
+fn names_its_properties(schema: &Value) -> bool {
+    let Value::Object(given) = schema else { return true };
+    let named = given.get("properties").and_then(Value::as_object).is_some_and(|named| !named.is_empty());
+    let closed = given.get("additionalProperties") == Some(&Value::Bool(false));
+    if is_object(given) && !named && !closed {
+        return false;
+    }
+    given.iter().all(|(key, value)| match (key.as_str(), value) {
+        (data, _) if DATA.contains(&data) => true,
+        // It is closed in any case.
+        ("additionalProperties", _) => true,
+        (name, Value::Object(inner)) if NAMED.contains(&name) => inner.values().all(names_its_properties),
+        (_, Value::Array(list)) => list.iter().all(names_its_properties),
+        (_, value) => names_its_properties(value),
+    })
+}
+
+fn is_object(schema: &Map<String, Value>) -> bool {
+    match schema.get("type") {
+        Some(Value::String(kind)) => kind == "object",
+        Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == "object"),
+        _ => schema.contains_key("properties"),
+    }
+}
+
 /// A schema that structured answers accept, as close to the given one as possible.
 pub(crate) fn trimmed(schema: &Value) -> Value {
     let Value::Object(given) = schema else { return schema.clone() };
@@ -39,7 +73,7 @@ pub(crate) fn trimmed(schema: &Value) -> Value {
             }
             worded if WORDED.contains(&worded) => words.push(format!("{worded}: {value}")),
             // Values, not schemas: `{"default": {"minimum": 1}}` is data.
-            "enum" | "const" | "default" | "examples" | "required" => {
+            data if DATA.contains(&data) => {
                 trimmed.insert(key.clone(), value.clone());
             }
             named if NAMED.contains(&named) => {
@@ -58,12 +92,7 @@ pub(crate) fn trimmed(schema: &Value) -> Value {
             }
         }
     }
-    let object = match given.get("type") {
-        Some(Value::String(kind)) => kind == "object",
-        Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == "object"),
-        _ => given.contains_key("properties"),
-    };
-    if object {
+    if is_object(given) {
         trimmed.insert("additionalProperties".into(), false.into());
     }
     if !words.is_empty() {
@@ -79,6 +108,33 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_map_that_names_no_property_cannot_be_closed() {
+        let words = json!({ "type": "string" });
+        for open in [
+            json!({ "type": "object", "additionalProperties": words }),
+            json!({ "type": "object" }),
+            json!({ "type": ["object", "null"], "properties": {}, "additionalProperties": true }),
+            json!({ "type": "object", "patternProperties": { "^a": words } }),
+            json!({ "type": "object", "properties": { "a": { "type": "object", "additionalProperties": words } } }),
+            json!({ "type": "array", "items": { "type": "object" } }),
+            json!({ "$defs": { "a": { "type": "object" } }, "$ref": "#/$defs/a" }),
+            json!({ "anyOf": [words, { "type": "object" }] }),
+            json!({}),
+            json!(true),
+        ] {
+            assert!(!can_be_closed(&open), "{open}");
+        }
+        for closed in [
+            json!({ "type": "object", "properties": { "a": words }, "additionalProperties": words }),
+            json!({ "type": "object", "additionalProperties": false }),
+            json!({ "type": "object", "properties": { "type": { "enum": ["object"], "default": { "type": "object" } } } }),
+            words.clone(),
+        ] {
+            assert!(can_be_closed(&closed), "{closed}");
+        }
+    }
 
     #[test]
     fn unknown_keywords_become_words_and_objects_are_closed() {

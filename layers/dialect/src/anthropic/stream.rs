@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::wire::{Block, Citation, Delta, Envelope, Tally};
 use crate::ir::{self, CitationKind, Error, Event, FinishReason, Maker, Raw, Seal};
+use crate::rekey::Rekey;
 use crate::{Correspondence, DecodeEvents, Dialect, Frame, Malformed, names};
 
 /// A decoder of events; whole answers are read block by block with the same functions.
@@ -26,8 +27,8 @@ pub(crate) struct Decoder {
 /// A content block under way that needs an end.
 #[derive(Debug)]
 enum Open {
-    /// A tool call, with the arguments that stood in its start.
-    Call { index: usize, initial: String, any: bool },
+    /// A tool call, with the arguments that stood in its start, and what gives its parameters their names back.
+    Call { index: usize, initial: String, any: bool, rekey: Option<Box<Rekey>> },
     /// The answer itself, wrapped in a tool call.
     Answer { initial: String, any: bool },
     /// Text, with the sources that are told before it is complete.
@@ -122,8 +123,10 @@ impl Decoder {
                 self.calls += 1;
                 let id = block.id.owned().unwrap_or_else(|| names::call_id(&self.seed, place));
                 let name = self.correspondence.tool(block.name.text()).to_owned();
+                let keys = self.correspondence.parameters(block.name.text());
+                let rekey = keys.map(|keys| Box::new(Rekey::new(keys.clone())));
                 out.push(Event::ToolStart { index: place, id, name, seal: None });
-                self.open.push((index, Open::Call { index: place, initial, any: false }));
+                self.open.push((index, Open::Call { index: place, initial, any: false, rekey }));
             }
             // Tools that run at the provider, and their results, are not for the client to answer.
             "" => {}
@@ -153,9 +156,19 @@ impl Decoder {
                 // An empty fragment always comes first.
                 let Some(fragment) = delta.partial_json.owned() else { return };
                 match self.open.iter_mut().rev().find(|(open, _)| *open == index) {
-                    Some((_, Open::Call { index, any, .. })) => {
+                    Some((_, Open::Call { index, any, rekey, .. })) => {
                         *any = true;
-                        out.push(Event::ToolArgs { index: *index, fragment });
+                        let fragment = match rekey {
+                            None => fragment,
+                            Some(rekey) => {
+                                let mut renamed = String::with_capacity(fragment.len());
+                                rekey.push(&fragment, &mut renamed);
+                                renamed
+                            }
+                        };
+                        if !fragment.is_empty() {
+                            out.push(Event::ToolArgs { index: *index, fragment });
+                        }
                     }
                     Some((_, Open::Answer { any, .. })) => {
                         *any = true;
@@ -173,9 +186,16 @@ impl Decoder {
         let Some(place) = self.open.iter().rposition(|(open, _)| *open == index) else { return };
         let whole = |initial: String| if initial.is_empty() { "{}".to_owned() } else { initial };
         match self.open.remove(place).1 {
-            Open::Call { index, initial, any } => {
-                if !any {
-                    out.push(Event::ToolArgs { index, fragment: whole(initial) });
+            Open::Call { index, initial, any, rekey } => {
+                let mut fragment = if any { String::new() } else { whole(initial) };
+                if let Some(mut rekey) = rekey {
+                    let mut renamed = String::with_capacity(fragment.len());
+                    rekey.push(&fragment, &mut renamed);
+                    rekey.finish(&mut renamed);
+                    fragment = renamed;
+                }
+                if !fragment.is_empty() {
+                    out.push(Event::ToolArgs { index, fragment });
                 }
                 out.push(Event::ToolEnd { index });
             }

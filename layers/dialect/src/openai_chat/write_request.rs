@@ -9,7 +9,7 @@ use crate::ir::{
     Block, Content, Effort, Reasoning, ReasoningMode, Request, ResponseFormat, Role, Sampling, Source,
     ToolChoice, Turn,
 };
-use crate::names::{self, Names};
+use crate::names::{self, Grammar, Names};
 use crate::rope::Node;
 use crate::{Aim, Correspondence, Dialect, FetchedMedia, Unsupported, Written, media};
 
@@ -24,7 +24,8 @@ const NAME_LIMIT: usize = 64;
 /// Media that no part of this dialect can hold, and blocks of other dialects.
 pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> Result<Written, Unsupported> {
     let family = request.source == Dialect::OpenAiChat;
-    let names = Names::new(NAME_LIMIT, request.tools.iter().map(|tool| tool.name.as_str()));
+    let names =
+        Names::new(Grammar::of_tools(NAME_LIMIT), request.tools.iter().map(|tool| tool.name.as_str()));
     let mut writer = Writer { aim, media, names };
     let mut body = Node::Object(Vec::new());
     if aim.envelope.model == Place::Body {
@@ -55,6 +56,7 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
     let sound = request.audio.as_ref().and_then(|audio| audio.get("format")).and_then(Value::as_str);
     let correspondence = Correspondence {
         tools: writer.names.into_renamed(),
+        parameters: Vec::new(),
         answer_tool: None,
         sound: sound.map(media::audio_mime),
     };

@@ -1,5 +1,6 @@
 //! What the crate promises, seen from outside: one binary, because each more is one more program to link.
 
+mod agents;
 mod cuts;
 mod folds;
 mod golden;

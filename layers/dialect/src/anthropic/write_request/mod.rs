@@ -3,19 +3,23 @@
 //! Source: <https://docs.anthropic.com/en/api/messages>. What is broken is repaired where the meaning is plain, since
 //! the provider would refuse the whole request; what cannot be expressed is an error, so that another channel may try.
 
+mod marks;
+mod media;
 mod thinking;
 mod tools;
 mod turns;
+mod user;
 
 use serde_json::{Map, Value, json};
 
 use self::thinking::Amount;
-use self::tools::{input_schema, tool_choice, tools};
-use self::turns::{Writer, text, trim_prefill};
+use self::tools::tool_choice;
+use self::turns::{Writer, WrittenTurn, text, trim_prefill};
 use super::model::{Model, SamplingRule};
-use super::{BETAS, schema};
+use super::parameters::Parameters;
+use super::{BETAS, betas, schema};
 use crate::aim::{Betas, Place};
-use crate::ir::{Request, ResponseFormat};
+use crate::ir::{Request, ResponseFormat, Role};
 use crate::rope::Node;
 use crate::{Aim, Correspondence, Dialect, FetchedMedia, Unsupported, Written};
 
@@ -31,9 +35,9 @@ const ANSWER_TOOL: &str = "json";
 pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> Result<Written, Unsupported> {
     check(request)?;
     let model = Model::of(aim.model);
-    let mut writer = Writer::new(request, aim, media);
+    let mut writer = Writer::new(request, aim, media)?;
     let mut turns = writer.turns()?;
-    let tools = if aim.tools { tools(request, &mut writer.names)? } else { Vec::new() };
+    let mut tools = writer.tools.written;
     let limit =
         model.clamp(request.sampling.max_tokens.filter(|limit| *limit > 0).unwrap_or(model.default_limit()));
     let thinking = Amount::of(request, aim.alias, &model, limit).unless_a_call_lacks_its_thinking(&turns);
@@ -46,22 +50,30 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
         Some(ResponseFormat::JsonObject) => {
             system.push(text("Respond with a single JSON object and nothing else."));
         }
-        Some(ResponseFormat::JsonSchema { schema, .. }) if model.schema => {
+        Some(ResponseFormat::JsonSchema { schema, .. }) if model.schema && schema::can_be_closed(schema) => {
             output
                 .insert("format".into(), json!({ "type": "json_schema", "schema": schema::trimmed(schema) }));
         }
         // A forced tool is the stricter way, but thinking forbids force and other tools would never be called.
-        Some(ResponseFormat::JsonSchema { schema, .. }) if tools.is_empty() && !thinking.is_on() => {
-            answer_tool = Some(schema);
-        }
         Some(ResponseFormat::JsonSchema { schema, .. }) => {
-            let words = format!(
-                "Respond with a single JSON value and nothing else. It must match this JSON schema: {schema}"
-            );
-            system.push(Node::object([("type", "text".into()), ("text", words.into())]));
+            let free = tools.is_empty() && !thinking.is_on() && !model.schema;
+            answer_tool = free.then(|| Parameters::exactly(schema)).flatten();
+            if answer_tool.is_none() {
+                let words = format!(
+                    "Respond with a single JSON value and nothing else. It must match this JSON schema: {schema}"
+                );
+                system.push(Node::object([("type", "text".into()), ("text", words.into())]));
+            }
         }
     }
-    trim_prefill(&mut turns);
+    // Where the client had the last word, which was left out, nobody is to go on with the model's own.
+    let asked = request.turns.last().is_none_or(|turn| turn.role != Role::Assistant);
+    let refused = !model.prefill || thinking.is_on() || !output.is_empty();
+    match turns.last().is_some_and(|turn| turn.assistant) && (asked || refused) {
+        true => turns.push(WrittenTurn::asking_on()),
+        false => trim_prefill(&mut turns),
+    }
+    marks::settle(&mut tools, &mut system, &mut turns);
 
     let mut body = Node::Object(Vec::new());
     if aim.envelope.model == Place::Body {
@@ -84,6 +96,7 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
         .map(|turn| Node::object([("role", turn.role().into()), ("content", turn.blocks.into())]))
         .collect();
     body.insert("messages", messages);
+    let answered_by_tool = answer_tool.is_some();
     let choice = match (&answer_tool, tools.is_empty()) {
         (Some(_), _) => {
             Some(json!({ "type": "tool", "name": ANSWER_TOOL, "disable_parallel_tool_use": true }))
@@ -95,7 +108,7 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
         let tool = json!({
             "name": ANSWER_TOOL,
             "description": "Respond with a JSON object.",
-            "input_schema": input_schema(schema),
+            "input_schema": schema,
         });
         body.insert("tools", json!([tool]));
     } else if !tools.is_empty() {
@@ -108,13 +121,13 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
     if !output.is_empty() {
         body.insert("output_config", output);
     }
-    body.insert_some("metadata", request.user.as_ref().map(|user| json!({ "user_id": user })));
+    body.insert_some("metadata", user::id(request).map(|user| json!({ "user_id": user })));
     body.insert_some("service_tier", request.service_tier.as_deref().map(service_tier));
-    if request.source == Dialect::Anthropic {
-        for (name, value) in &request.extra {
-            if !body.has(name) {
-                body.insert(name, value.clone());
-            }
+    for (name, value) in &request.extra {
+        // A field in test and its flag go together or not at all.
+        let known = request.source == Dialect::Anthropic || betas::unlock(aim.betas, name);
+        if known && !body.has(name) {
+            body.insert(name, value.clone());
         }
     }
     if aim.stream && aim.envelope.stream == Place::Body {
@@ -122,7 +135,8 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
     }
     let correspondence = Correspondence {
         tools: writer.names.into_renamed(),
-        answer_tool: answer_tool.map(|_| ANSWER_TOOL.to_owned()),
+        parameters: writer.tools.back,
+        answer_tool: answered_by_tool.then(|| ANSWER_TOOL.to_owned()),
         sound: None,
     };
     Ok(Written { body: body.into_body(aim.as_json), correspondence })
@@ -134,7 +148,7 @@ fn check(request: &Request) -> Result<(), Unsupported> {
         return Err(Unsupported::at("modalities", "this upstream cannot answer with sound"));
     }
     if request.sampling.n.is_some_and(|n| n > 1) {
-        return Err(Unsupported::at("n", "this upstream gives one answer only"));
+        return Err(Unsupported::at("n", "n must be 1 for this model: it gives one answer at a time"));
     }
     if request.sampling.logprobs == Some(true) {
         return Err(Unsupported::at("logprobs", "this upstream does not tell how likely its words are"));

@@ -2,54 +2,74 @@
 //!
 //! Source: <https://docs.anthropic.com/en/api/messages> (`tools`, `tool_choice`).
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
-use super::turns::cache_control;
+use super::marks::mark_tool;
+use crate::anthropic::parameters::{Parameters, described};
 use crate::ir::{Request, ServerTask, Tool, ToolChoice, WebSearch};
 use crate::names::Names;
+use crate::rekey::Keys;
 use crate::{Dialect, Unsupported};
 
-/// A schema that `input_schema` may be: always that of an object.
-pub(super) fn input_schema(schema: &Value) -> Value {
-    match schema {
-        Value::Object(map) if map.get("type").is_some_and(|kind| kind == "object") => schema.clone(),
-        Value::Object(map) if !map.contains_key("type") => {
-            let mut map = map.clone();
-            map.insert("type".into(), "object".into());
-            map.into()
-        }
-        _ => json!({ "type": "object", "properties": {} }),
-    }
+/// The tools of a request as the upstream is told of them.
+#[derive(Debug, Default)]
+pub(super) struct Tools<'a> {
+    /// `tools`: the functions that may be called, then the provider's own.
+    pub(super) written: Vec<Value>,
+    /// Parameters renamed for the upstream, by its name of their tool: what leads back.
+    pub(super) back: Vec<(String, Keys)>,
+    /// The same by the client's name of the tool: what leads there, for calls of earlier turns.
+    pub(super) there: HashMap<&'a str, Keys>,
 }
 
-/// `tools`: the functions that may be called, then the provider's own.
-///
-/// # Errors
-/// A tool of a provider that this dialect does not know.
-pub(super) fn tools(request: &Request, names: &mut Names) -> Result<Vec<Value>, Unsupported> {
-    let allowed = |tool: &&Tool| match &request.tool_choice {
-        Some(ToolChoice::Allowed { names, .. }) => names.contains(&tool.name),
-        _ => true,
-    };
-    let mut tools = Vec::new();
-    for tool in request.tools.iter().filter(allowed) {
-        let mut written = Map::new();
-        written.insert("name".into(), names.fitting(&tool.name).into());
-        insert(&mut written, "description", tool.description.as_deref());
-        written.insert("input_schema".into(), input_schema(&tool.schema));
-        insert(&mut written, "cache_control", tool.cache.as_ref().map(cache_control));
-        tools.push(written.into());
-    }
-    for tool in &request.server_tools {
-        match (tool.raw.of(Dialect::Anthropic), &tool.task) {
-            (Some(own), _) => tools.push(own.clone()),
-            (None, ServerTask::WebSearch(search)) => tools.push(web_search(search)),
-            (None, ServerTask::Other) => {
-                return Err(Unsupported::at("tools", "a tool of this type cannot be sent to this upstream"));
+impl<'a> Tools<'a> {
+    /// The tools of a request.
+    ///
+    /// # Errors
+    /// Parameters that are no schema of an object; a tool of a provider that this dialect does not know.
+    pub(super) fn of(request: &'a Request, names: &mut Names) -> Result<Self, Unsupported> {
+        let allowed = |tool: &&Tool| match &request.tool_choice {
+            Some(ToolChoice::Allowed { names, .. }) => names.contains(&tool.name),
+            _ => true,
+        };
+        let mut tools = Self::default();
+        let mut known: HashMap<&str, &Tool> = HashMap::new();
+        for tool in request.tools.iter().filter(allowed) {
+            // The same tool twice is refused here.
+            if known.insert(&tool.name, tool) == Some(tool) {
+                continue;
+            }
+            let parameters = Parameters::of(&tool.schema).map_err(|what| {
+                Unsupported::at("tools", format!("the parameters of the tool {} {what}", tool.name))
+            })?;
+            let name = names.fitting(&tool.name);
+            let mut written = Map::new();
+            written.insert("name".into(), name.as_str().into());
+            let description = described(tool.description.as_deref(), &parameters.rules);
+            insert(&mut written, "description", description.as_deref());
+            written.insert("input_schema".into(), parameters.schema);
+            let mut written = Value::from(written);
+            tool.cache.iter().for_each(|hint| mark_tool(&mut written, hint));
+            tools.written.push(written);
+            if !parameters.keys.is_empty() {
+                tools.there.insert(&tool.name, parameters.keys.reversed());
+                tools.back.push((name, parameters.keys));
             }
         }
+        for tool in &request.server_tools {
+            match (tool.raw.of(Dialect::Anthropic), &tool.task) {
+                (Some(own), _) => tools.written.push(own.clone()),
+                (None, ServerTask::WebSearch(search)) => tools.written.push(web_search(search)),
+                (None, ServerTask::Other) => {
+                    let what = "a tool of this type cannot be sent to this upstream";
+                    return Err(Unsupported::at("tools", what));
+                }
+            }
+        }
+        Ok(tools)
     }
-    Ok(tools)
 }
 
 fn web_search(search: &WebSearch) -> Value {

@@ -6,22 +6,36 @@
 use serde_json::{Value, json};
 
 use super::NAME_LIMIT;
+use super::marks::{mark, mark_tool, takes_mark};
+use super::media::{document, image};
+use super::tools::Tools;
 use crate::ir::{Block, CacheHint, Content, Maker, Request, Role, Source};
-use crate::names::{self, Names};
+use crate::names::{CallIds, Grammar, Names};
 use crate::rope::Node;
 use crate::{Aim, Dialect, FetchedMedia, Unsupported};
 
-/// Cache breakpoints that one request may hold.
-const BREAKPOINTS: usize = 4;
+/// What stands where the grammar wants the user's word and there is none.
+pub(super) const CONTINUE: &str = "(continue)";
 
 /// A turn in this dialect's grammar: the user's or the model's.
 #[derive(Debug)]
 pub(super) struct WrittenTurn<'a> {
     pub(super) assistant: bool,
+    /// Results of the calls in the turn before, which stand first in the end.
+    results: Vec<Node<'a>>,
     pub(super) blocks: Vec<Node<'a>>,
 }
 
-impl WrittenTurn<'_> {
+impl<'a> WrittenTurn<'a> {
+    fn new(assistant: bool) -> Self {
+        Self { assistant, results: Vec::new(), blocks: Vec::new() }
+    }
+
+    /// The user's word where the grammar wants one.
+    pub(super) fn asking_on() -> Self {
+        Self { blocks: vec![text(CONTINUE)], ..Self::new(false) }
+    }
+
     pub(super) fn role(&self) -> &'static str {
         if self.assistant { "assistant" } else { "user" }
     }
@@ -33,75 +47,139 @@ pub(super) struct Writer<'a> {
     aim: &'a Aim<'a>,
     media: &'a FetchedMedia,
     pub(super) names: Names,
+    pub(super) tools: Tools<'a>,
     pub(super) system: Vec<Node<'a>>,
-    /// Cache hints that are too many, to be left out from the oldest on.
-    surplus: usize,
+    ids: CallIds<'a>,
+    turns: Vec<WrittenTurn<'a>>,
+    /// The client's message that is being written.
+    message: usize,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(request: &'a Request, aim: &'a Aim<'a>, media: &'a FetchedMedia) -> Self {
+    /// A writer that knows the tools.
+    ///
+    /// # Errors
+    /// Tools that this upstream cannot take.
+    pub(super) fn new(
+        request: &'a Request,
+        aim: &'a Aim<'a>,
+        media: &'a FetchedMedia,
+    ) -> Result<Self, Unsupported> {
         let blocks = request.turns.iter().flat_map(|turn| &turn.blocks);
-        let called = blocks.clone().filter_map(|block| match &block.content {
+        let called = blocks.filter_map(|block| match &block.content {
             Content::ToolCall { name, .. } => Some(name.as_str()),
             _ => None,
         });
-        let tools = if aim.tools { request.tools.as_slice() } else { &[] };
-        let names = Names::new(NAME_LIMIT, tools.iter().map(|tool| tool.name.as_str()).chain(called));
-        let hints = blocks.chain(&request.system).filter(|block| block.cache.is_some()).count()
-            + tools.iter().filter(|tool| tool.cache.is_some()).count();
-        Self { request, aim, media, names, system: Vec::new(), surplus: hints.saturating_sub(BREAKPOINTS) }
+        let known = if aim.tools { request.tools.as_slice() } else { &[] };
+        let known = known.iter().map(|tool| tool.name.as_str()).chain(called);
+        let mut names = Names::new(Grammar::of_tools(NAME_LIMIT), known);
+        let tools = if aim.tools { Tools::of(request, &mut names)? } else { Tools::default() };
+        Ok(Self {
+            request,
+            aim,
+            media,
+            names,
+            tools,
+            system: Vec::new(),
+            ids: CallIds::new(NAME_LIMIT),
+            turns: Vec::new(),
+            message: 0,
+        })
     }
 
-    /// The turns; the instructions go to `system`.
+    /// The turns; the instructions before them go to `system`.
     ///
     /// # Errors
     /// Media and blocks that this upstream cannot take, and arguments of calls that are no JSON.
     pub(super) fn turns(&mut self) -> Result<Vec<WrittenTurn<'a>>, Unsupported> {
         let request = self.request;
-        let mut turns: Vec<WrittenTurn<'a>> = Vec::new();
-        // Turns before the system text: surplus hints are taken from the conversation first.
-        for turn in &request.turns {
-            if turn.role == Role::System {
-                continue;
-            }
-            let assistant = turn.role == Role::Assistant;
-            let mut blocks = Vec::with_capacity(turn.blocks.len());
-            for block in &turn.blocks {
-                if let Some(written) = self.block(block, assistant)? {
-                    blocks.push(written);
+        for block in &request.system {
+            match &block.content {
+                Content::Text(words) if !words.trim().is_empty() => {
+                    let mut written = text(words);
+                    block.cache.iter().for_each(|hint| mark(&mut written, hint));
+                    self.system.push(written);
                 }
-            }
-            if blocks.is_empty() {
-                continue;
-            }
-            match turns.last_mut() {
-                Some(before) if before.assistant == assistant => before.blocks.append(&mut blocks),
-                _ => turns.push(WrittenTurn { assistant, blocks }),
+                _ => block.cache.iter().for_each(|hint| self.mark_before(hint)),
             }
         }
-        // Instructions in the middle have no place of their own here.
-        let middle =
-            request.turns.iter().filter(|turn| turn.role == Role::System).flat_map(|turn| &turn.blocks);
-        for block in request.system.iter().chain(middle) {
-            if let Content::Text(words) = &block.content
-                && !words.trim().is_empty()
-            {
-                let mut written = text(words);
-                self.hint(&mut written, block);
-                self.system.push(written);
+        for (index, turn) in request.turns.iter().enumerate() {
+            self.message = request.leading + index;
+            for block in &turn.blocks {
+                self.block(block, turn.role)?;
             }
+        }
+        let mut turns = std::mem::take(&mut self.turns);
+        let ids = std::mem::replace(&mut self.ids, CallIds::new(NAME_LIMIT));
+        for (turn, call) in ids.unanswered() {
+            if turn + 1 == turns.len() {
+                turns.push(WrittenTurn::new(false));
+            }
+            let missing = json!({
+                "type": "tool_result",
+                "tool_use_id": call,
+                "content": "tool result missing",
+                "is_error": true,
+            });
+            turns[turn + 1].results.push(missing.into());
+        }
+        for turn in &mut turns {
+            turn.results.append(&mut turn.blocks);
+            std::mem::swap(&mut turn.results, &mut turn.blocks);
         }
         if turns.first().is_none_or(|turn| turn.assistant) {
-            turns.insert(0, WrittenTurn { assistant: false, blocks: vec![text("(continue)")] });
+            turns.insert(0, WrittenTurn::asking_on());
         }
-        answer_calls(&mut turns);
         Ok(turns)
     }
 
-    fn block(&mut self, block: &'a Block, assistant: bool) -> Result<Option<Node<'a>>, Unsupported> {
-        let unsupported =
-            |what: &str| Err(Unsupported::at("messages", format!("{what} cannot be sent to this upstream")));
-        let mut written = match &block.content {
+    /// The place of the turn that the next block of this side stands in: turns of one side are one.
+    fn place(&self, assistant: bool) -> usize {
+        let merges = self.turns.last().is_some_and(|last| last.assistant == assistant);
+        self.turns.len() - usize::from(merges)
+    }
+
+    fn turn(&mut self, assistant: bool) -> &mut WrittenTurn<'a> {
+        let place = self.place(assistant);
+        if place == self.turns.len() {
+            self.turns.push(WrittenTurn::new(assistant));
+        }
+        &mut self.turns[place]
+    }
+
+    fn block(&mut self, block: &'a Block, role: Role) -> Result<(), Unsupported> {
+        let assistant = role == Role::Assistant;
+        if let Content::ToolResult { call_id, blocks, is_error, .. } = &block.content {
+            return self.result(call_id, blocks, *is_error, block.cache.as_ref());
+        }
+        let written = match &block.content {
+            // Instructions in the middle stay there: moved to the front they would change what is cached of it.
+            Content::Text(words) if role == Role::System && !words.trim().is_empty() => {
+                let words = format!("<system>\n{words}\n</system>");
+                Some(Node::object([("type", "text".into()), ("text", words.into())]))
+            }
+            _ if role == Role::System => None,
+            _ => self.plain(block, assistant)?,
+        };
+        match (written, &block.cache) {
+            (Some(mut written), hint) => {
+                if let Some(hint) = hint {
+                    match takes_mark(&written) {
+                        true => mark(&mut written, hint),
+                        false => self.mark_before(hint),
+                    }
+                }
+                self.turn(assistant).blocks.push(written);
+            }
+            (None, Some(hint)) => self.mark_before(hint),
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    /// A block by itself; none where it is left out.
+    fn plain(&mut self, block: &'a Block, assistant: bool) -> Result<Option<Node<'a>>, Unsupported> {
+        Ok(Some(match &block.content {
             // Blank text is refused.
             Content::Text(words) | Content::Refusal(words) if words.trim().is_empty() => return Ok(None),
             Content::Text(words) | Content::Refusal(words) => text(words),
@@ -109,25 +187,26 @@ impl<'a> Writer<'a> {
             Content::Image { .. } | Content::Audio { .. } if assistant => return Ok(None),
             Content::Image { .. } if !self.aim.image => return Ok(None),
             Content::Image { source, .. } => {
-                Node::object([("type", "image".into()), ("source", image(self.fetched(source)?)?)])
+                let source = image(self.fetched(source)?).map_err(|what| self.unsupported(what))?;
+                Node::object([("type", "image".into()), ("source", source)])
             }
-            Content::Audio { .. } => return unsupported("sound"),
+            Content::Audio { .. } => return Err(self.unsupported("sound cannot be sent to this upstream")),
             Content::Document { source, title } => {
-                let source = document(self.fetched(source)?)?;
+                let source = document(self.fetched(source)?).map_err(|what| self.unsupported(what))?;
                 let mut document = Node::object([("type", "document".into()), ("source", source)]);
                 document.insert_some("title", title.as_deref());
                 document
             }
-            Content::ToolCall { id, name, arguments } => Node::object([
-                ("type", "tool_use".into()),
-                ("id", names::fitting_id(id, NAME_LIMIT).into()),
-                ("name", self.names.fitting(name).into()),
-                ("input", input(name, arguments)?.into()),
-            ]),
-            Content::ToolResult { call_id, blocks, is_error, .. } => {
-                self.result(call_id, blocks, *is_error)?
+            Content::ToolCall { id, name, arguments } => {
+                let place = self.place(assistant);
+                Node::object([
+                    ("type", "tool_use".into()),
+                    ("id", self.ids.call(id, place, self.message).into()),
+                    ("name", self.names.fitting(name).into()),
+                    ("input", self.input(name, arguments)?.into()),
+                ])
             }
-            // Without its seal reasoning is refused, as it is with that of another maker; with it, hints on it are.
+            // Without its seal reasoning is refused, as it is with that of another maker.
             Content::Thinking { text } => {
                 let seal = block.seal_for(Maker::Anthropic).filter(|_| assistant);
                 return Ok(seal.map(|seal| {
@@ -139,43 +218,87 @@ impl<'a> Writer<'a> {
                 }));
             }
             Content::RedactedThinking { data } => {
-                let sealed = [("type", "redacted_thinking".into()), ("data", data.as_str().into())];
-                return Ok(Some(Node::object(sealed)));
+                Node::object([("type", "redacted_thinking".into()), ("data", data.as_str().into())])
             }
             Content::Opaque { dialect: Dialect::Anthropic, json } => json.clone().into(),
             Content::Opaque { .. } if assistant => return Ok(None),
-            Content::Opaque { .. } => return unsupported("a content part of this type"),
-        };
-        self.hint(&mut written, block);
-        Ok(Some(written))
+            Content::Opaque { .. } | Content::ToolResult { .. } => {
+                return Err(self.unsupported("a content part of this type cannot be sent to this upstream"));
+            }
+        }))
     }
 
+    /// A result goes to the call that it answers, which stands in the turn before; what answers nothing is text. A mark
+    /// within it means all of it.
     fn result(
         &mut self,
         call_id: &str,
         blocks: &'a [Block],
         is_error: bool,
-    ) -> Result<Node<'a>, Unsupported> {
+        hint: Option<&'a CacheHint>,
+    ) -> Result<(), Unsupported> {
+        let hint = hint.or_else(|| blocks.iter().rev().find_map(|block| block.cache.as_ref()));
         let mut content = Vec::new();
         for block in blocks {
-            if let Some(written) = self.block(block, false)? {
-                content.push(written);
-            }
+            content.extend(self.plain(block, false)?);
         }
+        let asked = self.place(false).checked_sub(1).and_then(|turn| self.ids.result(call_id, turn));
+        let Some(id) = asked else {
+            let mut content = orphan(content);
+            match (content.last_mut(), hint) {
+                (Some(last), Some(hint)) => mark(last, hint),
+                (None, Some(hint)) => self.mark_before(hint),
+                (_, None) => {}
+            }
+            if !content.is_empty() {
+                self.turn(false).blocks.append(&mut content);
+            }
+            return Ok(());
+        };
         let content = match content.len() {
             0 => "".into(),
-            1 if content[0].is("text") && !content[0].has("cache_control") => content.remove(0).take("text"),
+            1 if content[0].is("text") => content.remove(0).take("text"),
             _ => content.into(),
         };
-        let mut result = Node::object([
-            ("type", "tool_result".into()),
-            ("tool_use_id", names::fitting_id(call_id, NAME_LIMIT).into()),
-            ("content", content),
-        ]);
+        let mut result =
+            Node::object([("type", "tool_result".into()), ("tool_use_id", id.into()), ("content", content)]);
         if is_error {
             result.insert("is_error", true);
         }
-        Ok(result)
+        hint.into_iter().for_each(|hint| mark(&mut result, hint));
+        self.turn(false).results.push(result);
+        Ok(())
+    }
+
+    /// A mark on what is left out goes to what stands before it.
+    fn mark_before(&mut self, hint: &CacheHint) {
+        let turns = self.turns.iter_mut().rev();
+        let turned = turns.flat_map(|turn| turn.blocks.iter_mut().rev().chain(turn.results.iter_mut().rev()));
+        match turned.chain(self.system.iter_mut().rev()).find(|node| takes_mark(node)) {
+            Some(node) => mark(node, hint),
+            None => self.tools.written.last_mut().into_iter().for_each(|tool| mark_tool(tool, hint)),
+        }
+    }
+
+    /// Arguments as the object that this dialect demands, under the names that the upstream knows.
+    fn input(&self, name: &str, arguments: &str) -> Result<Value, Unsupported> {
+        if arguments.trim().is_empty() {
+            return Ok(json!({}));
+        }
+        let renamed = self.tools.there.get(name).map(|keys| keys.renamed(arguments));
+        match serde_json::from_str(renamed.as_deref().unwrap_or(arguments)) {
+            Ok(Value::Object(object)) => Ok(object.into()),
+            Ok(Value::Null) => Ok(json!({})),
+            Ok(other) => Ok(json!({ "value": other })),
+            Err(_) => Err(Unsupported::at(
+                format!("messages[{}].tool_calls", self.message),
+                format!("the arguments of a call of the function {name} are not valid JSON"),
+            )),
+        }
+    }
+
+    fn unsupported(&self, what: &str) -> Unsupported {
+        Unsupported::at(format!("messages[{}].content", self.message), what)
     }
 
     /// A medium, or what was fetched in its place.
@@ -184,30 +307,12 @@ impl<'a> Writer<'a> {
             Source::Url(url) => match self.media.get(url) {
                 Some(fetched) => Ok(fetched),
                 None if self.aim.envelope.fetches_media => {
-                    Err(Unsupported::at("messages", "this upstream does not follow addresses"))
+                    Err(self.unsupported("this upstream does not follow addresses"))
                 }
                 None => Ok(source),
             },
             _ => Ok(source),
         }
-    }
-
-    /// The newest hints are worth the most, so surplus ones are dropped from the front.
-    fn hint(&mut self, written: &mut Node<'a>, block: &Block) {
-        let Some(hint) = &block.cache else { return };
-        if self.surplus > 0 {
-            self.surplus -= 1;
-            return;
-        }
-        written.insert("cache_control", cache_control(hint));
-    }
-}
-
-/// A wish to cache the prompt up to here.
-pub(super) fn cache_control(hint: &CacheHint) -> Value {
-    match &hint.ttl {
-        Some(ttl) => json!({ "type": "ephemeral", "ttl": ttl }),
-        None => json!({ "type": "ephemeral" }),
     }
 }
 
@@ -216,125 +321,16 @@ pub(super) fn text(words: &str) -> Node<'_> {
     Node::object([("type", "text".into()), ("text", words.into())])
 }
 
-fn inline<'a>(mime: &'a str, data: &bytes::Bytes) -> Node<'a> {
-    Node::object([
-        ("type", "base64".into()),
-        ("media_type", mime.into()),
-        ("data", Node::Media { before: String::new(), data: data.clone() }),
-    ])
-}
-
-fn image(source: &Source) -> Result<Node<'_>, Unsupported> {
-    let unsupported = |what: &str| Err(Unsupported::at("messages", what));
-    Ok(match source {
-        Source::Base64 { mime, data } => match mime.as_str() {
-            "image/png" | "image/jpeg" | "image/gif" | "image/webp" => inline(mime, data),
-            _ => return unsupported("a picture of this type cannot be sent to this upstream"),
-        },
-        Source::Url(url) if url.get(..8).is_some_and(|head| head.eq_ignore_ascii_case("https://")) => {
-            json!({ "type": "url", "url": url }).into()
-        }
-        Source::Url(_) => return unsupported("pictures must be at https addresses for this upstream"),
-        Source::Reference(id) => json!({ "type": "file", "file_id": id }).into(),
-        Source::Text(_) => return unsupported("a picture cannot be text"),
-    })
-}
-
-fn document(source: &Source) -> Result<Node<'_>, Unsupported> {
-    let plain = |words: Node<'static>| {
-        Node::object([("type", "text".into()), ("media_type", "text/plain".into()), ("data", words)])
-    };
-    Ok(match source {
-        Source::Base64 { mime, data } if mime == "application/pdf" => inline(mime, data),
-        Source::Base64 { mime, data } if mime.starts_with("text/") || mime == "application/json" => {
-            let text = crate::media::decode(data);
-            plain(String::from_utf8_lossy(&text).into_owned().into())
-        }
-        Source::Base64 { .. } => {
-            return Err(Unsupported::at("messages", "a file of this type cannot be sent to this upstream"));
-        }
-        Source::Text(text) => plain(text.clone().into()),
-        Source::Url(url) => json!({ "type": "url", "url": url }).into(),
-        Source::Reference(id) => json!({ "type": "file", "file_id": id }).into(),
-    })
-}
-
-/// Arguments as the object that this dialect demands.
-fn input(name: &str, arguments: &str) -> Result<Value, Unsupported> {
-    if arguments.trim().is_empty() {
-        return Ok(json!({}));
-    }
-    match serde_json::from_str(arguments) {
-        Ok(Value::Object(object)) => Ok(object.into()),
-        Ok(Value::Null) => Ok(json!({})),
-        Ok(other) => Ok(json!({ "value": other })),
-        Err(_) => Err(Unsupported::at(
-            "messages",
-            format!("the arguments of a call of the function {name} are not valid JSON"),
-        )),
-    }
-}
-
-/// Brings results where they belong: all of them, first, in the turn behind the calls. Calls without a result get
-/// one that says so, results without a call become text.
-fn answer_calls(turns: &mut Vec<WrittenTurn<'_>>) {
-    let mut calls: Vec<String> = Vec::new();
-    let mut place = 0;
-    while place < turns.len() {
-        if turns[place].assistant {
-            let blocks = turns[place].blocks.iter();
-            calls = blocks
-                .filter(|block| block.is("tool_use"))
-                .filter_map(|block| block.str("id").map(str::to_owned))
-                .collect();
-            if !calls.is_empty() && place + 1 == turns.len() {
-                turns.push(WrittenTurn { assistant: false, blocks: Vec::new() });
-            }
-            place += 1;
-            continue;
-        }
-        let mut results = Vec::new();
-        let mut rest = Vec::new();
-        for block in turns[place].blocks.drain(..) {
-            let answered = block.str("tool_use_id").filter(|_| block.is("tool_result"));
-            match answered.map(|id| calls.iter().position(|call| call == id)) {
-                None => rest.push(block),
-                Some(Some(call)) => {
-                    calls.remove(call);
-                    results.push(block);
-                }
-                Some(None) => rest.extend(orphan(block)),
-            }
-        }
-        for call in calls.drain(..) {
-            let missing = json!({
-                "type": "tool_result",
-                "tool_use_id": call,
-                "content": "tool result missing",
-                "is_error": true,
-            });
-            results.push(missing.into());
-        }
-        results.append(&mut rest);
-        turns[place].blocks = results;
-        place += 1;
-    }
-    turns.retain(|turn| !turn.blocks.is_empty());
-}
-
 /// A result that nothing asked for, as plain content.
-fn orphan(result: Node<'_>) -> Vec<Node<'_>> {
-    let words = match result.take("content") {
-        Node::Text(words) => words,
-        Node::Value(Value::String(words)) => words.into(),
-        Node::List(blocks) => return blocks,
-        _ => return Vec::new(),
-    };
-    if words.trim().is_empty() {
-        return Vec::new();
+fn orphan(mut content: Vec<Node<'_>>) -> Vec<Node<'_>> {
+    if content.len() == 1
+        && content[0].is("text")
+        && let Node::Text(words) = content.remove(0).take("text")
+    {
+        let words = format!("Tool result: {words}");
+        content.push(Node::object([("type", "text".into()), ("text", words.into())]));
     }
-    let words = format!("Tool result: {words}");
-    vec![Node::object([("type", "text".into()), ("text", words.into())])]
+    content
 }
 
 /// The beginning of an answer may not end in white space.
