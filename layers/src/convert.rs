@@ -116,6 +116,7 @@ fn way(attempt: &Attempt) -> Result<&'static dyn Conversion, Failure> {
         Failure::Unsupported {
             channel: attempt.target.channel.name.clone(),
             what: format!("{} requests go to channels of their own format only", endpoint.kind.label()),
+            param: None,
         }
     })
 }

@@ -15,9 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT,
-};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
@@ -26,6 +24,7 @@ use crate::address::Address;
 use crate::body::UpstreamBody;
 use crate::body::idle::Idle;
 use crate::failure::{Failure, TransportFault, TransportKind};
+use crate::forward;
 use crate::ports::{Credential, Outgoing, Presented, Secret, Tokens, Unsupported, Wanted};
 use crate::stage::{Call, Payload};
 
@@ -146,12 +145,11 @@ fn unsigned(call: &Call) -> Result<Request<Vec<Bytes>>, Failure> {
     // The body is read on its way, so it should come as it is.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("uni-api/", env!("CARGO_PKG_VERSION"))));
-    if channel.dialect == call.attempt.exchange.dialect() {
-        forward(&call.attempt.exchange.headers, headers);
-    }
+    forward::add_client_headers(call, headers);
     for (name, value) in &channel.headers {
         headers.insert(name.clone(), value.clone());
     }
+    forward::join_betas(call, headers);
     for name in &channel.passthrough_headers {
         headers.remove(name);
         if let Some(value) = call.attempt.exchange.headers.get(name).filter(|value| !value.is_empty()) {
@@ -199,18 +197,7 @@ async fn sign(
 
 fn unable(call: &Call, unsupported: Unsupported) -> Failure {
     let channel = call.attempt.target.channel.name.clone();
-    Failure::Unsupported { channel, what: unsupported.0.into_owned() }
-}
-
-/// The client's headers that belong to the dialect rather than to the connection.
-fn forward(from: &HeaderMap, to: &mut HeaderMap) {
-    const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
-    const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
-    for (name, value) in from {
-        if name.as_str().starts_with("openai-") || name == ANTHROPIC_BETA || name == ANTHROPIC_VERSION {
-            to.insert(name.clone(), value.clone());
-        }
-    }
+    Failure::Unsupported { channel, what: unsupported.0.into_owned(), param: None }
 }
 
 #[cfg(test)]

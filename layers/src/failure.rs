@@ -10,6 +10,7 @@ mod rejection;
 mod told;
 mod transport;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -34,7 +35,7 @@ pub enum Failure {
         /// What is wrong, in words for the caller.
         message: String,
         /// The field of the body that is at fault.
-        param: Option<&'static str>,
+        param: Option<Cow<'static, str>>,
     },
     /// The body is longer than this gateway accepts.
     #[error("request body is larger than {limit} bytes")]
@@ -175,6 +176,8 @@ pub enum Failure {
         channel: ChannelName,
         /// What cannot be expressed.
         what: String,
+        /// The field of the body that asks for it.
+        param: Option<String>,
     },
     /// The account of the channel has no valid token, and none can be had now.
     #[error("no token of a provider's account: {why}")]
@@ -232,7 +235,7 @@ pub enum Cools {
 impl Failure {
     /// An error that the caller made, with the field at fault.
     pub fn invalid(message: impl Into<String>, param: Option<&'static str>) -> Self {
-        Self::Invalid { message: message.into(), param }
+        Self::Invalid { message: message.into(), param: param.map(Cow::Borrowed) }
     }
 
     /// The status the client sees.

@@ -29,6 +29,7 @@ pub mod error_trigger;
 pub mod estimate;
 pub mod failover;
 pub mod failure;
+mod forward;
 pub mod ingress;
 pub mod judge;
 pub mod keepalive;

@@ -95,9 +95,7 @@ where
 async fn text(exchange: &Exchange) -> Result<(String, Held), Failure> {
     let dialect = exchange.dialect();
     let body = exchange.body.clone();
-    let text = offload(body.len(), move || dialect.texts(&body).map(|texts| texts.join("\n")))
-        .await?
-        .map_err(|malformed| Failure::invalid(malformed.message, None))?;
+    let text = offload(body.len(), move || dialect.texts(&body).map(|texts| texts.join("\n"))).await??;
     let mut held = exchange.held.another();
     held.grow(text.len())?;
     Ok((text, held))

@@ -7,6 +7,7 @@ use dialect::{Aim, Ask, Conversion, FetchedMedia, Refused, Sent, SentBody};
 use http::HeaderValue;
 
 use crate::failure::Failure;
+use crate::forward;
 use crate::offload::{INLINE, offload};
 use crate::policy::Target;
 use crate::ports::{Media, Unfetched};
@@ -35,7 +36,7 @@ fn ask<'a>(exchange: &'a Exchange, media: &'a FetchedMedia, created: u64) -> Ask
 }
 
 /// What this attempt is aimed at.
-fn aim(target: &Target, stream: bool, ask_usage: bool) -> Aim<'_> {
+fn aim<'a>(target: &'a Target, betas: &'a [String], stream: bool, ask_usage: bool) -> Aim<'a> {
     let channel = &target.channel;
     Aim {
         alias: &target.alias,
@@ -46,7 +47,7 @@ fn aim(target: &Target, stream: bool, ask_usage: bool) -> Aim<'_> {
         image: channel.image,
         ask_usage,
         as_json: target.overrides.is_some(),
-        betas: &[],
+        betas,
         envelope: &channel.envelope,
         quirks: &channel.quirks,
     }
@@ -74,9 +75,10 @@ pub(super) async fn up(
     let (exchange, target, stream) = (&call.attempt.exchange, &call.attempt.target, call.stream);
     let work = if passes_untouched(call) { 0 } else { exchange.body.len() };
     hold_decoded(call, work)?;
+    let betas = forward::betas_of_body(call);
     let go = move |exchange: &Exchange, target: &Target| {
         let (media, created) = (fetched(exchange), created(exchange));
-        way.up(&ask(exchange, &media, created), &aim(target, stream, ask_usage))
+        way.up(&ask(exchange, &media, created), &aim(target, &betas, stream, ask_usage))
     };
     let sent = if work <= INLINE {
         go(exchange, target)
@@ -85,10 +87,10 @@ pub(super) async fn up(
         offload(work, move || go(&exchange, &target)).await?
     };
     sent.map_err(|refused| match refused {
-        Refused::Malformed(malformed) => Failure::invalid(malformed.message, None),
+        Refused::Malformed(malformed) => malformed.into(),
         Refused::Unsupported(unsupported) => {
             let channel = call.attempt.target.channel.name.clone();
-            Failure::Unsupported { channel, what: unsupported.message }
+            Failure::Unsupported { channel, what: unsupported.message, param: unsupported.param }
         }
     })
 }
@@ -144,11 +146,11 @@ pub(super) async fn fetch_media(
         let (exchange, target, stream) = (exchange.clone(), target.clone(), call.stream);
         offload(exchange.body.len(), move || {
             let media = fetched(&exchange);
-            way.fetches(&ask(&exchange, &media, 0), &aim(&target, stream, false))
+            way.fetches(&ask(&exchange, &media, 0), &aim(&target, &[], stream, false))
         })
         .await?
     };
-    let unsupported = |what| Failure::Unsupported { channel: target.channel.name.clone(), what };
+    let unsupported = |what| Failure::Unsupported { channel: target.channel.name.clone(), what, param: None };
     // What cannot be read is refused on the way up.
     let mut missing = missing.unwrap_or_default();
     missing.sort_unstable();

@@ -463,3 +463,45 @@ async fn a_body_that_there_is_no_room_to_decode_is_not_decoded() {
 
     assert_eq!((failure.label(), upstream.calls(), capacity.bytes()), ("overloaded", 0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_field_in_test_goes_up_with_the_flag_that_unlocks_it_or_not_at_all() {
+    let fields =
+        json!({"messages": [{"role": "user", "content": "hi"}], "context_management": {"edits": []}});
+    let flag = "context-management-2025-06-27";
+    let asking = || exchange().fields(fields.clone());
+    let in_body =
+        || target_of(channel("a").dialect(Dialect::Anthropic).takes_betas_in_the_body().build()).build();
+
+    let with = payload_json(&sent(asking().header("anthropic-beta", flag), anthropic()).await);
+    let without = payload_json(&sent(asking().header("anthropic-beta", "other-1"), anthropic()).await);
+    let body = payload_json(&sent(asking().header("anthropic-beta", flag), in_body()).await);
+
+    assert_eq!(
+        (with.get("context_management"), with.get("anthropic_beta")),
+        (fields.get("context_management"), None)
+    );
+    assert_eq!(without.get("context_management"), None);
+    assert_eq!(body["anthropic_beta"], json!([flag]));
+    assert_eq!(body["context_management"], fields["context_management"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_of_a_converted_request_is_told_with_its_place() {
+    let fields = |messages: Value| json!({"messages": messages});
+    let failure = async |fields: Value| {
+        let refused = run(&Upstream::new(), exchange().fields(fields), anthropic()).await;
+        refused.err().expect("nothing can be sent").to_wire()
+    };
+
+    let wrong =
+        failure(fields(json!([{"role": "user", "content": "hi"}, {"role": "user", "content": 5}]))).await;
+    let sound = json!({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}});
+    let inexpressible = failure(fields(json!([{"role": "user", "content": [sound]}]))).await;
+
+    assert_eq!((wrong.status.as_u16(), wrong.param.as_deref()), (400, Some("messages[1].content")));
+    assert_eq!(
+        (inexpressible.status.as_u16(), inexpressible.param.as_deref()),
+        (400, Some("messages[0].content"))
+    );
+}

@@ -107,11 +107,13 @@ async fn a_repeat_has_the_whole_silence_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_the_client_s_headers_only_those_of_the_dialect_go_up_and_only_between_equal_dialects() {
+async fn of_the_client_s_headers_only_those_of_the_upstream_s_dialect_go_up() {
     let asking = || {
         exchange()
             .header("openai-organization", "org")
             .header("anthropic-beta", "beta")
+            .header("anthropic-version", "2024-01-01")
+            .header("anthropic-new", "new")
             .header("cookie", "secret")
             .header("x-other", "other")
     };
@@ -121,8 +123,31 @@ async fn of_the_client_s_headers_only_those_of_the_dialect_go_up_and_only_betwee
 
     assert_eq!(same["openai-organization"], "org");
     assert_eq!(same["anthropic-beta"], "beta");
-    assert!(!same.contains_key("cookie") && !same.contains_key("x-other"));
-    assert!(!other.contains_key("openai-organization"));
+    assert!(!other.contains_key("openai-organization") && !same.contains_key("anthropic-new"));
+    for (name, value) in
+        [("anthropic-beta", "beta"), ("anthropic-version", "2024-01-01"), ("anthropic-new", "new")]
+    {
+        assert_eq!(other[name], value, "an OpenAI SDK can add it");
+    }
+    for sent in [same, other] {
+        assert!(!sent.contains_key("cookie") && !sent.contains_key("x-other"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn features_in_test_of_the_client_and_the_channel_are_joined_each_once() {
+    let configured = || channel("a").dialect(Dialect::Anthropic).header("anthropic-beta", "c-1, b-1");
+    let asking = || exchange().header("anthropic-beta", "b-1,a-1").header("anthropic-beta", " d-1");
+
+    let joined = headers_to(configured().build(), asking()).await;
+    let configured_only = headers_to(configured().build(), exchange()).await;
+    let client_only = headers_to(channel("a").dialect(Dialect::Anthropic).build(), asking()).await;
+    let elsewhere = headers_to(configured().takes_betas_in_the_body().build(), asking()).await;
+
+    assert_eq!(joined.get_all("anthropic-beta").iter().collect::<Vec<_>>(), ["b-1,a-1,d-1,c-1"]);
+    assert_eq!(configured_only["anthropic-beta"], "c-1, b-1");
+    assert_eq!(client_only.get_all("anthropic-beta").iter().collect::<Vec<_>>(), ["b-1,a-1", " d-1"]);
+    assert!(!elsewhere.contains_key("anthropic-beta"));
 }
 
 #[tokio::test(start_paused = true)]

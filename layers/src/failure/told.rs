@@ -1,13 +1,21 @@
 //! How a client is told of a failure: in neutral form, which each dialect knows how to write, or in
 //! the upstream's own words.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialect::ErrorShape;
 use dialect::ir::{Error as WireError, ErrorKind};
+use dialect::{ErrorShape, Malformed};
 
 use super::{Blame, Failure};
+
+/// A request that its dialect cannot read, with the place of the fault.
+impl From<Malformed> for Failure {
+    fn from(malformed: Malformed) -> Self {
+        Self::Invalid { message: malformed.message, param: malformed.param.map(Cow::Owned) }
+    }
+}
 
 impl Failure {
     /// When the client may come back, where that is known.
@@ -73,7 +81,8 @@ impl Failure {
             message: self.to_string(),
             code: code.map(str::to_owned),
             param: match self {
-                Self::Invalid { param, .. } => param.map(str::to_owned),
+                Self::Invalid { param, .. } => param.as_deref().map(str::to_owned),
+                Self::Unsupported { param, .. } => param.clone(),
                 Self::ModelNotFound { .. } => Some("model".to_owned()),
                 _ => None,
             },

@@ -131,9 +131,7 @@ impl Buffer {
     pub(super) fn into_body(self, form: RequestForm, content_type: &str) -> Result<Body, Failure> {
         match form {
             RequestForm::Json => Ok(Body::Json(self.join())),
-            RequestForm::Multipart => Form::read(self.chunks, content_type)
-                .map(Body::Form)
-                .map_err(|malformed| Failure::invalid(malformed.message, None)),
+            RequestForm::Multipart => Ok(Body::Form(Form::read(self.chunks, content_type)?)),
             RequestForm::Nothing => Ok(Body::Empty),
         }
     }

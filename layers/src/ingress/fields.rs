@@ -140,11 +140,14 @@ fn refusal(body: &[u8], error: &serde_json::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
 
     fn param_of(body: &str) -> Option<&'static str> {
         match peek(body.as_bytes()) {
-            Err(Failure::Invalid { param, .. }) => param,
+            Err(Failure::Invalid { param: Some(Cow::Borrowed(param)), .. }) => Some(param),
+            Err(Failure::Invalid { param: None, .. }) => None,
             other => panic!("{body} gave {other:?}"),
         }
     }

@@ -80,5 +80,5 @@ pub fn no_key() -> Failure {
 
 /// A request that the channel's dialect cannot express.
 pub fn unsupported() -> Failure {
-    Failure::Unsupported { channel: a(), what: "it".to_owned() }
+    Failure::Unsupported { channel: a(), what: "it".to_owned(), param: None }
 }

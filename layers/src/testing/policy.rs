@@ -165,6 +165,13 @@ impl ChannelBuilder {
         self
     }
 
+    /// It wants features in test in the body.
+    #[must_use]
+    pub fn takes_betas_in_the_body(mut self) -> Self {
+        self.0.envelope.betas = dialect::Betas::Body;
+        self
+    }
+
     /// It takes no tools.
     #[must_use]
     pub fn without_tools(mut self) -> Self {

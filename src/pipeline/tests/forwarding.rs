@@ -104,3 +104,18 @@ async fn of_the_upstreams_headers_only_the_known_ones_reach_the_client() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_of_openai_s_format_can_ask_anthropic_for_features_in_test() {
+    let upstream = healthy("ok").await;
+    let channel = anthropic_channel("a", &upstream)
+        .with("/preferences/headers", json!({ "anthropic-beta": "files-api-2025-04-14" }));
+    let gateway = Gateway::start(config([channel])).await;
+
+    let ask = Ask::chat(&hello()).header("anthropic-beta", "context-1m-2025-08-07").header("cookie", "a=b");
+    gateway.ask(&ask).await;
+
+    let seen = upstream.last();
+    assert_eq!(seen.header("anthropic-beta"), Some("context-1m-2025-08-07,files-api-2025-04-14"));
+    assert_eq!((seen.header("anthropic-version"), seen.header("cookie")), (Some("2023-06-01"), None));
+}

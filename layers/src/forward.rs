@@ -1,0 +1,69 @@
+//! The client's headers that go up: those that belong to a dialect rather than to the connection.
+//!
+//! Between equal dialects these are the dialect's own. Those of Anthropic go to its upstreams from
+//! clients of other dialects too, since the SDKs of those can add headers. A list of features in test
+//! is joined with the channel's own; a provider that wants it in the body gets it there alone.
+
+use std::collections::HashSet;
+
+use dialect::{Betas, Dialect};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::stage::Call;
+
+const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
+const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+
+/// Adds the client's headers.
+pub(crate) fn add_client_headers(call: &Call, headers: &mut HeaderMap) {
+    let exchange = &call.attempt.exchange;
+    let equal = call.attempt.target.channel.dialect == exchange.dialect();
+    let anthropic = call.attempt.target.channel.dialect == Dialect::Anthropic;
+    for (name, value) in &exchange.headers {
+        let goes = match name.as_str() {
+            own if own.starts_with("anthropic-") && anthropic => true,
+            own if own.starts_with("openai-") => equal,
+            _ => equal && (name == ANTHROPIC_BETA || name == ANTHROPIC_VERSION),
+        };
+        if goes {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Joins what the client and the channel's configuration name of features in test, now that the
+/// latter stands in its place. What the client alone names stays as it came.
+pub(crate) fn join_betas(call: &Call, headers: &mut HeaderMap) {
+    let channel = &call.attempt.target.channel;
+    if channel.dialect != Dialect::Anthropic {
+        return;
+    }
+    if channel.envelope.betas == Betas::Body {
+        headers.remove(ANTHROPIC_BETA);
+    } else if channel.headers.contains_key(ANTHROPIC_BETA)
+        && call.attempt.exchange.headers.contains_key(ANTHROPIC_BETA)
+        && let Ok(joined) = HeaderValue::from_str(&betas(call).join(","))
+    {
+        headers.insert(ANTHROPIC_BETA, joined);
+    }
+}
+
+/// The features in test that whoever writes the body has to know. Between equal dialects nobody
+/// does, unless they stand in the body.
+pub(crate) fn betas_of_body(call: &Call) -> Vec<String> {
+    let channel = &call.attempt.target.channel;
+    let converted = channel.dialect != call.attempt.exchange.dialect();
+    match channel.dialect {
+        Dialect::Anthropic if converted || channel.envelope.betas == Betas::Body => betas(call),
+        _ => Vec::new(),
+    }
+}
+
+/// The features in test that an attempt asks for: the client's, then the channel's, each once.
+fn betas(call: &Call) -> Vec<String> {
+    let given = [&call.attempt.exchange.headers, &call.attempt.target.channel.headers];
+    let lists = given.into_iter().flat_map(|headers| headers.get_all(ANTHROPIC_BETA));
+    let names = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim);
+    let mut seen = HashSet::new();
+    names.filter(|name| !name.is_empty() && seen.insert(*name)).map(str::to_owned).collect()
+}
