@@ -7,7 +7,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -65,7 +65,7 @@ fn answer(request: Request<Vec<Bytes>>) -> Response<UpstreamBody> {
     let answer = json!({
         "id": "chatcmpl-mock",
         "object": "chat.completion",
-        "created": 0,
+        "created": now(),
         "model": model,
         "choices": [{
             "index": 0,
@@ -101,16 +101,22 @@ fn last_message(body: &Value) -> String {
     }
 }
 
+/// Unix seconds.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 fn words(text: &str) -> usize {
     text.split_whitespace().count()
 }
 
 fn stream(model: &str, text: &str, usage: Option<Value>) -> Response<UpstreamBody> {
+    let created = now();
     let chunk = |choices: Value, usage: Option<&Value>| {
         let mut chunk = json!({
             "id": "chatcmpl-mock",
             "object": "chat.completion.chunk",
-            "created": 0,
+            "created": created,
             "model": model,
             "choices": choices,
         });
@@ -151,5 +157,25 @@ impl Body for Words {
         std::task::ready!(self.pause.as_mut().poll(cx));
         self.pause = Box::pin(sleep(PAUSE));
         Poll::Ready(self.chunks.next().map(|chunk| Ok(Frame::data(chunk))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_tell_the_time_whole_and_streamed() {
+        let since = now();
+        for stream in [false, true] {
+            let asked = json!({ "model": "m", "stream": stream, "messages": [] }).to_string();
+            let body =
+                answer(Request::new(vec![asked.into()])).into_body().collect().await.unwrap().to_bytes();
+            let text = String::from_utf8(body.to_vec()).unwrap();
+
+            let first = text.lines().next().unwrap().trim_start_matches("data: ");
+            let told: Value = serde_json::from_str(first).unwrap();
+            assert!(told["created"].as_u64() >= Some(since), "{told}");
+        }
     }
 }
