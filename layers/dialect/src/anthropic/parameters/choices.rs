@@ -108,6 +108,9 @@ impl Form {
     }
 }
 
+/// An alternative without choices of its own, and what has to be told of it in words.
+type Branch = (Map<String, Value>, Vec<Rule>);
+
 /// A merger of alternatives into the object that holds them.
 struct Merger<'a> {
     root: &'a Map<String, Value>,
@@ -150,11 +153,7 @@ impl Merger<'_> {
     }
 
     /// An alternative whose own choices are merged into it; none for one that can be no object.
-    fn branch(
-        &mut self,
-        branch: Value,
-        depth: usize,
-    ) -> Result<Option<(Map<String, Value>, Vec<Rule>)>, String> {
+    fn branch(&mut self, branch: Value, depth: usize) -> Result<Option<Branch>, String> {
         self.weigh(&branch)?;
         let mut map = match branch {
             Value::Object(map) => map,
