@@ -232,7 +232,7 @@ async fn a_path_beside_the_right_one_is_told_what_was_meant() {
 async fn one_model_is_told_by_its_name_and_an_unknown_one_like_one_that_is_not_allowed() {
     let upstream = healthy("ok").await;
     let config = config([channel("a", &upstream).with("/model", json!(["m", "maker/model", "secret"]))])
-        .with("/api_keys/0/model", json!(["m", "maker/model"]));
+        .with("/api_keys/0/model", json!(["m", "<maker/model>"]));
     let gateway = Gateway::start(config).await;
 
     for path in ["/v1/models/m", "/v1/models/maker/model", "/v1/models/maker%2Fmodel"] {
