@@ -2,6 +2,7 @@
 //!
 //! Keys are read in two passes, since a rule may name a key that stands further down.
 
+mod nesting;
 mod rules;
 
 use std::collections::{HashMap, HashSet};
@@ -19,7 +20,7 @@ use super::problem::{Report, nearest, shown};
 use super::schema::{CALLER, CALLER_PREFERENCES, Item, Section};
 use super::settings::{CallerLimit, CallerSettings, SecretText};
 use super::tree::{Node, Value};
-use crate::values::{Algorithm, RuleMatch};
+use crate::values::Algorithm;
 
 use self::rules::{Names, rules};
 
@@ -86,7 +87,7 @@ pub(super) fn read(list: Item<'_>, channels: &Channels, report: &mut Report) -> 
                         and /v1/generate-api-key, and nobody the rest";
         report.warn(entry.section.id, entry.section.path, "several keys and none of them admin", accepted);
     }
-    cycles(&callers, &entries, report);
+    nesting::check(&callers, &entries, report);
     warn_unmoderated(&callers, channels, &entries, report);
     callers
 }
@@ -306,71 +307,4 @@ fn moment(item: &Item<'_>) -> Option<i64> {
     }
     let civil: DateTime = text.parse().ok()?;
     civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp().as_second())
-}
-
-/// Reports every group of keys that lead to one another.
-fn cycles(callers: &[CallerSettings], entries: &[KeyEntry<'_>], report: &mut Report) {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Mark {
-        New,
-        Open,
-        Done,
-    }
-    let inner: Vec<Vec<usize>> = callers
-        .iter()
-        .map(|caller| {
-            let mut inner: Vec<usize> = caller
-                .rules
-                .iter()
-                .filter_map(|rule| match rule.matcher {
-                    RuleMatch::NestedAll(at) | RuleMatch::NestedModel(at, _) => Some(at),
-                    _ => None,
-                })
-                .collect();
-            inner.sort_unstable();
-            inner.dedup();
-            inner
-        })
-        .collect();
-    let mut marks = vec![Mark::New; callers.len()];
-    for start in 0..callers.len() {
-        if marks[start] != Mark::New {
-            continue;
-        }
-        // An explicit stack: a long chain of keys must not exhaust the thread's.
-        let mut trail: Vec<(usize, usize)> = vec![(start, 0)];
-        marks[start] = Mark::Open;
-        while let Some((at, next)) = trail.last_mut() {
-            let at = *at;
-            let Some(&child) = inner[at].get(*next) else {
-                marks[at] = Mark::Done;
-                trail.pop();
-                continue;
-            };
-            *next += 1;
-            match marks[child] {
-                Mark::Done => {}
-                Mark::New => {
-                    marks[child] = Mark::Open;
-                    trail.push((child, 0));
-                }
-                Mark::Open => {
-                    let from =
-                        trail.iter().position(|(at, _)| *at == child).expect("an open key is on the trail");
-                    let name =
-                        |at: usize| format!("{} ({})", shown(&callers[at].alias), entries[at].section.path);
-                    let mut ring: Vec<String> = trail[from..].iter().map(|(at, _)| name(*at)).collect();
-                    ring.push(name(child));
-                    let entry = &entries[child];
-                    let found = format!("keys that lead back to themselves: {}", ring.join(" -> "));
-                    report.error(
-                        entry.id,
-                        entry.section.path.key("model"),
-                        found,
-                        "keys as channels without a circle",
-                    );
-                }
-            }
-        }
-    }
 }

@@ -313,6 +313,46 @@ fn a_key_that_names_itself_is_a_circle() {
     assert!(sole(&caller("model: [sk-1/*]")).3.contains("back to themselves"));
 }
 
+/// Keys in levels, of which each names every key of the next level; the last may use everything.
+fn levels(count: usize, width: usize) -> String {
+    let mut text = "providers: [{provider: a, base_url: 'https://a/v1', api: k, model: [m]}]\napi_keys:\n  - {api: sk-admin, role: admin}\n".to_owned();
+    for level in 0..count {
+        let next: Vec<String> = (0..width).map(|at| format!("sk-{}-{at}/*", level + 1)).collect();
+        let rules = if level + 1 == count { "all".to_owned() } else { next.join(", ") };
+        for at in 0..width {
+            text.push_str(&format!("  - {{api: sk-{level}-{at}, model: [{rules}]}}\n"));
+        }
+    }
+    text
+}
+
+#[test]
+fn keys_may_be_sixty_four_levels_deep_and_not_one_more() {
+    assert_eq!(good(&levels(64, 1)).warnings, []);
+
+    for (count, line) in [(65, 4), (10_000, 9_939)] {
+        let (is_error, path, at, printed) = sole(&levels(count, 1));
+        assert!(
+            is_error && printed.contains("65 levels deep") && printed.contains("at most 64"),
+            "{printed}"
+        );
+        assert_eq!((path, at), (format!("api_keys[{}].model", line - 3), Some(line)), "{printed}");
+    }
+}
+
+#[test]
+fn keys_that_lead_to_the_same_keys_in_too_many_ways_are_refused_where_it_becomes_too_much() {
+    assert_eq!(good(&levels(11, 2)).warnings, []);
+
+    let problems = read(&levels(22, 2)).unwrap_err();
+
+    // Both keys of one level, and none above them.
+    let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["api_keys[19].model", "api_keys[20].model"], "{}", printed(&problems));
+    assert!(problems[0].line == Some(22) && problems[0].found.contains("8191"), "{}", problems[0]);
+    assert_eq!(problems[0].accepted, "at most 4096");
+}
+
 #[test]
 fn two_keys_may_share_a_third() {
     let text = "providers: [{provider: a, base_url: 'https://a/v1', api: k, model: [m]}]\napi_keys:\n  - {api: sk-a, role: admin, model: [sk-b/*, sk-c/*]}\n  - {api: sk-b, model: [sk-c/*]}\n  - {api: sk-c}\n";
