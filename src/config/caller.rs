@@ -13,7 +13,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use layers::policy::{Credits, Quota, Retries, Role};
 
-use super::amount::{USD, scaled};
+use super::amount::dollars;
 use super::channel::{Channels, limit, limit_table};
 use super::moderation;
 use super::problem::{Report, nearest, shown};
@@ -139,7 +139,7 @@ fn caller(
     report: &mut Report,
 ) -> CallerSettings {
     let section = &entry.section;
-    let empty = Node { id: section.id, value: Value::Null };
+    let empty = Node { id: section.id, value: Value::Null, typed: None };
     let nothing = Item { node: &empty, path: section.path };
     let preferences =
         Section::open(section.get("preferences").unwrap_or(nothing), &CALLER_PREFERENCES, report)
@@ -279,7 +279,7 @@ fn credits(preferences: &Section<'_>, report: &mut Report) -> Option<Credits> {
         }
         return None;
     };
-    let amount = item.plain().and_then(|text| scaled(&text, USD));
+    let amount = dollars(&item);
     if amount.is_none() {
         item.refuse("an amount in USD such as 10 or 0.5; 0 blocks the key, -1 is no limit", report);
     }

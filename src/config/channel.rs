@@ -72,7 +72,7 @@ impl Channels {
 
     fn channel(&mut self, section: &Section<'_>, name: &str, report: &mut Report) -> Option<ChannelSettings> {
         let unique = self.unique(section, name, report);
-        let empty = super::tree::Node { id: section.id, value: Value::Null };
+        let empty = super::tree::Node { id: section.id, value: Value::Null, typed: None };
         let preferences = section.get("preferences").unwrap_or(Item { node: &empty, path: section.path });
         let preferences = Section::open(preferences, &PROVIDER_PREFERENCES, report);
         let preferences = preferences.unwrap_or(Section::open(

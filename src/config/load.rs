@@ -117,7 +117,7 @@ fn is_list(list: &Item<'_>, report: &mut Report) -> bool {
 }
 
 fn globals(top: &Section<'_>, env: &Environment, report: &mut Report) -> Globals {
-    let empty = Node { id: top.id, value: Value::Null };
+    let empty = Node { id: top.id, value: Value::Null, typed: None };
     let nothing = Item { node: &empty, path: top.path };
     let preferences = Section::open(top.get("preferences").unwrap_or(nothing), &PREFERENCES, report)
         .or_else(|| Section::open(nothing, &PREFERENCES, report))

@@ -287,8 +287,7 @@ impl<'a> Section<'a> {
 
     pub(super) fn size(&self, key: &str, report: &mut Report) -> Option<u64> {
         let item = self.get(key)?;
-        let text = item.plain()?;
-        let bytes = size(&text);
+        let bytes = size(&item.printed()?);
         if bytes.is_none() {
             item.refuse("bytes, or a size such as 20MB or 64MiB", report);
         }
@@ -307,8 +306,16 @@ impl<'a> Item<'a> {
         report.warn(self.node.id, self.path, found, accepted);
     }
 
-    /// A scalar as text, without complaint.
+    /// A scalar as it was typed, without complaint.
     pub(super) fn plain(&self) -> Option<String> {
+        match &self.node.typed {
+            Some(typed) => Some(typed.to_string()),
+            None => self.printed(),
+        }
+    }
+
+    /// A scalar as it is printed, so that `0x10` and `1e3` are numbers in digits.
+    pub(super) fn printed(&self) -> Option<String> {
         match &self.node.value {
             Value::Text(text) => Some(text.trim().to_owned()),
             Value::Bool(flag) => Some(flag.to_string()),
@@ -320,13 +327,6 @@ impl<'a> Item<'a> {
 
     /// A scalar as text; blank is absent.
     pub(super) fn text(&self, report: &mut Report) -> Option<String> {
-        if let Value::Float(number) = self.node.value {
-            self.warn(
-                number.to_string(),
-                "a text; put quotes around a number with a point to keep its digits",
-                report,
-            );
-        }
         match self.plain() {
             Some(text) => Some(text).filter(|text| !text.is_empty()),
             None => {
@@ -341,10 +341,6 @@ impl<'a> Item<'a> {
     /// A secret as text: what is found is never shown.
     pub(super) fn secret(&self, report: &mut Report) -> Option<String> {
         match &self.node.value {
-            Value::Float(_) => {
-                self.warn("a number with a point", "a text; put quotes around it to keep its digits", report);
-                self.plain()
-            }
             Value::List(_) | Value::Map(_) => {
                 self.refuse("a text", report);
                 None

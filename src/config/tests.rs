@@ -360,6 +360,88 @@ fn two_keys_may_share_a_third() {
     assert_eq!(good(text).warnings, []);
 }
 
+// === texts that YAML takes for something else ===
+
+/// Scalars that a reader of YAML makes a number, a flag or a date of.
+const ODD_TEXTS: [&str; 19] = [
+    "0xdeadbeef",
+    "12e5",
+    "4.10",
+    "0o17",
+    "0b101",
+    "1_000",
+    "+42",
+    "007",
+    ".5",
+    "5.",
+    "1.0",
+    "1E3",
+    "123456789012345678901234567890",
+    "yes",
+    "on",
+    "True",
+    "FALSE",
+    "2024-01-01",
+    "12:30:45",
+];
+
+#[test]
+fn keys_and_names_are_what_was_typed_and_not_what_yaml_makes_of_it() {
+    for odd in ODD_TEXTS {
+        let text = format!(
+            "providers:\n  - provider: {odd}\n    base_url: https://a/v1\n    api: [{odd}, k]\n    model: [{odd}, {{up: 1{odd}}}, {{2{odd}: alias}}]\n    preferences: {{model_timeout: {{{odd}: 7, default: 8}}}}\napi_keys:\n  - api: {odd}\n    role: {odd}\n    model: [{odd}/*]\n"
+        );
+        let loaded = good(&text);
+
+        assert_eq!(loaded.warnings, [], "{odd}: {}", printed(&loaded.warnings));
+        let (channel, caller) = (&loaded.settings.channels[0], &loaded.settings.callers[0]);
+        let names: Vec<&str> =
+            channel.models.iter().flat_map(|model| [&*model.alias, &*model.upstream]).collect();
+        let (first, second) = (format!("1{odd}"), format!("2{odd}"));
+        assert_eq!(names, [odd, odd, &first, "up", "alias", &second], "{odd}");
+        assert_eq!(channel.name.as_str(), odd);
+        assert_eq!(channel.keys[0].expose(), odd);
+        assert_eq!((caller.key.expose(), &*caller.alias), (odd, odd));
+        assert_eq!(caller.rules[0].matcher, RuleMatch::ChannelAll([0].into()), "{odd}");
+        assert_eq!(channel.models[0].timeouts.idle, Duration::from_secs(7), "{odd}");
+    }
+}
+
+#[test]
+fn numbers_are_numbers_however_they_are_typed() {
+    let lines = "model: [m]\npreferences:\n  cooldown_period: 0x10\n  model_timeout: 1.5e1\n  max_request_body_bytes: 1e6\n  post_body_parameter_overrides: {a: 0x10, b: 4.10, c: True}";
+    let channel = channel(lines);
+
+    assert_eq!(channel.cooldown, Duration::from_secs(16));
+    assert_eq!(channel.models[0].timeouts.idle, Duration::from_secs(15));
+    assert_eq!(channel.max_request_body_bytes, Some(1_000_000));
+    let body = &channel.models[0].overrides.as_ref().unwrap().steps[0].merge;
+    assert_eq!((&body["a"], &body["b"], &body["c"]), (&json!(16), &json!(4.1), &json!(true)));
+    let money = |text: &str| {
+        let text = caller(&format!("preferences: {{credits: {text}, AUTO_RETRY: 0x2}}"));
+        let caller = good(&text).settings.callers.remove(0);
+        assert_eq!(caller.retries, Retries::AtMost(2));
+        caller.credits.unwrap().amount
+    };
+    assert_eq!(money("1.5e-3"), 1_500_000_000);
+    assert_eq!(money("0x10"), 16_000_000_000_000);
+    // More digits than a floating-point number has.
+    assert_eq!(money("123456789.123456789012"), 123_456_789_123_456_789_012);
+}
+
+#[test]
+fn what_was_typed_is_kept_through_anchors_and_merges() {
+    let text = "x-base: &base\n  base_url: https://a/v1\n  api: &key 4.10\nproviders:\n  - {<<: *base, provider: a, model: [&name 1.0, *key]}\n  - {<<: *base, provider: *name, model: [m]}\napi_keys: [{api: sk-1}]\n";
+    let settings = good(text).settings;
+
+    assert_eq!(settings.channels[0].keys[0].expose(), "4.10");
+    assert_eq!(settings.channels[1].name.as_str(), "1.0");
+    assert_eq!(
+        settings.channels[0].models.iter().map(|model| &*model.alias).collect::<Vec<_>>(),
+        ["1.0", "4.10"]
+    );
+}
+
 // === what starts with a warning ===
 
 #[test]
