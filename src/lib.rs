@@ -17,7 +17,7 @@
 //! | 9 | `pipeline` |
 //! | 8 | `edge` |
 //! | 7 | `admin` |
-//! | 6 | `explain`, `allowance`, `recall` |
+//! | 6 | `explain`, `check`, `allowance`, `recall` |
 //! | 5 | `snapshot` |
 //! | 4 | `routing`, `accounting`, `upstream` |
 //! | 3 | `config`, `state`, `telemetry` |
@@ -28,6 +28,7 @@ pub mod accounting;
 pub mod admin;
 pub mod allowance;
 pub mod app;
+pub mod check;
 pub mod config;
 pub mod edge;
 pub mod engine;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use uni_api::app::{ConfigRefused, Startup, demo};
+use uni_api::check::{Check, check};
 use uni_api::config::Environment;
-use uni_api::config::check::{Check, check};
 use uni_api::config::source::SourceError;
 use uni_api::explain::command::ExplainArguments;
 use uni_api::telemetry::request_log::{Format, start};
@@ -89,7 +89,7 @@ fn main() -> ExitCode {
 
 async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
     if let Some(Command::Check { strict }) = arguments.command {
-        let what = Check { config: arguments.config.as_deref(), strict };
+        let what = Check { config: arguments.config.as_deref(), strict, fragment: false };
         let (report, code) = check(what, &env, Path::new("."), &Fetcher::new(None)).await;
         print!("{report}");
         return u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from);

@@ -2,7 +2,7 @@
 
 use super::lookup::Prefixes;
 use super::problem::Report;
-use super::schema::{Item, PRICE, Section};
+use super::schema::{Item, PRICE, Section, warn_of_star};
 use super::tree::Value;
 use crate::values::Price;
 
@@ -62,6 +62,7 @@ pub(super) fn prices(item: Option<Item<'_>>, report: &mut Report) -> Prefixes<Pr
         Some(pairs) => {
             let mut list = Vec::new();
             for (pair, item) in pairs {
+                warn_of_star(pair, item.path, "a model's name, or its beginning", report);
                 if !item.node.is_null() {
                     list.push((pair.key.clone(), price(item, report)));
                 }

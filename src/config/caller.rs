@@ -15,6 +15,7 @@ use layers::policy::{Credits, Quota, Retries, Role};
 
 use super::amount::dollars;
 use super::channel::{Channels, limit, limit_table};
+use super::environment::flag;
 use super::moderation;
 use super::problem::{Report, nearest, shown};
 use super::schema::{CALLER, CALLER_PREFERENCES, Item, Section};
@@ -83,9 +84,9 @@ pub(super) fn read(list: Item<'_>, channels: &Channels, report: &mut Report) -> 
         if first.as_ref() == Some(&entry.key) {
             callers[0].role = Role::Steward;
         }
-        let accepted = "role: admin at one of several keys; without it the first may use /v1/stats, /v1/token_usage \
-                        and /v1/generate-api-key, and nobody the rest";
-        report.warn(entry.section.id, entry.section.path, "several keys and none of them admin", accepted);
+        let accepted = "role: admin at one of them; without it the first key may use /v1/stats, /v1/token_usage and \
+                        /v1/generate-api-key, and no key may read the configuration or ask explain for others";
+        report.warn(entry.section.id, entry.section.path, "several keys, none with role: admin", accepted);
     }
     nesting::check(&callers, &entries, report);
     warn_unmoderated(&callers, channels, &entries, report);
@@ -116,6 +117,7 @@ fn client_key(section: &Section<'_>, report: &mut Report) -> Option<(u32, String
             "a client key without `api`",
             "api: the key that clients send",
         );
+        section.hint_at(&CALLER, "api", report);
         return None;
     };
     let items = item.items();
@@ -169,6 +171,16 @@ fn caller(
             "weights under weighted_round_robin or lottery; elsewhere they do nothing",
             report,
         );
+    }
+    let unweighted = rules.iter().any(|rule| rule.weight.is_none());
+    if weighted
+        && unweighted
+        && rules.iter().any(|rule| rule.weight.is_some())
+        && let Some(item) = section.get("model")
+    {
+        let accepted = "a weight for each that is to share; what only a rule without one names is asked when \
+                        all with a weight have failed";
+        report.note(item.node.id, item.path, "rules without a weight beside rules with one", accepted);
     }
     CallerSettings {
         alias: written.as_deref().map_or_else(|| key.fingerprint().as_str().into(), Into::into),
@@ -224,9 +236,13 @@ fn retries(preferences: &Section<'_>, report: &mut Report) -> Retries {
             item.warn(item.node.describe(), "true, false or a number of retries; taken as true", report);
             Retries::Budget
         }
-        None => match item.flag(report) {
+        None => match item.plain().and_then(|text| flag(&text)) {
             Some(false) => Retries::Never,
-            _ => Retries::Budget,
+            Some(true) => Retries::Budget,
+            None => {
+                item.refuse("true, false or a number of retries", report);
+                Retries::Budget
+            }
         },
     }
 }

@@ -56,6 +56,16 @@ pub fn load(text: &str, origin: Origin, env: &Environment) -> Result<Loaded, Vec
     }
 }
 
+/// Line and column of an entry of `providers`, for findings that are made after reading.
+pub fn place_of_provider(text: &str, entry: usize) -> Option<(usize, usize)> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut tree = tree::parse(text).ok()?;
+    tree::settle(&mut tree, Path::ROOT, &mut Report::default());
+    let root = Item { node: &tree, path: Path::ROOT };
+    let (_, list) = root.pairs()?.find(|(pair, _)| pair.key == "providers")?;
+    tree::locate(text, list.items().get(entry)?.node.id)
+}
+
 fn settings(tree: &Node, env: &Environment, report: &mut Report) -> Option<Settings> {
     let root = Item { node: tree, path: Path::ROOT };
     if tree.is_null() {
@@ -68,8 +78,8 @@ fn settings(tree: &Node, env: &Environment, report: &mut Report) -> Option<Setti
     let mut channels = Channels::new(globals.clone());
     match top.get("providers") {
         Some(list) if is_list(&list, report) => {
-            for item in list.items() {
-                channels.add(item, report);
+            for (entry, item) in list.items().into_iter().enumerate() {
+                channels.add(entry, item, report);
             }
         }
         Some(_) | None => {}

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::environment::{flag, seconds, size};
 use super::problem::{Path, Report, nearest, shown};
 use super::tree::{Node, Pair, Value};
+use super::words;
 
 /// A part of the document with a fixed set of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,15 +253,17 @@ impl<'a> Section<'a> {
                 continue;
             }
             has_unknown = true;
-            let accepted = format!("keys of {}; this one is ignored", keys.name);
-            report.warn(pair.key_id, item.path.key(key), format!("unknown key {:?}", shown(key)), &accepted);
-            if let Some(known) = nearest(key, keys.known.iter().copied()) {
-                report.hint(format!("did you mean {known}?"));
-            } else if let Some(home) = ALL.iter().find(|other| other.known.contains(&key)) {
-                report.hint(format!("{key} belongs to {}", home.name));
-            }
+            unknown(pair, item.path.key(key), keys, pairs, report);
         }
         Some(Self { id: item.node.id, path: item.path, pairs, has_unknown })
+    }
+
+    /// The word that stands in place of this key, for a problem about its absence.
+    pub(super) fn hint_at(&self, keys: &Keys, key: &str, report: &mut Report) {
+        let stands_for = |pair: &&Pair| words::meaning(keys, &pair.key).is_some_and(|word| word.key == key);
+        if let Some(pair) = self.pairs.iter().find(stands_for) {
+            report.hint(format!("{} is called {key} here", shown(&pair.key)));
+        }
     }
 
     /// The value of a key; null is absent.
@@ -294,6 +297,51 @@ impl<'a> Section<'a> {
         bytes
     }
 }
+
+/// Tells of a key that nobody knows: what was meant, and what comes of its being ignored.
+fn unknown(pair: &Pair, path: Path<'_>, keys: &Keys, beside: &[Pair], report: &mut Report) {
+    let key = &*pair.key;
+    let word = words::meaning(keys, key);
+    let near = nearest(key, keys.known.iter().copied());
+    let home = ALL.iter().find(|other| other.known.contains(&key));
+    let (meant, hint) = match (word, near, home) {
+        (Some(word), _, _) => (Some(word.key), Some(word.hint.to_owned())),
+        (None, Some(near), _) => (Some(near), Some(format!("did you mean {near}?"))),
+        (None, None, Some(home)) => (Some(key), Some(format!("{key} belongs to {}", home.name))),
+        (None, None, None) => (None, None),
+    };
+    let written = |key: &str| {
+        keys.known.contains(&key) && beside.iter().any(|pair| pair.key == key && !pair.value.is_null())
+    };
+    let wider = meant.filter(|key| !written(key)).and_then(|key| words::consequence(keys, key));
+    let accepted = match wider {
+        Some(wider) => format!("keys of {}; this one is ignored: {wider}", keys.name),
+        None => format!("keys of {}; this one is ignored", keys.name),
+    };
+    report.warn(pair.key_id, path, format!("unknown key {:?}", shown(key)), &accepted);
+    if let Some(hint) = hint {
+        report.hint(hint);
+    }
+}
+
+/// Tells of a star in the name of a map of names: it stands for itself there, and nothing more.
+/// `rule` says which models a name counts for.
+pub(super) fn warn_of_star(pair: &Pair, path: Path<'_>, rule: &str, report: &mut Report) {
+    if !pair.key.contains('*') {
+        return;
+    }
+    let found = format!("{:?}, a name with a star", shown(&pair.key));
+    report.warn(pair.key_id, path, found, &format!("{rule}; a star stands for itself only"));
+    let bare = pair.key.replace('*', "");
+    report.hint(match bare.trim() {
+        "" => "write default".to_owned(),
+        bare => format!("write {}", shown(bare)),
+    });
+}
+
+/// The models that a name of a map counts for, where a part of theirs is enough.
+pub(super) const BY_PART: &str =
+    "a model's name, or a part of it, which counts for every model whose name holds it";
 
 // === impl Item ===
 
@@ -343,6 +391,15 @@ impl<'a> Item<'a> {
         match &self.node.value {
             Value::List(_) | Value::Map(_) => {
                 self.refuse("a text", report);
+                // `- key: sk-…`, as other programs have it. The key of the map may be the secret.
+                if let Value::Map(pairs) = &self.node.value
+                    && let Some(pair) = pairs.first()
+                {
+                    let word = pair.key.as_str();
+                    let is_word = words::meaning(&PROVIDER, word).is_some() || PROVIDER.known.contains(&word);
+                    let without = if is_word { format!(", without `{word}:`") } else { String::new() };
+                    report.hint(format!("write `- sk-…`: the key alone{without}"));
+                }
                 None
             }
             _ => self.plain().filter(|text| !text.is_empty()),
@@ -371,8 +428,13 @@ impl<'a> Item<'a> {
 
     /// Seconds; a negative number counts as 0, as it does for the reader of the clock.
     pub(super) fn seconds(&self, report: &mut Report) -> Option<Duration> {
+        self.seconds_or("a number of seconds", report)
+    }
+
+    /// The same, where more than seconds is accepted.
+    pub(super) fn seconds_or(&self, accepted: &str, report: &mut Report) -> Option<Duration> {
         let Some(number) = self.number().filter(|number| !number.is_nan()) else {
-            self.refuse("a number of seconds", report);
+            self.refuse(accepted, report);
             return None;
         };
         if number < 0.0 {

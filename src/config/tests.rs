@@ -286,7 +286,7 @@ fn a_text_that_is_no_configuration_is_refused() {
         ("providers: 5\napi_keys: [{api: k}]\n", "5"),
         ("providers: []\n", "no client key"),
         ("providers: []\napi_keys: []\n", "no client key"),
-        ("providers:\n\t- a\n", "token"),
+        ("providers:\n\t- a\n", "tabs"),
     ] {
         let problems = read(text).unwrap_err();
         assert!(printed(&problems).contains(word), "{text:?}: {}", printed(&problems));
@@ -451,7 +451,8 @@ fn what_was_typed_is_kept_through_anchors_and_merges() {
 fn slips_that_can_be_served_are_warnings_with_a_place() {
     let cases = [
         (provider("modle: [m]"), "providers[0].modle", "did you mean model?"),
-        (provider("rate_limit: 1/min"), "providers[0].rate_limit", "belongs to"),
+        (provider("rate_limit: 1/min"), "providers[0].rate_limit", "write api_key_rate_limit"),
+        (provider("proxy: 'http://h:1'"), "providers[0].proxy", "belongs to"),
         (provider("model: gpt"), "providers[0].model", "list of one"),
         (provider("model: [x: m, y: m]"), "providers[0].model[1].y", "earlier model"),
         (provider("discover: false"), "providers[0]", "nothing reaches"),
@@ -539,6 +540,212 @@ fn slips_that_can_be_served_are_warnings_with_a_place() {
 }
 
 #[test]
+fn words_of_other_programs_come_with_the_key_that_is_meant() {
+    let cases = [
+        (provider("url: x"), "providers[0].url", "write base_url"),
+        (provider("API_KEY: x"), "providers[0].API_KEY", "write api"),
+        (provider("name: x"), "providers[0].name", "write provider"),
+        (provider("type: gpt"), "providers[0].type", "write engine"),
+        (provider("timeout: 5"), "providers[0].timeout", "model_timeout under preferences"),
+        (provider("cooldown: 5"), "providers[0].cooldown", "cooldown_period under preferences"),
+        (
+            provider("preferences: {cooldown: 5}"),
+            "providers[0].preferences.cooldown",
+            "write cooldown_period",
+        ),
+        (provider("preferences: {timeout: 5}"), "providers[0].preferences.timeout", "write model_timeout"),
+        (caller("name: x"), "api_keys[0].name", "write role"),
+        (
+            caller("preferences: {USE_ROUND_ROBIN: true}"),
+            "api_keys[0].preferences.USE_ROUND_ROBIN",
+            "write SCHEDULING_ALGORITHM: round_robin",
+        ),
+        (
+            caller("preferences: {max_retry_count: 3}"),
+            "api_keys[0].preferences.max_retry_count",
+            "AUTO_RETRY",
+        ),
+        (
+            format!("{}preferences: {{timeout: 5}}\n", caller("")),
+            "preferences.timeout",
+            "write model_timeout",
+        ),
+        (format!("{}preferences: {{price: {{}}}}\n", caller("")), "preferences.price", "write model_price"),
+        (format!("{}settings: {{}}\n", caller("")), "settings", "write preferences"),
+    ];
+    for (text, path, hint) in cases {
+        let (is_error, found, line, printed) = sole(&text);
+
+        assert!(!is_error && line.is_some(), "{printed}");
+        assert!(
+            found == path && printed.contains(&format!("hint: {hint}")) || printed.contains(hint),
+            "{printed}"
+        );
+    }
+}
+
+#[test]
+fn a_key_that_is_missing_under_another_word_is_refused_with_that_word() {
+    let provider = |entry: &str| format!("providers:\n  - {entry}\napi_keys: [{{api: sk-1}}]\n");
+    for (text, hint) in [
+        (provider("{name: a, base_url: 'https://a/v1', api: k}"), "name is called provider here"),
+        (provider("{provider: a, url: 'https://a/v1', api: k}"), "url is called base_url here"),
+        (provider("{provider: a, base_url: 'https://a/v1', api_key: k}"), "api_key is called api here"),
+        (caller("").replace("- api: sk-1", "- key: sk-1"), "key is called api here"),
+    ] {
+        let problems = read(&text).unwrap_err();
+        assert!(problems[0].hint.as_deref() == Some(hint), "{}", printed(&problems));
+    }
+}
+
+#[test]
+fn a_map_in_place_of_a_key_is_refused_without_showing_the_key() {
+    for (entry, hint) in [
+        ("[{key: sk-hidden-1}]", "write `- sk-…`: the key alone, without `key:`"),
+        ("[{sk-hidden-1: x}]", "write `- sk-…`: the key alone"),
+    ] {
+        let text = provider("model: [m]").replace("api: k\n", &format!("api: {entry}\n"));
+        let (is_error, path, line, printed) = sole(&text);
+
+        assert!(is_error && path == "providers[0].api[0]" && line == Some(4), "{printed}");
+        assert!(printed.ends_with(&format!("hint: {hint}")) && !printed.contains("hidden"), "{printed}");
+    }
+}
+
+#[test]
+fn an_ignored_word_says_what_it_lets_through() {
+    let all = "this key may use every model";
+    for (text, consequence) in [
+        (caller("modle: [m]"), all),
+        (caller("models: [m]"), all),
+        (caller("rate_limit: 1/min"), "this key has no rate limit"),
+        (caller("preferences: {RATE_LIMIT: 1/min}"), "this key has no rate limit"),
+        (caller("preferences: {credit: 5}"), "this key may spend without limit"),
+        (caller("credits: 5"), "this key may spend without limit"),
+        (caller("preferences: {ENABLE_MODERATON: true}"), "its texts are judged by nobody"),
+        (caller("enable: false"), "it is in use"),
+        (caller("preference: {rate_limit: 1/min}"), "this key has no limits of its own"),
+        (provider("preferences: {Proxy: 'socks5://h:1'}"), "no proxy is used for it"),
+        (provider("rate_limit: 1/min"), "its keys have no rate limit"),
+        (
+            format!("{}preferences: {{rate_limits: 1/min}}\n", caller("")),
+            "there is no limit over all requests",
+        ),
+    ] {
+        let (is_error, _, line, printed) = sole(&text);
+        assert!(!is_error && line.is_some(), "{printed}");
+        assert!(printed.contains(&format!("this one is ignored: {consequence}")), "{printed}");
+    }
+    // The key itself is there too: nothing is let through.
+    assert!(!sole(&caller("modle: [m]\nmodel: [a/*]")).3.contains(all));
+}
+
+#[test]
+fn settings_that_do_nothing_are_told() {
+    let masked = "this one is masked";
+    let cases = [
+        (
+            provider("preferences: {model_timeout: {gpt-4*: 180}}"),
+            "providers[0].preferences.model_timeout[\"gpt-4*\"]",
+            "write gpt-4",
+        ),
+        (
+            provider("preferences: {keepalive_interval: {'*': 20}}"),
+            "providers[0].preferences.keepalive_interval[\"*\"]",
+            "write default",
+        ),
+        (
+            provider("preferences: {api_key_rate_limit: {gpt-4*: 1/min}}"),
+            "providers[0].preferences.api_key_rate_limit[\"gpt-4*\"]",
+            "write gpt-4",
+        ),
+        (
+            caller("preferences: {rate_limit: {gpt-4*: 1/min}}"),
+            "api_keys[0].preferences.rate_limit[\"gpt-4*\"]",
+            "write gpt-4",
+        ),
+        (
+            format!("{}preferences: {{model_price: {{gpt-4*: 1}}}}\n", caller("")),
+            "preferences.model_price[\"gpt-4*\"]",
+            "write gpt-4",
+        ),
+        (
+            provider("preferences: {timeout_policy: {rules: [{match: {model: '*gpt'}, timeout: 5}]}}"),
+            "providers[0].preferences.timeout_policy.rules[0].match.model",
+            "at its end",
+        ),
+        (provider("model: [gpt-*]"), "providers[0].model[0]", "without `model`"),
+        (caller("model: [gpt-*]"), "api_keys[0].model[0]", "that very name"),
+        (
+            provider("preferences: {passthrough_request_headers: [x-*]}"),
+            "providers[0].preferences.passthrough_request_headers[0]",
+            "stands for itself",
+        ),
+        (provider("exclude_endpoints: /v1/images/*"), "providers[0].exclude_endpoints", "excludes nothing"),
+        (provider("model: [{name: org/model}]"), "providers[0].model[0].name", "write `- org/model`"),
+        (provider("model: [{id: x}]"), "providers[0].model[0].id", "write `- x`"),
+        (
+            provider("preferences: {proxy: 'socks5://u:p@host:abc'}"),
+            "providers[0].preferences.proxy",
+            "a port from 1 to 65535",
+        ),
+        (
+            provider("preferences: {proxy: 'socks5://u:p@host:0'}"),
+            "providers[0].preferences.proxy",
+            "a port from 1 to 65535",
+        ),
+        (
+            provider("preferences: {proxy: 'socks5://****:****@****:****'}"),
+            "providers[0].preferences.proxy",
+            masked,
+        ),
+        (provider("model: [m]").replace("//a.example", "//****"), "providers[0].base_url", masked),
+        (provider("model: [m]").replace("api: k\n", "api: sk-****\n"), "providers[0].api", "masked key"),
+        (
+            format!("{}preferences: {{proxy: 'http://h:99999'}}\n", caller("")),
+            "preferences.proxy",
+            "a port from 1 to 65535",
+        ),
+    ];
+    for (text, path, word) in cases {
+        let (is_error, found, line, printed) = sole(&text);
+        assert!(!is_error && line.is_some(), "{printed}");
+        assert_eq!(found, path, "{printed}");
+        assert!(printed.contains(word), "{word}: {printed}");
+        assert!(!printed.contains("u:p@"), "{printed}");
+    }
+    for proxy in ["socks5://h", "socks5h://[::1]:1080", "http://[::1]", "HTTP://u:p%40@h:8080/"] {
+        let text = provider(&format!("preferences: {{proxy: '{proxy}'}}"));
+        assert_eq!(good(&text).warnings, [], "{proxy}");
+    }
+}
+
+#[test]
+fn rules_without_a_weight_beside_rules_with_one_are_noted_and_no_fault() {
+    let lines = "model: [all, a/*: 9]\npreferences: {SCHEDULING_ALGORITHM: weighted_round_robin}";
+
+    let notes = good(&caller(lines)).warnings;
+
+    assert_eq!(notes.len(), 1, "{}", printed(&notes));
+    assert_eq!((notes[0].severity, &*notes[0].path), (Severity::Note, "api_keys[0].model"));
+    assert!(notes[0].line == Some(6) && notes[0].to_string().starts_with("note: "), "{}", notes[0]);
+    let even = lines.replace("all, a/*: 9", "a/*: 9, b/*: 1");
+    assert_eq!(good(&caller(&even)).warnings, []);
+}
+
+#[test]
+fn what_is_accepted_is_said_completely() {
+    for (text, accepted) in [
+        (caller("preferences: {AUTO_RETRY: often}"), "true, false or a number of retries"),
+        (provider("preferences: {model_timeout: soon}"), "or a map of models"),
+        (provider("preferences: {keepalive_interval: soon}"), "or a map of models"),
+    ] {
+        let (is_error, _, _, printed) = sole(&text);
+        assert!(is_error && printed.contains(accepted), "{printed}");
+    }
+}
+
+#[test]
 fn channels_of_one_name_are_both_meant_by_a_rule() {
     let text = "providers:\n  - {provider: a, base_url: 'https://a/v1', api: k, model: [m]}\n  - {provider: a, base_url: 'https://b/v1', api: l, model: [m]}\n  - {provider: a~2, base_url: 'https://c/v1', api: l, model: [m]}\napi_keys: [{api: sk-1, model: [a/*, a~2/m]}]\n";
 
@@ -608,7 +815,7 @@ fn rules_are_read_in_order_and_kind() {
     let loaded = good(&text);
     let rules = &loaded.settings.callers[0].rules;
 
-    assert_eq!(loaded.warnings, []);
+    assert!(loaded.warnings.iter().all(|problem| problem.severity == Severity::Note));
     assert!(matches!(rules[0].matcher, RuleMatch::All) && matches!(rules[1].matcher, RuleMatch::All));
     assert_eq!(rules[2].matcher, RuleMatch::Model("m".into()));
     assert_eq!(rules[3].matcher, RuleMatch::Model("x/y".into()));

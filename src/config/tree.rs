@@ -15,7 +15,8 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::problem::{Path, Problem, Report, Severity, shown};
+use super::problem::{Path, Problem, Report, shown};
+use super::syntax::complaint;
 
 /// A configuration larger than this is a mistake.
 const MAX_TEXT: usize = 16 << 20;
@@ -60,7 +61,7 @@ pub(super) fn parse(text: &str) -> Result<Node, Box<Problem>> {
         return Err(Box::new(Problem::error("", found, "a configuration of at most 16 MiB")));
     }
     let notes = Notes { all: has_odd_spellings(text), ..Notes::default() };
-    let mut node = read(text, &notes, None).map_err(|error| Box::new(syntax(text, &error)))?;
+    let mut node = read(text, &notes, None).map_err(|error| Box::new(complaint(text, &error)))?;
     let wanted = notes.doubtful.into_inner();
     if !wanted.is_empty() {
         let again = Notes::wanting(wanted);
@@ -399,65 +400,6 @@ impl<'de> Visitor<'de> for Receiver<'_> {
     }
 }
 
-/// The parser's complaint with its position, and advice for the usual slips.
-fn syntax(text: &str, error: &serde_yaml::Error) -> Problem {
-    let location = error.location();
-    let mut message = error.to_string();
-    if let Some(at) = message.find(" at line ") {
-        let end = message[at + 9..].find([',', ' ']).map_or(message.len(), |end| at + 9 + end);
-        // " at line 3 column 5" reads twice beside the position of the problem itself.
-        let end = match message[end..].strip_prefix(" column ") {
-            Some(rest) => message.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len(),
-            None => end,
-        };
-        message.replace_range(at..end, "");
-    }
-    let mut problem = Problem::new(Severity::Error, "", message, "valid YAML");
-    let Some(location) = location else {
-        return problem;
-    };
-    problem.line = Some(location.line());
-    problem.column = Some(location.column());
-    let line = text.lines().nth(location.line().saturating_sub(1)).unwrap_or_default();
-    problem.hint = advice(line, location.column());
-    problem
-}
-
-fn advice(line: &str, column: usize) -> Option<String> {
-    let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
-    if indent.contains('\t') {
-        return Some("indent with spaces; YAML takes no tabs".to_owned());
-    }
-    let at = line.chars().nth(column.saturating_sub(1));
-    let value = value_part(line);
-    if at == Some('\t') {
-        return Some("use spaces; YAML takes no tabs".to_owned());
-    }
-    match value.chars().next() {
-        Some('*') => {
-            Some("quote it: \"*\" (or write the word all); an unquoted * begins a YAML alias".to_owned())
-        }
-        Some('@') => Some("quote it: '@cf/…'; an unquoted @ cannot begin a value".to_owned()),
-        Some(c @ ('`' | '%' | '&' | '!' | '|' | '>' | '[' | '{')) => {
-            Some(format!("quote it; an unquoted {c} has a meaning of its own at the beginning of a value"))
-        }
-        _ if value.contains(": ") => Some("quote the value; it holds a colon followed by a space".to_owned()),
-        _ => None,
-    }
-}
-
-/// What follows the dashes and the key of a line.
-fn value_part(line: &str) -> &str {
-    let mut rest = line.trim_start();
-    while let Some(item) = rest.strip_prefix("- ") {
-        rest = item.trim_start();
-    }
-    if rest.starts_with(['*', '@', '`', '%', '\'', '"']) {
-        return rest;
-    }
-    rest.split_once(": ").map_or(rest, |(_, value)| value.trim_start())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -523,20 +465,6 @@ mod tests {
             (problems[0].path.as_str(), problems[0].line, problems[0].column),
             ("b.c", Some(4), Some(3))
         );
-    }
-
-    #[test]
-    fn slips_of_syntax_come_with_advice() {
-        let advice = |text: &str| parse(text).unwrap_err();
-
-        let star = advice("api_keys:\n  - api: k\n    model:\n      - *\n");
-        assert!(star.hint.unwrap().contains("quote it"), "{:?}", star.found);
-        assert_eq!(star.line, Some(4));
-        assert!(advice("model:\n  - @cf/meta: x\n").hint.unwrap().contains("quote it"));
-        assert!(advice("model:\n\t- x\n").hint.unwrap().contains("tabs"));
-        assert!(advice("a: b\nc: *x/y\n").hint.unwrap().contains("quote it"));
-        assert!(advice("a: 1\n---\nb: 2\n").found.contains("second document"));
-        assert!(advice("a: [1\n").found.matches("at line").count() <= 1);
     }
 
     #[test]

@@ -94,6 +94,14 @@ pub fn names() -> Vec<&'static str> {
     names
 }
 
+/// The names of the engines that this version asks, in the order of the alphabet.
+pub fn served_names() -> Vec<&'static str> {
+    let served = ENGINES.iter().filter(|engine| engine.is_served());
+    let mut names: Vec<_> = served.map(|engine| engine.name()).collect();
+    names.sort_unstable();
+    names
+}
+
 /// The engine of a base URL; `None` when nothing in it tells, which means OpenAI's format.
 pub fn detect(url: &Uri) -> Option<&'static Engine> {
     let base = BaseUrl::of(url);
