@@ -22,6 +22,7 @@ use self::memory::buffer_budget;
 use crate::accounting::{self, Recorder, Writer};
 use crate::admin::{self, Admin};
 use crate::allowance::Allowance;
+use crate::check::count;
 use crate::config::source::{LastGood, Source, Text};
 use crate::config::{Environment, Loaded, environment, load};
 use crate::lifecycle::Phase;
@@ -82,7 +83,8 @@ impl Startup {
     pub async fn serve(self) -> anyhow::Result<()> {
         let Self { source, text, env, log, announce } = self;
         tell(&env.warnings);
-        let loaded = load(&text.text, text.origin.clone(), &env).map_err(ConfigRefused)?;
+        let loaded = load(&text.text, text.origin.clone(), &env)
+            .map_err(|problems| ConfigRefused { what: source.describe(), problems })?;
         tell(&loaded.warnings);
 
         let (steer, phase) = watch::channel(Phase::Starting);
@@ -173,12 +175,21 @@ impl Startup {
 
 /// A configuration that cannot be served.
 #[derive(Debug)]
-pub struct ConfigRefused(pub Vec<crate::config::Problem>);
+pub struct ConfigRefused {
+    /// Where it is from.
+    pub what: String,
+    /// Why not.
+    pub problems: Vec<crate::config::Problem>,
+}
 
 impl std::fmt::Display for ConfigRefused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "the configuration cannot be served:")?;
-        self.0.iter().try_for_each(|problem| writeln!(f, "{problem}"))
+        let Self { what, problems } = self;
+        writeln!(f, "{what} cannot be served:")?;
+        // Errors last: they are what is looked for, and warnings would push them off the screen.
+        let (errors, others): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.is_error());
+        others.iter().chain(&errors).try_for_each(|problem| writeln!(f, "{problem}"))?;
+        writeln!(f, "{} in {what}", count(errors.len(), "problem"))
     }
 }
 

@@ -18,7 +18,7 @@ pub fn demo(env: &Environment, log: RequestLog) -> Startup {
     env.host = "127.0.0.1".to_owned();
     env.database = environment::Database::Off;
     let text = format!(
-        "providers:\n  - provider: mock\n    engine: mock\n    model: [demo]\napi_keys:\n  - api: {DEMO_KEY}\n"
+        "providers:\n  - provider: mock\n    engine: mock\n    model: [demo]\napi_keys:\n  - {{api: {DEMO_KEY}, role: demo}}\n"
     );
     let source = Source::Inline(text.clone());
     let text = Text { text, origin: Origin::Inline, tag: None, stale: None };
@@ -36,6 +36,6 @@ fn announce_demo(address: SocketAddr) -> std::io::Result<()> {
         out,
         "    -d '{{\"model\": \"demo\", \"stream\": true, \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'\n"
     )?;
-    writeln!(out, "For real use copy api.yaml.example to api.yaml and start `uni-api`.")?;
+    writeln!(out, "For real use: `uni-api init` writes a first api.yaml, `uni-api` serves it.")?;
     out.flush()
 }

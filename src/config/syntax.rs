@@ -72,11 +72,6 @@ pub(super) fn complaint(text: &str, error: &serde_yaml::Error) -> Problem {
     let found = known.map_or(message, |(_, means, _)| (*means).to_owned());
     let mut problem = Problem::new(Severity::Error, "", found, "valid YAML");
     problem.hint = known.map(|(.., advice)| (*advice).to_owned());
-    if text.trim_start().starts_with('<') {
-        problem.found = "a web page".to_owned();
-        problem.hint = Some("use the address of the file itself (\"raw\")".to_owned());
-        return problem;
-    }
     let Some(location) = error.location() else {
         return problem;
     };
@@ -215,13 +210,6 @@ mod tests {
             assert!(problem.hint.as_deref().unwrap_or_default().contains(hint), "{text:?}: {problem}");
             assert!(problem.line.is_some_and(|at| at.abs_diff(line) <= 1), "{text:?}: {problem}");
         }
-    }
-
-    #[test]
-    fn a_web_page_is_told_as_one() {
-        let problem = problem("<!DOCTYPE html>\n<html>: x\n - y\n");
-
-        assert!(problem.found == "a web page" && problem.hint.unwrap().contains("raw"));
     }
 
     #[test]

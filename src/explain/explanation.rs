@@ -137,6 +137,12 @@ pub struct Candidate {
     /// The place of it that would serve, where it has several or one that is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
+    /// Its engine for this model.
+    #[serde(default)]
+    pub engine: String,
+    /// Where the request would be sent, without query and credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// What it calls the model.
     pub upstream_model: String,
     /// The nested keys above it, outermost first.

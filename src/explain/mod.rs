@@ -8,6 +8,8 @@
 pub mod command;
 mod decision;
 mod explanation;
+mod names;
+mod overview;
 pub mod table;
 
 use std::sync::Arc;
@@ -27,6 +29,7 @@ pub use self::explanation::{
     Balance, Candidate, Decision, Explanation, GroupSummary, KeyName, KeySummary, Limit, OneKey, Prices,
     RequestSummary,
 };
+pub use self::overview::{Overview, overview};
 use crate::config::ChannelSettings;
 use crate::routing::{CallerRoute, RouteLine, Standing};
 use crate::snapshot::Snapshot;
@@ -250,6 +253,8 @@ fn candidate(line: &RouteLine, context: CandidateContext<'_>) -> Candidate {
     Candidate {
         channel: line.channel.to_string(),
         place: target.place.as_deref().map(str::to_owned),
+        engine: engine(line, context.snapshot).to_owned(),
+        url: target.addresses.get(endpoint, context.stream).map(|address| bare(&address.uri)),
         upstream_model: line.upstream_model.as_ref().to_owned(),
         groups: line
             .groups
@@ -271,6 +276,21 @@ fn candidate(line: &RouteLine, context: CandidateContext<'_>) -> Candidate {
         keepalive_seconds: target.keepalive.map(seconds),
         changes: changes(endpoint.client, target, body),
     }
+}
+
+/// The engine of a channel for the model of a line.
+fn engine(line: &RouteLine, snapshot: &Snapshot) -> &'static str {
+    let settings = snapshot.settings().channels.iter().find(|channel| channel.name == line.channel);
+    settings.map_or("", |settings| {
+        settings.engine.refined(&line.upstream_model, settings.engine_is_explicit).name()
+    })
+}
+
+/// A URL without its query and what stands before its host: either may hold a key.
+fn bare(url: &http::Uri) -> String {
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    let place = authority.rsplit('@').next().unwrap_or_default();
+    format!("{}://{place}{}", url.scheme_str().unwrap_or("http"), url.path())
 }
 
 fn most_input(target: &Target) -> Option<u64> {
