@@ -150,7 +150,6 @@ impl Environment {
                 warnings: Vec::new(),
                 vars: BTreeMap::new(),
             };
-        read.odd(environment.secrets_dir.as_deref());
         let (errors, warnings): (Vec<_>, Vec<_>) = read.problems.into_iter().partition(Problem::is_error);
         if !errors.is_empty() {
             return Err(errors);
@@ -260,25 +259,6 @@ impl<'a> Reader<'a> {
             self.refuse(Severity::Warning, name, text, "true or false; taken as false");
             false
         })
-    }
-
-    /// Warns of what is set and does nothing.
-    fn odd(&mut self, secrets_dir: Option<&std::path::Path>) {
-        let words = ["json", "text"];
-        if let Some(text) = self.text("LOG_FORMAT")
-            && !words.iter().any(|word| text.eq_ignore_ascii_case(word))
-        {
-            let accepted = "json or text; text in a terminal and JSON elsewhere is used";
-            self.refuse(Severity::Warning, "LOG_FORMAT", text, accepted);
-        }
-        if let Some(text) = self.text("LOG_LEVEL") {
-            let accepted = "DEBUG=true, or RUST_LOG such as debug; this one does nothing";
-            self.refuse(Severity::Warning, "LOG_LEVEL", text, accepted);
-        }
-        if let Some(folder) = secrets_dir.filter(|folder| !folder.is_dir()) {
-            let text = folder.display().to_string();
-            self.refuse(Severity::Warning, "SECRETS_DIR", &text, "a folder; there is none of this name");
-        }
     }
 
     fn metrics_addr(&mut self) -> Option<SocketAddr> {

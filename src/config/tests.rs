@@ -191,11 +191,34 @@ fn the_fragments_read_as_their_text_says() {
 
 const EXAMPLE: &str = include_str!("../../api.yaml.example");
 
+/// The example with all of it live: a `#` at the margin stands before what is not, and a blank
+/// behind it makes it a remark.
+fn whole_example() -> String {
+    let live = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with("  ") || !rest.starts_with(' ') => format!("{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    EXAMPLE.lines().map(live).collect()
+}
+
 #[test]
 fn the_shipped_example_has_not_one_problem() {
-    let loaded = good(EXAMPLE);
+    for text in [EXAMPLE, &whole_example()] {
+        let loaded = good(text);
 
-    assert_eq!(loaded.warnings, [], "{}", printed(&loaded.warnings));
+        assert_eq!(loaded.warnings, [], "{}", printed(&loaded.warnings));
+    }
+}
+
+#[test]
+fn the_shipped_example_serves_one_provider_as_it_stands_and_all_of_them_when_wanted() {
+    let (live, whole) = (good(EXAMPLE).settings, good(&whole_example()).settings);
+
+    assert_eq!((live.channels.len(), live.callers.len()), (1, 1));
+    assert!(live.globals.proxy.is_none() && live.channels[0].proxy.is_none());
+    assert!(live.unserved().is_empty(), "what is live is served");
+    assert_eq!((whole.channels.len(), whole.callers.len()), (14, 3));
+    assert!(whole.globals.proxy.is_some());
 }
 
 #[test]
