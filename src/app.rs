@@ -22,7 +22,7 @@ use self::memory::buffer_budget;
 use crate::accounting::{self, Recorder, Writer};
 use crate::admin::{self, Admin};
 use crate::allowance::Allowance;
-use crate::check::count;
+use crate::config::problem::count;
 use crate::config::source::{LastGood, Source, Text};
 use crate::config::{Environment, Loaded, environment, load};
 use crate::lifecycle::Phase;

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::config::load::place_of_provider;
+use crate::config::problem::count;
 use crate::config::source::{Fetch, Source};
 use crate::config::{ChannelSettings, Environment, Problem, Settings, Severity, load};
 use crate::providers;
@@ -22,8 +23,7 @@ pub struct Check<'a> {
 
 /// What to print, and the exit code: 0 when it can be served, 1 for problems, 2 without a source.
 pub async fn check(what: Check<'_>, env: &Environment, folder: &Path, fetch: &dyn Fetch) -> (String, i32) {
-    let config = what.config.map(|path| here(path, folder));
-    let source = match Source::find(config.as_deref(), env, folder) {
+    let source = match Source::find(what.config, env, folder) {
         Ok(source) => source,
         Err(error) => return (format!("error: {error}\n"), 2),
     };
@@ -48,10 +48,6 @@ pub async fn check(what: Check<'_>, env: &Environment, folder: &Path, fetch: &dy
 fn is_of_the_whole(problem: &Problem) -> bool {
     let missing = matches!(&*problem.path, "providers" | "api_keys") && problem.found.starts_with("no");
     missing || problem.found.starts_with("channel ") && problem.found.ends_with("which does not exist")
-}
-
-fn here(path: &Path, folder: &Path) -> PathBuf {
-    if folder == Path::new(".") { path.to_owned() } else { folder.join(path) }
 }
 
 /// What of the settings this version leaves out: the file is well written, and serves less than it
@@ -93,11 +89,6 @@ fn counts(settings: &Settings) -> String {
         count(models, "model"),
         count(settings.callers.len(), "client key")
     )
-}
-
-/// `1 channel`, `2 channels`.
-pub(crate) fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 fn render(name: &str, mut problems: Vec<Problem>, summary: &str, strict: bool) -> (String, i32) {

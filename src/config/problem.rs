@@ -252,6 +252,11 @@ fn mask_passwords(text: &str) -> String {
     format!("{scheme}://{rest}")
 }
 
+/// `1 channel`, `2 channels`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// The known word that `word` is most likely a slip of.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = fold(word);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{Counts, Decision, Explanation, KeyName, OneKey, Question, explain, span, table};
+use crate::config::problem::count as plural;
 use crate::snapshot::Snapshot;
 
 /// Models that are looked at; all are counted.
@@ -104,7 +105,7 @@ impl Overview {
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
         let count = self.models.len() + self.more;
-        writeln!(text, "{} may use {}.", self.key.alias, crate::check::count(count, "model"))?;
+        writeln!(text, "{} may use {}.", self.key.alias, plural(count, "model"))?;
         if self.fresh {
             write!(text, "{}", table::FRESH)?;
         }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::discovery::{Discovery, Found};
 use super::{CurrentSnapshot, Discovered, Snapshot, compile};
 use crate::config::source::{Fetch, LastGood, Source, Text};
-use crate::config::{Environment, Loaded, Origin, Problem, Settings, load};
+use crate::config::{Environment, Loaded, Origin, Problem, Settings, Severity, load};
 use crate::lifecycle::{Phase, reached};
 use crate::state::{Live, Runtime};
 use crate::telemetry::metrics::Metrics;
@@ -162,10 +162,10 @@ fn tell_unserved(settings: &Settings) {
 /// Logs problems of a configuration, one line each.
 pub fn tell(problems: &[Problem]) {
     for problem in problems {
-        if problem.is_error() {
-            tracing::error!(%problem, "Configuration problem.");
-        } else {
-            tracing::warn!(%problem, "Configuration problem.");
+        match problem.severity {
+            Severity::Error => tracing::error!(%problem, "Configuration problem."),
+            Severity::Warning => tracing::warn!(%problem, "Configuration problem."),
+            Severity::Note => tracing::info!(%problem, "Configuration note."),
         }
     }
 }

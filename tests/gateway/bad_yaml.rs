@@ -157,7 +157,9 @@ async fn a_channel_without_any_key_is_reported_by_path_and_line() {
 
 #[tokio::test]
 async fn a_start_with_errors_ends_with_their_number_and_where_they_are() {
-    let bad = GOOD.replace("https://a.example/v1/chat/completions", "nonsense").replace("[m]", "{x: [[1]]}");
+    let bad = GOOD
+        .replace("https://a.example/v1/chat/completions", "nonsense")
+        .replace("api: sk-client-secret-456", "api: [1, 2]");
 
     let (code, text) = run(&bad, &[]).await;
 
