@@ -10,6 +10,9 @@ use crate::config::source::{Fetch, Source};
 use crate::config::{ChannelSettings, Environment, Problem, Settings, Severity, load};
 use crate::providers;
 
+/// Finding a place costs a reading of the text, so only the first channels get one.
+const LOCATED: usize = 60;
+
 /// The options of a check.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Check<'a> {
@@ -53,19 +56,21 @@ fn is_of_the_whole(problem: &Problem) -> bool {
 /// What of the settings this version leaves out: the file is well written, and serves less than it
 /// says.
 fn unserved(settings: &Settings, text: &str) -> Vec<Problem> {
-    let problem = |channel: &ChannelSettings| {
+    let problem = |(at, channel): (usize, &ChannelSettings)| {
         let unserved = channel.unserved()?;
         let path = format!("providers[{}]", channel.entry);
         let found = unserved.to_string();
         let accepted = format!("an engine of this version: {}", providers::served_names().join(", "));
         let mut problem = Problem::new(Severity::Warning, path, found, &accepted);
-        if let Some((line, column)) = place_of_provider(text, channel.entry) {
+        if at < LOCATED
+            && let Some((line, column)) = place_of_provider(text, channel.entry)
+        {
             problem.line = Some(line);
             problem.column = Some(column);
         }
         Some(problem)
     };
-    settings.channels.iter().filter_map(problem).collect()
+    settings.channels.iter().enumerate().filter_map(problem).collect()
 }
 
 /// The counts of a server that starts with these settings, and what it asks for first.
@@ -97,6 +102,8 @@ fn render(name: &str, mut problems: Vec<Problem>, summary: &str, strict: bool) -
             problem.severity = Severity::Error;
         }
     }
+    // What weighs most comes last, next to the sum: that is what is on the screen in the end.
+    problems.sort_by_key(|problem| problem.severity);
     let mut text = String::new();
     for problem in &problems {
         // Writing to a String cannot fail.

@@ -23,8 +23,8 @@ Environment (the README has all of it):
   METRICS_ADDR         where /metrics is: 127.0.0.1:9464, or off
 
 Exit codes:
-  0  it served until it was told to stop; `check`: nothing is wrong; `explain`: the request would be sent
-  1  problems, in the configuration or the environment; `explain`: the request would be refused
+  0  it served until it was told to stop; for `check` nothing is wrong
+  1  problems, in the configuration or the environment; for `explain` a request that is refused
   2  no configuration is there, or the command line is not understood
 
 Examples:

@@ -48,6 +48,12 @@ async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
     let named = arguments.source.config;
     let is_demo = matches!(arguments.command, Some(Command::Demo));
     let serving = match arguments.command {
+        Some(Command::Demo) if named.is_some() => {
+            return finished((
+                "uni-api: the demo has a configuration of its own; leave --config away\n".to_owned(),
+                2,
+            ));
+        }
         None | Some(Command::Demo) => named,
         Some(Command::Serve(source)) => source.config.or(named),
         Some(Command::Check(asked)) => {

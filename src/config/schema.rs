@@ -303,11 +303,10 @@ fn unknown(pair: &Pair, path: Path<'_>, keys: &Keys, beside: &[Pair], report: &m
     let key = &*pair.key;
     let word = words::meaning(keys, key);
     let near = nearest(key, keys.known.iter().copied());
-    let home = ALL.iter().find(|other| other.known.contains(&key));
-    let (meant, hint) = match (word, near, home) {
+    let (meant, hint) = match (word, near, homes(key, keys)) {
         (Some(word), _, _) => (Some(word.key), Some(word.hint.to_owned())),
         (None, Some(near), _) => (Some(near), Some(format!("did you mean {near}?"))),
-        (None, None, Some(home)) => (Some(key), Some(format!("{key} belongs to {}", home.name))),
+        (None, None, Some(homes)) => (Some(key), Some(format!("{key} belongs to {homes}"))),
         (None, None, None) => (None, None),
     };
     let written = |key: &str| {
@@ -322,6 +321,19 @@ fn unknown(pair: &Pair, path: Path<'_>, keys: &Keys, beside: &[Pair], report: &m
     if let Some(hint) = hint {
         report.hint(hint);
     }
+}
+
+/// The sections that this key is one of; those of the same entry come first.
+fn homes(key: &str, met_in: &Keys) -> Option<String> {
+    let is_kin = |other: &&&Keys| {
+        ["provider", "client key"]
+            .iter()
+            .any(|entry| other.name.contains(entry) && met_in.name.contains(entry))
+    };
+    let known: Vec<&Keys> = ALL.iter().filter(|other| other.known.contains(&key)).collect();
+    let (kin, others): (Vec<&Keys>, Vec<&Keys>) = known.iter().partition(is_kin);
+    let names: Vec<&str> = if kin.is_empty() { others } else { kin }.iter().map(|keys| keys.name).collect();
+    (!names.is_empty()).then(|| names.join(" or "))
 }
 
 /// Tells of a star in the name of a map of names: it stands for itself there, and nothing more.

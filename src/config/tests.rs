@@ -757,6 +757,33 @@ fn rules_without_a_weight_beside_rules_with_one_are_noted_and_no_fault() {
 }
 
 #[test]
+fn an_empty_list_of_rules_is_noted_because_it_means_everything() {
+    let loaded = good(&caller("model: []"));
+
+    let note = &loaded.warnings[0];
+    assert_eq!((note.severity, &*note.path, note.line), (Severity::Note, "api_keys[0].model", Some(6)));
+    assert!(note.accepted.contains("every model"), "{note}");
+    assert_eq!(loaded.settings.callers[0].rules[0].matcher, RuleMatch::All);
+}
+
+#[test]
+fn a_key_in_the_wrong_place_comes_with_the_right_one() {
+    for (text, hint) in [
+        (caller("preferences: {model: [m]}"), "model belongs to a client key"),
+        (provider("preferences: {tools: false}"), "tools belongs to a provider"),
+        (provider("model_price: {a: 1}"), "model_price belongs to the global preferences"),
+        (provider("model_timeout: 5"), "model_timeout belongs to a provider's preferences"),
+        (
+            format!("{}model_timeout: 5\n", caller("")),
+            "model_timeout belongs to a provider's preferences or the global preferences",
+        ),
+    ] {
+        let (is_error, _, _, printed) = sole(&text);
+        assert!(!is_error && printed.ends_with(&format!("hint: {hint}")), "{hint}: {printed}");
+    }
+}
+
+#[test]
 fn what_is_accepted_is_said_completely() {
     for (text, accepted) in [
         (caller("preferences: {AUTO_RETRY: often}"), "true, false or a number of retries"),

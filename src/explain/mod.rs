@@ -254,7 +254,11 @@ fn candidate(line: &RouteLine, context: CandidateContext<'_>) -> Candidate {
         channel: line.channel.to_string(),
         place: target.place.as_deref().map(str::to_owned),
         engine: engine(line, context.snapshot).to_owned(),
-        url: target.addresses.get(endpoint, context.stream).map(|address| bare(&address.uri)),
+        url: target
+            .addresses
+            .get(endpoint, target.forced_stream.unwrap_or(context.stream))
+            .filter(|_| target.channel.link.inside.is_none())
+            .map(|address| bare(&address.uri)),
         upstream_model: line.upstream_model.as_ref().to_owned(),
         groups: line
             .groups

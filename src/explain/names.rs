@@ -36,8 +36,10 @@ pub(super) fn render(settings: &Settings, overview: Option<&Overview>) -> String
     }
     // Writing to a String cannot fail.
     let _ = table::columns(&mut text, &callers);
-    text.push('\n');
-    let _ = table::columns(&mut text, &keys);
+    if keys.len() > 1 {
+        text.push('\n');
+        let _ = table::columns(&mut text, &keys);
+    }
     text
 }
 

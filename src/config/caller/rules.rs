@@ -203,6 +203,8 @@ pub(super) fn rules(section: &Section<'_>, names: &mut Names<'_>, report: &mut R
     }
     let items = item.items();
     if items.is_empty() {
+        let accepted = "at least one rule, or `enabled: false`; this key may use every model";
+        report.note(item.node.id, item.path, "an empty list", accepted);
         return all();
     }
     let given = given_weights(section, report);
