@@ -13,12 +13,24 @@ BENCH_NEEDS := python3:python3 nginx:nginx-light taskset:util-linux
 LAYOUT_NEEDS := python3:python3 taskset:util-linux valgrind:valgrind nm:binutils
 SCRIPTS     := $(wildcard .ci/run .ci/need .ci/test tests/sdk/install.sh)
 
-.PHONY: help deps deps-build deps-test deps-bench run test test-dialect test-layers test-root test-gateway check bench bench-micro bench-layout bench-count clean
+SERVED = [ -s api.yaml ] || [ -n "$$CONFIG_URL$$API_YAML_CONTENT" ]
+
+.PHONY: help run install deps deps-build deps-test deps-bench test test-dialect test-layers test-root test-gateway check bench bench-micro bench-layout bench-count clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-deps: deps-build deps-test deps-bench ## Install what build, tests and benchmarks need (Debian, Ubuntu)
+run: deps-build ## Serve ./api.yaml, or a demo when there is none
+	@echo "Building; the first time takes some minutes."
+	@cargo build --bin uni-api
+	@if $(SERVED); then exec cargo run --quiet; else exec cargo run --quiet -- demo; fi
+
+install: deps-build ## Build the program for real use and put it beside cargo: ~/.cargo/bin/uni-api
+	cargo install --locked --path . --bin uni-api
+	@command -v uni-api >/dev/null || echo "Add ~/.cargo/bin to your PATH."
+	@echo "Next: 'uni-api init' writes a first api.yaml, 'uni-api' serves it."
+
+deps: deps-build deps-test ## Install what working on it needs: build and tests (Debian, Ubuntu)
 
 deps-build:
 	@.ci/need $(BUILD_NEEDS)
@@ -30,12 +42,6 @@ deps-test: deps-build
 
 deps-bench: deps-build
 	@.ci/need $(BENCH_NEEDS)
-
-run: deps-build ## Serve ./api.yaml, or a demo when there is none
-	@echo "Building; the first time takes some minutes."
-	@cargo build --bin uni-api
-	@if [ -s api.yaml ] || [ -n "$$CONFIG_URL$$API_YAML_CONTENT" ]; then exec cargo run --quiet; \
-	else exec cargo run --quiet -- demo; fi
 
 test: deps-test ## Run every test: Rust, documentation examples, SDKs, PostgreSQL
 	@echo "Building the libraries for the documentation's examples."

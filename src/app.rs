@@ -24,6 +24,7 @@ use self::memory::buffer_budget;
 use crate::accounting::{self, Recorder, Writer};
 use crate::admin::{self, Admin};
 use crate::allowance::Allowance;
+use crate::config::problem::count;
 use crate::config::source::{LastGood, Source, Text};
 use crate::config::{Environment, Loaded, environment, load};
 use crate::lifecycle::{Phase, reached};
@@ -198,8 +199,12 @@ pub struct ConfigRefused {
 
 impl std::fmt::Display for ConfigRefused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "{} cannot be used:", self.what)?;
-        self.problems.iter().try_for_each(|problem| writeln!(f, "{problem}"))
+        let Self { what, problems } = self;
+        writeln!(f, "{what} cannot be served:")?;
+        // Errors last: they are what is looked for, and warnings would push them off the screen.
+        let (errors, others): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.is_error());
+        others.iter().chain(&errors).try_for_each(|problem| writeln!(f, "{problem}"))?;
+        writeln!(f, "{} in {what}", count(errors.len(), "problem"))
     }
 }
 

@@ -17,21 +17,24 @@
 //! | 9 | `pipeline` |
 //! | 8 | `edge` |
 //! | 7 | `admin` |
-//! | 6 | `explain`, `allowance`, `recall` |
+//! | 6 | `explain`, `check`, `init`, `allowance`, `recall` |
 //! | 5 | `snapshot` |
 //! | 4 | `routing`, `accounting`, `upstream` |
 //! | 3 | `config`, `state`, `telemetry` |
 //! | 2 | `providers` |
-//! | 1 | `values`, `engine`, `lifecycle` |
+//! | 1 | `values`, `engine`, `lifecycle`, `cli` |
 
 pub mod accounting;
 pub mod admin;
 pub mod allowance;
 pub mod app;
+pub mod check;
+pub mod cli;
 pub mod config;
 pub mod edge;
 pub mod engine;
 pub mod explain;
+pub mod init;
 pub mod lifecycle;
 pub mod pipeline;
 pub mod providers;

@@ -1,16 +1,18 @@
 //! Entry point: reads the command line and the environment, once, and hands over.
 
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Parser, Subcommand};
+use clap::Parser as _;
 use uni_api::app::{ConfigRefused, Signals, Startup, demo};
+use uni_api::check::{Check, check};
+use uni_api::cli::{Arguments, Command};
 use uni_api::config::Environment;
-use uni_api::config::check::{Check, check};
 use uni_api::config::source::SourceError;
-use uni_api::explain::command::ExplainArguments;
+use uni_api::explain::command;
+use uni_api::init::init;
 use uni_api::telemetry::request_log::{Format, start};
 use uni_api::upstream::Fetcher;
 
@@ -20,53 +22,6 @@ use uni_api::upstream::Fetcher;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// LLM API gateway: one api.yaml in front of every model provider.
-#[derive(Parser)]
-#[command(version)]
-struct Arguments {
-    /// The configuration file; otherwise API_YAML_CONTENT, ./api.yaml or CONFIG_URL.
-    #[arg(long, value_name = "PATH", global = true)]
-    config: Option<PathBuf>,
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Says everything that is wrong with the configuration, and serves nothing.
-    Check {
-        /// Warnings count as errors.
-        #[arg(long)]
-        strict: bool,
-    },
-    /// Says where a request would go and why, and sends nothing.
-    Explain {
-        /// Whose request: the client key, its fingerprint, or the name that logs show.
-        #[arg(long, value_name = "KEY")]
-        key: String,
-        /// The model that is asked for; otherwise the one in the body.
-        #[arg(long, value_name = "NAME")]
-        model: Option<String>,
-        /// The path of the request; /v1/chat/completions when absent.
-        #[arg(long, value_name = "PATH")]
-        endpoint: Option<String>,
-        /// A file with the body of the request; `-` for standard input.
-        #[arg(long, value_name = "FILE")]
-        body: Option<PathBuf>,
-        /// A running gateway, such as http://127.0.0.1:8000, to be asked for its state of this moment.
-        #[arg(long, value_name = "URL")]
-        url: Option<String>,
-        /// The admin key that the running gateway is asked with; otherwise KEY itself.
-        #[arg(long, value_name = "KEY", requires = "url")]
-        admin_key: Option<String>,
-        /// JSON instead of a table.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Serves a built-in mock model on this machine, without any configuration.
-    Demo,
-}
-
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -74,7 +29,7 @@ fn main() -> ExitCode {
         Ok(env) => Arc::new(env),
         Err(problems) => {
             eprint!("uni-api: {}", ConfigRefused { what: "the environment".to_owned(), problems });
-            return ExitCode::from(2);
+            return ExitCode::FAILURE;
         }
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -88,23 +43,34 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
-    if let Some(Command::Check { strict }) = arguments.command {
-        let what = Check { config: arguments.config.as_deref(), strict };
-        let (report, code) = check(what, &env, Path::new("."), &Fetcher::new(None)).await;
-        print!("{report}");
-        return u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from);
-    }
-    if let Some(Command::Explain { key, model, endpoint, body, url, admin_key, json }) = arguments.command {
-        let asked =
-            ExplainArguments { key, model, endpoint, body, url, admin_key, config: arguments.config, json };
-        let (report, code) = uni_api::explain::command::run(asked, &env, Path::new(".")).await;
-        if code == 2 {
-            eprint!("{report}");
-        } else {
-            print!("{report}");
+    let here = Path::new(".");
+    // Named before the command it means the same.
+    let named = arguments.source.config;
+    let is_demo = matches!(arguments.command, Some(Command::Demo));
+    let serving = match arguments.command {
+        Some(Command::Demo) if named.is_some() => {
+            return finished((
+                "uni-api: the demo has a configuration of its own; leave --config away\n".to_owned(),
+                2,
+            ));
         }
-        return u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from);
-    }
+        None | Some(Command::Demo) => named,
+        Some(Command::Serve(source)) => source.config.or(named),
+        Some(Command::Check(asked)) => {
+            let config = asked.file.or(asked.source.config).or(named);
+            let what = Check { config: config.as_deref(), strict: asked.strict, fragment: asked.fragment };
+            return finished(check(what, &env, here, &Fetcher::new(None)).await);
+        }
+        Some(Command::Explain(mut asked)) => {
+            asked.source.config = asked.source.config.or(named);
+            return finished(command::explain(asked, &env, here).await);
+        }
+        Some(Command::Keys(mut asked)) => {
+            asked.source.config = asked.source.config.or(named);
+            return finished(command::keys(asked, &env, here).await);
+        }
+        Some(Command::Init(asked)) => return finished(init(&asked.file, &env)),
+    };
     let format = Format::choose(env.var("LOG_FORMAT"), std::io::stderr().is_terminal());
     // Kept to the end: dropped, it writes what is left.
     let (log, _writing) = match start(format, std::io::stderr()) {
@@ -125,10 +91,10 @@ async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let found = match arguments.command {
-        Some(Command::Demo) => Ok(demo(&env, log.clone())),
-        _ => tokio::select! {
-            found = Startup::find(arguments.config.as_deref(), env, log.clone()) => found,
+    let found = match is_demo {
+        true => Ok(demo(&env, log.clone())),
+        false => tokio::select! {
+            found = Startup::find(serving.as_deref(), env, log.clone()) => found,
             // It may wait long for a configuration from a URL.
             () = signals.told_to_stop() => return ExitCode::SUCCESS,
         },
@@ -145,4 +111,14 @@ async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
             if nothing_to_serve { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Prints what a command has to say: where it answers its question, or where it cannot.
+fn finished((report, code): (String, i32)) -> ExitCode {
+    if code == 2 {
+        eprint!("{report}");
+    } else {
+        print!("{report}");
+    }
+    u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
 }

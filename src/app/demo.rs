@@ -36,6 +36,6 @@ fn announce_demo(address: SocketAddr) -> std::io::Result<()> {
         out,
         "    -d '{{\"model\": \"demo\", \"stream\": true, \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'\n"
     )?;
-    writeln!(out, "For real use copy api.yaml.example to api.yaml and start `uni-api`.")?;
+    writeln!(out, "For real use: `uni-api init` writes a first api.yaml, `uni-api` serves it.")?;
     out.flush()
 }

@@ -2,16 +2,17 @@
 
 use super::lookup::Prefixes;
 use super::problem::Report;
-use super::schema::{Item, PRICE, Section};
+use super::schema::{Item, PRICE, Section, warn_of_star};
+use super::tree::Value;
 use crate::values::Price;
 
 /// USD to picodollars.
-pub(super) const USD: u32 = 12;
+const USD: u32 = 12;
 /// USD per million tokens to picodollars per token.
 const USD_PER_MILLION: u32 = 6;
 
 /// A decimal number times ten to the `digits`; digits beyond that are rounded half up.
-pub(super) fn scaled(text: &str, digits: u32) -> Option<i128> {
+fn scaled(text: &str, digits: u32) -> Option<i128> {
     let text = text.trim();
     let text = text.strip_prefix('$').unwrap_or(text);
     let (negative, text) = match text.strip_prefix('-') {
@@ -38,6 +39,20 @@ pub(super) fn scaled(text: &str, digits: u32) -> Option<i128> {
     Some(if negative { -value } else { value })
 }
 
+/// An amount of money.
+pub(super) fn dollars(item: &Item<'_>) -> Option<i128> {
+    scaled(&digits(item)?, USD)
+}
+
+/// A scalar as it was typed, so that no digit is lost; `1e-3` and the like in digits.
+fn digits(item: &Item<'_>) -> Option<String> {
+    match item.node.value {
+        Value::Float(_) => item.plain().filter(|text| scaled(text, 0).is_some()).or_else(|| item.printed()),
+        Value::Int(_) => item.printed(),
+        _ => item.plain(),
+    }
+}
+
 /// `model_price`.
 pub(super) fn prices(item: Option<Item<'_>>, report: &mut Report) -> Prefixes<Price> {
     let Some(item) = item else {
@@ -47,6 +62,7 @@ pub(super) fn prices(item: Option<Item<'_>>, report: &mut Report) -> Prefixes<Pr
         Some(pairs) => {
             let mut list = Vec::new();
             for (pair, item) in pairs {
+                warn_of_star(pair, item.path, "a model's name, or its beginning", report);
                 if !item.node.is_null() {
                     list.push((pair.key.clone(), price(item, report)));
                 }
@@ -66,7 +82,7 @@ fn price(item: Item<'_>, report: &mut Report) -> Price {
         };
         let mut part = |key: &str| {
             let item = section.get(key)?;
-            let part = item.plain().and_then(|text| per_token(&text));
+            let part = digits(&item).and_then(|text| per_token(&text));
             if part.is_none() {
                 item.warn(
                     item.node.describe(),
@@ -87,9 +103,9 @@ fn price(item: Item<'_>, report: &mut Report) -> Price {
         };
     }
     let accepted = "input,output in USD per million tokens such as 0.5,1.5; the default 1,2 fills the rest";
-    let parts: Vec<String> = match item.plain() {
+    let parts: Vec<String> = match digits(&item) {
         Some(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
-        None => item.items().iter().map(|item| item.plain().unwrap_or_else(|| "?".to_owned())).collect(),
+        None => item.items().iter().map(|item| digits(item).unwrap_or_else(|| "?".to_owned())).collect(),
     };
     let mut odd = parts.len() > 2;
     let mut part = |index: usize, default: u64| match parts.get(index).filter(|part| !part.is_empty()) {

@@ -2,6 +2,7 @@
 //!
 //! Keys are read in two passes, since a rule may name a key that stands further down.
 
+mod nesting;
 mod rules;
 
 use std::collections::{HashMap, HashSet};
@@ -12,14 +13,15 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use layers::policy::{Credits, Quota, Retries, Role};
 
-use super::amount::{USD, scaled};
+use super::amount::dollars;
 use super::channel::{Channels, limit, limit_table};
+use super::environment::flag;
 use super::moderation;
 use super::problem::{Report, nearest, shown};
 use super::schema::{CALLER, CALLER_PREFERENCES, Item, Section};
 use super::settings::{CallerLimit, CallerSettings, SecretText};
 use super::tree::{Node, Value};
-use crate::values::{Algorithm, RuleMatch};
+use crate::values::Algorithm;
 
 use self::rules::{Names, rules};
 
@@ -82,11 +84,11 @@ pub(super) fn read(list: Item<'_>, channels: &Channels, report: &mut Report) -> 
         if first.as_ref() == Some(&entry.key) {
             callers[0].role = Role::Steward;
         }
-        let accepted = "role: admin at one of several keys; without it the first may use /v1/stats, /v1/token_usage \
-                        and /v1/generate-api-key, and nobody the rest";
-        report.warn(entry.section.id, entry.section.path, "several keys and none of them admin", accepted);
+        let accepted = "role: admin at one of them; without it the first key may use /v1/stats, /v1/token_usage and \
+                        /v1/generate-api-key, and no key may read the configuration or ask explain for others";
+        report.warn(entry.section.id, entry.section.path, "several keys, none with role: admin", accepted);
     }
-    cycles(&callers, &entries, report);
+    nesting::check(&callers, &entries, report);
     warn_unmoderated(&callers, channels, &entries, report);
     callers
 }
@@ -115,6 +117,7 @@ fn client_key(section: &Section<'_>, report: &mut Report) -> Option<(u32, String
             "a client key without `api`",
             "api: the key that clients send",
         );
+        section.hint_at(&CALLER, "api", report);
         return None;
     };
     let items = item.items();
@@ -138,7 +141,7 @@ fn caller(
     report: &mut Report,
 ) -> CallerSettings {
     let section = &entry.section;
-    let empty = Node { id: section.id, value: Value::Null };
+    let empty = Node { id: section.id, value: Value::Null, typed: None };
     let nothing = Item { node: &empty, path: section.path };
     let preferences =
         Section::open(section.get("preferences").unwrap_or(nothing), &CALLER_PREFERENCES, report)
@@ -168,6 +171,16 @@ fn caller(
             "weights under weighted_round_robin or lottery; elsewhere they do nothing",
             report,
         );
+    }
+    let unweighted = rules.iter().any(|rule| rule.weight.is_none());
+    if weighted
+        && unweighted
+        && rules.iter().any(|rule| rule.weight.is_some())
+        && let Some(item) = section.get("model")
+    {
+        let accepted = "a weight for each that is to share; what only a rule without one names is asked when \
+                        all with a weight have failed";
+        report.note(item.node.id, item.path, "rules without a weight beside rules with one", accepted);
     }
     CallerSettings {
         alias: written.as_deref().map_or_else(|| key.fingerprint().as_str().into(), Into::into),
@@ -223,9 +236,13 @@ fn retries(preferences: &Section<'_>, report: &mut Report) -> Retries {
             item.warn(item.node.describe(), "true, false or a number of retries; taken as true", report);
             Retries::Budget
         }
-        None => match item.flag(report) {
+        None => match item.plain().and_then(|text| flag(&text)) {
             Some(false) => Retries::Never,
-            _ => Retries::Budget,
+            Some(true) => Retries::Budget,
+            None => {
+                item.refuse("true, false or a number of retries", report);
+                Retries::Budget
+            }
         },
     }
 }
@@ -278,7 +295,7 @@ fn credits(preferences: &Section<'_>, report: &mut Report) -> Option<Credits> {
         }
         return None;
     };
-    let amount = item.plain().and_then(|text| scaled(&text, USD));
+    let amount = dollars(&item);
     if amount.is_none() {
         item.refuse("an amount in USD such as 10 or 0.5; 0 blocks the key, -1 is no limit", report);
     }
@@ -306,71 +323,4 @@ fn moment(item: &Item<'_>) -> Option<i64> {
     }
     let civil: DateTime = text.parse().ok()?;
     civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp().as_second())
-}
-
-/// Reports every group of keys that lead to one another.
-fn cycles(callers: &[CallerSettings], entries: &[KeyEntry<'_>], report: &mut Report) {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Mark {
-        New,
-        Open,
-        Done,
-    }
-    let inner: Vec<Vec<usize>> = callers
-        .iter()
-        .map(|caller| {
-            let mut inner: Vec<usize> = caller
-                .rules
-                .iter()
-                .filter_map(|rule| match rule.matcher {
-                    RuleMatch::NestedAll(at) | RuleMatch::NestedModel(at, _) => Some(at),
-                    _ => None,
-                })
-                .collect();
-            inner.sort_unstable();
-            inner.dedup();
-            inner
-        })
-        .collect();
-    let mut marks = vec![Mark::New; callers.len()];
-    for start in 0..callers.len() {
-        if marks[start] != Mark::New {
-            continue;
-        }
-        // An explicit stack: a long chain of keys must not exhaust the thread's.
-        let mut trail: Vec<(usize, usize)> = vec![(start, 0)];
-        marks[start] = Mark::Open;
-        while let Some((at, next)) = trail.last_mut() {
-            let at = *at;
-            let Some(&child) = inner[at].get(*next) else {
-                marks[at] = Mark::Done;
-                trail.pop();
-                continue;
-            };
-            *next += 1;
-            match marks[child] {
-                Mark::Done => {}
-                Mark::New => {
-                    marks[child] = Mark::Open;
-                    trail.push((child, 0));
-                }
-                Mark::Open => {
-                    let from =
-                        trail.iter().position(|(at, _)| *at == child).expect("an open key is on the trail");
-                    let name =
-                        |at: usize| format!("{} ({})", shown(&callers[at].alias), entries[at].section.path);
-                    let mut ring: Vec<String> = trail[from..].iter().map(|(at, _)| name(*at)).collect();
-                    ring.push(name(child));
-                    let entry = &entries[child];
-                    let found = format!("keys that lead back to themselves: {}", ring.join(" -> "));
-                    report.error(
-                        entry.id,
-                        entry.section.path.key("model"),
-                        found,
-                        "keys as channels without a circle",
-                    );
-                }
-            }
-        }
-    }
 }

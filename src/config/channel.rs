@@ -1,6 +1,6 @@
 //! Reads one entry of `providers`.
 
-mod fields;
+pub(super) mod fields;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::lookup::Patterns;
 use super::overrides;
 use super::problem::{Report, nearest, shown};
 use super::quota;
-use super::schema::{Item, PROVIDER, PROVIDER_PREFERENCES, Section};
+use super::schema::{BY_PART, Item, PROVIDER, PROVIDER_PREFERENCES, Section, warn_of_star};
 use super::settings::{CONNECT, ChannelSettings, ChannelTables, Globals, SecretText};
 use super::timeouts;
 use super::tree::Value;
@@ -20,7 +20,8 @@ use crate::engine::{Engine, Need};
 use crate::providers::{self, Named};
 
 use self::fields::{
-    check_keepalive, check_overrides, headers, key_algorithm, keys, models, passthrough, quirks,
+    check_keepalive, check_overrides, exclude_endpoints, headers, key_algorithm, keys, models, passthrough,
+    quirks,
 };
 
 /// Deviations that `quirks` may add or remove.
@@ -48,7 +49,7 @@ impl Channels {
     }
 
     /// Reads the entry and keeps it, unless it is turned off or has no name.
-    pub(super) fn add(&mut self, item: Item<'_>, report: &mut Report) {
+    pub(super) fn add(&mut self, entry: usize, item: Item<'_>, report: &mut Report) {
         let Some(section) = Section::open(item, &PROVIDER, report) else {
             return;
         };
@@ -59,20 +60,27 @@ impl Channels {
                 "a provider without a name",
                 "provider: a name of your choice",
             );
+            section.hint_at(&PROVIDER, "provider", report);
             return;
         };
         if !section.flag("enabled", true, report) {
             self.disabled.insert(name);
             return;
         }
-        if let Some(channel) = self.channel(&section, &name, report) {
+        if let Some(channel) = self.channel(entry, &section, &name, report) {
             self.read.push(channel);
         }
     }
 
-    fn channel(&mut self, section: &Section<'_>, name: &str, report: &mut Report) -> Option<ChannelSettings> {
+    fn channel(
+        &mut self,
+        entry: usize,
+        section: &Section<'_>,
+        name: &str,
+        report: &mut Report,
+    ) -> Option<ChannelSettings> {
         let unique = self.unique(section, name, report);
-        let empty = super::tree::Node { id: section.id, value: Value::Null };
+        let empty = super::tree::Node { id: section.id, value: Value::Null, typed: None };
         let preferences = section.get("preferences").unwrap_or(Item { node: &empty, path: section.path });
         let preferences = Section::open(preferences, &PROVIDER_PREFERENCES, report);
         let preferences = preferences.unwrap_or(Section::open(
@@ -135,6 +143,7 @@ impl Channels {
             remove,
         });
         let mut channel = ChannelSettings {
+            entry,
             name: ChannelName::from(&*unique),
             written_name: name.into(),
             base_url: base_url.map(|(text, _)| text),
@@ -160,11 +169,7 @@ impl Channels {
                 .connect
                 .or(self.globals.policy.default.connect)
                 .unwrap_or(CONNECT),
-            exclude_endpoints: [section, &preferences]
-                .into_iter()
-                .flat_map(|section| section.texts("exclude_endpoints", report))
-                .map(|path| format!("/{}", path.trim_matches('/')).into())
-                .collect(),
+            exclude_endpoints: exclude_endpoints(section, &preferences, report),
             max_request_body_bytes: preferences
                 .size("max_request_body_bytes", report)
                 .or_else(|| section.size("max_request_body_bytes", report)),
@@ -249,6 +254,7 @@ pub(super) fn limit_table(
     };
     let mut list = Vec::new();
     for (pair, item) in pairs {
+        warn_of_star(pair, item.path, BY_PART, report);
         if !item.node.is_null()
             && let Some(quota) = limit(item, known, report)
         {
@@ -300,16 +306,34 @@ pub(super) fn limit(
 pub(super) fn proxy(preferences: &Section<'_>, report: &mut Report) -> Option<SecretText> {
     let item = preferences.get("proxy")?;
     let text = item.secret(report)?;
-    let usable = text
-        .split_once("://")
-        .is_some_and(|(scheme, _)| matches!(scheme, "socks5" | "socks5h" | "http" | "https"))
-        && text.parse::<Uri>().is_ok_and(|url| url.host().is_some());
-    if !usable {
-        let accepted =
-            "socks5://, socks5h://, http:// or https:// with host and port; requests through this one fail";
-        item.warn(format!("{:?}", shown(&text)), accepted, report);
+    if let Some(accepted) = unusable_proxy(&text) {
+        let found = format!("{:?}", shown(&text));
+        item.warn(found, &format!("{accepted}; requests through this one fail"), report);
     }
     Some(SecretText::from(text.as_str()))
+}
+
+/// What a proxy would have to be that is none.
+fn unusable_proxy(text: &str) -> Option<&'static str> {
+    const GRAMMAR: &str = "socks5://, socks5h://, http:// or https:// with host and port";
+    let known = |scheme: &str| {
+        matches!(scheme.to_ascii_lowercase().as_str(), "socks5" | "socks5h" | "http" | "https")
+    };
+    let Some((_, rest)) = text.split_once("://").filter(|(scheme, _)| known(scheme)) else {
+        return Some(GRAMMAR);
+    };
+    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    let place = place.split('/').next().unwrap_or_default();
+    let port = place.rsplit_once(':').filter(|_| !place.ends_with(']')).map(|(_, port)| port);
+    if text.contains("***") {
+        return Some("the proxy's address as it is; this one is masked");
+    }
+    if port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0)) || port.is_none() {
+        let is_url = format!("http://{place}").parse::<Uri>();
+        let is_url = is_url.is_ok_and(|url| url.host().is_some_and(|host| !host.is_empty()));
+        return (!is_url).then_some(GRAMMAR);
+    }
+    Some("a port from 1 to 65535 behind the host")
 }
 
 /// The engine of an entry in which these settings are written, and whether it is named there.
@@ -365,6 +389,7 @@ fn needs_url(
         if section.get("base_url").is_none() {
             let accepted = "base_url: the upstream's full address, or project_id, cf_account_id or AWS keys";
             report.error(section.id, section.path, "a provider without base_url", accepted);
+            section.hint_at(&PROVIDER, "base_url", report);
         }
         return None;
     }
@@ -388,13 +413,14 @@ fn credentials(section: &Section<'_>, engine: &Engine, written: &[&str], has_url
             }
             Need::Key => {
                 // A key that is refused for what it is has been reported already.
-                let blank = |item: &Item<'_>| item.plain().is_none_or(|text| text.trim().is_empty());
+                let blank = |item: &Item<'_>| item.plain().is_some_and(|text| text.trim().is_empty());
                 let absent = section.get("api").is_none_or(|item| item.items().iter().all(blank));
                 if !has_keys && absent {
                     let accepted =
                         "api: the provider's key, or several; a server that asks for none takes any text";
                     let path = section.path.key("api");
                     report.error(section.id, path, "a channel without a key", accepted);
+                    section.hint_at(&PROVIDER, "api", report);
                 }
             }
             // Told where the engine was found.
@@ -409,6 +435,9 @@ fn base_url(section: &Section<'_>, report: &mut Report) -> Option<(String, Uri)>
     let url = text.parse::<Uri>().ok().filter(|url| {
         matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
     });
+    if text.contains("***") {
+        item.warn(format!("{:?}", shown(&text)), "the address as it is; this one is masked", report);
+    }
     if url.is_none() {
         item.refuse("an address that begins with https:// or http://", report);
     }

@@ -12,7 +12,7 @@ use super::environment::Environment;
 use super::expand::expand;
 use super::problem::{Path, Problem, Report};
 use super::schema::{Item, PREFERENCES, Section, TOP};
-use super::settings::{COOLDOWN, Globals, Settings};
+use super::settings::{COOLDOWN, ChannelSettings, Globals, Settings};
 use super::timeouts;
 use super::tree::{self, Node, Value};
 
@@ -60,6 +60,16 @@ pub fn load(text: &str, origin: Origin, env: &Environment) -> Result<Loaded, Vec
     }
 }
 
+/// Line and column of an entry of `providers`, for findings that are made after reading.
+pub fn place_of_provider(text: &str, entry: usize) -> Option<(usize, usize)> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut tree = tree::parse(text).ok()?;
+    tree::settle(&mut tree, Path::ROOT, &mut Report::default());
+    let root = Item { node: &tree, path: Path::ROOT };
+    let (_, list) = root.pairs()?.find(|(pair, _)| pair.key == "providers")?;
+    tree::locate(text, list.items().get(entry)?.node.id)
+}
+
 fn settings(tree: &Node, env: &Environment, report: &mut Report) -> Option<Settings> {
     let root = Item { node: tree, path: Path::ROOT };
     if tree.is_null() {
@@ -72,22 +82,13 @@ fn settings(tree: &Node, env: &Environment, report: &mut Report) -> Option<Setti
     let mut channels = Channels::new(globals.clone());
     match top.get("providers") {
         Some(list) if is_list(&list, report) => {
-            let items = list.items();
-            if items.is_empty() {
-                list.warn("no provider", "at least one; nothing can be served", report);
-            }
-            for item in items {
-                channels.add(item, report);
+            for (entry, item) in list.items().into_iter().enumerate() {
+                channels.add(entry, item, report);
             }
         }
-        Some(_) => {}
-        None => report.warn(
-            top.id,
-            top.path.key("providers"),
-            "nothing",
-            "a list of providers; nothing can be served",
-        ),
+        Some(_) | None => {}
     }
+    refuse_without_providers(&top, &channels.read, report);
     let list = top.get("api_keys");
     let none = list.as_ref().is_none_or(|list| list.items().is_empty());
     if none {
@@ -103,6 +104,26 @@ fn settings(tree: &Node, env: &Environment, report: &mut Report) -> Option<Setti
         _ => Vec::new(),
     };
     Some(Settings { channels: channels.read, callers, globals })
+}
+
+/// Refuses a configuration of which nothing can ever be served.
+fn refuse_without_providers(top: &Section<'_>, channels: &[ChannelSettings], report: &mut Report) {
+    // Of entries that could not be read it is not known.
+    if report.has_errors() || channels.iter().any(|channel| channel.unserved().is_none_or(|it| !it.is_whole))
+    {
+        return;
+    }
+    let found = match channels {
+        [] => "no provider".to_owned(),
+        [first, ..] => format!("no provider that this version serves (engine {})", first.engine.name()),
+    };
+    let id = top.get("providers").map_or(top.id, |list| list.node.id);
+    report.error(
+        id,
+        top.path.key("providers"),
+        found,
+        "at least one that can be asked; nothing can be served",
+    );
 }
 
 /// Whether a list of maps is there; one map alone counts as a list of one.
@@ -121,7 +142,7 @@ fn is_list(list: &Item<'_>, report: &mut Report) -> bool {
 }
 
 fn globals(top: &Section<'_>, env: &Environment, report: &mut Report) -> Globals {
-    let empty = Node { id: top.id, value: Value::Null };
+    let empty = Node { id: top.id, value: Value::Null, typed: None };
     let nothing = Item { node: &empty, path: top.path };
     let preferences = Section::open(top.get("preferences").unwrap_or(nothing), &PREFERENCES, report)
         .or_else(|| Section::open(nothing, &PREFERENCES, report))

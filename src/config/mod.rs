@@ -5,7 +5,7 @@
 //! YAML, applies `<<` and can tell the place of every node; `expand` fills in variables and secret
 //! files; `channel`, `caller` and their helpers (`timeouts`, `amount`, `overrides`, [`quota`],
 //! `moderation`) read the entries by the keys of [`schema`]; [`mod@load`] puts it together into the
-//! [`settings`]. [`check`] does the same for the command of that name. [`problem`] is what all of
+//! [`settings`]. `words` knows what people write in place of a key. [`problem`] is what all of
 //! them complain with, [`lookup`] the rule by which names find settings, [`environment`] the
 //! variables of the process.
 //!
@@ -20,7 +20,6 @@
 mod amount;
 mod caller;
 pub mod channel;
-pub mod check;
 pub mod environment;
 mod expand;
 mod file;
@@ -33,13 +32,16 @@ pub mod quota;
 pub mod schema;
 pub mod settings;
 pub mod source;
+mod syntax;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod timeouts;
 mod tree;
+pub mod unserved;
 pub mod watch;
+mod words;
 
 pub use environment::Environment;
 pub use load::{Loaded, Origin, load};

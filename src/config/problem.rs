@@ -16,6 +16,8 @@ const LOCATED: usize = 60;
 /// The weight of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// Worth knowing: it works as it is written, which may not be what was expected.
+    Note,
     /// Probably a slip; the configuration works without what it concerns.
     Warning,
     /// Could not be served; the configuration is refused.
@@ -40,6 +42,8 @@ pub struct Problem {
     pub accepted: String,
     /// A likely remedy.
     pub hint: Option<String>,
+    /// The line of the text, with a mark below the place; its values are made unreadable.
+    pub excerpt: Option<String>,
 }
 
 impl Problem {
@@ -58,6 +62,7 @@ impl Problem {
             found: found.into(),
             accepted: accepted.to_owned(),
             hint: None,
+            excerpt: None,
         }
     }
 
@@ -84,6 +89,7 @@ impl fmt::Display for Problem {
         f.write_str(match self.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
+            Severity::Note => "note",
         })?;
         if !self.path.is_empty() {
             write!(f, ": {}", self.path)?;
@@ -92,6 +98,9 @@ impl fmt::Display for Problem {
             (Some(line), Some(column)) => write!(f, " (line {line}, column {column})")?,
             (Some(line), None) => write!(f, " (line {line})")?,
             _ => {}
+        }
+        if let Some(excerpt) = &self.excerpt {
+            write!(f, "\n{excerpt}")?;
         }
         write!(f, "\n  found: {}\n  accepted: {}", self.found, self.accepted)?;
         if let Some(hint) = &self.hint {
@@ -171,6 +180,10 @@ impl Report {
         self.add(Some(node), Problem::new(Severity::Warning, path.to_string(), found, accepted));
     }
 
+    pub(super) fn note(&mut self, node: u32, path: Path<'_>, found: impl Into<String>, accepted: &str) {
+        self.add(Some(node), Problem::new(Severity::Note, path.to_string(), found, accepted));
+    }
+
     pub(super) fn hint(&mut self, hint: impl Into<String>) {
         if let Some((problem, _)) = self.problems.last_mut() {
             problem.hint = Some(hint.into());
@@ -237,6 +250,11 @@ fn mask_passwords(text: &str) -> String {
     let rest = rest.rsplit_once('@').map_or(rest.to_owned(), |(_, host)| format!("***@{host}"));
     let rest = rest.split_once('?').map_or(rest.clone(), |(path, _)| format!("{path}?***"));
     format!("{scheme}://{rest}")
+}
+
+/// `1 channel`, `2 channels`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// The known word that `word` is most likely a slip of.

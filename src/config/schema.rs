@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::environment::{flag, seconds, size};
 use super::problem::{Path, Report, nearest, shown};
 use super::tree::{Node, Pair, Value};
+use super::words;
 
 /// A part of the document with a fixed set of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,15 +253,17 @@ impl<'a> Section<'a> {
                 continue;
             }
             has_unknown = true;
-            let accepted = format!("keys of {}; this one is ignored", keys.name);
-            report.warn(pair.key_id, item.path.key(key), format!("unknown key {:?}", shown(key)), &accepted);
-            if let Some(known) = nearest(key, keys.known.iter().copied()) {
-                report.hint(format!("did you mean {known}?"));
-            } else if let Some(home) = ALL.iter().find(|other| other.known.contains(&key)) {
-                report.hint(format!("{key} belongs to {}", home.name));
-            }
+            unknown(pair, item.path.key(key), keys, pairs, report);
         }
         Some(Self { id: item.node.id, path: item.path, pairs, has_unknown })
+    }
+
+    /// The word that stands in place of this key, for a problem about its absence.
+    pub(super) fn hint_at(&self, keys: &Keys, key: &str, report: &mut Report) {
+        let stands_for = |pair: &&Pair| words::meaning(keys, &pair.key).is_some_and(|word| word.key == key);
+        if let Some(pair) = self.pairs.iter().find(stands_for) {
+            report.hint(format!("{} is called {key} here", shown(&pair.key)));
+        }
     }
 
     /// The value of a key; null is absent.
@@ -287,14 +290,70 @@ impl<'a> Section<'a> {
 
     pub(super) fn size(&self, key: &str, report: &mut Report) -> Option<u64> {
         let item = self.get(key)?;
-        let text = item.plain()?;
-        let bytes = size(&text);
+        let bytes = size(&item.printed()?);
         if bytes.is_none() {
             item.refuse("bytes, or a size such as 20MB or 64MiB", report);
         }
         bytes
     }
 }
+
+/// Tells of a key that nobody knows: what was meant, and what comes of its being ignored.
+fn unknown(pair: &Pair, path: Path<'_>, keys: &Keys, beside: &[Pair], report: &mut Report) {
+    let key = &*pair.key;
+    let word = words::meaning(keys, key);
+    let near = nearest(key, keys.known.iter().copied());
+    let (meant, hint) = match (word, near, homes(key, keys)) {
+        (Some(word), _, _) => (Some(word.key), Some(word.hint.to_owned())),
+        (None, Some(near), _) => (Some(near), Some(format!("did you mean {near}?"))),
+        (None, None, Some(homes)) => (Some(key), Some(format!("{key} belongs to {homes}"))),
+        (None, None, None) => (None, None),
+    };
+    let written = |key: &str| {
+        keys.known.contains(&key) && beside.iter().any(|pair| pair.key == key && !pair.value.is_null())
+    };
+    let wider = meant.filter(|key| !written(key)).and_then(|key| words::consequence(keys, key));
+    let accepted = match wider {
+        Some(wider) => format!("keys of {}; this one is ignored: {wider}", keys.name),
+        None => format!("keys of {}; this one is ignored", keys.name),
+    };
+    report.warn(pair.key_id, path, format!("unknown key {:?}", shown(key)), &accepted);
+    if let Some(hint) = hint {
+        report.hint(hint);
+    }
+}
+
+/// The sections that this key is one of; those of the same entry come first.
+fn homes(key: &str, met_in: &Keys) -> Option<String> {
+    let is_kin = |other: &&&Keys| {
+        ["provider", "client key"]
+            .iter()
+            .any(|entry| other.name.contains(entry) && met_in.name.contains(entry))
+    };
+    let known: Vec<&Keys> = ALL.iter().filter(|other| other.known.contains(&key)).collect();
+    let (kin, others): (Vec<&Keys>, Vec<&Keys>) = known.iter().partition(is_kin);
+    let names: Vec<&str> = if kin.is_empty() { others } else { kin }.iter().map(|keys| keys.name).collect();
+    (!names.is_empty()).then(|| names.join(" or "))
+}
+
+/// Tells of a star in the name of a map of names: it stands for itself there, and nothing more.
+/// `rule` says which models a name counts for.
+pub(super) fn warn_of_star(pair: &Pair, path: Path<'_>, rule: &str, report: &mut Report) {
+    if !pair.key.contains('*') {
+        return;
+    }
+    let found = format!("{:?}, a name with a star", shown(&pair.key));
+    report.warn(pair.key_id, path, found, &format!("{rule}; a star stands for itself only"));
+    let bare = pair.key.replace('*', "");
+    report.hint(match bare.trim() {
+        "" => "write default".to_owned(),
+        bare => format!("write {}", shown(bare)),
+    });
+}
+
+/// The models that a name of a map counts for, where a part of theirs is enough.
+pub(super) const BY_PART: &str =
+    "a model's name, or a part of it, which counts for every model whose name holds it";
 
 // === impl Item ===
 
@@ -307,8 +366,16 @@ impl<'a> Item<'a> {
         report.warn(self.node.id, self.path, found, accepted);
     }
 
-    /// A scalar as text, without complaint.
+    /// A scalar as it was typed, without complaint.
     pub(super) fn plain(&self) -> Option<String> {
+        match &self.node.typed {
+            Some(typed) => Some(typed.to_string()),
+            None => self.printed(),
+        }
+    }
+
+    /// A scalar as it is printed, so that `0x10` and `1e3` are numbers in digits.
+    pub(super) fn printed(&self) -> Option<String> {
         match &self.node.value {
             Value::Text(text) => Some(text.trim().to_owned()),
             Value::Bool(flag) => Some(flag.to_string()),
@@ -320,13 +387,6 @@ impl<'a> Item<'a> {
 
     /// A scalar as text; blank is absent.
     pub(super) fn text(&self, report: &mut Report) -> Option<String> {
-        if let Value::Float(number) = self.node.value {
-            self.warn(
-                number.to_string(),
-                "a text; put quotes around a number with a point to keep its digits",
-                report,
-            );
-        }
         match self.plain() {
             Some(text) => Some(text).filter(|text| !text.is_empty()),
             None => {
@@ -341,12 +401,17 @@ impl<'a> Item<'a> {
     /// A secret as text: what is found is never shown.
     pub(super) fn secret(&self, report: &mut Report) -> Option<String> {
         match &self.node.value {
-            Value::Float(_) => {
-                self.warn("a number with a point", "a text; put quotes around it to keep its digits", report);
-                self.plain()
-            }
             Value::List(_) | Value::Map(_) => {
                 self.refuse("a text", report);
+                // `- key: sk-…`, as other programs have it. The key of the map may be the secret.
+                if let Value::Map(pairs) = &self.node.value
+                    && let Some(pair) = pairs.first()
+                {
+                    let word = pair.key.as_str();
+                    let is_word = words::meaning(&PROVIDER, word).is_some() || PROVIDER.known.contains(&word);
+                    let without = if is_word { format!(", without `{word}:`") } else { String::new() };
+                    report.hint(format!("write `- sk-…`: the key alone{without}"));
+                }
                 None
             }
             _ => self.plain().filter(|text| !text.is_empty()),
@@ -375,8 +440,13 @@ impl<'a> Item<'a> {
 
     /// Seconds; a negative number counts as 0, as it does for the reader of the clock.
     pub(super) fn seconds(&self, report: &mut Report) -> Option<Duration> {
+        self.seconds_or("a number of seconds", report)
+    }
+
+    /// The same, where more than seconds is accepted.
+    pub(super) fn seconds_or(&self, accepted: &str, report: &mut Report) -> Option<Duration> {
         let Some(number) = self.number().filter(|number| !number.is_nan()) else {
-            self.refuse("a number of seconds", report);
+            self.refuse(accepted, report);
             return None;
         };
         if number < 0.0 {

@@ -69,6 +69,8 @@ pub struct SecretText(Arc<str>);
 /// An enabled `providers` entry.
 #[derive(Clone)]
 pub struct ChannelSettings {
+    /// Its position in `providers`, those that are turned off included.
+    pub entry: usize,
     /// Its unique name: as written, or `name~2` for the second of that name.
     pub name: ChannelName,
     /// The name as written, which rules use and which several channels may share.

@@ -38,6 +38,9 @@ fn caller(lines: &str) -> String {
     )
 }
 
+/// An entry that can be served, for texts whose others cannot.
+const SERVED: &str = "{provider: served, engine: mock, model: [m]}";
+
 fn channel(lines: &str) -> ChannelSettings {
     good(&provider(lines)).settings.channels.remove(0)
 }
@@ -188,11 +191,34 @@ fn the_fragments_read_as_their_text_says() {
 
 const EXAMPLE: &str = include_str!("../../api.yaml.example");
 
+/// The example with all of it live: a `#` at the margin stands before what is not, and a blank
+/// behind it makes it a remark.
+fn whole_example() -> String {
+    let live = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with("  ") || !rest.starts_with(' ') => format!("{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    EXAMPLE.lines().map(live).collect()
+}
+
 #[test]
 fn the_shipped_example_has_not_one_problem() {
-    let loaded = good(EXAMPLE);
+    for text in [EXAMPLE, &whole_example()] {
+        let loaded = good(text);
 
-    assert_eq!(loaded.warnings, [], "{}", printed(&loaded.warnings));
+        assert_eq!(loaded.warnings, [], "{}", printed(&loaded.warnings));
+    }
+}
+
+#[test]
+fn the_shipped_example_serves_one_provider_as_it_stands_and_all_of_them_when_wanted() {
+    let (live, whole) = (good(EXAMPLE).settings, good(&whole_example()).settings);
+
+    assert_eq!((live.channels.len(), live.callers.len()), (1, 1));
+    assert!(live.globals.proxy.is_none() && live.channels[0].proxy.is_none());
+    assert!(live.unserved().is_empty(), "what is live is served");
+    assert_eq!((whole.channels.len(), whole.callers.len()), (14, 3));
+    assert!(whole.globals.proxy.is_some());
 }
 
 #[test]
@@ -283,7 +309,7 @@ fn a_text_that_is_no_configuration_is_refused() {
         ("providers: 5\napi_keys: [{api: k}]\n", "5"),
         ("providers: []\n", "no client key"),
         ("providers: []\napi_keys: []\n", "no client key"),
-        ("providers:\n\t- a\n", "token"),
+        ("providers:\n\t- a\n", "tabs"),
     ] {
         let problems = read(text).unwrap_err();
         assert!(printed(&problems).contains(word), "{text:?}: {}", printed(&problems));
@@ -313,11 +339,133 @@ fn a_key_that_names_itself_is_a_circle() {
     assert!(sole(&caller("model: [sk-1/*]")).3.contains("back to themselves"));
 }
 
+/// Keys in levels, of which each names every key of the next level; the last may use everything.
+fn levels(count: usize, width: usize) -> String {
+    let mut text = "providers: [{provider: a, base_url: 'https://a/v1', api: k, model: [m]}]\napi_keys:\n  - {api: sk-admin, role: admin}\n".to_owned();
+    for level in 0..count {
+        let next: Vec<String> = (0..width).map(|at| format!("sk-{}-{at}/*", level + 1)).collect();
+        let rules = if level + 1 == count { "all".to_owned() } else { next.join(", ") };
+        for at in 0..width {
+            text.push_str(&format!("  - {{api: sk-{level}-{at}, model: [{rules}]}}\n"));
+        }
+    }
+    text
+}
+
+#[test]
+fn keys_may_be_sixty_four_levels_deep_and_not_one_more() {
+    assert_eq!(good(&levels(64, 1)).warnings, []);
+
+    for (count, line) in [(65, 4), (10_000, 9_939)] {
+        let (is_error, path, at, printed) = sole(&levels(count, 1));
+        assert!(
+            is_error && printed.contains("65 levels deep") && printed.contains("at most 64"),
+            "{printed}"
+        );
+        assert_eq!((path, at), (format!("api_keys[{}].model", line - 3), Some(line)), "{printed}");
+    }
+}
+
+#[test]
+fn keys_that_lead_to_the_same_keys_in_too_many_ways_are_refused_where_it_becomes_too_much() {
+    assert_eq!(good(&levels(11, 2)).warnings, []);
+
+    let problems = read(&levels(22, 2)).unwrap_err();
+
+    // Both keys of one level, and none above them.
+    let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["api_keys[19].model", "api_keys[20].model"], "{}", printed(&problems));
+    assert!(problems[0].line == Some(22) && problems[0].found.contains("8191"), "{}", problems[0]);
+    assert_eq!(problems[0].accepted, "at most 4096");
+}
+
 #[test]
 fn two_keys_may_share_a_third() {
     let text = "providers: [{provider: a, base_url: 'https://a/v1', api: k, model: [m]}]\napi_keys:\n  - {api: sk-a, role: admin, model: [sk-b/*, sk-c/*]}\n  - {api: sk-b, model: [sk-c/*]}\n  - {api: sk-c}\n";
 
     assert_eq!(good(text).warnings, []);
+}
+
+// === texts that YAML takes for something else ===
+
+/// Scalars that a reader of YAML makes a number, a flag or a date of.
+const ODD_TEXTS: [&str; 19] = [
+    "0xdeadbeef",
+    "12e5",
+    "4.10",
+    "0o17",
+    "0b101",
+    "1_000",
+    "+42",
+    "007",
+    ".5",
+    "5.",
+    "1.0",
+    "1E3",
+    "123456789012345678901234567890",
+    "yes",
+    "on",
+    "True",
+    "FALSE",
+    "2024-01-01",
+    "12:30:45",
+];
+
+#[test]
+fn keys_and_names_are_what_was_typed_and_not_what_yaml_makes_of_it() {
+    for odd in ODD_TEXTS {
+        let text = format!(
+            "providers:\n  - provider: {odd}\n    base_url: https://a/v1\n    api: [{odd}, k]\n    model: [{odd}, {{up: 1{odd}}}, {{2{odd}: alias}}]\n    preferences: {{model_timeout: {{{odd}: 7, default: 8}}}}\napi_keys:\n  - api: {odd}\n    role: {odd}\n    model: [{odd}/*]\n"
+        );
+        let loaded = good(&text);
+
+        assert_eq!(loaded.warnings, [], "{odd}: {}", printed(&loaded.warnings));
+        let (channel, caller) = (&loaded.settings.channels[0], &loaded.settings.callers[0]);
+        let names: Vec<&str> =
+            channel.models.iter().flat_map(|model| [&*model.alias, &*model.upstream]).collect();
+        let (first, second) = (format!("1{odd}"), format!("2{odd}"));
+        assert_eq!(names, [odd, odd, &first, "up", "alias", &second], "{odd}");
+        assert_eq!(channel.name.as_str(), odd);
+        assert_eq!(channel.keys[0].expose(), odd);
+        assert_eq!((caller.key.expose(), &*caller.alias), (odd, odd));
+        assert_eq!(caller.rules[0].matcher, RuleMatch::ChannelAll([0].into()), "{odd}");
+        assert_eq!(channel.models[0].timeouts.idle, Duration::from_secs(7), "{odd}");
+    }
+}
+
+#[test]
+fn numbers_are_numbers_however_they_are_typed() {
+    let lines = "model: [m]\npreferences:\n  cooldown_period: 0x10\n  model_timeout: 1.5e1\n  max_request_body_bytes: 1e6\n  post_body_parameter_overrides: {a: 0x10, b: 4.10, c: True}";
+    let channel = channel(lines);
+
+    assert_eq!(channel.cooldown, Duration::from_secs(16));
+    assert_eq!(channel.models[0].timeouts.idle, Duration::from_secs(15));
+    assert_eq!(channel.max_request_body_bytes, Some(1_000_000));
+    let body = &channel.models[0].overrides.as_ref().unwrap().steps[0].merge;
+    assert_eq!((&body["a"], &body["b"], &body["c"]), (&json!(16), &json!(4.1), &json!(true)));
+    let money = |text: &str| {
+        let text = caller(&format!("preferences: {{credits: {text}, AUTO_RETRY: 0x2}}"));
+        let caller = good(&text).settings.callers.remove(0);
+        assert_eq!(caller.retries, Retries::AtMost(2));
+        caller.credits.unwrap().amount
+    };
+    assert_eq!(money("1.5e-3"), 1_500_000_000);
+    assert_eq!(money("0x10"), 16_000_000_000_000);
+    // More digits than a floating-point number has.
+    assert_eq!(money("123456789.123456789012"), 123_456_789_123_456_789_012);
+}
+
+#[test]
+fn what_was_typed_is_kept_through_anchors_and_merges() {
+    let text = "x-base: &base\n  base_url: https://a/v1\n  api: &key 4.10\nproviders:\n  - {<<: *base, provider: a, model: [&name 1.0, *key]}\n  - {<<: *base, provider: *name, model: [m]}\napi_keys: [{api: sk-1}]\n";
+    let settings = good(text).settings;
+
+    assert_eq!(settings.channels[0].keys[0].expose(), "4.10");
+    assert_eq!(settings.channels[1].name.as_str(), "1.0");
+    assert_eq!(
+        settings.channels[0].models.iter().map(|model| &*model.alias).collect::<Vec<_>>(),
+        ["1.0", "4.10"]
+    );
 }
 
 // === what starts with a warning ===
@@ -326,7 +474,8 @@ fn two_keys_may_share_a_third() {
 fn slips_that_can_be_served_are_warnings_with_a_place() {
     let cases = [
         (provider("modle: [m]"), "providers[0].modle", "did you mean model?"),
-        (provider("rate_limit: 1/min"), "providers[0].rate_limit", "belongs to"),
+        (provider("rate_limit: 1/min"), "providers[0].rate_limit", "write api_key_rate_limit"),
+        (provider("proxy: 'http://h:1'"), "providers[0].proxy", "belongs to"),
         (provider("model: gpt"), "providers[0].model", "list of one"),
         (provider("model: [x: m, y: m]"), "providers[0].model[1].y", "earlier model"),
         (provider("discover: false"), "providers[0]", "nothing reaches"),
@@ -362,7 +511,11 @@ fn slips_that_can_be_served_are_warnings_with_a_place() {
             "providers[0].preferences.post_body_parameter_overrides[\"gpt-6\"]",
             "gpt-5",
         ),
-        (provider("engine: codex"), "providers[0].engine", "responses"),
+        (
+            provider("engine: codex").replace("api_keys", &format!("  - {SERVED}\napi_keys")),
+            "providers[0].engine",
+            "responses",
+        ),
         (caller("model: m"), "api_keys[0].model", "list of one"),
         (caller("model: [c/*]"), "api_keys[0].model[0]", "does not exist"),
         (caller("model: [x/y]"), "api_keys[0].model[0]", "write <x/y>"),
@@ -406,6 +559,239 @@ fn slips_that_can_be_served_are_warnings_with_a_place() {
         assert!(!is_error, "{printed}");
         assert_eq!(found, path, "{printed}");
         assert!(line.is_some() && printed.contains(word), "{word}: {printed}");
+    }
+}
+
+#[test]
+fn words_of_other_programs_come_with_the_key_that_is_meant() {
+    let cases = [
+        (provider("url: x"), "providers[0].url", "write base_url"),
+        (provider("API_KEY: x"), "providers[0].API_KEY", "write api"),
+        (provider("name: x"), "providers[0].name", "write provider"),
+        (provider("type: gpt"), "providers[0].type", "write engine"),
+        (provider("timeout: 5"), "providers[0].timeout", "model_timeout under preferences"),
+        (provider("cooldown: 5"), "providers[0].cooldown", "cooldown_period under preferences"),
+        (
+            provider("preferences: {cooldown: 5}"),
+            "providers[0].preferences.cooldown",
+            "write cooldown_period",
+        ),
+        (provider("preferences: {timeout: 5}"), "providers[0].preferences.timeout", "write model_timeout"),
+        (caller("name: x"), "api_keys[0].name", "write role"),
+        (
+            caller("preferences: {USE_ROUND_ROBIN: true}"),
+            "api_keys[0].preferences.USE_ROUND_ROBIN",
+            "write SCHEDULING_ALGORITHM: round_robin",
+        ),
+        (
+            caller("preferences: {max_retry_count: 3}"),
+            "api_keys[0].preferences.max_retry_count",
+            "AUTO_RETRY",
+        ),
+        (
+            format!("{}preferences: {{timeout: 5}}\n", caller("")),
+            "preferences.timeout",
+            "write model_timeout",
+        ),
+        (format!("{}preferences: {{price: {{}}}}\n", caller("")), "preferences.price", "write model_price"),
+        (format!("{}settings: {{}}\n", caller("")), "settings", "write preferences"),
+    ];
+    for (text, path, hint) in cases {
+        let (is_error, found, line, printed) = sole(&text);
+
+        assert!(!is_error && line.is_some(), "{printed}");
+        assert!(
+            found == path && printed.contains(&format!("hint: {hint}")) || printed.contains(hint),
+            "{printed}"
+        );
+    }
+}
+
+#[test]
+fn a_key_that_is_missing_under_another_word_is_refused_with_that_word() {
+    let provider = |entry: &str| format!("providers:\n  - {entry}\napi_keys: [{{api: sk-1}}]\n");
+    for (text, hint) in [
+        (provider("{name: a, base_url: 'https://a/v1', api: k}"), "name is called provider here"),
+        (provider("{provider: a, url: 'https://a/v1', api: k}"), "url is called base_url here"),
+        (provider("{provider: a, base_url: 'https://a/v1', api_key: k}"), "api_key is called api here"),
+        (caller("").replace("- api: sk-1", "- key: sk-1"), "key is called api here"),
+    ] {
+        let problems = read(&text).unwrap_err();
+        assert!(problems[0].hint.as_deref() == Some(hint), "{}", printed(&problems));
+    }
+}
+
+#[test]
+fn a_map_in_place_of_a_key_is_refused_without_showing_the_key() {
+    for (entry, hint) in [
+        ("[{key: sk-hidden-1}]", "write `- sk-…`: the key alone, without `key:`"),
+        ("[{sk-hidden-1: x}]", "write `- sk-…`: the key alone"),
+    ] {
+        let text = provider("model: [m]").replace("api: k\n", &format!("api: {entry}\n"));
+        let (is_error, path, line, printed) = sole(&text);
+
+        assert!(is_error && path == "providers[0].api[0]" && line == Some(4), "{printed}");
+        assert!(printed.ends_with(&format!("hint: {hint}")) && !printed.contains("hidden"), "{printed}");
+    }
+}
+
+#[test]
+fn an_ignored_word_says_what_it_lets_through() {
+    let all = "this key may use every model";
+    for (text, consequence) in [
+        (caller("modle: [m]"), all),
+        (caller("models: [m]"), all),
+        (caller("rate_limit: 1/min"), "this key has no rate limit"),
+        (caller("preferences: {RATE_LIMIT: 1/min}"), "this key has no rate limit"),
+        (caller("preferences: {credit: 5}"), "this key may spend without limit"),
+        (caller("credits: 5"), "this key may spend without limit"),
+        (caller("preferences: {ENABLE_MODERATON: true}"), "its texts are judged by nobody"),
+        (caller("enable: false"), "it is in use"),
+        (caller("preference: {rate_limit: 1/min}"), "this key has no limits of its own"),
+        (provider("preferences: {Proxy: 'socks5://h:1'}"), "no proxy is used for it"),
+        (provider("rate_limit: 1/min"), "its keys have no rate limit"),
+        (
+            format!("{}preferences: {{rate_limits: 1/min}}\n", caller("")),
+            "there is no limit over all requests",
+        ),
+    ] {
+        let (is_error, _, line, printed) = sole(&text);
+        assert!(!is_error && line.is_some(), "{printed}");
+        assert!(printed.contains(&format!("this one is ignored: {consequence}")), "{printed}");
+    }
+    // The key itself is there too: nothing is let through.
+    assert!(!sole(&caller("modle: [m]\nmodel: [a/*]")).3.contains(all));
+}
+
+#[test]
+fn settings_that_do_nothing_are_told() {
+    let masked = "this one is masked";
+    let cases = [
+        (
+            provider("preferences: {model_timeout: {gpt-4*: 180}}"),
+            "providers[0].preferences.model_timeout[\"gpt-4*\"]",
+            "write gpt-4",
+        ),
+        (
+            provider("preferences: {keepalive_interval: {'*': 20}}"),
+            "providers[0].preferences.keepalive_interval[\"*\"]",
+            "write default",
+        ),
+        (
+            provider("preferences: {api_key_rate_limit: {gpt-4*: 1/min}}"),
+            "providers[0].preferences.api_key_rate_limit[\"gpt-4*\"]",
+            "write gpt-4",
+        ),
+        (
+            caller("preferences: {rate_limit: {gpt-4*: 1/min}}"),
+            "api_keys[0].preferences.rate_limit[\"gpt-4*\"]",
+            "write gpt-4",
+        ),
+        (
+            format!("{}preferences: {{model_price: {{gpt-4*: 1}}}}\n", caller("")),
+            "preferences.model_price[\"gpt-4*\"]",
+            "write gpt-4",
+        ),
+        (
+            provider("preferences: {timeout_policy: {rules: [{match: {model: '*gpt'}, timeout: 5}]}}"),
+            "providers[0].preferences.timeout_policy.rules[0].match.model",
+            "at its end",
+        ),
+        (provider("model: [gpt-*]"), "providers[0].model[0]", "without `model`"),
+        (caller("model: [gpt-*]"), "api_keys[0].model[0]", "that very name"),
+        (
+            provider("preferences: {passthrough_request_headers: [x-*]}"),
+            "providers[0].preferences.passthrough_request_headers[0]",
+            "stands for itself",
+        ),
+        (provider("exclude_endpoints: /v1/images/*"), "providers[0].exclude_endpoints", "excludes nothing"),
+        (provider("model: [{name: org/model}]"), "providers[0].model[0].name", "write `- org/model`"),
+        (provider("model: [{id: x}]"), "providers[0].model[0].id", "write `- x`"),
+        (
+            provider("preferences: {proxy: 'socks5://u:p@host:abc'}"),
+            "providers[0].preferences.proxy",
+            "a port from 1 to 65535",
+        ),
+        (
+            provider("preferences: {proxy: 'socks5://u:p@host:0'}"),
+            "providers[0].preferences.proxy",
+            "a port from 1 to 65535",
+        ),
+        (
+            provider("preferences: {proxy: 'socks5://****:****@****:****'}"),
+            "providers[0].preferences.proxy",
+            masked,
+        ),
+        (provider("model: [m]").replace("//a.example", "//****"), "providers[0].base_url", masked),
+        (provider("model: [m]").replace("api: k\n", "api: sk-****\n"), "providers[0].api", "masked key"),
+        (
+            format!("{}preferences: {{proxy: 'http://h:99999'}}\n", caller("")),
+            "preferences.proxy",
+            "a port from 1 to 65535",
+        ),
+    ];
+    for (text, path, word) in cases {
+        let (is_error, found, line, printed) = sole(&text);
+        assert!(!is_error && line.is_some(), "{printed}");
+        assert_eq!(found, path, "{printed}");
+        assert!(printed.contains(word), "{word}: {printed}");
+        assert!(!printed.contains("u:p@"), "{printed}");
+    }
+    for proxy in ["socks5://h", "socks5h://[::1]:1080", "http://[::1]", "HTTP://u:p%40@h:8080/"] {
+        let text = provider(&format!("preferences: {{proxy: '{proxy}'}}"));
+        assert_eq!(good(&text).warnings, [], "{proxy}");
+    }
+}
+
+#[test]
+fn rules_without_a_weight_beside_rules_with_one_are_noted_and_no_fault() {
+    let lines = "model: [all, a/*: 9]\npreferences: {SCHEDULING_ALGORITHM: weighted_round_robin}";
+
+    let notes = good(&caller(lines)).warnings;
+
+    assert_eq!(notes.len(), 1, "{}", printed(&notes));
+    assert_eq!((notes[0].severity, &*notes[0].path), (Severity::Note, "api_keys[0].model"));
+    assert!(notes[0].line == Some(6) && notes[0].to_string().starts_with("note: "), "{}", notes[0]);
+    let even = lines.replace("all, a/*: 9", "a/*: 9, b/*: 1");
+    assert_eq!(good(&caller(&even)).warnings, []);
+}
+
+#[test]
+fn an_empty_list_of_rules_is_noted_because_it_means_everything() {
+    let loaded = good(&caller("model: []"));
+
+    let note = &loaded.warnings[0];
+    assert_eq!((note.severity, &*note.path, note.line), (Severity::Note, "api_keys[0].model", Some(6)));
+    assert!(note.accepted.contains("every model"), "{note}");
+    assert_eq!(loaded.settings.callers[0].rules[0].matcher, RuleMatch::All);
+}
+
+#[test]
+fn a_key_in_the_wrong_place_comes_with_the_right_one() {
+    for (text, hint) in [
+        (caller("preferences: {model: [m]}"), "model belongs to a client key"),
+        (provider("preferences: {tools: false}"), "tools belongs to a provider"),
+        (provider("model_price: {a: 1}"), "model_price belongs to the global preferences"),
+        (provider("model_timeout: 5"), "model_timeout belongs to a provider's preferences"),
+        (
+            format!("{}model_timeout: 5\n", caller("")),
+            "model_timeout belongs to a provider's preferences or the global preferences",
+        ),
+    ] {
+        let (is_error, _, _, printed) = sole(&text);
+        assert!(!is_error && printed.ends_with(&format!("hint: {hint}")), "{hint}: {printed}");
+    }
+}
+
+#[test]
+fn what_is_accepted_is_said_completely() {
+    for (text, accepted) in [
+        (caller("preferences: {AUTO_RETRY: often}"), "true, false or a number of retries"),
+        (provider("preferences: {model_timeout: soon}"), "or a map of models"),
+        (provider("preferences: {keepalive_interval: soon}"), "or a map of models"),
+    ] {
+        let (is_error, _, _, printed) = sole(&text);
+        assert!(is_error && printed.contains(accepted), "{printed}");
     }
 }
 
@@ -479,7 +865,7 @@ fn rules_are_read_in_order_and_kind() {
     let loaded = good(&text);
     let rules = &loaded.settings.callers[0].rules;
 
-    assert_eq!(loaded.warnings, []);
+    assert!(loaded.warnings.iter().all(|problem| problem.severity == Severity::Note));
     assert!(matches!(rules[0].matcher, RuleMatch::All) && matches!(rules[1].matcher, RuleMatch::All));
     assert_eq!(rules[2].matcher, RuleMatch::Model("m".into()));
     assert_eq!(rules[3].matcher, RuleMatch::Model("x/y".into()));
@@ -715,7 +1101,8 @@ fn a_channel_s_own_settings_come_before_the_global_ones() {
 #[test]
 fn an_address_beside_account_data_wins_and_keeps_the_engine() {
     let engine = |lines: &str| {
-        let text = format!("providers:\n  - {{provider: a, {lines}}}\napi_keys: [{{api: sk-1}}]\n");
+        let text =
+            format!("providers:\n  - {{provider: a, {lines}}}\n  - {SERVED}\napi_keys: [{{api: sk-1}}]\n");
         let channel = good(&text).settings.channels.remove(0);
         (channel.engine.name(), channel.base_url)
     };
@@ -734,9 +1121,29 @@ fn an_address_beside_account_data_wins_and_keeps_the_engine() {
 }
 
 #[test]
+fn a_text_of_which_nothing_can_ever_be_served_is_an_error() {
+    let gemini = "{provider: g, base_url: 'https://generativelanguage.googleapis.com/v1beta', api: k}";
+    let off = "{provider: a, base_url: 'https://a.test/v1', api: k, enabled: false}";
+    for (providers, found) in [
+        (String::new(), "no provider"),
+        ("providers: []\n".to_owned(), "no provider"),
+        (format!("providers: [{off}]\n"), "no provider"),
+        (format!("providers: [{gemini}]\n"), "no provider that this version serves (engine gemini)"),
+    ] {
+        let (is_error, path, _, printed) = sole(&format!("{providers}api_keys: [{{api: sk-1}}]\n"));
+
+        assert!(is_error && printed.contains(&format!("found: {found}\n")), "{providers}: {printed}");
+        assert_eq!(path, "providers");
+    }
+    assert!(read(&format!("providers: [{gemini}, {SERVED}]\napi_keys: [{{api: sk-1}}]\n")).is_ok());
+}
+
+#[test]
 fn a_repeated_key_takes_its_project_along() {
-    let text = "providers: [{provider: a, project_id: [p, q, r], api: [k, k, l], model: [m]}]\napi_keys: [{api: sk-1}]\n";
-    let channel = good(text).settings.channels.remove(0);
+    let text = format!(
+        "providers: [{{provider: a, project_id: [p, q, r], api: [k, k, l], model: [m]}}, {SERVED}]\napi_keys: [{{api: sk-1}}]\n"
+    );
+    let channel = good(&text).settings.channels.remove(0);
 
     assert_eq!(channel.keys.iter().map(SecretText::expose).collect::<Vec<_>>(), ["k", "l"]);
     assert_eq!(channel.project_ids, ["p", "r"]);

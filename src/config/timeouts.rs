@@ -5,14 +5,18 @@ use std::time::Duration;
 use super::environment::flag;
 use super::lookup::Patterns;
 use super::problem::Report;
-use super::schema::{Item, Section, TIMEOUT_LIMITS, TIMEOUT_MATCH, TIMEOUT_POLICY, TIMEOUT_RULE};
+use super::schema::{
+    BY_PART, Item, Section, TIMEOUT_LIMITS, TIMEOUT_MATCH, TIMEOUT_POLICY, TIMEOUT_RULE, warn_of_star,
+};
 use super::settings::{FixedMatch, RequestMatch, TimeLimits, TimeoutPolicy, TimeoutRule};
+
+const SECONDS: &str = "a number of seconds, or a map of models to such numbers";
 
 /// `model_timeout`: a map of patterns, or one number for all. Zero would fail every attempt, so it
 /// counts as not written.
 pub(super) fn timeouts(item: Option<Item<'_>>, report: &mut Report) -> Patterns<Duration> {
     table(item, report, |item, report| {
-        let time = item.seconds(report)?;
+        let time = item.seconds_or(SECONDS, report)?;
         if time.is_zero() {
             item.warn(item.node.describe(), "seconds, more than 0; this one is ignored", report);
             return None;
@@ -23,7 +27,7 @@ pub(super) fn timeouts(item: Option<Item<'_>>, report: &mut Report) -> Patterns<
 
 /// `keepalive_interval`: the same, where zero means off.
 pub(super) fn keepalive(item: Option<Item<'_>>, report: &mut Report) -> Patterns<Duration> {
-    table(item, report, |item, report| item.seconds(report))
+    table(item, report, |item, report| item.seconds_or(SECONDS, report))
 }
 
 fn table(
@@ -39,6 +43,7 @@ fn table(
     };
     let mut list = Vec::new();
     for (pair, item) in pairs {
+        warn_of_star(pair, item.path, BY_PART, report);
         if !item.node.is_null()
             && let Some(time) = read(item, report)
         {
@@ -114,7 +119,15 @@ fn rule(item: Item<'_>, report: &mut Report) -> Option<TimeoutRule> {
 }
 
 fn patterns(section: &Section<'_>, key: &str, report: &mut Report) -> Option<Vec<Box<str>>> {
-    let texts = section.get(key)?.texts(report);
+    let item = section.get(key)?;
+    let texts = item.texts(report);
+    if texts.iter().any(|text| text.trim_end_matches('*').contains('*') || text.ends_with("**")) {
+        item.warn(
+            "a star that is not at the end",
+            "a text, or the beginning of one with * at its end",
+            report,
+        );
+    }
     let normal = |text: String| match (key, flag(&text)) {
         ("stream", Some(on)) => on.to_string(),
         _ => text.to_lowercase(),

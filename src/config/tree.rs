@@ -5,14 +5,18 @@
 //! failing on purpose at that ordinal. Only problems pay for it, and it is exact, through anchors
 //! and flow style alike. Ordinals also survive `<<`, which is applied here because the parser
 //! leaves it as an ordinary key.
+//!
+//! Nor does it tell how a number was typed, and `0xdeadbeef`, `12e5` and `4.10` may be keys or the
+//! names of models. Where a text has any such, it is read once more for what stands there.
 
-use std::cell::Cell;
-use std::collections::HashSet;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::problem::{Path, Problem, Report, Severity, shown};
+use super::problem::{Path, Problem, Report, shown};
+use super::syntax::complaint;
 
 /// A configuration larger than this is a mistake.
 const MAX_TEXT: usize = 16 << 20;
@@ -25,6 +29,8 @@ pub(super) struct Node {
     /// Its ordinal in reading order.
     pub(super) id: u32,
     pub(super) value: Value,
+    /// What was typed, where a number or flag is not written as it was.
+    pub(super) typed: Option<Box<str>>,
 }
 
 /// The content of a node.
@@ -54,19 +60,50 @@ pub(super) fn parse(text: &str) -> Result<Node, Box<Problem>> {
         let found = format!("{} bytes of text", text.len());
         return Err(Box::new(Problem::error("", found, "a configuration of at most 16 MiB")));
     }
-    let seen = Cell::new(0);
-    read(text, &seen, None).map_err(|error| Box::new(syntax(text, &error)))
+    let notes = Notes { all: has_odd_spellings(text), ..Notes::default() };
+    let mut node = read(text, &notes, None).map_err(|error| Box::new(complaint(text, &error)))?;
+    let wanted = notes.doubtful.into_inner();
+    if !wanted.is_empty() {
+        let again = Notes::wanting(wanted);
+        // It was read before, so there is nothing to fail at.
+        if read(text, &again, None).is_ok() {
+            restore(&mut node, &mut again.typed.into_inner());
+        }
+    }
+    Ok(node)
 }
 
 /// Line and column, both from 1, of the node or key with this ordinal.
 pub(super) fn locate(text: &str, id: u32) -> Option<(usize, usize)> {
-    let seen = Cell::new(0);
-    let error = read(text, &seen, Some(id)).err()?;
+    let notes = Notes::default();
+    let error = read(text, &notes, Some(id)).err()?;
     // An error before the ordinal was reached is about something else.
-    if seen.get() != id + 1 {
+    if notes.seen.get() != id + 1 {
         return None;
     }
     error.location().map(|at| (at.line(), at.column()))
+}
+
+/// Whether whole numbers or flags of this text may be spelt in another way than they are printed.
+/// Fractions always may.
+fn has_odd_spellings(text: &str) -> bool {
+    ["0x", "0o", "0b", "+", "True", "TRUE", "False", "FALSE"].iter().any(|odd| text.contains(odd))
+}
+
+/// Puts what was typed to the nodes and keys that it is not the print of.
+fn restore(node: &mut Node, typed: &mut HashMap<u32, Box<str>>) {
+    match &mut node.value {
+        Value::List(items) => items.iter_mut().for_each(|item| restore(item, typed)),
+        Value::Map(pairs) => {
+            for pair in pairs {
+                if let Some(text) = typed.remove(&pair.key_id) {
+                    pair.key = text.into();
+                }
+                restore(&mut pair.value, typed);
+            }
+        }
+        _ => node.typed = typed.remove(&node.id),
+    }
 }
 
 /// Applies `<<` everywhere and reports keys that occur twice in one map.
@@ -120,6 +157,9 @@ pub(super) fn settle(node: &mut Node, path: Path<'_>, report: &mut Report) {
 impl Node {
     /// A node as a problem shows it.
     pub(super) fn describe(&self) -> String {
+        if let Some(typed) = &self.typed {
+            return shown(typed);
+        }
         match &self.value {
             Value::Null => "nothing".to_owned(),
             Value::Bool(flag) => flag.to_string(),
@@ -155,23 +195,54 @@ impl Node {
     }
 }
 
-fn read(text: &str, seen: &Cell<u32>, fail_at: Option<u32>) -> Result<Node, serde_yaml::Error> {
+fn read(text: &str, notes: &Notes, fail_at: Option<u32>) -> Result<Node, serde_yaml::Error> {
     // The first document decides; what follows a `---` would be lost without a word.
     let mut documents = serde_yaml::Deserializer::from_str(text);
     let Some(first) = documents.next() else {
-        return Ok(Node { id: 0, value: Value::Null });
+        return Ok(Node { id: 0, value: Value::Null, typed: None });
     };
-    let node = Reading { seen, fail_at }.deserialize(first)?;
+    let node = Reading { notes, fail_at }.deserialize(first)?;
     match documents.next() {
         Some(_) => Err(de::Error::custom("a second document after `---`")),
         None => Ok(node),
     }
 }
 
+/// The findings of one pass over a text.
+#[derive(Default)]
+struct Notes {
+    /// How many nodes and keys were met.
+    seen: Cell<u32>,
+    /// Whether whole numbers and flags are doubtful too.
+    all: bool,
+    /// Scalars that may have been typed in another way than they are printed.
+    doubtful: RefCell<Vec<u32>>,
+    /// Those of which the text is wanted, with what it is.
+    typed: RefCell<HashMap<u32, Box<str>>>,
+}
+
+impl Notes {
+    fn wanting(ids: Vec<u32>) -> Self {
+        let typed = ids.into_iter().map(|id| (id, Box::default())).collect();
+        Self { typed: RefCell::new(typed), ..Self::default() }
+    }
+
+    fn wants(&self, id: u32) -> bool {
+        self.typed.borrow().contains_key(&id)
+    }
+
+    /// Notes a scalar that is no text.
+    fn note(&self, id: u32, value: &Value) {
+        if matches!(value, Value::Float(_)) || self.all && matches!(value, Value::Int(_) | Value::Bool(_)) {
+            self.doubtful.borrow_mut().push(id);
+        }
+    }
+}
+
 /// A reader of one node, which counts it.
 #[derive(Clone, Copy)]
 struct Reading<'a> {
-    seen: &'a Cell<u32>,
+    notes: &'a Notes,
     fail_at: Option<u32>,
 }
 
@@ -181,17 +252,35 @@ struct Receiver<'a> {
     id: u32,
 }
 
+/// A receiver of what was typed as the scalar with this ordinal.
+struct AsTyped<'a> {
+    notes: &'a Notes,
+    id: u32,
+}
+
 /// A reader of a map's key, which counts it like a node.
 struct KeyReading<'a>(Reading<'a>);
 
 impl<'a> Reading<'a> {
     fn count<E: de::Error>(self) -> Result<Receiver<'a>, E> {
-        let id = self.seen.get();
+        let id = self.notes.seen.get();
         if id >= MAX_NODES {
             return Err(E::custom("more values than a configuration can have"));
         }
-        self.seen.set(id + 1);
+        self.notes.seen.set(id + 1);
         Ok(Receiver { reading: self, id })
+    }
+
+    /// Reads a node or key and tells its ordinal.
+    fn one<'de, D: Deserializer<'de>>(self, deserializer: D) -> Result<(u32, Value), D::Error> {
+        let receiver = self.count()?;
+        let id = receiver.id;
+        if self.notes.wants(id) {
+            return Ok((id, deserializer.deserialize_str(AsTyped { notes: self.notes, id })?));
+        }
+        let value = deserializer.deserialize_any(receiver)?;
+        self.notes.note(id, &value);
+        Ok((id, value))
     }
 }
 
@@ -199,9 +288,8 @@ impl<'de> DeserializeSeed<'de> for Reading<'_> {
     type Value = Node;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
-        let receiver = self.count()?;
-        let id = receiver.id;
-        deserializer.deserialize_any(receiver).map(|value| Node { id, value })
+        let (id, value) = self.one(deserializer)?;
+        Ok(Node { id, value, typed: None })
     }
 }
 
@@ -209,9 +297,8 @@ impl<'de> DeserializeSeed<'de> for KeyReading<'_> {
     type Value = (String, u32);
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(String, u32), D::Error> {
-        let receiver = self.0.count()?;
-        let id = receiver.id;
-        let key = match deserializer.deserialize_any(receiver)? {
+        let (id, value) = self.0.one(deserializer)?;
+        let key = match value {
             Value::Text(text) => text,
             Value::Null => "null".to_owned(),
             Value::Bool(flag) => flag.to_string(),
@@ -220,6 +307,19 @@ impl<'de> DeserializeSeed<'de> for KeyReading<'_> {
             Value::List(_) | Value::Map(_) => return Err(de::Error::custom("a key that is a list or a map")),
         };
         Ok((key, id))
+    }
+}
+
+impl Visitor<'_> for AsTyped<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number or a flag")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        self.notes.typed.borrow_mut().insert(self.id, text.into());
+        Ok(Value::Null)
     }
 }
 
@@ -300,65 +400,6 @@ impl<'de> Visitor<'de> for Receiver<'_> {
     }
 }
 
-/// The parser's complaint with its position, and advice for the usual slips.
-fn syntax(text: &str, error: &serde_yaml::Error) -> Problem {
-    let location = error.location();
-    let mut message = error.to_string();
-    if let Some(at) = message.find(" at line ") {
-        let end = message[at + 9..].find([',', ' ']).map_or(message.len(), |end| at + 9 + end);
-        // " at line 3 column 5" reads twice beside the position of the problem itself.
-        let end = match message[end..].strip_prefix(" column ") {
-            Some(rest) => message.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len(),
-            None => end,
-        };
-        message.replace_range(at..end, "");
-    }
-    let mut problem = Problem::new(Severity::Error, "", message, "valid YAML");
-    let Some(location) = location else {
-        return problem;
-    };
-    problem.line = Some(location.line());
-    problem.column = Some(location.column());
-    let line = text.lines().nth(location.line().saturating_sub(1)).unwrap_or_default();
-    problem.hint = advice(line, location.column());
-    problem
-}
-
-fn advice(line: &str, column: usize) -> Option<String> {
-    let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
-    if indent.contains('\t') {
-        return Some("indent with spaces; YAML takes no tabs".to_owned());
-    }
-    let at = line.chars().nth(column.saturating_sub(1));
-    let value = value_part(line);
-    if at == Some('\t') {
-        return Some("use spaces; YAML takes no tabs".to_owned());
-    }
-    match value.chars().next() {
-        Some('*') => {
-            Some("quote it: \"*\" (or write the word all); an unquoted * begins a YAML alias".to_owned())
-        }
-        Some('@') => Some("quote it: '@cf/…'; an unquoted @ cannot begin a value".to_owned()),
-        Some(c @ ('`' | '%' | '&' | '!' | '|' | '>' | '[' | '{')) => {
-            Some(format!("quote it; an unquoted {c} has a meaning of its own at the beginning of a value"))
-        }
-        _ if value.contains(": ") => Some("quote the value; it holds a colon followed by a space".to_owned()),
-        _ => None,
-    }
-}
-
-/// What follows the dashes and the key of a line.
-fn value_part(line: &str) -> &str {
-    let mut rest = line.trim_start();
-    while let Some(item) = rest.strip_prefix("- ") {
-        rest = item.trim_start();
-    }
-    if rest.starts_with(['*', '@', '`', '%', '\'', '"']) {
-        return rest;
-    }
-    rest.split_once(": ").map_or(rest, |(_, value)| value.trim_start())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -424,20 +465,6 @@ mod tests {
             (problems[0].path.as_str(), problems[0].line, problems[0].column),
             ("b.c", Some(4), Some(3))
         );
-    }
-
-    #[test]
-    fn slips_of_syntax_come_with_advice() {
-        let advice = |text: &str| parse(text).unwrap_err();
-
-        let star = advice("api_keys:\n  - api: k\n    model:\n      - *\n");
-        assert!(star.hint.unwrap().contains("quote it"), "{:?}", star.found);
-        assert_eq!(star.line, Some(4));
-        assert!(advice("model:\n  - @cf/meta: x\n").hint.unwrap().contains("quote it"));
-        assert!(advice("model:\n\t- x\n").hint.unwrap().contains("tabs"));
-        assert!(advice("a: b\nc: *x/y\n").hint.unwrap().contains("quote it"));
-        assert!(advice("a: 1\n---\nb: 2\n").found.contains("second document"));
-        assert!(advice("a: [1\n").found.matches("at line").count() <= 1);
     }
 
     #[test]

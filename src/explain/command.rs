@@ -1,18 +1,21 @@
-//! `uni-api explain`: asks a running gateway, or the configuration alone.
+//! `uni-api explain` and `uni-api keys`: ask a running gateway, or the configuration alone.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use layers::endpoint::{self, CHAT_COMPLETIONS};
+use layers::policy::Role;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Counts, Explanation, Question, table};
+use super::{Counts, Explanation, Overview, Question, names, table};
+use crate::cli::{ExplainArguments, KeysArguments};
 use crate::config::source::Source;
-use crate::config::{Environment, load};
+use crate::config::{Environment, Settings, load};
 use crate::snapshot::{Discovered, compile};
 use crate::state::Runtime;
 use crate::telemetry::metrics::Metrics;
@@ -21,44 +24,58 @@ use crate::upstream::Fetcher;
 /// Longest body that is read.
 const LONGEST: u64 = 256 << 20;
 
-/// Arguments of `uni-api explain`.
-pub struct ExplainArguments {
-    /// Whose request.
-    pub key: String,
-    /// For which model.
-    pub model: Option<String>,
-    /// On which path; that of chat when absent.
-    pub endpoint: Option<String>,
-    /// Where its body is.
-    pub body: Option<PathBuf>,
-    /// Which running gateway is asked.
-    pub url: Option<String>,
-    /// With which key that one is asked.
-    pub admin_key: Option<String>,
-    /// `--config`.
-    pub config: Option<PathBuf>,
-    /// JSON instead of a table.
-    pub json: bool,
-}
-
 /// What to print, and the exit code: 0 when the request would be sent somewhere, 1 when it would
 /// be refused, 2 when the question cannot be answered.
-pub async fn run(asked: ExplainArguments, env: &Environment, folder: &Path) -> (String, i32) {
+pub async fn explain(asked: ExplainArguments, env: &Environment, folder: &Path) -> (String, i32) {
+    let json = |answer: Result<String, serde_json::Error>| answer.unwrap_or_default() + "\n";
     match answer(&asked, env, folder).await {
-        Ok(explanation) => {
+        Ok(Answer::One(explanation)) => {
             let code = i32::from(explanation.verdict.channel.is_none());
-            let text = if asked.json {
-                serde_json::to_string_pretty(&explanation).unwrap_or_default() + "\n"
-            } else {
-                table::render(&explanation)
+            let text = match asked.json {
+                true => json(serde_json::to_string_pretty(&*explanation)),
+                false => table::render(&explanation),
             };
             (text, code)
         }
+        Ok(Answer::All(overview)) => match asked.json {
+            true => (json(serde_json::to_string_pretty(&overview)), 0),
+            false => (overview.render(), 0),
+        },
         Err(reason) => (format!("uni-api explain: {reason}\n"), 2),
     }
 }
 
-async fn answer(asked: &ExplainArguments, env: &Environment, folder: &Path) -> Result<Explanation, String> {
+/// What to print, and the exit code: 2 when the keys cannot be listed.
+pub async fn keys(asked: KeysArguments, env: &Environment, folder: &Path) -> (String, i32) {
+    match list(&asked, env, folder).await {
+        Ok(text) => (text, 0),
+        Err(reason) => (format!("uni-api keys: {reason}\n"), 2),
+    }
+}
+
+async fn list(asked: &KeysArguments, env: &Environment, folder: &Path) -> Result<String, String> {
+    let settings = configuration(asked.source.config.as_deref(), env, folder).await?;
+    let Some(url) = &asked.running.url else {
+        return Ok(names::render(&settings, None));
+    };
+    let admin = || settings.callers.iter().find(|caller| caller.role == Role::Admin);
+    let key = asked.running.admin_key.as_deref().or_else(|| Some(admin()?.key.expose()));
+    let key = key.ok_or("no key of the configuration has role: admin; add --admin-key")?;
+    let answer = ask(url, key, "{}".to_owned()).await?;
+    let overview = serde_json::from_slice(&answer)
+        .map_err(|_other| "the answer lists no models; the gateway may be of another version")?;
+    Ok(names::render(&settings, Some(&overview)))
+}
+
+/// An answer to `uni-api explain`.
+enum Answer {
+    /// For one model.
+    One(Box<Explanation>),
+    /// For all models of the key.
+    All(Overview),
+}
+
+async fn answer(asked: &ExplainArguments, env: &Environment, folder: &Path) -> Result<Answer, String> {
     if let Some(endpoint) = &asked.endpoint
         && endpoint::on_path(endpoint).next().is_none()
     {
@@ -68,16 +85,34 @@ async fn answer(asked: &ExplainArguments, env: &Environment, folder: &Path) -> R
         Some(path) => Some(read(path)?),
         None => None,
     };
-    let named = || {
-        let body: Value = serde_json::from_slice(body.as_deref()?).ok()?;
-        Some(body["model"].as_str()?.to_owned())
+    let model = match (&asked.model, &body) {
+        (Some(model), _) => Some(model.clone()),
+        (None, Some(body)) => Some(named(body)?),
+        (None, None) => None,
     };
-    let model = asked.model.clone().or_else(named);
-    let model = model.ok_or("name a model with --model, or give a body that does with --body")?;
-    match &asked.url {
-        Some(url) => remote(asked, url, &model, body).await,
-        None => local(asked, env, folder, &model, body.as_deref()).await,
+    match &asked.running.url {
+        Some(url) => remote(asked, url, model.as_deref(), body).await,
+        None => local(asked, env, folder, model.as_deref(), body.as_deref()).await,
     }
+}
+
+/// The model that a body names.
+fn named(body: &[u8]) -> Result<String, String> {
+    let body: Value =
+        serde_json::from_slice(body).map_err(|error| format!("the body is no JSON: {error}"))?;
+    let model = body["model"].as_str().ok_or("the body names no model: name one with --model")?;
+    Ok(model.to_owned())
+}
+
+/// Reads and checks the configuration.
+async fn configuration(config: Option<&Path>, env: &Environment, folder: &Path) -> Result<Settings, String> {
+    let source = Source::find(config, env, folder).map_err(|error| error.to_string())?;
+    let text = source.read(&Fetcher::new(None)).await.map_err(|error| error.to_string())?;
+    let loaded = load(&text.text, text.origin, env).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        format!("{} cannot be served:\n{}", source.describe(), problems.join("\n"))
+    })?;
+    Ok(loaded.settings)
 }
 
 /// Reads a file or standard input. Blocking: nothing else is going on in this process.
@@ -97,17 +132,12 @@ async fn local(
     asked: &ExplainArguments,
     env: &Environment,
     folder: &Path,
-    model: &str,
+    model: Option<&str>,
     body: Option<&[u8]>,
-) -> Result<Explanation, String> {
-    let source = Source::find(asked.config.as_deref(), env, folder).map_err(|error| error.to_string())?;
-    let text = source.read(&Fetcher::new(None)).await.map_err(|error| error.to_string())?;
-    let loaded = load(&text.text, text.origin, env).map_err(|problems| {
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        format!("{} cannot be used:\n{}", source.describe(), problems.join("\n"))
-    })?;
+) -> Result<Answer, String> {
+    let settings = configuration(asked.source.config.as_deref(), env, folder).await?;
     let runtime = Runtime::new(None);
-    let snapshot = compile(loaded.settings.into(), &Discovered::new(), &runtime, &Metrics::new());
+    let snapshot = compile(settings.into(), &Discovered::new(), &runtime, &Metrics::new());
     let callers = snapshot.callers_called(&asked.key);
     let caller = match callers.as_slice() {
         [caller] => caller,
@@ -116,36 +146,63 @@ async fn local(
     };
     let endpoint = asked.endpoint.as_deref().and_then(|path| endpoint::on_path(path).next());
     let endpoint = endpoint.unwrap_or(&CHAT_COMPLETIONS);
-    let question = Question { caller, model, endpoint, body, most_body: env.max_body_bytes };
     let counts = Counts { windows: runtime.windows(), accounts: runtime.accounts() };
-    let mut explanation = super::explain(&snapshot, counts, question, Instant::now());
+    let now = Instant::now();
+    let Some(model) = model else {
+        let mut overview = super::overview(&snapshot, counts, caller, env.max_body_bytes, now);
+        overview.fresh = true;
+        return Ok(Answer::All(overview));
+    };
+    let question = Question { caller, model, endpoint, body, most_body: env.max_body_bytes };
+    let mut explanation = super::explain(&snapshot, counts, question, now);
     explanation.fresh = true;
-    Ok(explanation)
+    Ok(Answer::One(Box::new(explanation)))
 }
 
 /// Asks a running gateway.
 async fn remote(
     asked: &ExplainArguments,
     url: &str,
-    model: &str,
+    model: Option<&str>,
     body: Option<Vec<u8>>,
-) -> Result<Explanation, String> {
-    let mut question = json!({ "model": model });
-    if asked.admin_key.is_some() {
-        question["key"] = json!(asked.key);
+) -> Result<Answer, String> {
+    let mut question = serde_json::Map::new();
+    if let Some(model) = model {
+        question.insert("model".to_owned(), json!(model));
+    }
+    if asked.running.admin_key.is_some() {
+        question.insert("key".to_owned(), json!(asked.key));
     }
     if let Some(endpoint) = &asked.endpoint {
-        question["endpoint"] = json!(endpoint);
+        question.insert("endpoint".to_owned(), json!(endpoint));
     }
-    let mut question = question.to_string();
+    let mut question = Value::Object(question).to_string();
     if let Some(body) = body {
         // As it is: its length counts.
         let body = String::from_utf8(body).map_err(|_binary| "the body is no text")?;
         let body = RawValue::from_string(body).map_err(|error| format!("the body is no JSON: {error}"))?;
         question.pop();
-        question = format!("{question},\"request\":{}}}", body.get());
+        let comma = if question.len() > 1 { "," } else { "" };
+        question = format!("{question}{comma}\"request\":{}}}", body.get());
     }
-    let key = asked.admin_key.as_ref().unwrap_or(&asked.key);
+    let key = asked.running.admin_key.as_ref().unwrap_or(&asked.key);
+    let answer = ask(url, key, question).await.map_err(|reason| {
+        let hint = if reason.contains(" 403: ") && asked.running.admin_key.is_none() {
+            " (this needs a key with role: admin; add --admin-key)"
+        } else {
+            ""
+        };
+        format!("{reason}{hint}")
+    })?;
+    let other = |_other| "the answer is no explanation".to_owned();
+    match model {
+        Some(_) => Ok(Answer::One(serde_json::from_slice(&answer).map_err(other)?)),
+        None => Ok(Answer::All(serde_json::from_slice(&answer).map_err(other)?)),
+    }
+}
+
+/// Puts a question to a running gateway.
+async fn ask(url: &str, key: &str, question: String) -> Result<Bytes, String> {
     let mut bearer = HeaderValue::from_str(&format!("Bearer {key}"))
         .map_err(|_invalid| "the key has characters that cannot be sent")?;
     bearer.set_sensitive(true);
@@ -160,5 +217,5 @@ async fn remote(
         let message = error["error"]["message"].as_str().unwrap_or("no reason is given");
         return Err(format!("the gateway answered {}: {message}", status.as_u16()));
     }
-    serde_json::from_slice(&answer).map_err(|_other| "the answer is no explanation".to_owned())
+    Ok(answer)
 }

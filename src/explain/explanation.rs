@@ -29,6 +29,9 @@ pub struct Explanation {
     pub price_per_million: Prices,
     /// Every channel of the route, in the order of this plan.
     pub candidates: Vec<Candidate>,
+    /// Channels with this model that this version cannot serve: no part of the route.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// A client key without the key.
@@ -134,13 +137,19 @@ pub struct Candidate {
     /// The place of it that would serve, where it has several or one that is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
+    /// Its engine for this model.
+    #[serde(default)]
+    pub engine: String,
+    /// Where the request would be sent, without query and credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// What it calls the model.
     pub upstream_model: String,
     /// The nested keys above it, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupSummary>,
     /// How it stands: `chosen`, `last_resort`, `standby`, `tried`, `surplus`, `cooling`,
-    /// `gate_refused`, `no_key`, `unfit`, `too_long` or `unserved`.
+    /// `gate_refused`, `no_key`, `unfit` or `too_long`.
     pub standing: String,
     /// Why, in words.
     pub reason: String,

@@ -8,6 +8,8 @@
 pub mod command;
 mod decision;
 mod explanation;
+mod names;
+mod overview;
 pub mod table;
 
 use std::sync::Arc;
@@ -27,6 +29,8 @@ pub use self::explanation::{
     Balance, Candidate, Decision, Explanation, GroupSummary, KeyName, KeySummary, Limit, OneKey, Prices,
     RequestSummary,
 };
+pub use self::overview::{Overview, overview};
+use crate::config::ChannelSettings;
 use crate::routing::{CallerRoute, RouteLine, Standing};
 use crate::snapshot::Snapshot;
 use crate::state::balances::Accounts;
@@ -84,6 +88,7 @@ pub fn explain(snapshot: &Snapshot, counts: Counts<'_>, question: Question<'_>, 
         request: body.map(|body| request_summary(endpoint, body, most_body)),
         price_per_million: snapshot.price(model).into(),
         candidates: Vec::new(),
+        left_out: left_out(snapshot, model),
     };
     let refused = decision::before_routing(snapshot, caller, &explanation);
     let found = match snapshot.caller_route(caller, model) {
@@ -144,6 +149,16 @@ struct CandidateContext<'a> {
     stream: bool,
     /// What the gates of nested keys say, by the ordinal of the key.
     refusals: &'a [(usize, String)],
+}
+
+/// What would have the model and is no part of any route.
+fn left_out(snapshot: &Snapshot, model: &str) -> Vec<String> {
+    let settings = snapshot.settings();
+    let left_out = |channel: &&ChannelSettings| {
+        channel.models.iter().any(|written| *written.alias == *model && !written.engine.is_served())
+    };
+    let channels = settings.channels.iter().filter(left_out);
+    channels.filter_map(|channel| channel.unserved()).map(|unserved| unserved.to_string()).collect()
 }
 
 /// The distinct nested keys of a route.
@@ -238,6 +253,12 @@ fn candidate(line: &RouteLine, context: CandidateContext<'_>) -> Candidate {
     Candidate {
         channel: line.channel.to_string(),
         place: target.place.as_deref().map(str::to_owned),
+        engine: engine(line, context.snapshot).to_owned(),
+        url: target
+            .addresses
+            .get(endpoint, target.forced_stream.unwrap_or(context.stream))
+            .filter(|_| target.channel.link.inside.is_none())
+            .map(|address| bare(&address.uri)),
         upstream_model: line.upstream_model.as_ref().to_owned(),
         groups: line
             .groups
@@ -259,6 +280,21 @@ fn candidate(line: &RouteLine, context: CandidateContext<'_>) -> Candidate {
         keepalive_seconds: target.keepalive.map(seconds),
         changes: changes(endpoint.client, target, body),
     }
+}
+
+/// The engine of a channel for the model of a line.
+fn engine(line: &RouteLine, snapshot: &Snapshot) -> &'static str {
+    let settings = snapshot.settings().channels.iter().find(|channel| channel.name == line.channel);
+    settings.map_or("", |settings| {
+        settings.engine.refined(&line.upstream_model, settings.engine_is_explicit).name()
+    })
+}
+
+/// A URL without its query and what stands before its host: either may hold a key.
+fn bare(url: &http::Uri) -> String {
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    let place = authority.rsplit('@').next().unwrap_or_default();
+    format!("{}://{place}{}", url.scheme_str().unwrap_or("http"), url.path())
 }
 
 fn most_input(target: &Target) -> Option<u64> {
@@ -289,9 +325,6 @@ fn keys(target: &Target) -> KeySummary {
 /// The word for how a channel stands, and a clause for a person.
 fn standing(line: &RouteLine, keys: &KeySummary, context: CandidateContext<'_>) -> (&'static str, String) {
     let is_next = matches!(line.standing, Standing::Chosen | Standing::Standby | Standing::LastResort(_));
-    if is_next && let Some(reason) = line.target.channel.provider.unserved() {
-        return ("unserved", reason.to_owned());
-    }
     if is_next
         && let (Some(InputTokens(input)), Some(most)) = (context.input, most_input(&line.target))
         && input > most

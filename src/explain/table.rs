@@ -4,6 +4,12 @@ use std::fmt::Write as _;
 
 use super::{Balance, Candidate, Explanation, KeySummary, Prices, span};
 
+/// What a plan without a running gateway leaves out.
+pub(super) const FRESH: &str = "\
+This is the plan of a process that has just started: nothing cools, and nothing is used or spent. Model lists were not asked for.
+Ask a running one with --url.
+";
+
 /// Lines for a terminal: the verdict, what holds for the request, then one line per channel.
 pub fn render(explanation: &Explanation) -> String {
     let mut text = String::new();
@@ -20,11 +26,7 @@ fn write(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
         None => writeln!(text)?,
     }
     if explanation.fresh {
-        writeln!(
-            text,
-            "This is the plan of a process that has just started: nothing cools, and nothing is used or spent. Model lists were not asked for."
-        )?;
-        writeln!(text, "Ask a running one with --url.")?;
+        write!(text, "{FRESH}")?;
     }
     writeln!(text)?;
     writeln!(text, "algorithm  {}{}", explanation.algorithm, drawn(&explanation.algorithm))?;
@@ -72,26 +74,35 @@ fn write(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
             if request.stream { ", as a stream" } else { "" }
         )?;
     }
+    for unserved in &explanation.left_out {
+        writeln!(text, "left out   {unserved}")?;
+    }
     if explanation.candidates.is_empty() {
         return Ok(());
     }
     writeln!(text)?;
-    let titles =
-        ["", "CHANNEL", "MODEL", "STANDING", "SHARE", "WEIGHT", "KEYS", "TIMEOUT", "KEEPALIVE", "GROUP"];
+    let titles = [
+        "",
+        "CHANNEL",
+        "ENGINE",
+        "MODEL",
+        "STANDING",
+        "SHARE",
+        "WEIGHT",
+        "KEYS",
+        "TIMEOUT",
+        "KEEPALIVE",
+        "GROUP",
+    ];
     let mut rows = vec![titles.map(str::to_owned)];
     rows.extend(explanation.candidates.iter().enumerate().map(|(at, candidate)| row(at + 1, candidate)));
-    let mut widths = [0; 10];
-    for row in &rows {
-        row.iter().zip(&mut widths).for_each(|(cell, width)| *width = cell.chars().count().max(*width));
-    }
-    for row in &rows {
-        let cells: Vec<String> =
-            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        writeln!(text, "{}", cells.join("  ").trim_end())?;
-    }
+    columns(text, &rows)?;
     writeln!(text)?;
     for (at, candidate) in explanation.candidates.iter().enumerate() {
         writeln!(text, "{} {} {}", at + 1, candidate.name(), candidate.reason)?;
+        if let Some(url) = &candidate.url {
+            writeln!(text, "    asked at {url}")?;
+        }
         for change in &candidate.changes {
             writeln!(text, "    {change}")?;
         }
@@ -103,6 +114,20 @@ fn write(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
     Ok(())
 }
 
+/// Rows under each other, every column as wide as its widest cell.
+pub(super) fn columns<const N: usize>(text: &mut String, rows: &[[String; N]]) -> std::fmt::Result {
+    let mut widths = [0; N];
+    for row in rows {
+        row.iter().zip(&mut widths).for_each(|(cell, width)| *width = cell.chars().count().max(*width));
+    }
+    for row in rows {
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        writeln!(text, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
 fn drawn(algorithm: &str) -> &'static str {
     match algorithm {
         "random" | "lottery" => " (each request draws its order; this is one draw)",
@@ -110,7 +135,7 @@ fn drawn(algorithm: &str) -> &'static str {
     }
 }
 
-fn row(at: usize, candidate: &Candidate) -> [String; 10] {
+fn row(at: usize, candidate: &Candidate) -> [String; 11] {
     let groups: Vec<String> =
         candidate.groups.iter().map(|group| format!("{} ({})", group.key, group.algorithm)).collect();
     let none = || "-".to_owned();
@@ -121,6 +146,7 @@ fn row(at: usize, candidate: &Candidate) -> [String; 10] {
     [
         at.to_string(),
         candidate.name(),
+        candidate.engine.clone(),
         candidate.upstream_model.clone(),
         standing,
         format!("{}%", (candidate.share * 100.0).round()),

@@ -1,7 +1,10 @@
 use layers::failure::Exceeded;
 
 use super::*;
+use crate::config::Settings;
 use crate::config::testing::settings;
+use crate::engine::Engine;
+use crate::providers::OPENAI;
 use crate::snapshot::{Discovered, compile};
 use crate::state::Runtime;
 use crate::telemetry::metrics::Metrics;
@@ -23,8 +26,12 @@ struct World {
 
 impl World {
     fn new(text: &str) -> Self {
+        Self::of(settings(text))
+    }
+
+    fn of(settings: Settings) -> Self {
         let runtime = Runtime::new(None);
-        let snapshot = compile(settings(text).into(), &Discovered::new(), &runtime, &Metrics::new());
+        let snapshot = compile(settings.into(), &Discovered::new(), &runtime, &Metrics::new());
         Self { runtime, snapshot }
     }
 
@@ -233,14 +240,18 @@ fn times_are_told_in_a_unit_that_fits() {
 
 const REGIONS: &str = "
 providers:
-  - {provider: wide, base_url: 'https://wide.test', engine: vertex-gemini, project_id: p, client_email: a@b, private_key: k, region: [east, west], model: [m]}
+  - {provider: wide, base_url: 'https://wide.test/v1', api: k, region: [east, west], model: [m]}
   - {provider: plain, base_url: 'https://plain.test/v1', api: k, region: [east, west], model: [m]}
 api_keys: [{api: sk-user, role: user}]
 ";
 
 #[tokio::test(start_paused = true)]
 async fn a_channel_whose_engine_has_regions_is_shown_in_each_of_them() {
-    let world = World::new(REGIONS);
+    // As long as no engine with regions is served, one that has them lends its word.
+    static REGIONAL: Engine = Engine { is_regional: true, ..OPENAI };
+    let mut settings = settings(REGIONS);
+    settings.channels[0].models[0].engine = &REGIONAL;
+    let world = World::of(settings);
     let (wide, east) = (layers::policy::ChannelName::from("wide"), Arc::from("east"));
     world.runtime.health_in(&wide, "m", Some(&east)).settle(true, Duration::from_secs(60), Instant::now());
 
@@ -254,4 +265,100 @@ async fn a_channel_whose_engine_has_regions_is_shown_in_each_of_them() {
     assert!(
         !world.snapshot.has_place(&wide, "m", None) && !world.snapshot.has_place(&wide, "m", Some("far"))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overview_says_of_every_model_where_it_goes_and_what_rests() {
+    let world = World::new(
+        "
+providers:
+  - {provider: a, base_url: 'https://a.test/v1', api: [k, l], model: [m, n]}
+  - {provider: b, base_url: 'https://b.test/v1', api: k, model: [m]}
+api_keys: [{api: sk-user, role: user}]
+",
+    );
+    let a = layers::policy::ChannelName::from("a");
+    world.runtime.health(&a, "m").settle(true, Duration::from_secs(240), Instant::now());
+    let counts = Counts { windows: world.runtime.windows(), accounts: world.runtime.accounts() };
+
+    let overview = overview(&world.snapshot, counts, &world.caller("user"), 100, Instant::now());
+
+    let told: Vec<_> = overview.render().lines().map(str::to_owned).collect();
+    assert_eq!(
+        told,
+        [
+            "user may use 2 models.",
+            "",
+            "MODEL  GOES TO  THEN  RESTS",
+            "m      b        -     a for 4 min",
+            "n      a        -     -",
+        ]
+    );
+    let again: Overview = serde_json::from_str(&serde_json::to_string(&overview).unwrap()).unwrap();
+    assert_eq!((again.models.len(), again.more), (2, 0));
+    assert_eq!(again.models[0].channels[0].channel, "b");
+}
+
+#[test]
+fn a_candidate_shows_engine_and_address_and_no_credential_of_it() {
+    let text = "
+providers:
+  - {provider: a, base_url: 'https://user:hidden@a.test:8443/v1/chat?key=hidden', api: k, model: [m]}
+  - {provider: b, base_url: 'https://api.anthropic.com/v1/messages', api: k, model: [m]}
+api_keys: [{api: sk-user, role: user}]
+";
+    let explanation = World::new(text).explain("user", None);
+
+    let shown: Vec<_> = explanation
+        .candidates
+        .iter()
+        .map(|candidate| (candidate.engine.as_str(), candidate.url.as_deref().unwrap_or_default()))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("gpt", "https://a.test:8443/v1/chat/chat/completions"),
+            ("claude", "https://api.anthropic.com/v1/messages")
+        ]
+    );
+    let table = table::render(&explanation);
+    assert!(table.contains("asked at https://a.test:8443/v1/chat/chat/completions"), "{table}");
+    assert!(!table.contains("hidden") && !serde_json::to_string(&explanation).unwrap().contains("hidden"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_listed_by_what_stands_for_them() {
+    let text = "
+providers:
+  - {provider: a, base_url: 'https://a.test/v1', api: [sk-0123456789-abcd, short], model: [m]}
+  - {provider: b, base_url: 'https://b.test/v1', api: sk-9876543210-wxyz, model: [m]}
+api_keys:
+  - {api: sk-client-0123456789, role: someone}
+  - {api: sk-2}
+";
+    let settings = settings(text);
+    let print = |key: &str| crate::config::settings::SecretText::from(key).fingerprint().as_str().to_owned();
+
+    let listed = names::render(&settings, None);
+
+    for line in [
+        format!("1           someone  {}  6789", print("sk-client-0123456789")),
+        format!("2           -        {}  -", print("sk-2")),
+        format!("a        1    {}  abcd", print("sk-0123456789-abcd")),
+        format!("a        2    {}  -", print("short")),
+        format!("b        1    {}  wxyz", print("sk-9876543210-wxyz")),
+    ] {
+        assert!(listed.lines().any(|found| found == line), "{line} is missing:\n{listed}");
+    }
+    assert!(!listed.contains("0123") && !listed.contains("short"), "{listed}");
+
+    let resting =
+        OneKey { fingerprint: print("short"), standing: "over_limit".to_owned(), seconds: Some(60.0) };
+    let world = World::new(text);
+    let counts = Counts { windows: world.runtime.windows(), accounts: world.runtime.accounts() };
+    let mut overview = overview(&world.snapshot, counts, &world.caller("someone"), 100, Instant::now());
+    overview.models[0].channels[0].resting.push(resting);
+    let listed = names::render(&settings, Some(&overview));
+    assert!(listed.contains(&format!("{}  -        over limit for 1 min (m)", print("short"))), "{listed}");
+    assert!(listed.contains(&format!("{}  wxyz     usable", print("sk-9876543210-wxyz"))), "{listed}");
 }

@@ -100,7 +100,7 @@ impl Snapshot {
     pub fn models(&self, caller: &Caller) -> Vec<Arc<str>> {
         let mut models = Vec::new();
         let mut seen = HashSet::new();
-        for alias in self.mentioned(caller.ordinal, 0) {
+        for alias in self.mentioned(caller.ordinal) {
             if self.routes.admits(caller, &alias) && seen.insert(alias.clone()) {
                 models.push(alias);
             }
@@ -108,26 +108,35 @@ impl Snapshot {
         models
     }
 
-    /// Aliases that the rules of a caller lead to, in order; with repeats.
-    fn mentioned(&self, ordinal: usize, depth: usize) -> Vec<Arc<str>> {
-        let Some(caller) = self.settings.callers.get(ordinal).filter(|_| depth <= self.callers.len()) else {
-            return Vec::new();
+    /// Aliases that the rules of a caller lead to, in order; with repeats. What a nested key leads to
+    /// is told where it is named first. An explicit stack: a chain of keys may be long.
+    fn mentioned(&self, ordinal: usize) -> Vec<Arc<str>> {
+        let of_channel = |ordinal: usize| self.routes.offers().of_channel(ordinal).cloned();
+        let rules = |ordinal: usize| {
+            self.settings.callers.get(ordinal).map(|caller| caller.rules.iter()).unwrap_or_default()
         };
-        let of_channel =
-            |ordinal: usize| self.routes.offers().of_channel(ordinal).cloned().collect::<Vec<Arc<str>>>();
-        caller
-            .rules
-            .iter()
-            .flat_map(|rule| match &rule.matcher {
-                RuleMatch::All => (0..self.settings.channels.len()).flat_map(of_channel).collect(),
-                RuleMatch::ChannelAll(channels) => channels.iter().copied().flat_map(of_channel).collect(),
-                RuleMatch::Model(model) | RuleMatch::ChannelModel(_, model) => {
-                    vec![model.clone()]
+        let mut aliases = Vec::new();
+        let mut entered = HashSet::from([ordinal]);
+        let mut open = vec![rules(ordinal)];
+        while let Some(top) = open.last_mut() {
+            match top.next().map(|rule| &rule.matcher) {
+                None => drop(open.pop()),
+                Some(RuleMatch::All) => {
+                    aliases.extend((0..self.settings.channels.len()).flat_map(of_channel));
                 }
-                RuleMatch::NestedAll(inner) => self.mentioned(*inner, depth + 1),
-                RuleMatch::NestedModel(_, model) => vec![model.clone()],
-            })
-            .collect()
+                Some(RuleMatch::ChannelAll(channels)) => {
+                    aliases.extend(channels.iter().copied().flat_map(of_channel));
+                }
+                Some(
+                    RuleMatch::Model(model)
+                    | RuleMatch::ChannelModel(_, model)
+                    | RuleMatch::NestedModel(_, model),
+                ) => aliases.push(model.clone()),
+                Some(RuleMatch::NestedAll(inner)) if entered.insert(*inner) => open.push(rules(*inner)),
+                Some(RuleMatch::NestedAll(_)) => {}
+            }
+        }
+        aliases
     }
 
     /// The route of this caller for this model, as more than the layers see of it.

@@ -14,7 +14,7 @@ use super::discovery::{Discovery, Found};
 use super::{CurrentSnapshot, Discovered, Snapshot, compile};
 use crate::config::source::{Fetch, LastGood, Source, Text};
 use crate::config::watch::Change;
-use crate::config::{Environment, Loaded, Origin, Problem, Settings, load};
+use crate::config::{Environment, Loaded, Origin, Problem, Settings, Severity, load};
 use crate::lifecycle::{Phase, reached};
 use crate::state::{Live, Runtime};
 use crate::telemetry::metrics::Metrics;
@@ -39,6 +39,7 @@ impl Publisher {
         let (sender, found) = mpsc::channel(64);
         let mut discovery = Discovery::new(sender);
         let settings = Arc::new(loaded.settings);
+        tell_unserved(&settings);
         discovery.follow(&settings, &runtime);
         let discovered = Discovered::new();
         let snapshot = Arc::new(compile(settings.clone(), &discovered, &runtime, &metrics));
@@ -113,6 +114,7 @@ impl Publisher {
         match load(text, origin.clone(), &self.env) {
             Ok(loaded) => {
                 tell(&loaded.warnings);
+                tell_unserved(&loaded.settings);
                 self.keep(text);
                 self.settings = Arc::new(loaded.settings);
                 for channel in self.discovery.follow(&self.settings, &self.runtime) {
@@ -170,13 +172,20 @@ pub fn fingerprint(text: &str) -> String {
     crate::config::settings::SecretText::from(text).fingerprint().as_str().to_owned()
 }
 
+/// Logs what of a configuration cannot be served.
+fn tell_unserved(settings: &Settings) {
+    for unserved in settings.unserved() {
+        tracing::warn!("{unserved}");
+    }
+}
+
 /// Logs problems of a configuration, one line each.
 pub fn tell(problems: &[Problem]) {
     for problem in problems {
-        if problem.is_error() {
-            tracing::error!(%problem, "Configuration problem.");
-        } else {
-            tracing::warn!(%problem, "Configuration problem.");
+        match problem.severity {
+            Severity::Error => tracing::error!(%problem, "Configuration problem."),
+            Severity::Warning => tracing::warn!(%problem, "Configuration problem."),
+            Severity::Note => tracing::info!(%problem, "Configuration note."),
         }
     }
 }

@@ -15,4 +15,4 @@ pub use closed::Closed;
 pub(crate) use closed::seconds;
 pub use order::{Algorithm, KeyAlgorithm};
 pub use price::{PER_MILLION, Price, Prices};
-pub use rule::{Rule, RuleMatch};
+pub use rule::{DEEPEST, Rule, RuleMatch};

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+/// Levels of client keys that name each other; a configuration with more is refused.
+pub const DEEPEST: usize = 64;
+
 /// One entry of a client key's `model` list, with the names in it resolved to positions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Rule {

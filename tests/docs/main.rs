@@ -4,6 +4,7 @@ mod layers;
 mod parity;
 mod readme;
 mod seams;
+mod statistics;
 
 use std::path::Path;
 

@@ -200,6 +200,46 @@ async fn a_channel_without_any_key_is_reported_by_path_and_line() {
 }
 
 #[tokio::test]
+async fn a_start_with_errors_ends_with_their_number_and_where_they_are() {
+    let bad = GOOD
+        .replace("https://a.example/v1/chat/completions", "nonsense")
+        .replace("api: sk-client-secret-456", "api: [1, 2]");
+
+    let (code, text) = run(&bad, &[]).await;
+
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("api.yaml cannot be served:"), "{text}");
+    let last = text.lines().rfind(|line| !line.is_empty()).unwrap_or_default();
+    assert!(last.starts_with("2 problems in ") && last.ends_with("api.yaml"), "{text}");
+}
+
+#[tokio::test]
+async fn a_wrong_environment_is_exit_code_1() {
+    let (code, text) = Setup::new(GOOD).env("PORT", "many").arg("check").run().await;
+    assert!(
+        code == 1 && text.contains("the environment cannot be served") && text.contains("PORT"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_first_file_is_written_checked_by_its_name_and_never_written_again() {
+    let setup = || Setup::empty().env("OPENAI_API_KEY", "sk-hidden-in-the-environment");
+    let first = setup();
+    let file = first.folder().join("first.yaml");
+    let name = file.display().to_string();
+
+    let (code, text) = setup().arg("init").arg(&name).run().await;
+    assert!(code == 0 && text.contains("openai ($OPENAI_API_KEY)") && !text.contains("hidden"), "{text}");
+    let (code, text) = setup().arg("check").arg("--strict").arg(&name).run().await;
+    assert!(code == 0 && text.contains("1 channel is asked for its models when serving"), "{text}");
+    let written = std::fs::read_to_string(&file).unwrap();
+    let (code, text) = setup().arg("init").arg(&name).run().await;
+    assert!(code == 1 && text.contains("stays as it is"), "{text}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), written);
+}
+
+#[tokio::test]
 async fn duplicate_channel_names_are_a_warning_and_both_serve() {
     let (first, second) = (healthy("first").await, Upstream::always(Script::error(500, "x")).await);
     let twice = config([channel("same", &second), channel("same", &first)]);

@@ -79,7 +79,7 @@ async fn the_command_explains_a_fresh_process_without_calling_anybody() {
         "just started",
         "--url",
         "15 per 1 min",
-        "b engine gemini is not served",
+        "left out   channel b cannot be served by this version (engine gemini)",
         "1/1",
     ] {
         assert!(printed.contains(told), "{told:?} is missing:\n{printed}");
@@ -88,15 +88,22 @@ async fn the_command_explains_a_fresh_process_without_calling_anybody() {
     let (code, printed) = run(&config, &["explain", "--key", "user", "--model", "m", "--json"]).await;
     let explanation: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!((code, &explanation["fresh"]), (0, &json!(true)));
-    assert_eq!(standings(&explanation), ["b unserved", "a chosen"]);
+    assert_eq!(standings(&explanation), ["a chosen"]);
     assert_eq!(upstream.count(), 0);
 
     let (code, printed) = run(&config, &["explain", "--key", USER, "--model", "other"]).await;
     assert!(code == 1 && printed.contains("no channel has this model (404)"), "{code} {printed}");
     let (code, printed) = run(&config, &["explain", "--key", "sk-unknown", "--model", "m"]).await;
     assert!(code == 2 && !printed.contains("sk-unknown"), "{code} {printed}");
-    let (code, _) = run(&config, &["explain", "--key", USER]).await;
-    assert_eq!(code, 2);
+    let (code, printed) = run(&config, &["explain", "--key", USER]).await;
+    assert!(code == 0 && printed.contains("user may use 1 model.") && printed.contains("RESTS"), "{printed}");
+    let (code, printed) = run(&config, &["keys"]).await;
+    assert!(code == 0 && printed.contains("a        1    ") && printed.contains("user"), "{code} {printed}");
+    Secrets::new(["provider-key-1", USER]).absent_from("the list of keys", printed.as_bytes());
+    let broken = Setup::new(&config).file("body.json", "{\"model\": ");
+    let arguments = ["explain", "--key", USER, "--body", "body.json"];
+    let (code, printed) = arguments.iter().fold(broken, |setup, argument| setup.arg(argument)).run().await;
+    assert!(code == 2 && printed.contains("the body is no JSON"), "{code} {printed}");
     let asking = ["explain", "--key", USER, "--model", "m", "--endpoint"];
     let (code, printed) = run(&config, &[&asking[..], &["/v1/moderations"]].concat()).await;
     assert!(code == 0 && printed.contains("a is next"), "{code} {printed}");
@@ -128,7 +135,10 @@ async fn the_command_asks_a_running_gateway_for_its_state_of_the_moment() {
     let (code, printed) = setup().arg("--key").arg("user").arg("--admin-key").arg(CLIENT).run().await;
     assert!(code == 0 && printed.contains("m for user: b is next"), "{code} {printed}");
     let (code, printed) = setup().arg("--key").arg(USER).run().await;
-    assert!(code == 2 && printed.contains("403"), "{code} {printed}");
+    assert!(code == 2 && printed.contains("403") && printed.contains("add --admin-key"), "{code} {printed}");
+    let setup = Setup::new(&config).arg("keys").arg("--url").arg(&url);
+    let (code, printed) = setup.arg("--admin-key").arg(CLIENT).run().await;
+    assert!(code == 0 && printed.contains("STATE") && printed.contains("usable"), "{code} {printed}");
     assert_eq!((a.count(), b.count()), (1, 1));
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::KeyEntry;
 use crate::config::channel::Channels;
+use crate::config::channel::fields::NAMES_OF_NAMES;
 use crate::config::problem::{Path, Report, mask, nearest, shown};
 use crate::config::schema::{Item, Section};
 use crate::config::tree::Value;
@@ -94,7 +95,12 @@ impl<'a> Names<'a> {
                 );
                 return None;
             }
-            self.expect_alias(text, id, path, report);
+            if text.contains('*') && !self.aliases.contains(text) {
+                let found = format!("{:?}, which matches only a model of that very name", shown(text));
+                report.warn(id, path, found, "all, channel/* for all models of one, or whole model names");
+            } else {
+                self.expect_alias(text, id, path, report);
+            }
             return Some(RuleMatch::Model(self.text(text)));
         };
         if rest.is_empty() {
@@ -197,6 +203,8 @@ pub(super) fn rules(section: &Section<'_>, names: &mut Names<'_>, report: &mut R
     }
     let items = item.items();
     if items.is_empty() {
+        let accepted = "at least one rule, or `enabled: false`; this key may use every model";
+        report.note(item.node.id, item.path, "an empty list", accepted);
         return all();
     }
     let given = given_weights(section, report);
@@ -214,7 +222,14 @@ pub(super) fn rules(section: &Section<'_>, names: &mut Names<'_>, report: &mut R
             let text = pair.key.trim();
             let weight = match weight(value, report) {
                 Ok(weight) => weight,
-                Err(()) => continue,
+                Err(()) => {
+                    if NAMES_OF_NAMES.contains(&text)
+                        && let Value::Text(name) = &value.node.value
+                    {
+                        report.hint(format!("write `- {}`", shown(name)));
+                    }
+                    continue;
+                }
             };
             if let Some(matcher) = names.rule(text, pair.key_id, value.path, report) {
                 rules.push(Rule { matcher, weight });

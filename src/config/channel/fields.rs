@@ -31,6 +31,9 @@ const NEVER_PASSED: &[&str] = &[
     "upgrade",
 ];
 
+/// Words that others write before the name of a model; here they would be names themselves.
+pub(in crate::config) const NAMES_OF_NAMES: [&str; 4] = ["name", "model", "id", "model_name"];
+
 /// The distinct keys. A project that stands parallel to a repeated key goes with it.
 pub(super) fn keys(
     section: &Section<'_>,
@@ -53,6 +56,9 @@ pub(super) fn keys(
             let found = "a key with spaces, line ends or letters beyond ASCII";
             report.error(item.node.id, item.path, found, "a key that an HTTP header can carry");
             continue;
+        }
+        if key.contains("***") || key.bytes().all(|b| b == b'*') {
+            item.warn("a masked key", "the key as it is; the provider refuses this one", report);
         }
         if seen.insert(key.clone()) {
             keys.push(SecretText::from(key.as_str()));
@@ -83,6 +89,11 @@ pub(super) fn models(item: Option<Item<'_>>, report: &mut Report) -> Vec<(Arc<st
     let mut add = |alias: &str, upstream: &str, item: Item<'_>, report: &mut Report| {
         let alias: Arc<str> = alias.into();
         let upstream: Arc<str> = if *alias == *upstream { alias.clone() } else { upstream.into() };
+        if upstream.contains('*') {
+            let found = format!("{:?}, a name with a star", shown(&upstream));
+            let accepted = "models by their names; without `model` the upstream is asked for all it has";
+            item.warn(found, accepted, report);
+        }
         match places.get(&alias) {
             Some(&at) if list[at].1 == upstream => {}
             Some(&at) => {
@@ -103,6 +114,14 @@ pub(super) fn models(item: Option<Item<'_>>, report: &mut Report) -> Vec<(Arc<st
                     let upstream = pair.key.trim();
                     if upstream.is_empty() {
                         continue;
+                    }
+                    if NAMES_OF_NAMES.contains(&upstream)
+                        && let Some(name) = item.plain()
+                    {
+                        let found = format!("a model that the upstream calls {upstream:?}");
+                        let accepted = "a name, or the upstream's name: the name for clients";
+                        report.warn(pair.key_id, item.path, found, accepted);
+                        report.hint(format!("write `- {}`", shown(&name)));
                     }
                     if item.node.is_null() {
                         add(upstream, upstream, item, report);
@@ -197,7 +216,13 @@ pub(super) fn passthrough(preferences: &Section<'_>, report: &mut Report) -> Vec
             item.refuse("a header name", report);
             continue;
         };
-        if NEVER_PASSED.contains(&name.as_str()) {
+        if name.as_str().contains('*') {
+            item.warn(
+                format!("{:?}, a name with a star", name.as_str()),
+                "headers by their names; a star stands for itself only",
+                report,
+            );
+        } else if NEVER_PASSED.contains(&name.as_str()) {
             item.warn(
                 format!("{:?}", name.as_str()),
                 "headers that neither hold the client's credentials nor belong to its connection; this one is not passed",
@@ -208,6 +233,32 @@ pub(super) fn passthrough(preferences: &Section<'_>, report: &mut Report) -> Vec
         }
     }
     names
+}
+
+/// `exclude_endpoints`, beside `preferences` or in them.
+pub(super) fn exclude_endpoints(
+    section: &Section<'_>,
+    preferences: &Section<'_>,
+    report: &mut Report,
+) -> Vec<Box<str>> {
+    let mut paths = Vec::new();
+    for section in [section, preferences] {
+        let Some(list) = section.get("exclude_endpoints") else {
+            continue;
+        };
+        for item in list.items() {
+            let Some(text) = item.text(report) else {
+                continue;
+            };
+            let path = format!("/{}", text.trim_matches('/'));
+            if path.contains('*') {
+                let found = format!("{:?}, a path with a star", shown(&text));
+                item.warn(found, "whole paths such as /v1/embeddings; this one excludes nothing", report);
+            }
+            paths.push(path.into());
+        }
+    }
+    paths
 }
 
 /// Names that are added, or removed with a minus; or a map of names to flags.

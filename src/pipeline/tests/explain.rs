@@ -239,12 +239,33 @@ async fn only_administrators_may_ask() {
     gateway.ask(&ask.clone().key(USER)).await.expect(403).error();
     gateway.ask(&ask.clone().without_key()).await.expect(401).error();
     gateway.ask(&Ask::get("/v1/route/explain")).await.expect(405).error();
-    for broken in
-        [json!({}), json!([]), json!({ "model": 1 }), json!({ "model": "m", "key": "sk-nobody-knows" })]
-    {
+    for broken in [
+        json!({ "request": {} }),
+        json!([]),
+        json!({ "model": 1 }),
+        json!({ "model": "m", "key": "sk-nobody-knows" }),
+    ] {
         let answer = gateway.ask(&Ask::post("/v1/route/explain", &broken)).await.expect(400);
         let message = answer.error()["message"].as_str().unwrap().to_owned();
         assert!(!message.contains("sk-nobody"), "{message}");
     }
     gateway.ask(&ask).await.expect(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_model_every_model_is_told_with_what_rests() {
+    let (a, b) = (Upstream::always(Script::error(500, "ill")).await, healthy("b").await);
+    let config = config([channel("a", &a), channel("b", &b).with("/model", json!(["m", "n"]))]);
+    let gateway = Gateway::start(config).await;
+    gateway.chat(&hello()).await.expect(200);
+
+    let overview = explained(&gateway, &json!({})).await;
+
+    let line = |at: usize| &overview["models"][at];
+    assert_eq!((&line(0)["model"], &line(0)["verdict"]["channel"]), (&json!("m"), &json!("b")));
+    assert_eq!((&line(1)["model"], &line(1)["verdict"]["channel"]), (&json!("n"), &json!("b")));
+    let ill = &line(0)["channels"][1];
+    assert_eq!((&ill["channel"], &ill["standing"]), (&json!("a"), &json!("cooling")));
+    assert_eq!(ill["cooling_seconds"].as_f64(), Some(300.0));
+    assert_eq!((a.count(), b.count()), (1, 1), "nobody is called");
 }

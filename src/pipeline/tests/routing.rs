@@ -52,6 +52,27 @@ async fn channel_slash_model_means_that_model_on_that_channel() {
     assert_eq!(listed(&gateway, CLIENT).await, ["gpt-x"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn keys_that_many_ways_lead_to_list_each_model_once_and_serve() {
+    // Thirty levels of one key, and ten of two that each name both of the next.
+    let key = |level: usize, at: usize| format!("sk-{level}-{at}");
+    let mut keys = vec![json!({ "api": CLIENT, "role": "admin", "model": [format!("{}/*", key(0, 0))] })];
+    for level in 0..40 {
+        let width = if level < 30 { 1 } else { 2 };
+        let below = if level < 29 { 1 } else { 2 };
+        let rules: Vec<_> = (0..below).map(|at| format!("{}/*", key(level + 1, at))).collect();
+        let rules = if level == 39 { vec!["ok/*".to_owned(), "org/*".to_owned()] } else { rules };
+        keys.extend((0..width).map(|at| json!({ "api": key(level, at), "model": rules })));
+    }
+    let (ok, org) = (healthy("ok").await, healthy("org").await);
+    let config = config([channel("ok", &ok), channel("org", &org)]).with("/api_keys", json!(keys));
+
+    let gateway = Gateway::start(config).await;
+
+    assert_eq!(listed(&gateway, CLIENT).await, ["m"]);
+    assert_eq!(who(&gateway, "m").await, "ok");
+}
+
 /// Promises: `key-all-models`.
 #[tokio::test(start_paused = true)]
 async fn all_means_every_model_of_every_channel() {

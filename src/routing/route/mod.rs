@@ -34,14 +34,12 @@ use tokio::time::Instant;
 use super::rules::{Access, Admitted, Offers, members};
 use super::schedule::{self, Key, Ordinals, Schedule, Ticket};
 use crate::state::cursors::{Cursor, Cursors};
-use crate::values::{Algorithm, Rule};
+use crate::values::{Algorithm, DEEPEST, Rule};
 
 pub use self::explain::{RouteLine, Standing};
 
 /// Trees kept over all rule lists and models. A dropped one is built again when it is asked for.
 const CAPACITY: usize = 1 << 14;
-/// Nested keys deeper than this admit nothing; no configuration means that.
-const DEEPEST: usize = 64;
 
 /// All routes of one configuration.
 pub struct Routes {
@@ -68,7 +66,7 @@ struct Shape {
 }
 
 struct Tree {
-    root: Node,
+    root: Arc<Node>,
     /// Distinct channels.
     leaves: usize,
     /// Distinct channels and places of channels.
@@ -88,9 +86,18 @@ struct Node {
     shape: Option<Arc<Shape>>,
 }
 
+/// The state of building one tree: each key's node is made once, however many ways lead to it.
+#[derive(Default)]
+struct Building {
+    nodes: HashMap<usize, Option<Arc<Node>>, RandomState>,
+    /// The keys on the way to the node that is being made.
+    above: Vec<usize>,
+}
+
 enum Member {
     Leaf(Arc<Target>),
-    Group(Group, Node),
+    /// Shared by all members of the tree that are the same key.
+    Group(Group, Arc<Node>),
     /// A channel that has several places.
     Places(Node),
 }
@@ -163,7 +170,7 @@ impl Routes {
     }
 
     fn build(&self, caller: usize, model: &Arc<str>) -> Option<Tree> {
-        let root = self.node(caller, model, &mut Vec::new())?;
+        let root = self.node(caller, model, &mut Building::default())?;
         let mut channels = std::collections::HashSet::<&ChannelName, RandomState>::default();
         let mut targets = std::collections::HashSet::<(&ChannelName, Option<&str>), RandomState>::default();
         let mut keepalive = None::<Duration>;
@@ -187,20 +194,23 @@ impl Routes {
     }
 
     /// The node of this caller; none when nothing below it has the model.
-    fn node(&self, caller: usize, model: &str, above: &mut Vec<usize>) -> Option<Node> {
+    fn node(&self, caller: usize, model: &str, building: &mut Building) -> Option<Arc<Node>> {
+        if let Some(built) = building.nodes.get(&caller) {
+            return built.clone();
+        }
         let access = self.access.get(caller)?;
-        // A cycle is an error of the configuration; here it only must not be followed.
-        if above.contains(&caller) || above.len() >= DEEPEST {
+        // Both are errors of the configuration; here they only must not be followed.
+        if building.above.contains(&caller) || building.above.len() >= DEEPEST {
             return None;
         }
-        above.push(caller);
+        building.above.push(caller);
         let (members, weights): (Vec<_>, Vec<_>) = members(&access.rules, &self.offers, model)
             .into_iter()
             .filter_map(|(admitted, weight)| {
                 let member = match admitted {
                     Admitted::Channel(channel) => self.channel(channel, model)?,
                     Admitted::Nested(inner) => {
-                        let node = self.node(inner, model, above)?;
+                        let node = self.node(inner, model, building)?;
                         let caller = Arc::clone(&self.access.get(inner)?.caller);
                         // Numbered by its key, so that a key that two groups hold is asked once.
                         Member::Group(Group { caller, node: inner }, node)
@@ -209,9 +219,11 @@ impl Routes {
                 Some((member, weight))
             })
             .unzip();
-        above.pop();
+        building.above.pop();
         let shape = (members.len() > 1).then(|| self.shape(access.algorithm, weights));
-        (!members.is_empty()).then(|| Node { members: members.into(), shape })
+        let node = (!members.is_empty()).then(|| Arc::new(Node { members: members.into(), shape }));
+        building.nodes.insert(caller, node.clone());
+        node
     }
 
     /// The member that a channel is: one leaf, or a rotation over its places.
@@ -266,7 +278,8 @@ impl Node {
         self.shape.as_ref().is_some_and(|shape| shape.schedule.rotates())
             || self.members.iter().any(|member| match member {
                 Member::Leaf(_) => false,
-                Member::Group(_, node) | Member::Places(node) => node.rotates(),
+                Member::Group(_, node) => node.rotates(),
+                Member::Places(node) => node.rotates(),
             })
     }
 
@@ -331,7 +344,8 @@ impl Member {
             }
             Self::Leaf(_) => Stand::Usable,
             Self::Group(group, _) if plan.refused(group.node) => Stand::Done,
-            Self::Group(_, node) | Self::Places(node) => node.stand(plan, now),
+            Self::Group(_, node) => node.stand(plan, now),
+            Self::Places(node) => node.stand(plan, now),
         }
     }
 
@@ -339,7 +353,8 @@ impl Member {
         match self {
             Self::Leaf(target) => Some(Step::Try(Arc::clone(target))),
             Self::Group(group, _) if !plan.entered(group.node) => Some(Step::Enter(group.clone())),
-            Self::Group(_, node) | Self::Places(node) => node.next(ticket(), plan, now),
+            Self::Group(_, node) => node.next(ticket(), plan, now),
+            Self::Places(node) => node.next(ticket(), plan, now),
         }
     }
 }

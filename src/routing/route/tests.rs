@@ -370,6 +370,32 @@ fn a_channel_that_two_groups_hold_is_tried_once() {
 }
 
 #[test]
+fn a_key_that_many_ways_lead_to_is_one_node() {
+    // Levels of two keys, each naming both of the next: 4094 ways lead down to one channel.
+    let mut access = vec![(Algorithm::FixedPriority, rules(&[(only(0), 0)]))];
+    for level in 0..11 {
+        let below = if level == 0 { vec![0] } else { vec![level * 2 - 1, level * 2] };
+        let list: Vec<_> = below.into_iter().map(|at| (RuleMatch::NestedAll(at), 0)).collect();
+        access.extend([(Algorithm::FixedPriority, rules(&list)), (Algorithm::FixedPriority, rules(&list))]);
+    }
+    let world = World::new(1, &access);
+
+    let tree = world.routes.tree(access.len() - 1, "m").expect("it leads to a channel");
+
+    let mut nodes = std::collections::HashSet::new();
+    let mut open = vec![Arc::clone(&tree.root)];
+    while let Some(node) = open.pop() {
+        if nodes.insert(Arc::as_ptr(&node)) {
+            open.extend(node.members.iter().filter_map(|member| match member {
+                Member::Group(_, inner) => Some(Arc::clone(inner)),
+                _ => None,
+            }));
+        }
+    }
+    assert_eq!(nodes.len(), 22, "one for each key that is met");
+}
+
+#[test]
 fn groups_nest_to_any_depth_and_cycles_end() {
     let mut access: Vec<_> =
         (1..20).map(|inner| (Algorithm::FixedPriority, rules(&[(RuleMatch::NestedAll(inner), 0)]))).collect();

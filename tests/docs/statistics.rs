@@ -1,0 +1,58 @@
+//! Keeps `docs/logs-and-statistics.md` complete: every outcome, column and field has its row.
+
+use crate::{between, read};
+
+/// The words in backticks of the page.
+fn told() -> Vec<String> {
+    let page = read("docs/logs-and-statistics.md");
+    page.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// A part of a source file, from one text to the next other one.
+fn part<'a>(source: &'a str, from: &str, to: &str) -> &'a str {
+    let rest = source.split_once(from).unwrap_or_else(|| panic!("{from} is somewhere")).1;
+    rest.split_once(to).map_or(rest, |(part, _)| part)
+}
+
+#[test]
+fn every_outcome_is_explained() {
+    let (told, source) = (told(), read("layers/src/failure.rs"));
+    let labels = part(&source, "pub fn label(&self) -> &'static str {", "\n    }\n");
+    let labels: Vec<&str> = between(labels, "=> \"", "\"");
+    assert!(labels.len() > 30, "{labels:?}");
+
+    for label in labels.into_iter().chain(["ok", "proxy_failed"]) {
+        assert!(told.iter().any(|word| word == label), "{label} is not explained");
+    }
+}
+
+#[test]
+fn every_column_is_explained() {
+    let (told, source) = (told(), read("src/accounting/store/rows.rs"));
+    for table in ["REQUESTS", "ATTEMPTS"] {
+        let columns = part(&source, &format!("static {table}: Table"), "],");
+        let columns: Vec<&str> = between(columns, "(\"", "\"");
+        assert!(columns.len() > 8, "{columns:?}");
+
+        for column in columns {
+            assert!(told.iter().any(|word| word == column), "{column} is not explained");
+        }
+    }
+}
+
+#[test]
+fn every_field_of_a_request_s_line_is_explained() {
+    let (told, source) = (told(), read("src/telemetry/request_line.rs"));
+    let writer = part(&source, "impl JsonLines {", "\n}\n");
+    // In the source the quotes of a field have backslashes.
+    let fields = writer.split("\\\":").filter_map(|before| before.rsplit_once("\\\""));
+    let is_name = |field: &&str| {
+        !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    };
+    let fields: Vec<&str> = fields.map(|(_, field)| field).filter(is_name).collect();
+    assert!(fields.len() > 20, "{fields:?}");
+
+    for field in fields {
+        assert!(told.iter().any(|word| word == field), "{field} is not explained");
+    }
+}
