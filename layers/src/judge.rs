@@ -171,7 +171,7 @@ mod tests {
 
         assert_eq!(told("https://b.test/v1/chat"), "it redirects to https://b.test/v1/chat");
         assert_eq!(told("https://me:pass@b.test:8443/x?key=sk-1#y"), "it redirects to https://b.test:8443/x");
-        assert_eq!(told("/v1/sk-hidden/"), "it redirects to /v1/***/");
+        assert_eq!(told("/v1/sk-hidden/"), "it redirects to /v1/[hidden]/");
         assert!(!told("http://").contains("redirects"), "it leads nowhere");
     }
 
