@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use dialect::{Dialect, Evidence, ir};
-use http::{HeaderMap, StatusCode};
+use http::header::LOCATION;
+use http::{HeaderMap, StatusCode, Uri};
 
 use crate::failure::{Blame, Failure, Rejection};
 use crate::policy::{Channel, ChannelName};
@@ -55,6 +56,11 @@ pub fn judge(refusal: Refusal<'_>) -> Failure {
     let blame = blame(status, &evidence);
     let longest = if evidence.quota { LONGEST_HINT * 6 } else { LONGEST_HINT };
     let retry_after = evidence.retry_after.map(|hint| hint.min(longest));
+    if status.is_redirection()
+        && let Some(place) = redirect(headers)
+    {
+        error.message = format!("it redirects to {place}");
+    }
     error.message = dialect::scrub(&masked(&error.message, hidden));
     Failure::Upstream(Box::new(Rejection {
         channel: channel.clone(),
@@ -71,6 +77,19 @@ pub fn judge(refusal: Refusal<'_>) -> Failure {
             Bytes::new()
         },
     }))
+}
+
+/// Where a redirect leads, which says what is wrong with the configured address: scheme, host and path.
+/// Credentials and query stay out.
+fn redirect(headers: &HeaderMap) -> Option<String> {
+    const LONGEST: usize = 200;
+    let place: Uri = headers.get(LOCATION)?.to_str().ok()?.parse().ok()?;
+    let scheme = place.scheme_str().map(|scheme| format!("{scheme}:")).unwrap_or_default();
+    let host = place.authority().map(|authority| match authority.as_str().rsplit_once('@') {
+        Some((_credentials, host)) => format!("//{host}"),
+        None => format!("//{authority}"),
+    });
+    Some(format!("{scheme}{}{}", host.unwrap_or_default(), place.path()).chars().take(LONGEST).collect())
 }
 
 fn blame(status: StatusCode, evidence: &Evidence) -> Blame {
@@ -152,6 +171,16 @@ mod tests {
         for (status, expected) in table {
             assert_eq!(judged(status, &[], r#"{"error":{"message":"no"}}"#).blame, expected, "{status}");
         }
+    }
+
+    #[test]
+    fn a_redirect_is_told_with_the_place_it_leads_to_and_no_secret() {
+        let told = |to: &str| judged(301, &[("location", to)], "<html>Moved</html>").error.message;
+
+        assert_eq!(told("https://b.test/v1/chat"), "it redirects to https://b.test/v1/chat");
+        assert_eq!(told("https://me:pass@b.test:8443/x?key=sk-1#y"), "it redirects to https://b.test:8443/x");
+        assert_eq!(told("/v1/sk-hidden/"), "it redirects to /v1/***/");
+        assert!(!told("http://").contains("redirects"), "it leads nowhere");
     }
 
     #[test]
