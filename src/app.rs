@@ -34,7 +34,7 @@ use crate::state::balances::Accounts;
 use crate::state::keys::KeyHistory;
 use crate::telemetry::metrics::{self, Metrics};
 use crate::telemetry::request_log::RequestLog;
-use crate::upstream::{Fetcher, GuardedMedia};
+use crate::upstream::{Fetcher, GuardedMedia, certificate_problems};
 
 /// How long readiness waits for model lists.
 const FIRST_ROUND: Duration = Duration::from_secs(10);
@@ -82,6 +82,9 @@ impl Startup {
     pub async fn serve(self) -> anyhow::Result<()> {
         let Self { source, text, env, log, announce } = self;
         tell(&env.warnings);
+        for problem in certificate_problems(env.var("SSL_CERT_FILE"), env.var("SSL_CERT_DIR")) {
+            tracing::warn!(problem, "Certificates that the environment names cannot be used.");
+        }
         let loaded = load(&text.text, text.origin.clone(), &env).map_err(ConfigRefused)?;
         tell(&loaded.warnings);
 

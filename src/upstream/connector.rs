@@ -1,13 +1,9 @@
 //! Opens connections to upstreams: TCP or TLS, directly or through a proxy.
-//!
-//! Trust comes from the system's store, so that private authorities work, and from the bundled
-//! Mozilla roots when that store is empty, as in a minimal container. Both are loaded with the
-//! first TLS connection, not at start.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +16,7 @@ use tower::Service;
 use super::cause::Handshake;
 use super::line::Line;
 use super::proxy::{Proxy, ProxyError};
+use super::trust;
 
 /// How long opening a connection may take, TLS and proxy included.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
@@ -166,25 +163,10 @@ impl<S> Service<Uri> for Given<S> {
 }
 
 fn secured<C>(connector: C, http2: bool) -> HttpsConnector<C> {
-    static TRUST: OnceLock<rustls::ClientConfig> = OnceLock::new();
-    let config = TRUST.get_or_init(trust).clone();
-    let builder = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http();
+    let builder = HttpsConnectorBuilder::new().with_tls_config(trust::config()).https_or_http();
     if http2 {
         builder.enable_all_versions().wrap_connector(connector)
     } else {
         builder.enable_http1().wrap_connector(connector)
     }
-}
-
-fn trust() -> rustls::ClientConfig {
-    let mut roots = rustls::RootCertStore::empty();
-    let (added, _ignored) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if added == 0 {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the provider has the protocol versions that rustls considers safe")
-        .with_root_certificates(roots)
-        .with_no_client_auth()
 }
