@@ -16,7 +16,8 @@ async fn an_upstream_that_refuses_connections_gives_503() {
 
         let error = answer.error();
         assert_eq!(error["code"], "upstream_unreachable");
-        assert!(error["message"].as_str().unwrap().contains("Unable to connect to service"), "{error}");
+        let told = "Unable to connect to service (connection refused)";
+        assert!(error["message"].as_str().unwrap().contains(told), "{error}");
     }
 }
 
@@ -36,6 +37,21 @@ async fn an_upstream_that_closes_without_an_answer_gives_502() {
 
     answer.expect(502).error();
     gateway.chat(&hello()).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_what_its_content_coding_says_is_told_as_that() {
+    for (coding, told) in
+        [("GZIP", "its gzip coding is corrupt"), ("snappy", r#"its content coding "snappy""#)]
+    {
+        for request in [hello(), hello_stream()] {
+            let script = Script::body(200, "application/json", r#"{"no":"gzip and no snappy"}"#);
+            let (answer, ..) = alone(script.header("content-encoding", coding), &request).await;
+
+            let error = answer.expect(502).error();
+            assert!(error["message"].as_str().unwrap().contains(told), "{error}");
+        }
+    }
 }
 
 /// Promises: `time-error`.

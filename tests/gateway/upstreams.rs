@@ -51,6 +51,18 @@ async fn a_certificate_that_proves_nothing_sends_the_request_to_the_next_channel
 }
 
 #[tokio::test]
+async fn certificates_that_are_named_and_not_there_are_told_at_the_start() {
+    let upstream = healthy("plain").await;
+    let setup = Setup::new(config([channel("a", &upstream)])).env("SSL_CERT_FILE", "/nonexistent.pem");
+    let gateway = setup.start().await;
+
+    let line =
+        gateway.wait_for_line("a warning", |line| line.contains("SSL_CERT_FILE=/nonexistent.pem")).await;
+
+    assert!(line.contains("WARN") && line.contains("No such file"), "{line}");
+}
+
+#[tokio::test]
 async fn an_upstream_without_http2_serves_a_channel_that_asks_for_it() {
     let authority = Authority::new();
     let upstream = healthy("in HTTP/1.1").await;
