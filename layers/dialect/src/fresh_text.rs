@@ -14,6 +14,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::surrogates::mended;
 use crate::{Form, Malformed};
 
 /// Values without text.
@@ -60,6 +61,15 @@ pub(crate) struct Layout {
 /// # Errors
 /// A body that is no JSON object.
 pub(crate) fn read<'a>(body: &'a [u8], layout: &Layout) -> Result<Vec<Cow<'a, str>>, Malformed> {
+    parse(body, layout).or_else(|malformed| match mended(body) {
+        Cow::Borrowed(_) => Err(malformed),
+        Cow::Owned(text) => {
+            Ok(parse(&text, layout)?.into_iter().map(|text| Cow::Owned(text.into_owned())).collect())
+        }
+    })
+}
+
+fn parse<'a>(body: &'a [u8], layout: &Layout) -> Result<Vec<Cow<'a, str>>, Malformed> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let found = Request(layout)
         .deserialize(&mut deserializer)

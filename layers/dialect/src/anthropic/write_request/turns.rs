@@ -9,7 +9,7 @@ use super::NAME_LIMIT;
 use crate::ir::{Block, CacheHint, Content, Maker, Request, Role, Source};
 use crate::names::{self, Names};
 use crate::rope::Node;
-use crate::{Aim, Dialect, FetchedMedia, Unsupported};
+use crate::{Aim, Dialect, FetchedMedia, Unsupported, exact};
 
 /// Cache breakpoints that one request may hold.
 const BREAKPOINTS: usize = 4;
@@ -264,7 +264,7 @@ fn input(name: &str, arguments: &str) -> Result<Value, Unsupported> {
     if arguments.trim().is_empty() {
         return Ok(json!({}));
     }
-    match serde_json::from_str(arguments) {
+    match exact::read(arguments.as_bytes()) {
         Ok(Value::Object(object)) => Ok(object.into()),
         Ok(Value::Null) => Ok(json!({})),
         Ok(other) => Ok(json!({ "value": other })),
