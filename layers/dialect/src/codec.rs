@@ -129,7 +129,10 @@ pub trait DecodeEvents: Send {
     /// A frame that cannot be read; the stream cannot be trusted any further.
     fn decode(&mut self, frame: Frame<'_>, out: &mut Vec<ir::Event>) -> Result<(), Malformed>;
 
-    /// The body has ended. Without a terminal event before this is an error, never a quiet stop.
+    /// Whether the reason is told why the answer ends: at most usage and the terminal marker are still to come.
+    fn is_over(&self) -> bool;
+
+    /// The body has ended. Without a terminal event, or at least a reason, before this is an error, never a quiet stop.
     fn finish(&mut self, out: &mut Vec<ir::Event>);
 }
 

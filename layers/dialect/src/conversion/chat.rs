@@ -142,7 +142,8 @@ impl Transcription {
 impl Transcode for Transcription {
     fn frame(&mut self, frame: Frame<'_>, depth: Depth, out: &mut BytesMut) -> Result<Sighting, Malformed> {
         let decoded = self.decoder.decode(frame, &mut self.events);
-        let seen = self.encode(self.want_text && depth != Depth::Relay, out);
+        let mut seen = self.encode(self.want_text && depth != Depth::Relay, out);
+        seen.finished |= self.decoder.is_over();
         decoded.map(|()| seen)
     }
 
