@@ -126,7 +126,7 @@ impl Malformed {
 
     /// As the error of an upstream's answer (502).
     pub fn into_answer_error(self) -> ir::Error {
-        ir::Error::new(StatusCode::BAD_GATEWAY, self.message).with_code("upstream_malformed")
+        ir::Error::malformed(self.message)
     }
 }
 

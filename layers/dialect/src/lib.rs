@@ -48,7 +48,7 @@ pub use codec::{
 };
 pub use conversion::{
     AnswerForm, Answered, Ask, Conversion, FetchedMedia, Kept, Neutral, Refused, Sent, SentBody, Transcode,
-    Whole, answer_form, between,
+    Whole, answer_form, between, tells_its_form,
 };
 pub use dialect::{Dialect, Malformed, Unsupported};
 pub use error_body::normalise as normalise_error;

@@ -90,7 +90,7 @@ pub(super) fn read(answer: &Answered, kept: &Kept) -> Result<ir::Response, ir::E
         AnswerForm::Events(framing) => fold(answer, framing, kept),
         // A page is no answer; whoever reads it says so.
         AnswerForm::Json | AnswerForm::Page | AnswerForm::Bytes => {
-            outbound.response(&answer.bytes, &kept.correspondence)
+            outbound.response(&answer.unmarked(), &kept.correspondence)
         }
     }
 }

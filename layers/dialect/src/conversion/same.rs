@@ -56,8 +56,9 @@ impl Conversion for Same {
         {
             return kept.tell(chat::read(answer, kept)?);
         }
+        let bytes = answer.unmarked();
         let sighting = match answer.form {
-            AnswerForm::Json => sighted(&answer.bytes, kept),
+            AnswerForm::Json => sighted(&bytes, kept),
             AnswerForm::Events(framing) => watched(&answer.bytes, framing, kept),
             AnswerForm::Bytes => Sighting {
                 content: !answer.bytes.is_empty(),
@@ -74,7 +75,7 @@ impl Conversion for Same {
                 answer.content_type.clone().unwrap_or(HeaderValue::from_static("application/octet-stream"))
             }
         };
-        Ok(Whole { bytes: answer.bytes.clone(), content_type, sighting })
+        Ok(Whole { bytes, content_type, sighting })
     }
 
     fn events(&self, kept: &Kept) -> Option<Box<dyn Transcode>> {
