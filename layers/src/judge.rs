@@ -64,12 +64,8 @@ pub fn judge(refusal: Refusal<'_>) -> Failure {
         retry_after,
         quota: evidence.quota && blame == Blame::Key,
         dialect,
-        // Only a JSON object is worth passing on: HTML and fragments are told in our own words.
-        body: if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&body).is_ok() {
-            body
-        } else {
-            Bytes::new()
-        },
+        // Only what clients read as an error is worth passing on: the rest is told in our own words.
+        body: if dialect.error_shape().fits(&body) { body } else { Bytes::new() },
     }))
 }
 

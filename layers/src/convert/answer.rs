@@ -1,11 +1,12 @@
 //! The way down: from what the upstream answered to what the client is sent.
 
 use bytes::Bytes;
-use dialect::{AnswerForm, Answered, Conversion, Kept, Kind, Whole, answer_form, ir};
+use dialect::{AnswerForm, Answered, Conversion, Framing, Kept, Kind, Whole, answer_form, ir};
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode, response};
 use tokio::time::Instant;
 
+use super::came::came;
 use crate::body::idle::{Collected, Idle};
 use crate::body::raw::Raw;
 use crate::body::tap::{self, Tap};
@@ -26,6 +27,8 @@ const LONGEST_WHOLE: usize = 32 << 20;
 const X_UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+type Begun = Result<AnswerForm, Failure>;
+
 /// The reading of one answer.
 pub(super) struct Reading<'a> {
     pub(super) call: &'a Call,
@@ -38,19 +41,23 @@ impl Reading<'_> {
     ///
     /// # Errors
     /// What the upstream refused with, or what is wrong with its answer.
-    pub(super) async fn read(self, head: &response::Parts, body: Idle) -> Result<Reply, Failure> {
+    pub(super) async fn read(self, head: &response::Parts, mut body: Idle) -> Result<Reply, Failure> {
         if !head.status.is_success() {
             return Err(Box::pin(self.refused(head.status, &head.headers, body)).await);
         }
         let asked = self.asked();
-        let form = self.form(&head.headers, asked);
+        // What is held whole is looked at when it is there.
+        let flows = self.call.attempt.exchange.peek.stream || asked == AnswerForm::Bytes;
+        let form = if flows { Some(self.begun(&head.headers, asked, &mut body).await?) } else { None };
         let mut reply = match form {
-            AnswerForm::Events(_) if self.call.attempt.exchange.peek.stream => {
-                self.relay(form, head.status, body)?
+            Some(AnswerForm::Events(framing)) if self.call.attempt.exchange.peek.stream => {
+                self.relay(framing, head.status, body)?
             }
             // Only who asked for bytes can do anything with them.
-            AnswerForm::Bytes if asked == AnswerForm::Bytes => self.pass(&head.headers, Bytes::new(), body),
-            _ => Box::pin(self.hold(form, &head.headers, body)).await?,
+            Some(AnswerForm::Bytes) if asked == AnswerForm::Bytes => {
+                self.pass(&head.headers, Bytes::new(), body)
+            }
+            _ => Box::pin(self.hold(&head.headers, body)).await?,
         };
         pass_headers(&head.headers, reply.headers_mut());
         Ok(reply)
@@ -59,7 +66,7 @@ impl Reading<'_> {
     async fn refused(&self, status: StatusCode, headers: &HeaderMap, mut body: Idle) -> Failure {
         let began = Instant::now();
         // A refusal whose body breaks off is still a refusal.
-        let body = body.collect(LONGEST_REFUSAL).await.map(|collected| collected.bytes).unwrap_or_default();
+        let body = body.collect(LONGEST_REFUSAL).await.unwrap_or_default().bytes;
         self.waited(began);
         let outbound = self.call.attempt.target.channel.dialect.codec().upstream.outbound;
         judged(self.call, status, headers, outbound.error(status, headers, &body), body)
@@ -76,15 +83,22 @@ impl Reading<'_> {
         }
     }
 
-    fn form(&self, headers: &HeaderMap, asked: AnswerForm) -> AnswerForm {
-        answer_form(headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes), b"", asked)
+    /// What an answer is of which this is the beginning.
+    fn form(&self, headers: &HeaderMap, first: &[u8], asked: AnswerForm) -> AnswerForm {
+        answer_form(headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes), first, asked)
+    }
+
+    /// The same of an answer whose beginning is awaited.
+    async fn begun(&self, headers: &HeaderMap, asked: AnswerForm, body: &mut Idle) -> Begun {
+        let began = Instant::now();
+        let first = body.beginning().await;
+        self.waited(began);
+        first.map(|first| self.form(headers, &first, asked)).map_err(|broken| self.broken(broken))
     }
 
     /// Events for a client that wants events.
-    fn relay(self, form: AnswerForm, status: StatusCode, body: Idle) -> Result<Reply, Failure> {
-        let AnswerForm::Events(framing) = form else { return Err(Failure::Internal) };
-        let exchange = &self.call.attempt.exchange;
-        let want_text = !exchange.catalog.triggers().is_empty();
+    fn relay(self, framing: Framing, status: StatusCode, body: Idle) -> Result<Reply, Failure> {
+        let want_text = !self.call.attempt.exchange.catalog.triggers().is_empty();
         let channel = &self.call.attempt.target.channel;
         let origin = Origin { channel: channel.clone(), credential: self.call.credential.clone() };
         let to = self.kept.framing();
@@ -92,14 +106,11 @@ impl Reading<'_> {
             Some(probe) => {
                 ReplyBody::stream(Tap::new(body, framing, probe, origin, self.kept.hides_usage(), want_text))
             }
-            None => match self.way.events(&self.kept) {
-                Some(transcode) => {
-                    ReplyBody::stream(Transcoded::new(body, framing, transcode, origin, want_text))
-                }
-                None => {
-                    return Err(garbled(self.call, "upstream answered with events that were not asked for"));
-                }
-            },
+            None => {
+                let unasked = || garbled(self.call, "upstream answered with events that were not asked for");
+                let transcode = self.way.events(&self.kept).ok_or_else(unasked)?;
+                ReplyBody::stream(Transcoded::new(body, framing, transcode, origin, want_text))
+            }
         };
         let mut reply = Reply::new(body);
         *reply.status_mut() = status;
@@ -108,8 +119,9 @@ impl Reading<'_> {
     }
 
     /// An answer that is read whole.
-    async fn hold(self, form: AnswerForm, headers: &HeaderMap, mut body: Idle) -> Result<Reply, Failure> {
+    async fn hold(self, headers: &HeaderMap, mut body: Idle) -> Result<Reply, Failure> {
         let Collected { bytes, whole } = self.collect(&mut body).await?;
+        let form = self.form(headers, &bytes, self.asked());
         if !whole {
             // Only bytes that go on as they are can go on unread.
             let exchange = &self.call.attempt.exchange;
@@ -134,8 +146,8 @@ impl Reading<'_> {
         if !head.status.is_success() {
             return Err(self.refused(head.status, &head.headers, body).await);
         }
-        let form = self.form(&head.headers, self.asked());
         let Collected { bytes, whole } = self.collect(&mut body).await?;
+        let form = self.form(&head.headers, &bytes, self.asked());
         if !whole {
             return Err(garbled(self.call, "the answer is longer than 32 MiB"));
         }
@@ -149,10 +161,11 @@ impl Reading<'_> {
     ) -> Result<Reply, Failure> {
         let Self { call, way, kept } = self;
         let length = answers.as_ref().iter().map(|answer| answer.bytes.len()).sum();
-        let whole = offload(length, move || way.whole(answers.as_ref(), &kept)).await?;
-        let Whole { bytes, content_type, sighting } = whole.map_err(|error| {
-            let status = error.status;
-            judged(call, status, &HeaderMap::new(), error, Bytes::new())
+        let (whole, answers) = offload(length, move || (way.whole(answers.as_ref(), &kept), answers)).await?;
+        let came = || came(answers.as_ref(), &hidden(&call.attempt.target.channel, call.credential.as_ref()));
+        let Whole { bytes, content_type, sighting } = whole.map_err(|error| match error.is_malformed() {
+            true => garbled(call, &format!("{}: {}", error.message, came())),
+            false => judged(call, error.status, &HeaderMap::new(), error, Bytes::new()),
         })?;
         let exchange = &call.attempt.exchange;
         // A client may read any shape of judgement; the gateway must find the verdict.
@@ -160,7 +173,7 @@ impl Reading<'_> {
             || exchange.endpoint.kind != Kind::Moderate
             || sighting.flagged().is_some();
         if (!sighting.done || !is_judged) && sighting.error().is_none() {
-            return Err(garbled(call, "it is not a JSON answer"));
+            return Err(garbled(call, &came()));
         }
         let mut reply = Reply::new(ReplyBody::whole(bytes, sighting));
         if exchange.peek.stream {
