@@ -9,22 +9,22 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use dialect::Sighting;
 use dialect::ir::{self, FinishReason};
+use dialect::{Detail, Sighting};
 
 use crate::failure::Failure;
 use crate::policy::Triggers;
 use crate::reply::{Piece, ReplyBody};
 
-/// Most bytes that are read while waiting for content.
+/// What an opening may cost to hold: its bytes, and what stands around those of each piece.
 const LONGEST: usize = 2 << 20;
 
 /// The verdict on an opening.
 pub enum Opening {
     /// It says something.
     Accepted(ReplyBody),
-    /// It ended and said nothing.
-    Empty,
+    /// It ended and said nothing: it, and what was seen of it.
+    Empty(ReplyBody, Sighting),
     /// It holds a trigger.
     Triggered,
     /// It holds an error.
@@ -37,12 +37,12 @@ pub enum Opening {
 /// What broke the stream before it said anything.
 pub async fn read(mut body: ReplyBody, triggers: &Triggers) -> Result<Opening, Failure> {
     let mut held = VecDeque::new();
-    let mut bytes = 0;
+    let mut cost = 0;
     let mut text = String::new();
     let mut said = false;
     loop {
         let Some(piece) = body.next_piece().await else {
-            return Ok(if said { Opening::Accepted(body.with_opening(held)) } else { Opening::Empty });
+            return Ok(if said { Opening::Accepted(body.with_opening(held)) } else { empty(body, held) });
         };
         let piece = match piece {
             Ok(piece) => piece,
@@ -59,22 +59,28 @@ pub async fn read(mut body: ReplyBody, triggers: &Triggers) -> Result<Opening, F
             return Ok(Opening::Error(piece));
         }
         said |= content || is_cut(&piece.sighting);
-        bytes += piece.bytes.len();
         if let Some(more) = piece.sighting.text() {
             text.push_str(more);
         }
-        held.push_back(kept(piece));
+        cost += hold(&mut held, piece);
         if triggers.matches(&text) {
             return Ok(Opening::Triggered);
         }
         let waiting = !finished && !done && triggers.may_complete(&text);
-        if (said && !waiting) || bytes > LONGEST {
+        if (said && !waiting) || cost > LONGEST {
             return Ok(Opening::Accepted(body.with_opening(held)));
         }
         if done && !said {
-            return Ok(Opening::Empty);
+            return Ok(empty(body, held));
         }
     }
+}
+
+/// An answer that ended and said nothing.
+fn empty(body: ReplyBody, held: VecDeque<Piece>) -> Opening {
+    let mut seen = Sighting::machinery();
+    held.iter().for_each(|piece| seen.merge(piece.sighting.clone()));
+    Opening::Empty(body.with_opening(held), seen)
 }
 
 /// Whether an answer without content ended for a reason that explains why it has none: a limit, a
@@ -94,14 +100,27 @@ pub fn is_cut(sighting: &Sighting) -> bool {
     )
 }
 
-/// A piece that may be held for a while. A small one is copied, so that it does not keep the
-/// connection's whole read buffer, of which it is a slice.
-fn kept(mut piece: Piece) -> Piece {
+/// Holds a piece for a while. A small one is copied, so that it does not keep the connection's whole
+/// read buffer, of which it is a slice; those that mean nothing are joined, because each costs more
+/// than its bytes. Tells what holding it costs.
+fn hold(held: &mut VecDeque<Piece>, mut piece: Piece) -> usize {
     const SMALL: usize = 2 << 10;
+    let hums = |piece: &Piece| piece.sighting == Sighting::machinery() && !piece.torn;
     if piece.bytes.len() <= SMALL {
+        if let Some(last) = held.back_mut().filter(|last| hums(last) && hums(&piece))
+            && last.bytes.len() <= SMALL
+        {
+            let mut joined = BytesMut::from(std::mem::take(&mut last.bytes));
+            joined.extend_from_slice(&piece.bytes);
+            last.bytes = joined.freeze();
+            return piece.bytes.len();
+        }
         piece.bytes = Bytes::copy_from_slice(&piece.bytes);
     }
-    piece
+    let detail = piece.sighting.detail.as_ref().map_or(0, |_| size_of::<Detail>());
+    let cost = size_of::<Piece>() + detail + piece.bytes.len();
+    held.push_back(piece);
+    cost
 }
 
 /// A rest that is nothing but a failure.

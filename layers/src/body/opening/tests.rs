@@ -13,7 +13,7 @@ async fn judged(body: Script, triggers: &[&str]) -> (&'static str, String) {
             let told = collect(body).await;
             (told.outcome(), told.text)
         }
-        Ok(Opening::Empty) => ("empty", String::new()),
+        Ok(Opening::Empty(..)) => ("empty", String::new()),
         Ok(Opening::Triggered) => ("triggered", String::new()),
         Ok(Opening::Error(_)) => ("error", String::new()),
         Err(failure) => (failure.label(), String::new()),
@@ -76,8 +76,8 @@ async fn a_break_before_content_is_its_failure() {
 
 #[tokio::test(start_paused = true)]
 async fn two_megabytes_without_content_are_accepted_as_they_are() {
-    let hum = "x".repeat(1 << 20);
-    let full = pieces().hums(&hum).hums(&hum).hums("x").hangs();
+    let hum = "x".repeat((1 << 20) - size_of::<Piece>());
+    let full = pieces().hums(&hum).hums(&hum).hums("").hangs();
     let Ok(Opening::Accepted(_)) = read(full.body(), &Triggers::default()).await else {
         panic!("not accepted")
     };
@@ -85,6 +85,27 @@ async fn two_megabytes_without_content_are_accepted_as_they_are() {
     let short = pieces().hums(&hum).hums(&hum);
 
     assert_eq!(judged(short, &[]).await.0, "empty", "not one byte before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_small_pieces_cost_what_holding_them_costs() {
+    let hums = (0..1000).fold(pieces(), |body, _| body.hums(": hum\n\n")).says("one");
+    let names =
+        || (0..1 << 11).fold(pieces(), |body, _| body.gives(piece(".", crate::testing::reply::named("x"))));
+    let few = names().hangs();
+    let many = (0..1 << 13)
+        .fold(names(), |body, _| body.gives(piece(".", crate::testing::reply::named("x"))))
+        .hangs();
+
+    let Ok(Opening::Accepted(body)) = read(hums.body(), &Triggers::default()).await else { panic!() };
+    assert!(collect(body).await.pieces.len() < 10, "what means nothing is joined");
+    let patience = Duration::from_secs(1);
+    let none = Triggers::default();
+    assert!(tokio::time::timeout(patience, read(few.body(), &none)).await.is_err(), "1 MiB in all");
+    assert!(
+        tokio::time::timeout(patience, read(many.body(), &none)).await.is_ok(),
+        "10,240 bytes, and more than 2 MiB"
+    );
 }
 
 #[tokio::test(start_paused = true)]
