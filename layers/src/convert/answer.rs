@@ -247,3 +247,6 @@ fn pass_headers(from: &HeaderMap, to: &mut HeaderMap) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
