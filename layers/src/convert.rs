@@ -11,6 +11,7 @@
 //! ([`crate::judge`]).
 
 mod answer;
+mod came;
 mod request;
 
 use std::pin::Pin;

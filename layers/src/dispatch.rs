@@ -133,7 +133,7 @@ fn settle_payload(call: &mut Call) {
     let body = match &call.payload {
         Payload::Untouched => call.attempt.exchange.body.to_chunks(),
         Payload::Json(map) => {
-            vec![Bytes::from(serde_json::to_vec(map).expect("a JSON value can be written"))]
+            vec![Bytes::from(dialect::json_bytes(map))]
         }
         Payload::Bytes(_) => return,
     };

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use dialect::Sighting;
 use http::{HeaderMap, StatusCode};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -127,7 +128,8 @@ impl Inspection {
         self.exchange.ledger.entry().waited += began.elapsed();
         let body = match opening? {
             Opening::Accepted(body) => body,
-            Opening::Empty => return Err(self.empty()),
+            Opening::Empty(body, seen) if self.may_be_silent(&seen) => body,
+            Opening::Empty(..) => return Err(self.empty()),
             Opening::Triggered => return Err(self.triggered()),
             Opening::Error(piece) => return Err(self.in_band(&piece, &head.headers)),
         };
@@ -147,16 +149,18 @@ impl Inspection {
             return Err(self.triggered());
         }
         let cut = opening::is_cut(sighting);
-        if !sighting.content && !cut && !self.exchange.endpoint.may_be_empty && !self.is_prefilled() {
+        if !sighting.content && !cut && !self.exchange.endpoint.may_be_empty && !self.may_be_silent(sighting)
+        {
             return Err(self.empty());
         }
         Ok(())
     }
 
-    /// Whether the last turn is the model's own: then nothing more to say is an answer. Read only
-    /// when an answer is empty, which is rare.
-    fn is_prefilled(&self) -> bool {
-        self.exchange.dialect().is_prefilled(&self.exchange.body)
+    /// Whether nothing more to say is an answer to this conversation. Read only when an answer is
+    /// empty, which is rare.
+    fn may_be_silent(&self, seen: &Sighting) -> bool {
+        let Exchange { body, .. } = &*self.exchange;
+        self.exchange.dialect().may_be_silent(body, self.target.channel.dialect, seen)
     }
 
     fn in_band(&self, piece: &Piece, headers: &HeaderMap) -> Failure {

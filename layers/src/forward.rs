@@ -1,18 +1,19 @@
-//! The client's headers that go up: those that belong to a dialect rather than to the connection.
+//! The headers that go on: those that belong to a dialect rather than to the connection.
 //!
-//! Between equal dialects these are the dialect's own. Those of Anthropic go to its upstreams from
+//! Of the client's these are, between equal dialects, the dialect's own. Those of Anthropic go to its upstreams from
 //! clients of other dialects too, since the SDKs of those can add headers. A list of features in test
 //! is joined with the channel's own; a provider that wants it in the body gets it there alone.
 
 use std::collections::HashSet;
 
 use dialect::{Betas, Dialect};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_DISPOSITION, HeaderMap, HeaderName, HeaderValue};
 
 use crate::stage::Call;
 
 const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+const X_UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
 
 /// Adds the client's headers.
 pub(crate) fn add_client_headers(call: &Call, headers: &mut HeaderMap) {
@@ -27,6 +28,25 @@ pub(crate) fn add_client_headers(call: &Call, headers: &mut HeaderMap) {
         };
         if goes {
             headers.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// What of the upstream's headers is the client's business. Copied, because each is a slice of the
+/// connection's read buffer.
+pub(crate) fn add_upstream_headers(from: &HeaderMap, to: &mut HeaderMap) {
+    for (name, value) in from {
+        let text = name.as_str();
+        let passed = text.starts_with("openai-")
+            || (text.starts_with("anthropic-") && !text.starts_with("anthropic-ratelimit"))
+            || name == CONTENT_DISPOSITION;
+        let name = match text {
+            "x-request-id" | "request-id" => X_UPSTREAM_REQUEST_ID,
+            _ if passed => name.clone(),
+            _ => continue,
+        };
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+            to.insert(name, value);
         }
     }
 }

@@ -60,7 +60,7 @@ pub fn judge(refusal: Refusal<'_>) -> Failure {
         retry_after,
         quota: evidence.quota && blame == Blame::Key,
         dialect,
-        body: passed_on(body),
+        body: passed_on(body, dialect),
     }))
 }
 
@@ -100,9 +100,12 @@ fn clean(error: &mut ir::Error, hidden: &Hidden) {
     }
 }
 
-/// As much of a body as may be passed on. Only a JSON object is worth it: HTML and fragments are told in our own words.
-fn passed_on(body: Bytes) -> Bytes {
-    let Ok(mut object @ Value::Object(_)) = serde_json::from_slice::<Value>(&body) else {
+/// As much of a body as may be passed on. Only what clients read as an error is worth it: the rest is told in our own
+/// words.
+fn passed_on(body: Bytes, dialect: Dialect) -> Bytes {
+    let Some(mut object) =
+        serde_json::from_slice::<Value>(&body).ok().filter(|_| dialect.error_shape().fits(&body))
+    else {
         return Bytes::new();
     };
     // Written anew only where it holds what looks like somebody's key.

@@ -36,6 +36,8 @@ pub struct Upstream {
     pub framing: Framing,
     /// How answers are watched that are forwarded as they are, for dialects that clients speak too.
     pub watch: Option<Watch>,
+    /// Whether its models end a turn with nothing when the result of a tool leaves nothing to say.
+    pub(crate) stops_silently: bool,
     /// The way to it from every other dialect, for conversations.
     pub(crate) through_chat: ThroughChat,
 }
@@ -130,7 +132,10 @@ pub trait DecodeEvents: Send {
     /// A frame that cannot be read; the stream cannot be trusted any further.
     fn decode(&mut self, frame: Frame<'_>, out: &mut Vec<ir::Event>) -> Result<(), Malformed>;
 
-    /// The body has ended. Without a terminal event before this is an error, never a quiet stop.
+    /// Whether the reason is told why the answer ends: at most usage and the terminal marker are still to come.
+    fn is_over(&self) -> bool;
+
+    /// The body has ended. Without a terminal event, or at least a reason, before this is an error, never a quiet stop.
     fn finish(&mut self, out: &mut Vec<ir::Event>);
 }
 
@@ -191,8 +196,17 @@ pub(crate) trait RawRequest: Send + Sync {
     /// Whether a body may hold pictures; cheap, and rather yes than no.
     fn may_hold_images(&self, body: &[u8]) -> bool;
 
-    /// Whether the last turn is the model's own: then nothing more to say is an answer.
-    fn is_prefilled(&self, body: &[u8]) -> bool;
+    /// The last turn of a conversation, where it is one behind which a model may have nothing to say.
+    fn last_turn(&self, body: &[u8]) -> Option<LastTurn>;
+}
+
+/// A turn behind which a model may have nothing to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastTurn {
+    /// The model's own, which it is to go on with.
+    Answer,
+    /// The result of a tool that the model called.
+    Result,
 }
 
 /// The wishes of one client for the writing of its answer: made by the client's codec, opaque to everybody else.

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::StatusCode;
 
-use crate::{Body, Codec, ErrorShape, Kind, Size, anthropic, fresh_text, ir, openai_chat};
+use crate::codec::LastTurn;
+use crate::ir::FinishReason;
+use crate::{Body, Codec, ErrorShape, Kind, Sighting, Size, anthropic, fresh_text, ir, openai_chat};
 
 /// A way of shaping bytes. Adding one is its folder and its row in [`Dialect::codec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,11 +64,16 @@ impl Dialect {
         self.codec().client.as_ref().is_none_or(|client| client.raw.may_hold_images(body))
     }
 
-    /// Whether a client's conversation ends with the model's own turn: then nothing more to say is an answer.
-    pub fn is_prefilled(self, body: &Body) -> bool {
-        match (&self.codec().client, body.json()) {
-            (Some(client), Some(json)) => client.raw.is_prefilled(json),
-            _ => false,
+    /// Whether an answer that says nothing, and ended well, is one to a client's conversation: where that ends with
+    /// the model's own turn, and, of models that stop so when all is said, where it ends with the result of a tool.
+    pub fn may_be_silent(self, body: &Body, upstream: Self, seen: &Sighting) -> bool {
+        let (Some(client), Some(json)) = (&self.codec().client, body.json()) else { return false };
+        let stopped = seen.detail.as_ref().is_some_and(|detail| detail.finish == Some(FinishReason::Stop))
+            && seen.usage().is_some_and(|usage| usage.output_total > 0);
+        match client.raw.last_turn(json) {
+            Some(LastTurn::Answer) => seen.done || seen.finished,
+            Some(LastTurn::Result) => stopped && upstream.codec().upstream.stops_silently,
+            None => false,
         }
     }
 
@@ -133,7 +140,7 @@ impl Malformed {
 
     /// As the error of an upstream's answer (502).
     pub fn into_answer_error(self) -> ir::Error {
-        ir::Error::new(StatusCode::BAD_GATEWAY, self.message).with_code("upstream_malformed")
+        ir::Error::malformed(self.message)
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::ir::{Error, ErrorKind};
 use crate::scrub::scrub;
-use crate::wait;
+use crate::{surrogates, wait};
 
 /// Longest message that is passed on, in bytes.
 const MESSAGE_LIMIT: usize = 2048;
@@ -24,7 +24,7 @@ const PAGE_LIMIT: usize = 300;
 /// The message is bounded (2 KiB) and free of keys. `retry_after` holds a hint that the body itself gives.
 pub fn normalise(status: StatusCode, body: &[u8]) -> Error {
     let body = &body[..body.len().min(BODY_LIMIT)];
-    if let Ok(value) = serde_json::from_slice::<Value>(body) {
+    if let Ok(value) = surrogates::read::<Value>(body) {
         if let Some(error) = read(&value, Some(status)) {
             return error;
         }

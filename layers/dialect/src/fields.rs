@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Number, Value};
 
-use crate::Malformed;
+use crate::{Malformed, exact};
 
 /// The rest of an object while its known fields are taken out. Null counts as absent.
 #[derive(Debug)]
@@ -11,7 +11,7 @@ pub(crate) struct Fields(pub(crate) Map<String, Value>);
 impl Fields {
     /// Reads a body.
     pub(crate) fn of_body(body: &[u8]) -> Result<Self, Malformed> {
-        match serde_json::from_slice(body) {
+        match exact::read(body) {
             Ok(Value::Object(map)) => Ok(Self(map)),
             Ok(_) => Err(Malformed::new("the request body must be a JSON object")),
             Err(error) => Err(Malformed::new(format!("the request body is not valid JSON: {error}"))),
@@ -34,7 +34,7 @@ impl Fields {
 
     pub(crate) fn string(&mut self, name: &str) -> Result<Option<String>, Malformed> {
         self.typed(name, "a string", |value| match value {
-            Value::String(text) => Ok(text),
+            Value::String(text) if exact::number(&text).is_none() => Ok(text),
             other => Err(other),
         })
     }
@@ -46,6 +46,7 @@ impl Fields {
     pub(crate) fn number(&mut self, name: &str) -> Result<Option<Number>, Malformed> {
         self.typed(name, "a number", |value| match value {
             Value::Number(number) => Ok(number),
+            Value::String(text) => exact::number(&text).ok_or(Value::String(text)),
             other => Err(other),
         })
     }

@@ -14,6 +14,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::lenient::{Str, TextOr};
+use crate::surrogates::mended;
 use crate::{Form, Malformed};
 
 /// Values without text.
@@ -60,6 +62,15 @@ pub(crate) struct Layout {
 /// # Errors
 /// A body that is no JSON object.
 pub(crate) fn read<'a>(body: &'a [u8], layout: &Layout) -> Result<Vec<Cow<'a, str>>, Malformed> {
+    parse(body, layout).or_else(|malformed| match mended(body) {
+        Cow::Borrowed(_) => Err(malformed),
+        Cow::Owned(text) => {
+            Ok(parse(&text, layout)?.into_iter().map(|text| Cow::Owned(text.into_owned())).collect())
+        }
+    })
+}
+
+fn parse<'a>(body: &'a [u8], layout: &Layout) -> Result<Vec<Cow<'a, str>>, Malformed> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let found = Request(layout)
         .deserialize(&mut deserializer)
@@ -68,21 +79,35 @@ pub(crate) fn read<'a>(body: &'a [u8], layout: &Layout) -> Result<Vec<Cow<'a, st
     Ok(found.into_iter().filter(|text| !text.trim().is_empty()).collect())
 }
 
-/// Whether the last of the `messages` of a body is a turn of this role. Read only when an answer is empty, which is
-/// rare. A body that cannot be read ends with nobody's.
-pub(crate) fn ends_with_turn_of(body: &[u8], role: &str) -> bool {
+/// The role of the last of the `messages` of a body, and the types of its parts. Read only when an answer is empty,
+/// which is rare. A body that cannot be read has none.
+pub(crate) fn last_turn(body: &[u8]) -> Option<(String, Vec<String>)> {
     #[derive(Deserialize)]
     struct Conversation<'a> {
         #[serde(borrow)]
         messages: Vec<Message<'a>>,
     }
-    #[derive(Deserialize)]
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
     struct Message<'a> {
         #[serde(borrow)]
-        role: Cow<'a, str>,
+        role: Str<'a>,
+        #[serde(borrow)]
+        content: TextOr<'a, Part<'a>>,
     }
-    serde_json::from_slice::<Conversation<'_>>(body)
-        .is_ok_and(|talk| talk.messages.last().is_some_and(|message| message.role == role))
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Part<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Str<'a>,
+    }
+    let body = mended(body);
+    let last = serde_json::from_slice::<Conversation<'_>>(&body).ok()?.messages.pop()?;
+    let parts = match &last.content {
+        TextOr::Parts(parts) => parts.iter().filter_map(|part| part.kind.owned()).collect(),
+        TextOr::Absent | TextOr::Text(_) => Vec::new(),
+    };
+    Some((last.role.owned()?, parts))
 }
 
 /// The texts of a form: the short values of the parts that stand in place of turns.

@@ -2,26 +2,7 @@
 //!
 //! Quotes inside strings are escaped (`\"usage\"`), so a quoted word before a colon is a key of the text itself.
 
-use memchr::{memchr, memmem::Finder};
-
-/// What follows each occurrence of a key. The finder's needle holds the quotes.
-pub(crate) fn values_of<'a>(json: &'a [u8], key: &Finder<'_>) -> impl Iterator<Item = &'a [u8]> {
-    let mut from = 0;
-    std::iter::from_fn(move || {
-        loop {
-            from += key.find(&json[from..])? + key.needle().len();
-            // A string value of the same letters is not followed by a colon.
-            if let [b':', value @ ..] = json[from..].trim_ascii_start() {
-                return Some(value.trim_ascii_start());
-            }
-        }
-    })
-}
-
-/// What follows the first occurrence of a key.
-pub(crate) fn value_of<'a>(json: &'a [u8], key: &Finder<'_>) -> Option<&'a [u8]> {
-    values_of(json, key).next()
-}
+use memchr::memchr;
 
 /// Every key with what follows its colon, at any depth, in the order of the text.
 ///
@@ -38,6 +19,140 @@ pub(crate) fn members(json: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
             }
         }
     })
+}
+
+/// Walks all of a JSON text (RFC 8259) and tells `see` every key with what follows its colon, at any depth. `None`
+/// where it is no such text, and where it is deeper than any answer: a parser has to look then.
+///
+/// What a pass over the text for each key that matters would cost, spent on one that knows the grammar too.
+pub(crate) fn walk<'a>(text: &'a [u8], mut see: impl FnMut(&'a [u8], &'a [u8])) -> Option<()> {
+    const DEEPEST: u32 = u64::BITS;
+    std::str::from_utf8(text).ok()?;
+    // One bit for each level that is open: whether it is an object.
+    let (mut objects, mut depth) = (0_u64, 0);
+    let mut at = blank(text, 0);
+    loop {
+        let first = *text.get(at)?;
+        match first {
+            b'"' => at = string_end(text, at + 1)?,
+            b'{' | b'[' => {
+                if depth == DEEPEST {
+                    return None;
+                }
+                depth += 1;
+                objects = objects << 1 | u64::from(first == b'{');
+                at = blank(text, at + 1);
+                match (*text.get(at)?, first) {
+                    // Nothing in it: it is closed below.
+                    (b'}', b'{') | (b']', b'[') => {}
+                    (b'"', b'{') => {
+                        at = key(text, at, &mut see)?;
+                        continue;
+                    }
+                    (_, b'[') => continue,
+                    _ => return None,
+                }
+            }
+            b'-' | b'0'..=b'9' => at = number_end(text, at)?,
+            _ => {
+                let words: [&[u8]; 3] = [b"null", b"true", b"false"];
+                at += words.into_iter().find(|word| text[at..].starts_with(word))?.len();
+            }
+        }
+        // Behind a value: what is closed here, and what comes next.
+        loop {
+            at = blank(text, at);
+            if depth == 0 {
+                return (at == text.len()).then_some(());
+            }
+            match (*text.get(at)?, objects & 1) {
+                (b'}', 1) | (b']', 0) => {
+                    at += 1;
+                    depth -= 1;
+                    objects >>= 1;
+                }
+                (b',', object) => {
+                    at = blank(text, at + 1);
+                    if object == 1 {
+                        at = key(text, at, &mut see)?;
+                    }
+                    break;
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// Where the value of the member that begins here begins.
+fn key<'a>(text: &'a [u8], at: usize, see: &mut impl FnMut(&'a [u8], &'a [u8])) -> Option<usize> {
+    if *text.get(at)? != b'"' {
+        return None;
+    }
+    let end = string_end(text, at + 1)?;
+    let colon = blank(text, end);
+    if *text.get(colon)? != b':' {
+        return None;
+    }
+    let value = blank(text, colon + 1);
+    see(&text[at + 1..end - 1], &text[value..]);
+    Some(value)
+}
+
+/// Where the blanks from here on end.
+fn blank(text: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\n' | b'\r' | b'\t') = text.get(at) {
+        at += 1;
+    }
+    at
+}
+
+/// Behind the string whose text begins here.
+fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
+    const LOW: u64 = u64::from_le_bytes([0x7f; 8]);
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    loop {
+        // Eight bytes at a time. The high bit of each byte that ends the string, escapes, or may not stand in one
+        // (below a space): of those the first is right, and nothing behind it is looked at.
+        while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk) {
+            let word = u64::from_le_bytes(*word);
+            let zero = |word: u64| !(((word & LOW) + LOW) | word | LOW);
+            let quote = zero(word ^ (ONES * u64::from(b'"')));
+            let escape = zero(word ^ (ONES * u64::from(b'\\')));
+            let control = zero(word & (ONES * 0xe0));
+            let marks = quote | escape | control;
+            if marks != 0 {
+                at += marks.trailing_zeros() as usize / 8;
+                break;
+            }
+            at += 8;
+        }
+        match *text.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => match *text.get(at + 1)? {
+                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => at += 2,
+                b'u' if text.get(at + 2..at + 6)?.iter().all(u8::is_ascii_hexdigit) => at += 6,
+                _ => return None,
+            },
+            ..0x20 => return None,
+            _ => at += 1,
+        }
+    }
+}
+
+/// Behind the number that begins here.
+fn number_end(text: &[u8], mut at: usize) -> Option<usize> {
+    let digits = |from: usize| from + text[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let some = |from: usize| Some(digits(from)).filter(|end| *end > from);
+    at += usize::from(text[at] == b'-');
+    at = if text.get(at) == Some(&b'0') { at + 1 } else { some(at)? };
+    if text.get(at) == Some(&b'.') {
+        at = some(at + 1)?;
+    }
+    if let Some(b'e' | b'E') = text.get(at) {
+        at = some(at + 1 + usize::from(matches!(text.get(at + 1), Some(b'+' | b'-'))))?;
+    }
+    Some(at)
 }
 
 /// Whether what follows this part of a string is escaped.
@@ -149,6 +264,9 @@ pub(crate) fn counts(json: &[u8], mut take: impl FnMut(&[u8], &[u8], u64) -> Opt
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde::de::IgnoredAny;
+
     use super::*;
 
     #[test]
@@ -235,13 +353,82 @@ mod tests {
         }
     }
 
+    /// Texts, and whether they are JSON as serde_json judges it.
+    fn texts() -> impl Strategy<Value = Vec<u8>> {
+        let word = prop_oneof![
+            Just("{"),
+            Just("}"),
+            Just("["),
+            Just("]"),
+            Just(","),
+            Just(":"),
+            Just("\"a\""),
+            Just("\"b\\n\\\"\""),
+            Just("\"\\ud83d\""),
+            Just("\"\\u12\""),
+            Just("\"\u{1}\""),
+            Just("\"long enough for words, é漢\""),
+            Just("\""),
+            Just("1"),
+            Just("-0.5e+3"),
+            Just("01"),
+            Just("1."),
+            Just("-"),
+            Just("1e"),
+            Just("NaN"),
+            Just("Infinity"),
+            Just("true"),
+            Just("null"),
+            Just("nul"),
+            Just(" "),
+            Just("\n"),
+            Just("\u{b}"),
+            Just("{\"k\":[{}]}"),
+        ];
+        prop_oneof![
+            prop::collection::vec(word, 0..12).prop_map(|words| words.concat().into_bytes()),
+            prop::collection::vec(any::<u8>(), 0..24),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn a_walk_takes_what_a_parser_takes_and_nothing_else(text in texts()) {
+            let is_json = std::str::from_utf8(&text).is_ok() && serde_json::from_slice::<IgnoredAny>(&text).is_ok();
+
+            prop_assert_eq!(walk(&text, |_, _| {}).is_some(), is_json, "{}", String::from_utf8_lossy(&text));
+        }
+    }
+
     #[test]
-    fn every_occurrence_of_a_key_is_found_and_no_value_of_its_letters() {
-        let json = br#"{"a":"usage","x":{"usage" : null},"usage":{"b":1}}"#;
+    fn every_byte_that_is_changed_in_an_answer_is_judged_as_a_parser_does() {
+        let answer =
+            r#"{"id":"c","n":[-1.5e3,{}, []],"t":"two é \ud83d\" and","z":null,"y":true}"#.as_bytes();
+        for at in 0..answer.len() {
+            for byte in 0..=u8::MAX {
+                let mut text = answer.to_vec();
+                text[at] = byte;
+                let is_json =
+                    std::str::from_utf8(&text).is_ok() && serde_json::from_slice::<IgnoredAny>(&text).is_ok();
 
-        let found: Vec<&[u8]> = values_of(json, &Finder::new("\"usage\"")).collect();
+                assert_eq!(walk(&text, |_, _| {}).is_some(), is_json, "{}", String::from_utf8_lossy(&text));
+            }
+        }
+    }
 
-        assert_eq!(found.len(), 2);
-        assert!(is_empty(found[0]) && found[1].starts_with(b"{\"b\""));
+    #[test]
+    fn a_walk_tells_every_member_with_its_value_and_leaves_depths_to_a_parser() {
+        let mut seen = Vec::new();
+        let end = walk(br#" {"a":"\"b\":1","c" : {"d":[1,{"e" :null}]},"f":"x"} "#, |key, value| {
+            let value = &value[..value.len().min(4)];
+            seen.push(format!("{}={}", String::from_utf8_lossy(key), String::from_utf8_lossy(value)));
+        });
+
+        assert_eq!((end, seen.join(" ")), (Some(()), r#"a="\"b c={"d" d=[1,{ e=null f="x"}"#.to_owned()));
+        let nested = |depth: usize| ["[".repeat(depth), "]".repeat(depth)].concat();
+        assert_eq!(walk(nested(64).as_bytes(), |_, _| {}), Some(()));
+        assert_eq!(walk(nested(65).as_bytes(), |_, _| {}), None);
     }
 }

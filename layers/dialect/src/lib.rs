@@ -19,6 +19,7 @@ mod dialect;
 mod error_body;
 mod error_shape;
 mod evidence;
+mod exact;
 mod fields;
 pub mod form;
 pub mod framing;
@@ -37,6 +38,7 @@ mod rope;
 mod scrub;
 mod sighting;
 mod size;
+mod surrogates;
 mod wait;
 
 pub use aim::{Aim, Betas, Envelope, Place, Quirks};
@@ -47,12 +49,13 @@ pub use codec::{
 };
 pub use conversion::{
     AnswerForm, Answered, Ask, Conversion, FetchedMedia, Kept, Neutral, Refused, Sent, SentBody, Transcode,
-    Whole, answer_form, between,
+    Whole, answer_form, between, tells_its_form,
 };
 pub use dialect::{Dialect, Malformed, Unsupported};
 pub use error_body::normalise as normalise_error;
 pub use error_shape::ErrorShape;
 pub use evidence::Evidence;
+pub use exact::json_bytes;
 pub use form::Form;
 pub use framing::{Frame, Framer, Frames, Framing, frames};
 pub use kind::Kind;

@@ -8,6 +8,8 @@ use std::ops::Range;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 
+use crate::surrogates;
+
 /// `{"model": …, "input": …}` for one text, and where in it the value of `model` stands, quotes included.
 pub fn request(model: &str, text: &str) -> (Bytes, Range<usize>) {
     const PLAIN: &str = "a text can be written as JSON";
@@ -35,7 +37,7 @@ pub fn is_flagged(body: &[u8]) -> Option<bool> {
         flagged: Option<bool>,
         categories: Option<HashMap<String, Option<bool>>>,
     }
-    let Answer { results } = serde_json::from_slice(body).ok()?;
+    let Answer { results } = surrogates::read(body).ok()?;
     if results.is_empty() {
         return None;
     }

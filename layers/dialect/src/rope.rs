@@ -9,8 +9,10 @@ use std::io::{self, Write};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Map, Value};
 
-use crate::SentBody;
+use crate::{SentBody, exact};
 
+/// Why writing into one cannot fail.
+const TAKES: &str = "a rope takes everything";
 /// Media up to this are copied: that costs less than one more buffer on the wire.
 const SMALL: usize = 8 << 10;
 /// Room of one buffer of written text. Longer texts get a buffer of their own, because growing would copy them.
@@ -146,7 +148,7 @@ impl<'a> Node<'a> {
 
     fn write(&self, rope: &mut Rope) {
         match self {
-            Self::Value(value) => json(rope, value),
+            Self::Value(value) => exact::write(rope, value).expect(TAKES),
             Self::Text(text) => json(rope, text),
             Self::Media { before, data } => {
                 rope.tail.put_u8(b'"');
@@ -181,7 +183,7 @@ impl<'a> Node<'a> {
 }
 
 fn json(rope: &mut Rope, value: &(impl serde::Serialize + ?Sized)) {
-    serde_json::to_writer(rope, value).expect("a rope takes everything");
+    serde_json::to_writer(rope, value).expect(TAKES);
 }
 
 impl From<Value> for Node<'_> {

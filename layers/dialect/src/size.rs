@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::surrogates::mended;
+
 /// The size of a request: how much it will take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Size {
@@ -29,9 +31,12 @@ const TEXTUAL: [&str; 5] = ["content", "text", "parts", "output", "arguments"];
 impl Measure {
     /// The size of a body. One that cannot be read has none.
     pub(crate) fn of(&self, body: &[u8]) -> Size {
-        let mut deserializer = serde_json::Deserializer::from_slice(body);
-        let found = Request(self).deserialize(&mut deserializer);
-        found.ok().filter(|_| deserializer.end().is_ok()).unwrap_or_default()
+        let read = |body: &[u8]| {
+            let mut deserializer = serde_json::Deserializer::from_slice(body);
+            let found = Request(self).deserialize(&mut deserializer);
+            found.ok().filter(|_| deserializer.end().is_ok())
+        };
+        read(body).or_else(|| read(&mended(body))).unwrap_or_default()
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
@@ -30,6 +31,10 @@ pub struct Idle {
     /// Whom all of it passes, while it lasts.
     guard: Option<Guard>,
     ended: bool,
+    /// When the timer fires at the latest.
+    armed: Instant,
+    /// What was read ahead.
+    ahead: Bytes,
 }
 
 impl Idle {
@@ -44,6 +49,8 @@ impl Idle {
             since: Instant::now(),
             waiting: false,
             timer: None,
+            armed: end,
+            ahead: Bytes::new(),
             guard: None,
             ended: false,
         }
@@ -56,8 +63,44 @@ impl Idle {
         self
     }
 
+    /// Has nothing more to say but perhaps a little: a silence of this length ends it from now on.
+    pub fn hush(&mut self, silence: Duration) {
+        self.timeouts.idle = self.timeouts.idle.min(silence);
+    }
+
+    /// Has nothing more to say at all: it ends by itself within this time, or is ended.
+    pub fn end_within(&mut self, limit: Duration) {
+        self.end = self.end.min(Instant::now() + limit);
+    }
+
+    /// Waits for the beginning of it, of which it then lacks nothing: enough to tell what it is, and all of it
+    /// where it is shorter. A beginning of nothing but blanks is not awaited for ever.
+    ///
+    /// # Errors
+    /// What broke it before that.
+    pub async fn beginning(&mut self) -> Result<Bytes, Broken> {
+        /// Most blanks in front.
+        const BLANKS: usize = 64 << 10;
+        while !dialect::tells_its_form(&self.ahead) && self.ahead.len() <= BLANKS {
+            let Some(data) = std::future::poll_fn(|cx| self.poll_more(cx)).await else { break };
+            let data = data?;
+            self.ahead = match self.ahead.is_empty() {
+                true => data,
+                false => [&self.ahead[..], &data].concat().into(),
+            };
+        }
+        Ok(self.ahead.clone())
+    }
+
     /// The next data, trailers skipped.
     pub fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        if !self.ahead.is_empty() {
+            return Poll::Ready(Some(Ok(std::mem::take(&mut self.ahead))));
+        }
+        self.poll_more(cx)
+    }
+
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         if self.ended {
             return Poll::Ready(None);
         }
@@ -92,13 +135,21 @@ impl Idle {
         }
         let silent = self.since + self.timeouts.idle;
         let deadline = silent.min(self.end);
-        let timer = self.timer.get_or_insert_with(|| PollOnWake::new(sleep_until(deadline)));
+        let timer = self.timer.get_or_insert_with(|| {
+            self.armed = deadline;
+            PollOnWake::new(sleep_until(deadline))
+        });
+        if deadline < self.armed {
+            timer.wake().reset(deadline);
+            self.armed = deadline;
+        }
         while timer.poll(cx).is_ready() {
             if Instant::now() >= deadline {
                 let limit = if silent <= self.end { self.timeouts.idle } else { self.timeouts.total };
                 return Poll::Ready(Broken::Silent(limit));
             }
             timer.wake().reset(deadline);
+            self.armed = deadline;
         }
         Poll::Pending
     }

@@ -17,15 +17,15 @@ use crate::failure::Failure;
 use crate::policy::Triggers;
 use crate::reply::{Piece, ReplyBody};
 
-/// Most bytes that are read while waiting for content.
+/// What an opening may cost to hold: its bytes, and what stands around those of each piece.
 const LONGEST: usize = 2 << 20;
 
 /// The verdict on an opening.
 pub enum Opening {
     /// It says something.
     Accepted(ReplyBody),
-    /// It ended and said nothing.
-    Empty,
+    /// It ended and said nothing: it, and what was seen of it.
+    Empty(ReplyBody, Sighting),
     /// It holds a trigger.
     Triggered,
     /// It holds an error.
@@ -43,7 +43,7 @@ pub async fn read(mut body: ReplyBody, triggers: &Triggers, share: Held) -> Resu
     let mut said = false;
     loop {
         let Some(piece) = body.next_piece().await else {
-            return Ok(if said { Opening::Accepted(held.replayed(body)) } else { Opening::Empty });
+            return Ok(if said { Opening::Accepted(held.replayed(body)) } else { held.empty(body) });
         };
         let piece = match piece {
             Ok(piece) => piece,
@@ -73,7 +73,7 @@ pub async fn read(mut body: ReplyBody, triggers: &Triggers, share: Held) -> Resu
             return Ok(Opening::Accepted(held.replayed(body)));
         }
         if done && !said {
-            return Ok(Opening::Empty);
+            return Ok(held.empty(body));
         }
     }
 }
@@ -123,6 +123,13 @@ impl Kept {
         }
         self.len += length;
         self.len <= UNCOUNTED || self.share.try_grow(self.len - self.share.bytes())
+    }
+
+    /// An answer that ended and said nothing.
+    fn empty(self, rest: ReplyBody) -> Opening {
+        let mut seen = Sighting::machinery();
+        self.pieces.iter().for_each(|piece| seen.merge(piece.sighting.clone()));
+        Opening::Empty(self.replayed(rest), seen)
     }
 
     /// The answer from its first byte, accepted.

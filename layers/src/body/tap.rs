@@ -7,9 +7,10 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use dialect::{Depth, Framer, Framing, Probe, Sighting, ir};
+use dialect::{Depth, Framer, Framing, Probe, Sighting, framing::Elided, ir};
 
 use super::coalesce::Coalesce;
 use super::idle::Idle;
@@ -18,10 +19,21 @@ use crate::failure::{Failure, TransportKind};
 use crate::policy::ChannelName;
 use crate::reply::{Piece, Pieces};
 
-/// Longest event that is held until it is whole; a longer one is forwarded in parts.
+/// Longest event that is held until it is whole, once the channel is accepted; a longer one is forwarded in parts.
 const LONGEST_HELD: usize = 64 << 10;
+/// The same while the channel is not accepted: as much as its opening may hold.
+const LONGEST_OPENING: usize = 2 << 20;
 /// The same in framings whose frames cannot be read behind a part: a longer one is a fault.
 const LONGEST_WHOLE: usize = 16 << 20;
+/// How much of an event that is forwarded in parts is kept to be looked at.
+const LONGEST_WATCHED: usize = 2 << 20;
+/// How long nothing may come behind the reason why the answer ends and its usage: then only the terminal marker is
+/// missing. Without usage another choice may still be thinking.
+pub(super) const AFTER_REASON: Duration = Duration::from_secs(10);
+/// How long the end of the connection is awaited behind the terminal marker, so that it can serve again.
+pub(super) const AFTER_MARKER: Duration = Duration::from_secs(1);
+/// How much may come behind it meanwhile, and is dropped: nobody reads it.
+pub(super) const MOST_BEHIND_MARKER: usize = 64 << 10;
 
 /// A same-dialect event stream.
 pub struct Tap {
@@ -33,8 +45,14 @@ pub struct Tap {
     /// The usage chunk is ours: the client did not ask for it.
     hide_usage: bool,
     origin: Origin,
+    /// An event that is forwarded in parts, as far as it is kept.
+    long: Option<Box<Elided>>,
     /// A finish reason or the terminal marker went by: the stream may end.
     finished: bool,
+    /// Its usage went by.
+    counted: bool,
+    /// Bytes behind the terminal marker; none before it.
+    behind: Option<usize>,
     gather: Coalesce,
     /// The end was reached; what is gathered goes first.
     ended: Option<Option<Broken>>,
@@ -60,31 +78,50 @@ impl Tap {
             depth: Depth::Opening { want_text },
             hide_usage,
             origin,
+            long: None,
             finished: false,
+            counted: false,
+            behind: None,
             gather: Coalesce::default(),
             ended: None,
             failure: None,
         }
     }
 
-    /// What one received buffer makes ready for the client.
-    fn take(&mut self, data: Bytes) -> Option<Piece> {
+    /// Makes ready for the client what one received buffer holds; false when that is nothing.
+    fn take(&mut self, mut data: Bytes) -> bool {
+        if let Some(behind) = &mut self.behind {
+            *behind += data.len();
+            if *behind > MOST_BEHIND_MARKER {
+                self.ended = Some(None);
+            }
+            return false;
+        }
+        let mut any = false;
+        if self.long.is_some() {
+            let (rest, behind) = self.framer.rest(data);
+            any = self.part(rest, behind.is_some());
+            match behind {
+                Some(behind) if !behind.is_empty() && self.ended.is_none() && self.behind.is_none() => {
+                    data = behind
+                }
+                _ => return any,
+            }
+        }
         let whole = self.framer.push(data);
         if let Some(fault) = self.framer.fault() {
             self.failure = Some(self.origin.garbled(fault));
             self.ended = Some(None);
         }
-        match whole {
-            Some(block) => Some(self.watch(block)),
-            None if self.framer.over_limit() => {
-                // Its content cannot be told before it is whole, but it is content.
-                let sighting = Sighting { content: true, ..Sighting::default() };
-                let part = self.framer.take_tail();
-                let bytes = self.origin.clean_odd(&part).unwrap_or(part);
-                Some(Piece { bytes, sighting, torn: true })
-            }
-            None => None,
+        if let Some(block) = whole {
+            let piece = self.watch(&block);
+            any |= self.add(piece.unwrap_or_else(|sighting| Piece { bytes: block, sighting, torn: false }));
         }
+        if self.is_too_long() {
+            let part = self.framer.take_part();
+            any |= self.part(part, false);
+        }
+        any
     }
 
     /// An event without what it must not tell, where that takes a change. Ordinary ones passed the guard of their
@@ -94,12 +131,43 @@ impl Tap {
         if is_ordinary { None } else { self.origin.clean_odd(raw) }
     }
 
-    /// Looks at a block of whole events.
-    fn watch(&mut self, block: Bytes) -> Piece {
+    /// Whether the event that is held has to go on in parts.
+    fn is_too_long(&self) -> bool {
+        let held = self.framer.held();
+        // An error is told in our words, so as much of one as possible is held.
+        held > LONGEST_HELD
+            && self.framing == Framing::Sse
+            && (held > LONGEST_OPENING || self.depth == Depth::Relay && !self.framer.may_be_error())
+    }
+
+    /// Forwards a part of a long event. What it means is told with its last part.
+    fn part(&mut self, bytes: Bytes, last: bool) -> bool {
+        let bytes = self.origin.clean_odd(&bytes).unwrap_or(bytes);
+        let long = self.long.get_or_insert_with(|| Box::new(Elided::new(LONGEST_WATCHED)));
+        long.push(&bytes);
+        let mut sighting = Sighting::machinery();
+        if last && let Some(long) = self.long.take() {
+            // Its bytes are with the client already, whatever they are.
+            sighting = self.watch(long.bytes()).map_or_else(|seen| seen, |piece| piece.sighting);
+        }
+        self.add(Piece { bytes, sighting, torn: !last })
+    }
+
+    /// Gives a piece out, unless it is nothing but the end.
+    fn add(&mut self, piece: Piece) -> bool {
+        let any = self.ended.is_none() || !piece.bytes.is_empty();
+        if any {
+            self.gather.add(piece);
+        }
+        any
+    }
+
+    /// Looks at a block of whole events: what it tells, or, where not all of it goes on, what does.
+    fn watch(&mut self, block: &[u8]) -> Result<Piece, Sighting> {
         let mut seen: Option<Sighting> = None;
         let mut kept: Option<BytesMut> = None;
         let mut at = 0;
-        for frame in self.framing.frames(&block) {
+        for frame in self.framing.frames(block) {
             let raw = frame.raw;
             let sighting = self.probe.observe(frame, self.depth);
             if self.depth == Depth::Relay
@@ -122,22 +190,43 @@ impl Tap {
                 kept.extend_from_slice(clean.as_deref().unwrap_or(raw));
             }
             at += raw.len();
+            let done = sighting.done;
             match &mut seen {
                 None => seen = Some(sighting),
                 Some(seen) => seen.merge(sighting),
             }
+            if done {
+                // Everything is said: what comes behind it is nobody's.
+                self.behind = Some(block.len() - at);
+                if at < block.len() {
+                    kept = Some(kept.unwrap_or_else(|| BytesMut::from(&block[..at])));
+                }
+                break;
+            }
         }
         let sighting = seen.unwrap_or_default();
         self.finished |= sighting.finished || sighting.done;
-        Piece { bytes: kept.map_or(block, BytesMut::freeze), sighting, torn: false }
+        self.counted |= sighting.usage().is_some();
+        if self.behind.is_some() {
+            self.upstream.end_within(AFTER_MARKER);
+        } else if self.finished && self.counted {
+            self.upstream.hush(AFTER_REASON);
+        }
+        match kept {
+            Some(kept) => Ok(Piece { bytes: kept.freeze(), sighting, torn: false }),
+            None => Err(sighting),
+        }
     }
 
     /// The upstream has ended: its last event may lack nothing but the blank line behind it. Less
     /// than an event is dropped: sent, it would be read as a whole one.
     fn last(&mut self) -> Option<Piece> {
-        let whole = self.framer.finish();
-        drop(self.framer.take_tail());
-        whole.map(|block| self.watch(block))
+        if self.behind.is_some() || self.long.is_some() {
+            return None;
+        }
+        let block = self.framer.finish()?;
+        let piece = self.watch(&block);
+        Some(piece.unwrap_or_else(|sighting| Piece { bytes: block, sighting, torn: false }))
     }
 }
 
@@ -145,8 +234,8 @@ impl Tap {
 pub(crate) fn failure(broken: Option<Broken>, finished: bool, channel: &ChannelName) -> Option<Failure> {
     let channel = channel.clone();
     match broken {
-        // Some upstreams close without ceremony once they have said everything.
-        None | Some(Broken::Connection(_) | Broken::Encoding(_)) if finished => None,
+        // Some upstreams close without ceremony once they have said everything, others not at all.
+        _ if finished => None,
         None => Some(Failure::Truncated { channel }),
         Some(Broken::Connection(cause)) => {
             Some(Failure::Transport { channel, kind: TransportKind::Broken, cause })
@@ -164,12 +253,7 @@ impl Pieces for Tap {
         while this.ended.is_none() && !this.gather.is_enough() {
             match this.upstream.poll_data(cx) {
                 Poll::Ready(Some(Ok(data))) => {
-                    let Some(piece) = this.take(data) else { continue };
-                    if piece.bytes.is_empty() && this.ended.is_some() {
-                        break;
-                    }
-                    this.gather.add(piece);
-                    if !join || this.gather.sends_at_once() {
+                    if this.take(data) && (!join || this.gather.sends_at_once()) {
                         break;
                     }
                 }

@@ -12,6 +12,7 @@ use dialect::{Depth, Framer, Framing, Sighting, Transcode, ir};
 
 use super::coalesce::Coalesce;
 use super::idle::Idle;
+use super::tap::{AFTER_MARKER, AFTER_REASON, MOST_BEHIND_MARKER};
 use super::{Broken, Origin};
 use crate::failure::Failure;
 use crate::reply::{Piece, Pieces};
@@ -28,6 +29,10 @@ pub struct Transcoded {
     depth: Depth,
     origin: Origin,
     finished: bool,
+    /// Its usage went by.
+    counted: bool,
+    /// Bytes behind the terminal marker; none before it.
+    behind: Option<usize>,
     gather: Coalesce,
     /// Nothing more is asked of the upstream; what is left is told.
     ended: bool,
@@ -52,6 +57,8 @@ impl Transcoded {
             depth: Depth::Opening { want_text },
             origin,
             finished: false,
+            counted: false,
+            behind: None,
             gather: Coalesce::default(),
             ended: false,
             failure: None,
@@ -59,6 +66,11 @@ impl Transcoded {
     }
 
     fn take(&mut self, data: Bytes, out: &mut BytesMut, seen: &mut Sighting) -> Result<(), Failure> {
+        if let Some(behind) = &mut self.behind {
+            *behind += data.len();
+            self.ended |= *behind > MOST_BEHIND_MARKER;
+            return Ok(());
+        }
         let block = self.framer.push(data);
         if self.framer.over_limit() {
             return Err(self.origin.garbled("an event is longer than 16 MiB"));
@@ -75,8 +87,20 @@ impl Transcoded {
                 .transcode
                 .frame(frame, self.depth, out)
                 .map_err(|malformed| self.origin.garbled(malformed.to_string()))?;
-            self.finished |= sighting.finished;
+            let done = sighting.done;
+            self.finished |= sighting.finished || done;
             seen.merge(sighting);
+            if done {
+                // Everything is said, and the client need not wait for the connection's end.
+                self.behind = Some(0);
+                self.upstream.end_within(AFTER_MARKER);
+                self.transcode.trailer(out);
+                return Ok(());
+            }
+        }
+        self.counted |= seen.usage().is_some();
+        if self.finished && self.counted {
+            self.upstream.hush(AFTER_REASON);
         }
         Ok(())
     }
@@ -84,10 +108,16 @@ impl Transcoded {
     /// What is left to say when the upstream has ended.
     fn end(&mut self, broken: Option<Broken>, out: &mut BytesMut, seen: &mut Sighting) {
         self.ended = true;
+        if self.behind.is_some() {
+            return;
+        }
         if let Some(block) = self.framer.finish()
             && let Err(failure) = self.read(&block, out, seen)
         {
             self.failure = Some(failure);
+            return;
+        }
+        if self.behind.is_some() {
             return;
         }
         let last = self.transcode.end(out);

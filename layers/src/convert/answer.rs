@@ -1,11 +1,12 @@
 //! The way down: from what the upstream answered to what the client is sent.
 
 use bytes::Bytes;
-use dialect::{AnswerForm, Answered, Conversion, Kept, Kind, Whole, answer_form, ir};
-use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName, HeaderValue};
+use dialect::{AnswerForm, Answered, Conversion, Framing, Kept, Kind, Whole, answer_form, ir};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode, response};
 use tokio::time::Instant;
 
+use super::came::came;
 use crate::body::idle::{Collected, Idle, Left};
 use crate::body::raw::Raw;
 use crate::body::tap::{self, Tap};
@@ -14,20 +15,22 @@ use crate::body::{Broken, Origin};
 use crate::capacity::Held;
 use crate::endpoint;
 use crate::failure::Failure;
+use crate::forward;
 use crate::hidden::Hidden;
 use crate::judge::{Refusal, judge};
 use crate::observe::telling;
 use crate::offload::offload;
 use crate::reply::{Reply, ReplyBody, mark_stream};
-use crate::stage::{Call, Purpose};
+use crate::stage::{Attempt, Call, Purpose};
 
 /// Most of a refusal that is read.
 const LONGEST_REFUSAL: usize = 64 << 10;
 /// Most of an answer that is held; a longer one streams on as accepted.
 const LONGEST_WHOLE: usize = 32 << 20;
 
-const X_UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+type Begun = Result<AnswerForm, Failure>;
 
 /// The reading of one answer.
 pub(super) struct Reading<'a> {
@@ -41,21 +44,25 @@ impl Reading<'_> {
     ///
     /// # Errors
     /// What the upstream refused with, or what is wrong with its answer.
-    pub(super) async fn read(self, head: &response::Parts, body: Idle) -> Result<Reply, Failure> {
+    pub(super) async fn read(self, head: &response::Parts, mut body: Idle) -> Result<Reply, Failure> {
         if !head.status.is_success() {
             return Err(Box::pin(self.refused(head.status, &head.headers, body)).await);
         }
         let asked = self.asked();
-        let form = self.form(&head.headers, asked);
+        // What is held whole is looked at when it is there.
+        let flows = self.call.attempt.exchange.peek.stream || asked == AnswerForm::Bytes;
+        let form = if flows { Some(self.begun(&head.headers, asked, &mut body).await?) } else { None };
         let mut reply = match form {
-            AnswerForm::Events(_) if self.call.attempt.exchange.peek.stream => {
-                self.relay(form, head.status, body)?
+            Some(AnswerForm::Events(framing)) if self.call.attempt.exchange.peek.stream => {
+                self.relay(framing, head.status, body)?
             }
             // Only who asked for bytes can do anything with them.
-            AnswerForm::Bytes if asked == AnswerForm::Bytes => self.pass(&head.headers, Bytes::new(), body),
-            _ => Box::pin(self.hold(form, &head.headers, body)).await?,
+            Some(AnswerForm::Bytes) if asked == AnswerForm::Bytes => {
+                self.pass(&head.headers, Bytes::new(), body)
+            }
+            _ => Box::pin(self.hold(&head.headers, body)).await?,
         };
-        pass_headers(&head.headers, reply.headers_mut());
+        forward::add_upstream_headers(&head.headers, reply.headers_mut());
         Ok(reply)
     }
 
@@ -81,13 +88,21 @@ impl Reading<'_> {
         }
     }
 
-    fn form(&self, headers: &HeaderMap, asked: AnswerForm) -> AnswerForm {
-        answer_form(headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes), b"", asked)
+    /// What an answer is of which this is the beginning.
+    fn form(&self, headers: &HeaderMap, first: &[u8], asked: AnswerForm) -> AnswerForm {
+        answer_form(headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes), first, asked)
+    }
+
+    /// The same of an answer whose beginning is awaited.
+    async fn begun(&self, headers: &HeaderMap, asked: AnswerForm, body: &mut Idle) -> Begun {
+        let began = Instant::now();
+        let first = body.beginning().await;
+        self.waited(began);
+        first.map(|first| self.form(headers, &first, asked)).map_err(|broken| self.broken(broken))
     }
 
     /// Events for a client that wants events.
-    fn relay(self, form: AnswerForm, status: StatusCode, body: Idle) -> Result<Reply, Failure> {
-        let AnswerForm::Events(framing) = form else { return Err(Failure::Internal) };
+    fn relay(self, framing: Framing, status: StatusCode, body: Idle) -> Result<Reply, Failure> {
         let exchange = &self.call.attempt.exchange;
         let want_text = !exchange.catalog.triggers().is_empty();
         let channel = &self.call.attempt.target.channel;
@@ -97,14 +112,11 @@ impl Reading<'_> {
             Some(probe) => {
                 ReplyBody::stream(Tap::new(body, framing, probe, origin, self.kept.hides_usage(), want_text))
             }
-            None => match self.way.events(&self.kept) {
-                Some(transcode) => {
-                    ReplyBody::stream(Transcoded::new(body, framing, transcode, origin, want_text))
-                }
-                None => {
-                    return Err(garbled(self.call, "upstream answered with events that were not asked for"));
-                }
-            },
+            None => {
+                let unasked = || garbled(self.call, "upstream answered with events that were not asked for");
+                let transcode = self.way.events(&self.kept).ok_or_else(unasked)?;
+                ReplyBody::stream(Transcoded::new(body, framing, transcode, origin, want_text))
+            }
         };
         let mut reply = Reply::new(body);
         *reply.status_mut() = status;
@@ -113,9 +125,10 @@ impl Reading<'_> {
     }
 
     /// An answer that is read whole, as far as there is room for it.
-    async fn hold(self, form: AnswerForm, headers: &HeaderMap, mut body: Idle) -> Result<Reply, Failure> {
+    async fn hold(self, headers: &HeaderMap, mut body: Idle) -> Result<Reply, Failure> {
         let mut held = self.call.attempt.exchange.held.for_answer();
         let Collected { bytes, left } = self.collect(&mut body, &mut held).await?;
+        let form = self.form(headers, &bytes, self.asked());
         if left != Left::Nothing {
             // Only bytes that go on as they are can go on unread.
             let exchange = &self.call.attempt.exchange;
@@ -149,9 +162,9 @@ impl Reading<'_> {
         if !head.status.is_success() {
             return Err(self.refused(head.status, &head.headers, body).await);
         }
-        let form = self.form(&head.headers, self.asked());
         let mut held = self.call.attempt.exchange.held.for_answer();
         let Collected { bytes, left } = self.collect(&mut body, &mut held).await?;
+        let form = self.form(&head.headers, &bytes, self.asked());
         if left != Left::Nothing {
             return Err(self.unheld(left, &held));
         }
@@ -166,10 +179,11 @@ impl Reading<'_> {
     ) -> Result<Reply, Failure> {
         let Self { call, way, kept } = self;
         let length = answers.as_ref().iter().map(|answer| answer.bytes.len()).sum();
-        let whole = offload(length, move || way.whole(answers.as_ref(), &kept)).await?;
-        let Whole { bytes, content_type, sighting } = whole.map_err(|error| {
-            let status = error.status;
-            judged(call, status, &HeaderMap::new(), error, Bytes::new())
+        let (whole, answers) = offload(length, move || (way.whole(answers.as_ref(), &kept), answers)).await?;
+        let came = || came(answers.as_ref(), &hidden(call));
+        let Whole { bytes, content_type, sighting } = whole.map_err(|error| match error.is_malformed() {
+            true => garbled(call, &format!("{}: {}", error.message, came())),
+            false => judged(call, error.status, &HeaderMap::new(), error, Bytes::new()),
         })?;
         let exchange = &call.attempt.exchange;
         // A client may read any shape of judgement; the gateway must find the verdict.
@@ -177,7 +191,7 @@ impl Reading<'_> {
             || exchange.endpoint.kind != Kind::Moderate
             || sighting.flagged().is_some();
         if (!sighting.done || !is_judged) && sighting.error().is_none() {
-            return Err(garbled(call, "it is not a JSON answer"));
+            return Err(garbled(call, &came()));
         }
         let mut reply = Reply::new(ReplyBody::whole(held.carried_by(bytes), sighting));
         if exchange.peek.stream {
@@ -221,33 +235,16 @@ fn garbled(call: &Call, detail: &str) -> Failure {
 }
 
 fn judged(call: &Call, status: StatusCode, headers: &HeaderMap, error: ir::Error, body: Bytes) -> Failure {
-    let channel = &call.attempt.target.channel;
-    judge(Refusal {
-        channel: &channel.name,
-        status,
-        headers,
-        error,
-        body,
-        dialect: channel.dialect,
-        hidden: &Hidden::of(channel, call.credential.as_ref(), Some(&call.attempt.exchange.caller)),
-    })
+    let (channel, hidden) = (&call.attempt.target.channel, &hidden(call));
+    let (name, dialect) = (&channel.name, channel.dialect);
+    judge(Refusal { channel: name, status, headers, error, body, dialect, hidden })
 }
 
-/// What of the upstream's headers is the client's business. Copied, because each is a slice of the
-/// connection's read buffer.
-fn pass_headers(from: &HeaderMap, to: &mut HeaderMap) {
-    for (name, value) in from {
-        let text = name.as_str();
-        let passed = text.starts_with("openai-")
-            || (text.starts_with("anthropic-") && !text.starts_with("anthropic-ratelimit"))
-            || name == CONTENT_DISPOSITION;
-        let name = match text {
-            "x-request-id" | "request-id" => X_UPSTREAM_REQUEST_ID,
-            _ if passed => name.clone(),
-            _ => continue,
-        };
-        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
-            to.insert(name, value);
-        }
-    }
+/// What no word of this answer may tell.
+fn hidden(call: &Call) -> Hidden {
+    let Attempt { target, exchange, .. } = &call.attempt;
+    Hidden::of(&target.channel, call.credential.as_ref(), Some(&exchange.caller))
 }
+
+#[cfg(test)]
+mod tests;

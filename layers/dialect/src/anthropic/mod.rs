@@ -34,6 +34,7 @@ pub(crate) static CODEC: Codec = Codec {
         envelope: Envelope::PLAIN,
         framing: Framing::Sse,
         watch: Some(Watch { probe: |_| Box::new(probe::Probe::default()), whole: probe::whole }),
+        stops_silently: true,
         through_chat: ThroughChat(Dialect::Anthropic),
     },
     client: Some(Client {

@@ -6,6 +6,7 @@ use super::wire::{Block, Envelope, Message, Tally};
 use crate::ir::{Error, FinishReason};
 use crate::json_scan::{members, string_length};
 use crate::sighting::{Depth, Sighting};
+use crate::surrogates::mended;
 use crate::{ErrorShape, Frame};
 
 /// A probe, and what it knows of its stream so far.
@@ -29,7 +30,7 @@ impl crate::Probe for Probe {
         }
         let want_text = depth == Depth::Opening { want_text: true };
         let mut sighting = Sighting::default();
-        match Envelope::read(payload) {
+        match Envelope::read(&mended(payload)) {
             Ok(Some(event)) => self.read(&event, want_text, &mut sighting),
             Ok(None) => {}
             Err(error) => sighting.detail().error = Some(error),
@@ -98,7 +99,7 @@ impl Probe {
 /// What a whole answer tells.
 pub(crate) fn whole(body: &[u8], want_text: bool) -> Sighting {
     let mut sighting = Sighting::default();
-    match Message::read(body) {
+    match Message::read(&mended(body)) {
         Ok(Some(message)) => {
             for block in &message.content.0 {
                 read_block(block, want_text, &mut sighting);

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::codec::RawRequest;
+use crate::codec::{LastTurn, RawRequest};
 use crate::fresh_text;
 
 /// Requests of this dialect.
@@ -41,8 +41,13 @@ impl RawRequest for Raw {
         memchr::memmem::find(body, b"\"image\"").is_some()
     }
 
-    fn is_prefilled(&self, body: &[u8]) -> bool {
-        fresh_text::ends_with_turn_of(body, "assistant")
+    fn last_turn(&self, body: &[u8]) -> Option<LastTurn> {
+        let (role, parts) = fresh_text::last_turn(body)?;
+        match role.as_str() {
+            "assistant" => Some(LastTurn::Answer),
+            _ if parts.iter().any(|part| part == "tool_result") => Some(LastTurn::Result),
+            _ => None,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::wire::{Block, Citation, Delta, Envelope, Tally};
 use crate::ir::{self, CitationKind, Error, Event, FinishReason, Maker, Raw, Seal};
 use crate::rekey::Rekey;
+use crate::surrogates::{self, mended};
 use crate::{Correspondence, DecodeEvents, Dialect, Frame, Malformed, names};
 
 /// A decoder of events; whole answers are read block by block with the same functions.
@@ -216,7 +217,7 @@ impl Decoder {
             }
             Open::Thinking => out.push(Event::BlockEnd),
             Open::Opaque { mut json, arguments } => {
-                if let Ok(input) = serde_json::from_str::<Value>(&arguments) {
+                if let Ok(input) = surrogates::read::<Value>(arguments.as_bytes()) {
                     json["input"] = input;
                 }
                 out.push(Event::Opaque { dialect: Dialect::Anthropic, json });
@@ -257,7 +258,7 @@ impl DecodeEvents for Decoder {
             out.push(Event::KeepAlive);
             return Ok(());
         }
-        match Envelope::read(payload) {
+        match Envelope::read(&mended(payload)) {
             Ok(Some(event)) => self.event(&event, out),
             Ok(None) => return Err(Malformed::new("upstream sent an event that is no message event")),
             Err(error) => {
@@ -268,8 +269,15 @@ impl DecodeEvents for Decoder {
         Ok(())
     }
 
+    fn is_over(&self) -> bool {
+        self.ended || self.finish.is_some()
+    }
+
     fn finish(&mut self, out: &mut Vec<Event>) {
-        if !std::mem::replace(&mut self.ended, true) {
+        // Once the reason is told only the terminal marker is missing.
+        if self.finish.is_some() {
+            self.end(out);
+        } else if !std::mem::replace(&mut self.ended, true) {
             out.push(Event::Error(Error::truncated()));
         }
     }

@@ -73,7 +73,9 @@ pub(crate) struct Message<'a> {
 impl<'a> Message<'a> {
     /// Reads a whole answer. The error is the one that it reports itself.
     pub(crate) fn read(body: &'a [u8]) -> Result<Option<Self>, Error> {
-        match serde_json::from_slice::<Obj<Message<'a>>>(body) {
+        // What is skipped must be text too.
+        let Ok(text) = std::str::from_utf8(body) else { return Ok(None) };
+        match serde_json::from_str::<Obj<Message<'a>>>(text) {
             Ok(Obj(Some(message))) if message.kind.text() == "message" || message.input_tokens.is_some() => {
                 Ok(Some(message))
             }

@@ -90,7 +90,7 @@ pub(super) fn read(answer: &Answered, kept: &Kept) -> Result<ir::Response, ir::E
         AnswerForm::Events(framing) => fold(answer, framing, kept),
         // A page is no answer; whoever reads it says so.
         AnswerForm::Json | AnswerForm::Page | AnswerForm::Bytes => {
-            outbound.response(&answer.bytes, &kept.correspondence)
+            outbound.response(&answer.unmarked(), &kept.correspondence)
         }
     }
 }
@@ -142,7 +142,8 @@ impl Transcription {
 impl Transcode for Transcription {
     fn frame(&mut self, frame: Frame<'_>, depth: Depth, out: &mut BytesMut) -> Result<Sighting, Malformed> {
         let decoded = self.decoder.decode(frame, &mut self.events);
-        let seen = self.encode(self.want_text && depth != Depth::Relay, out);
+        let mut seen = self.encode(self.want_text && depth != Depth::Relay, out);
+        seen.finished |= self.decoder.is_over();
         decoded.map(|()| seen)
     }
 

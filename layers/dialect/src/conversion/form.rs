@@ -23,7 +23,7 @@ pub enum AnswerForm {
 /// content type breaks the tie, and where that says nothing the wish of who asked.
 pub fn answer_form(content_type: Option<&[u8]>, first_bytes: &[u8], asked: AnswerForm) -> AnswerForm {
     let claimed = content_type.and_then(claimed);
-    let first = first_bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(first_bytes).trim_ascii_start();
+    let first = unmarked(first_bytes).trim_ascii_start();
     let framed = match (claimed, asked) {
         (Some(AnswerForm::Events(framing)), _) | (_, AnswerForm::Events(framing)) => Some(framing),
         _ => None,
@@ -52,6 +52,28 @@ pub fn answer_form(content_type: Option<&[u8]>, first_bytes: &[u8], asked: Answe
         Some(_) if is_event_line(first) => AnswerForm::Events(Framing::Sse),
         Some(_) => claimed.unwrap_or(asked),
     }
+}
+
+/// Whether a beginning is long enough for [`answer_form`]: whatever follows, it tells the same.
+pub fn tells_its_form(first_bytes: &[u8]) -> bool {
+    const MARK: &[u8] = b"\xEF\xBB\xBF";
+    const LONGEST_FIELD: usize = "event:".len();
+    if first_bytes.len() < MARK.len() && MARK.starts_with(first_bytes) {
+        return false;
+    }
+    let first = unmarked(first_bytes).trim_ascii_start();
+    match first.first() {
+        None => false,
+        Some(b'd' | b'e' | b'i' | b'r') => {
+            first.len() >= LONGEST_FIELD || first.contains(&b':') || first.contains(&b'\n')
+        }
+        Some(_) => true,
+    }
+}
+
+/// A text without the byte order mark in front of it, which a reader of JSON need not know.
+pub(super) fn unmarked(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text)
 }
 
 /// What a content type claims, as it is written.
@@ -97,6 +119,46 @@ fn is_event_line(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_beginning_that_tells_the_form_tells_the_same_as_all_of_it() {
+        for text in [
+            "data: {}\n\n",
+            "\u{feff}data: 1",
+            " \r\n{\"a\":1}",
+            "event: x\n",
+            "id:\n",
+            "retry: 1",
+            ": ping\n\n",
+            "<html>",
+            "data",
+            "enough",
+            "dear all",
+            "[1]",
+            "\u{feff}",
+            "  ",
+            "",
+        ] {
+            for label in
+                [Some(&b"application/json"[..]), Some(b"text/event-stream"), Some(b"text/plain"), None]
+            {
+                for asked in [EVENTS, AnswerForm::Json, AnswerForm::Bytes] {
+                    let form = answer_form(label, text.as_bytes(), asked);
+                    for end in (0..=text.len()).filter(|end| tells_its_form(&text.as_bytes()[..*end])) {
+                        let begun = answer_form(label, &text.as_bytes()[..end], asked);
+
+                        assert_eq!(begun, form, "{text:?} {end} {label:?} {asked:?}");
+                    }
+                }
+            }
+        }
+        assert!(
+            tells_its_form(b"{")
+                && tells_its_form(b":")
+                && !tells_its_form(b"dat")
+                && !tells_its_form(b"\xEF\xBB")
+        );
+    }
 
     const EVENTS: AnswerForm = AnswerForm::Events(Framing::Sse);
     const LINES: AnswerForm = AnswerForm::Events(Framing::JsonLines);

@@ -17,7 +17,7 @@ use http::HeaderValue;
 use serde_json::{Map, Value};
 
 pub use chat::ThroughChat;
-pub use form::{AnswerForm, answer_form};
+pub use form::{AnswerForm, answer_form, tells_its_form};
 pub use neutral::Neutral;
 pub use same::Same;
 
@@ -268,6 +268,16 @@ pub struct Answered {
     pub form: AnswerForm,
     /// Its content type, where it has one.
     pub content_type: Option<HeaderValue>,
+}
+
+impl Answered {
+    /// Its bytes, without the mark that may stand before JSON and that no parser has to know.
+    pub(crate) fn unmarked(&self) -> Bytes {
+        match self.form {
+            AnswerForm::Json => self.bytes.slice_ref(form::unmarked(&self.bytes)),
+            _ => self.bytes.clone(),
+        }
+    }
 }
 
 /// A whole answer for the client.

@@ -11,7 +11,7 @@ use crate::aim::{Betas, Place};
 use crate::codec::Probe;
 use crate::{
     Aim, AnswerForm, Body, Depth, Envelope, ErrorShape, Frame, Framing, Kind, Malformed, ModelPlace,
-    Sighting, ir, moderation,
+    Sighting, exact, ir, moderation,
 };
 
 /// Bodies up to this are joined: copying them costs less than more buffers on the wire.
@@ -56,8 +56,9 @@ impl Conversion for Same {
         {
             return kept.tell(chat::read(answer, kept)?);
         }
+        let bytes = answer.unmarked();
         let sighting = match answer.form {
-            AnswerForm::Json => sighted(&answer.bytes, kept),
+            AnswerForm::Json => sighted(&bytes, kept),
             AnswerForm::Events(framing) => watched(&answer.bytes, framing, kept),
             AnswerForm::Bytes => Sighting {
                 content: !answer.bytes.is_empty(),
@@ -74,7 +75,7 @@ impl Conversion for Same {
                 answer.content_type.clone().unwrap_or(HeaderValue::from_static("application/octet-stream"))
             }
         };
-        Ok(Whole { bytes: answer.bytes.clone(), content_type, sighting })
+        Ok(Whole { bytes, content_type, sighting })
     }
 
     fn events(&self, kept: &Kept) -> Option<Box<dyn Transcode>> {
@@ -136,8 +137,7 @@ fn json_body(
     if aim.as_json {
         return Ok(SentBody::Json(map));
     }
-    let bytes = serde_json::to_vec(&map).expect("what was read as JSON can be written");
-    Ok(SentBody::Bytes(vec![bytes.into()]))
+    Ok(SentBody::Bytes(vec![exact::json_bytes(&map).into()]))
 }
 
 /// The client's bytes with the upstream's name of the model in place of the alias.
@@ -184,7 +184,7 @@ fn change(
     aim: &Aim<'_>,
     added: Option<&'static [u8]>,
 ) -> Result<Map<String, Value>, Refused> {
-    let mut map: Map<String, Value> = serde_json::from_slice(json)
+    let mut map: Map<String, Value> = exact::read(json)
         .map_err(|error| Malformed::new(format!("the request body must be a JSON object: {error}")))?;
     let envelope = aim.envelope;
     match (ask.model_place, envelope.model) {

@@ -314,6 +314,81 @@ fn events_are_reframed_without_the_usage_chunk_that_was_ours() {
     assert_eq!(Framing::Sse.frames(text.as_bytes()).count(), 3, "{text}");
 }
 
+// === texts and numbers that a value cannot hold ===
+
+const CALLED: &str = r#"{"model":"alias","seed":12345678901234567890123,"temperature":0.30000000000000000001,"tools":[],"messages":[
+    {"role":"user","content":"half \ud83d of it"},
+    {"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"z\":12345678901234567890123,\"t\":\"\\ud83d\",\"d\":0.1234567890123456789}"}}]},
+    {"role":"tool","tool_call_id":"c","content":"cut \uDE00 off"},{"role":"user","content":"go on"}]}"#;
+const MESSAGES: &str = r#"{"model":"alias","max_tokens":9,"metadata":{"n":12345678901234567890123},"messages":[
+    {"role":"user","content":"half \ud83d of it"},
+    {"role":"assistant","content":[{"type":"tool_use","id":"c","name":"f","input":{"z":12345678901234567890123,"t":"\ud83d","d":0.1234567890123456789}}]},
+    {"role":"user","content":[{"type":"tool_result","tool_use_id":"c","content":"cut \uDE00 off"}]}]}"#;
+
+/// What goes up of this request on a channel of these settings, as the last bytes of it.
+fn up(case: &Case, upstream: Dialect, aim: Aim<'_>) -> String {
+    match case.sent(upstream, aim).body {
+        SentBody::Bytes(parts) => String::from_utf8(parts.concat()).expect("text"),
+        SentBody::Json(map) => String::from_utf8(crate::json_bytes(&map)).expect("text"),
+    }
+}
+
+#[test]
+fn halves_of_pairs_and_long_numbers_go_up_whatever_the_settings_of_the_channel() {
+    let requests = [(Dialect::OpenAiChat, CALLED), (Dialect::Anthropic, MESSAGES)];
+    for (client, request) in requests {
+        let case = Case::new(client, request);
+        for upstream in [Dialect::OpenAiChat, Dialect::Anthropic] {
+            if between(Kind::Chat, client, upstream).is_none() {
+                continue;
+            }
+            let plain = Aim { model: "claude-sonnet-4-5", ..aim(false) };
+            for aim in [
+                plain,
+                Aim { as_json: true, ..plain },
+                Aim { image: false, ..plain },
+                Aim { as_json: true, image: false, ..plain },
+                Aim { stream: true, ..plain },
+                Aim { tools: false, ..plain },
+            ] {
+                let sent = up(&case, upstream, aim);
+                let setting = format!("{client:?} {upstream:?} {aim:?}: {sent}");
+
+                let untouched = client == upstream && aim.image && aim.tools && !aim.stream && !aim.as_json;
+                assert_eq!(sent.contains(r"half \ud83d of it"), untouched, "{setting}");
+                assert_eq!(sent.contains("half \u{fffd} of it"), !untouched, "{setting}");
+                if aim.tools {
+                    assert_eq!(
+                        sent.matches("12345678901234567890123").count(),
+                        if client == upstream { 2 } else { 1 },
+                        "{setting}"
+                    );
+                    assert!(sent.contains("0.1234567890123456789"), "{setting}");
+                }
+                assert!(!sent.contains('\u{fdd0}'), "{setting}");
+                assert!(serde_json::from_str::<Value>(&sent).is_ok() || untouched, "{setting}");
+            }
+        }
+        assert!(case.client.size(Kind::Chat, &case.body).characters > 20, "{client:?}");
+        let texts = case.client.texts(&case.body).expect("texts");
+        assert!(texts.iter().any(|text| text.contains("\u{fffd} off")), "{client:?} {texts:?}");
+    }
+}
+
+#[test]
+fn numbers_of_an_answer_come_down_with_their_digits() {
+    let answer = r#"{"id":"m","type":"message","content":[{"type":"tool_use","id":"t","name":"f","input":{"z":12345678901234567890123,"t":"\ud83d"}}],"stop_reason":"tool_use","usage":{"input_tokens":1,"output_tokens":2}}"#;
+    let case = Case::chat(r#"{"model":"alias","messages":[{"role":"user","content":"U"}]}"#);
+    let claude = Aim { model: "claude-sonnet-4-5", ..aim(false) };
+    let kept = case.sent(Dialect::Anthropic, claude).kept;
+
+    let told = case.way(Dialect::Anthropic).whole(&answered(answer, AnswerForm::Json), &kept).expect("whole");
+
+    let told: Value = serde_json::from_slice(&told.bytes).expect("JSON");
+    let arguments = &told["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"];
+    assert_eq!(arguments, r#"{"z":12345678901234567890123,"t":"\ufffd"}"#);
+}
+
 // === by way of the neutral form ===
 
 #[test]

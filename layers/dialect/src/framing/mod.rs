@@ -4,6 +4,7 @@
 //! slices of the buffers they came in; [`Framing::frames`] reads such a block frame by frame. A frame that is written
 //! in another framing ([`Framing::write`]) keeps its dialect, so that equal dialects never meet in `ir`.
 
+mod elided;
 pub mod event_stream;
 mod header;
 mod invoke;
@@ -16,6 +17,7 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use memchr::{memchr2, memrchr};
 
+pub use elided::Elided;
 pub use invoke::{Unwrapped, unwrap_invoke, wrap_invoke};
 
 /// A way of cutting a stream of answers into frames.
@@ -217,6 +219,11 @@ impl Framer {
         self.tail.len()
     }
 
+    /// Whether the incomplete frame may tell of an error: whatever the dialect, the word is in it.
+    pub fn may_be_error(&self) -> bool {
+        memchr::memmem::find(&self.tail, b"error").is_some()
+    }
+
     /// Whether the incomplete frame is longer than allowed. Array elements and messages of that length, which could
     /// not be read any further once a part of them is forwarded, are a [`Framer::fault`] instead.
     pub fn over_limit(&self) -> bool {
@@ -235,6 +242,27 @@ impl Framer {
             *place = sse::Place::BETWEEN;
         }
         self.tail.split().freeze()
+    }
+
+    /// Takes what there is of the incomplete frame out, to go on as it is. What comes next is the rest of it, for
+    /// [`Framer::rest`].
+    pub fn take_part(&mut self) -> Bytes {
+        self.tail.split().freeze()
+    }
+
+    /// Takes a buffer behind a part: what of it still belongs to that frame, and, where the frame ends in it, what
+    /// comes behind.
+    pub fn rest(&mut self, mut chunk: Bytes) -> (Bytes, Option<Bytes>) {
+        let end = match &mut self.place {
+            Place::Sse(place) => place.first(&chunk),
+            Place::JsonLines => memchr::memchr(b'\n', &chunk).map(|at| at + 1),
+            // Their frames are never given out in parts.
+            Place::JsonArray(_) | Place::EventStream => None,
+        };
+        match end {
+            Some(end) => (chunk.split_to(end), Some(chunk)),
+            None => (chunk, None),
+        }
     }
 
     /// At the end of the body: the held frame with the line end it lacks, when its data is whole all the same. A

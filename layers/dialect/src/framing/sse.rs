@@ -59,6 +59,30 @@ impl Place {
         }
         end
     }
+
+    /// Where the event ends that was under way, when it ends in `chunk`.
+    pub(super) fn first(&mut self, chunk: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while let Some(next) = memchr2(b'\n', b'\r', &chunk[at..]) {
+            if next > 0 {
+                (self.blank, self.after_cr) = (false, false);
+            }
+            at += next + 1;
+            let cr = chunk[at - 1] == b'\r';
+            if !cr && std::mem::take(&mut self.after_cr) {
+                continue;
+            }
+            if self.blank {
+                *self = Self::BETWEEN;
+                return Some(at + usize::from(cr && chunk.get(at) == Some(&b'\n')));
+            }
+            (self.blank, self.after_cr) = (true, cr);
+        }
+        if at < chunk.len() {
+            (self.blank, self.after_cr) = (false, false);
+        }
+        None
+    }
 }
 
 /// The event of `block` at `place`, which moves behind it. An unterminated last one is given too.
@@ -274,6 +298,41 @@ mod tests {
             let mut framer = Framing::Sse.framer(64);
             assert_eq!(framer.push(Bytes::copy_from_slice(tail)), None);
             assert_eq!(framer.finish().as_deref(), whole, "{tail:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_behind_a_part_is_divided_where_the_event_ends_wherever_it_is_cut() {
+        for end in ["\n", "\r\n", "\r"] {
+            let event = format!("event: a{end}data: long{end}data: more{end}{end}");
+            let stream = format!("{event}data: next{end}{end}");
+            for (part, cut) in
+                (1..event.len() - 1).flat_map(|part| (part..stream.len()).map(move |cut| (part, cut)))
+            {
+                let mut framer = Framing::Sse.framer(4);
+                // All of an event is never a part.
+                if framer.push(Bytes::copy_from_slice(&stream.as_bytes()[..part])).is_some() {
+                    continue;
+                }
+                let mut first = framer.take_part().to_vec();
+                let mut behind = Vec::new();
+                for piece in [&stream[part..cut], &stream[cut..]] {
+                    let piece = Bytes::copy_from_slice(piece.as_bytes());
+                    if behind.is_empty() && first.len() < event.len() {
+                        let (rest, more) = framer.rest(piece);
+                        first.extend_from_slice(&rest);
+                        behind.extend(more.into_iter().flatten());
+                    } else {
+                        behind.extend_from_slice(&piece);
+                    }
+                }
+
+                assert_eq!(
+                    (first, behind),
+                    (event.clone().into_bytes(), stream[event.len()..].into()),
+                    "{end:?} {part} {cut}"
+                );
+            }
         }
     }
 

@@ -2,6 +2,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+/// The code of what cannot be read as an answer.
+const MALFORMED: &str = "upstream_malformed";
+
 /// A failure as a client is told of it: which kind, with which status, in which words.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{status}: {message}")]
@@ -38,6 +41,16 @@ impl Error {
     pub fn with_code(mut self, code: impl Into<String>) -> Self {
         self.code = Some(code.into());
         self
+    }
+
+    /// Something that came in place of an answer and cannot be read as one.
+    pub fn malformed(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, message).with_code(MALFORMED)
+    }
+
+    /// Whether it is that.
+    pub fn is_malformed(&self) -> bool {
+        self.code.as_deref() == Some(MALFORMED)
     }
 
     /// The end of a stream that came without its terminal event.

@@ -32,6 +32,7 @@ pub(crate) static CODEC: Codec = Codec {
         envelope: Envelope::PLAIN,
         framing: Framing::Sse,
         watch: Some(Watch { probe: |_| Box::new(probe::Probe::default()), whole: probe::whole }),
+        stops_silently: false,
         through_chat: ThroughChat(Dialect::OpenAiChat),
     },
     client: Some(Client {

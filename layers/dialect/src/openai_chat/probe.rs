@@ -2,16 +2,14 @@
 //!
 //! While relaying, ordinary chunks are recognised by a walk over their keys; everything else is parsed.
 
-use std::sync::LazyLock;
-
 use bytes::BytesMut;
-use memchr::memmem::Finder;
 
 use super::wire::{Chunk, Message, WireUsage};
 use crate::ir::{Error, FinishReason, Usage};
-use crate::json_scan::{is_empty, members, string_length, value_of, values_of};
+use crate::json_scan::{is_empty, members, string_length, walk};
 use crate::lenient::TextOr;
 use crate::sighting::{Depth, Sighting};
+use crate::surrogates::mended;
 use crate::{ErrorShape, Frame};
 
 /// A probe, and what it knows of its stream so far.
@@ -19,22 +17,9 @@ use crate::{ErrorShape, Frame};
 pub(crate) struct Probe {
     usage: Usage,
     named: bool,
+    /// Something was said.
+    said: bool,
 }
-
-/// The keys that are looked for in whole answers, which may be long.
-struct Keys {
-    usage: Finder<'static>,
-    finish: Finder<'static>,
-    error: Finder<'static>,
-    content: Finder<'static>,
-}
-
-static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
-    usage: Finder::new("\"usage\""),
-    finish: Finder::new("\"finish_reason\""),
-    error: Finder::new("\"error\""),
-    content: Finder::new("\"content\""),
-});
 
 impl crate::Probe for Probe {
     fn observe(&mut self, frame: Frame<'_>, depth: Depth) -> Sighting {
@@ -47,10 +32,11 @@ impl crate::Probe for Probe {
         if depth == Depth::Relay
             && let Some(delivered) = ordinary(payload)
         {
+            self.said = true;
             return Sighting { content: true, delivered, ..Sighting::default() };
         }
         let want_text = depth == Depth::Opening { want_text: true };
-        let mut sighting = match Chunk::read(payload) {
+        let mut sighting = match Chunk::read(&mended(payload)) {
             Ok(Some(chunk)) => self.read(&chunk, want_text),
             Ok(None) => Sighting::default(),
             Err(error) => failed(error),
@@ -71,7 +57,8 @@ impl crate::Probe for Probe {
 impl Probe {
     fn read(&mut self, chunk: &Chunk<'_>, want_text: bool) -> Sighting {
         let mut sighting = Sighting::default();
-        read_choices(chunk, want_text, &mut sighting);
+        read_choices(chunk, self.said, want_text, &mut sighting);
+        self.said |= sighting.content;
         if let Some(usage) = chunk.usage() {
             self.usage.merge(usage);
             sighting.detail().usage = Some(self.usage);
@@ -93,9 +80,9 @@ pub(crate) fn whole(body: &[u8], want_text: bool) -> Sighting {
         return sighting;
     }
     let mut sighting = Sighting::default();
-    match Chunk::read(body) {
+    match Chunk::read(&mended(body)) {
         Ok(Some(chunk)) => {
-            read_choices(&chunk, want_text, &mut sighting);
+            read_choices(&chunk, false, want_text, &mut sighting);
             sighting.content |= chunk.other_content();
             sighting.done = true;
             let detail = sighting.detail();
@@ -110,27 +97,31 @@ pub(crate) fn whole(body: &[u8], want_text: bool) -> Sighting {
     sighting
 }
 
-/// What an ordinary whole answer tells, found without parsing all of it: it has text, a finish
+/// What an ordinary whole answer tells, found on one walk that also sees that it is JSON: it has text, a finish
 /// reason and a usage, and no error. `None` calls for a closer look.
 ///
-/// Reading every field costs several times as much as forwarding the answer. Quotes inside strings
-/// are escaped, so a key with its quotes is never found in a text.
+/// Reading every field costs several times as much as forwarding the answer.
 fn plain(body: &[u8]) -> Option<Sighting> {
-    let body = body.trim_ascii();
-    let keys = &*KEYS;
-    if !(body.starts_with(b"{") && body.ends_with(b"}"))
-        || values_of(body, &keys.error).any(|value| !is_empty(value))
-    {
+    let (mut content, mut finish, mut usage) = (None, None, None);
+    let mut failed = !body.trim_ascii_start().starts_with(b"{");
+    walk(body, |key, value| match key {
+        b"content" => content = content.or(Some(value)),
+        b"finish_reason" => finish = finish.or(Some(value)),
+        b"usage" => usage = Some(value),
+        b"error" => failed |= !is_empty(value),
+        _ => {}
+    })?;
+    if failed {
         return None;
     }
-    let delivered = string_length(value_of(body, &keys.content)?).filter(|length| *length > 0)?;
-    let finish = value_of(body, &keys.finish)?.strip_prefix(b"\"")?;
+    let delivered = string_length(content?).filter(|length| *length > 0)?;
+    let finish = finish?.strip_prefix(b"\"")?;
     let finish = &finish[..finish.iter().position(|&byte| byte == b'"')?];
     let finish = FinishReason::from_openai(std::str::from_utf8(finish).ok()?)?;
     if finish == FinishReason::Error {
         return None;
     }
-    let usage = values_of(body, &keys.usage).last()?;
+    let usage = usage?;
     let usage = WireUsage::at(usage)?;
     let mut sighting = Sighting {
         content: true,
@@ -151,9 +142,9 @@ fn failed(error: Error) -> Sighting {
     sighting
 }
 
-fn read_choices(chunk: &Chunk<'_>, want_text: bool, sighting: &mut Sighting) {
+fn read_choices(chunk: &Chunk<'_>, said: bool, want_text: bool, sighting: &mut Sighting) {
     for choice in &chunk.choices.0 {
-        if let Some(message) = choice.message() {
+        if let Some(message) = choice.message(said) {
             read_message(message, want_text, sighting);
         }
         sighting.deliver(choice.text.text(), want_text);

@@ -9,7 +9,7 @@ use memchr::memmem::Finder;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::codec::RawRequest;
+use crate::codec::{LastTurn, RawRequest};
 use crate::fresh_text;
 use crate::{Manner, ir};
 
@@ -74,8 +74,13 @@ impl RawRequest for Raw {
         memchr::memmem::find(body, b"\"image_url\"").is_some()
     }
 
-    fn is_prefilled(&self, body: &[u8]) -> bool {
-        fresh_text::ends_with_turn_of(body, "assistant")
+    fn last_turn(&self, body: &[u8]) -> Option<LastTurn> {
+        let (role, _) = fresh_text::last_turn(body)?;
+        match role.as_str() {
+            "assistant" => Some(LastTurn::Answer),
+            "tool" | "function" => Some(LastTurn::Result),
+            _ => None,
+        }
     }
 }
 

@@ -6,12 +6,14 @@ use serde_json::{Map, Value, json};
 use super::stream::Decoder;
 use super::wire::Chunk;
 use crate::ir::{Choice, Content, Error, Response, Source, Usage};
+use crate::surrogates::mended;
 use crate::{Correspondence, Identity, Malformed};
 
 /// Reads a whole answer as the fold of its events.
 pub(crate) fn read(body: &[u8], correspondence: &Correspondence) -> Result<Response, Error> {
     let malformed = || Malformed::new("upstream sent no chat completion").into_answer_error();
-    let chunk = Chunk::read(body)?.filter(|chunk| !chunk.choices.0.is_empty()).ok_or_else(malformed)?;
+    let body = mended(body);
+    let chunk = Chunk::read(&body)?.filter(|chunk| !chunk.choices.0.is_empty()).ok_or_else(malformed)?;
     let mut decoder = Decoder::new(correspondence.clone());
     let mut events = Vec::new();
     decoder.read(&chunk, &mut events);

@@ -5,6 +5,7 @@
 use super::wire::{Chunk, Function, Message, Part};
 use crate::ir::{Citation, CitationKind, Error, Event, FinishReason, Raw, Source};
 use crate::lenient::{Count, TextOr};
+use crate::surrogates::mended;
 use crate::{Correspondence, DecodeEvents, Dialect, Frame, Malformed, media, names};
 
 /// Most candidates of one answer; further ones are not read.
@@ -28,6 +29,8 @@ pub(crate) struct Decoder {
 #[derive(Debug, Default)]
 struct Candidate {
     number: u32,
+    /// It has said something.
+    said: bool,
     calls: Vec<Call>,
     finish: Option<(FinishReason, String)>,
     sound: media::Pieces,
@@ -62,7 +65,9 @@ impl Decoder {
         }
         for choice in &chunk.choices.0 {
             let Some(place) = self.choice(choice.index.0, out) else { continue };
-            if let Some(message) = choice.message() {
+            let said = self.choices[place].said;
+            if let Some(message) = choice.message(said) {
+                self.choices[place].said |= !message.is_empty();
                 self.read_message(place, message, out);
             }
             push_text(choice.text.text(), out, Event::Text);
@@ -285,13 +290,17 @@ impl DecodeEvents for Decoder {
         match payload {
             b"" => out.push(Event::KeepAlive),
             b"[DONE]" => self.end(true, out),
-            _ => match Chunk::read(payload) {
+            _ => match Chunk::read(&mended(payload)) {
                 Ok(Some(chunk)) => self.read(&chunk, out),
                 Ok(None) => return Err(Malformed::new("upstream sent an event that is no chat chunk")),
                 Err(error) => self.fail(error, out),
             },
         }
         Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended || !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finish.is_some())
     }
 
     fn finish(&mut self, out: &mut Vec<Event>) {

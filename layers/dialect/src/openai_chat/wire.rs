@@ -127,8 +127,15 @@ impl<'a> Choice<'a> {
     }
 
     /// What it says: the delta, or the message some providers send in its place.
-    pub(crate) fn message(&self) -> Option<&Message<'a>> {
-        self.delta.0.as_deref().or(self.message.0.as_deref())
+    ///
+    /// Perplexity sends both: the message beside a delta holds all that was said so far. Where nothing was, as in a
+    /// whole answer, whose delta is empty, the message is what counts.
+    pub(crate) fn message(&self, said: bool) -> Option<&Message<'a>> {
+        let (delta, message) = (self.delta.0.as_deref(), self.message.0.as_deref());
+        match (delta, message) {
+            (Some(delta), Some(message)) if !said && delta.is_empty() => Some(message),
+            _ => delta.or(message),
+        }
     }
 }
 
@@ -157,6 +164,22 @@ pub(crate) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// Whether it says nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        let silent = match &self.content {
+            TextOr::Absent => true,
+            TextOr::Text(text) => text.is_empty(),
+            TextOr::Parts(parts) => parts.is_empty(),
+        };
+        silent
+            && self.thinking().is_empty()
+            && self.refusal.text().is_empty()
+            && self.tool_calls.0.is_empty()
+            && self.images.0.is_empty()
+            && self.function_call.0.is_none()
+            && self.audio.0.is_none()
+    }
+
     /// The sources of the text, each with its own words.
     pub(crate) fn annotations(&self) -> Vec<(Annotation<'a>, Value)> {
         let Some(json) = self.annotations.map(RawValue::get).filter(|json| json.starts_with('[')) else {

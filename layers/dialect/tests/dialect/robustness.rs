@@ -39,7 +39,11 @@ fn survive(bytes: &[u8]) {
     let body = Body::Json(Bytes::copy_from_slice(bytes));
     for dialect in DIALECTS {
         let _ = kit::whole(dialect, bytes, true);
-        let _ = (dialect.size(Kind::Chat, &body), dialect.texts(&body), dialect.is_prefilled(&body));
+        let _ = (
+            dialect.size(Kind::Chat, &body),
+            dialect.texts(&body),
+            dialect.may_be_silent(&body, dialect, &dialect::Sighting::default()),
+        );
         let outbound = kit::outbound(dialect);
         let error = outbound.error(StatusCode::BAD_REQUEST, &HeaderMap::new(), bytes);
         let _ = Evidence::read(&HeaderMap::new(), &error, bytes, SystemTime::UNIX_EPOCH);

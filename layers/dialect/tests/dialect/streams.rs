@@ -9,7 +9,7 @@ use dialect::{Correspondence, Depth, Dialect, Sighting, frames, ir};
 use serde_json::{Value, json};
 
 use crate::cuts::{play, ways};
-use crate::kit::{outbound, probe, response};
+use crate::kit::{outbound, probe, response, whole};
 
 fn recordings() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/streams");
@@ -113,4 +113,20 @@ fn last_output(stream: &[u8]) -> Option<u64> {
     let reports = frames(stream).filter(|frame| frame.event == b"message_delta");
     let last: Value = serde_json::from_slice(reports.last()?.payload()).expect("JSON");
     last["usage"]["output_tokens"].as_u64()
+}
+
+#[test]
+fn a_whole_answer_whose_empty_delta_stands_beside_its_message_says_what_the_message_says() {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/answers/perplexity_citations/response.json");
+    let body = fs::read(case).expect("a recording");
+    let recorded: Value = serde_json::from_slice(&body).expect("JSON");
+    let text = recorded["choices"][0]["message"]["content"].as_str().expect("a text");
+
+    let watched = whole(Dialect::OpenAiChat, &body, true);
+    let read = outbound(Dialect::OpenAiChat).response(&body, &Correspondence::default()).expect("an answer");
+
+    assert_eq!(watched.text(), Some(text));
+    assert!(watched.content && watched.finished && watched.done);
+    assert_eq!(watched.usage().map(|usage| usage.output_total), Some(32));
+    assert_eq!(response(Dialect::OpenAiChat, &read)["choices"][0]["message"]["content"], text);
 }

@@ -13,7 +13,7 @@ async fn judged(body: Script, triggers: &[&str]) -> (&'static str, String) {
             let told = collect(body).await;
             (told.outcome(), told.text)
         }
-        Ok(Opening::Empty) => ("empty", String::new()),
+        Ok(Opening::Empty(..)) => ("empty", String::new()),
         Ok(Opening::Triggered) => ("triggered", String::new()),
         Ok(Opening::Error(_)) => ("error", String::new()),
         Err(failure) => (failure.label(), String::new()),

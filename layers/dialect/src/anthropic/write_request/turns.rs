@@ -12,7 +12,7 @@ use super::tools::Tools;
 use crate::ir::{Block, CacheHint, Content, Maker, Request, Role, Source};
 use crate::names::{CallIds, Grammar, Names};
 use crate::rope::Node;
-use crate::{Aim, Dialect, FetchedMedia, Unsupported};
+use crate::{Aim, Dialect, FetchedMedia, Unsupported, exact};
 
 /// What stands where the grammar wants the user's word and there is none.
 pub(super) const CONTINUE: &str = "(continue)";
@@ -286,7 +286,7 @@ impl<'a> Writer<'a> {
             return Ok(json!({}));
         }
         let renamed = self.tools.there.get(name).map(|keys| keys.renamed(arguments));
-        match serde_json::from_str(renamed.as_deref().unwrap_or(arguments)) {
+        match exact::read(renamed.as_deref().unwrap_or(arguments).as_bytes()) {
             Ok(Value::Object(object)) => Ok(object.into()),
             Ok(Value::Null) => Ok(json!({})),
             Ok(other) => Ok(json!({ "value": other })),
