@@ -43,13 +43,17 @@ pub struct Engine {
     pub credentials: fn(&ProviderSpec<'_>) -> Vec<Slot>,
     /// How its models are listed; none where they cannot be asked for.
     pub listing: Option<Listing>,
-    /// Makes what finds its addresses and signs its requests.
-    pub build: fn(&ProviderSpec<'_>) -> Result<Arc<dyn Provider>, Unsupported>,
+    /// Makes what finds its addresses and signs its requests; none where this version asks no such
+    /// upstream.
+    pub build: Option<Build>,
     /// What answers in its place, for an upstream inside this program.
     pub inside: Option<Inside>,
     /// Whether its addresses depend on `region`, so that each region is a place of its own.
     pub is_regional: bool,
 }
+
+/// A maker of a channel's provider.
+pub type Build = fn(&ProviderSpec<'_>) -> Result<Arc<dyn Provider>, Unsupported>;
 
 /// An upstream inside this program: what stands where a connection would be.
 pub type Inside = fn(Request<Vec<Bytes>>) -> Response<UpstreamBody>;
@@ -178,9 +182,7 @@ impl Engine {
         envelope: Envelope::PLAIN,
         credentials: Slot::keys,
         listing: None,
-        build: |spec| {
-            Err(Unsupported(format!("engine {} is not served by this version", spec.engine.name()).into()))
-        },
+        build: None,
         inside: None,
         is_regional: false,
     };
@@ -193,6 +195,11 @@ impl Engine {
     /// The format of one upstream model on a channel of this engine.
     pub fn refined(&'static self, upstream: &str, is_explicit: bool) -> &'static Self {
         (self.refine)(&upstream.to_lowercase(), is_explicit).unwrap_or(self)
+    }
+
+    /// Whether this version asks such upstreams.
+    pub fn is_served(&self) -> bool {
+        self.build.is_some()
     }
 
     /// Whether the configuration has to give a base URL.

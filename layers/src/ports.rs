@@ -341,10 +341,6 @@ pub trait Provider: Send + Sync {
         request: &mut http::Request<Vec<Bytes>>,
         with: Option<&Presented<'_>>,
     ) -> Result<(), Unsupported>;
-    /// Why it takes no request at all, if it takes none: for explanations.
-    fn unserved(&self) -> Option<&str> {
-        None
-    }
 }
 
 /// The kind of request that an address is wanted for.

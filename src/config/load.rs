@@ -12,7 +12,7 @@ use super::environment::Environment;
 use super::expand::expand;
 use super::problem::{Path, Problem, Report};
 use super::schema::{Item, PREFERENCES, Section, TOP};
-use super::settings::{COOLDOWN, Globals, Settings};
+use super::settings::{COOLDOWN, ChannelSettings, Globals, Settings};
 use super::timeouts;
 use super::tree::{self, Node, Value};
 
@@ -68,22 +68,13 @@ fn settings(tree: &Node, env: &Environment, report: &mut Report) -> Option<Setti
     let mut channels = Channels::new(globals.clone());
     match top.get("providers") {
         Some(list) if is_list(&list, report) => {
-            let items = list.items();
-            if items.is_empty() {
-                list.warn("no provider", "at least one; nothing can be served", report);
-            }
-            for item in items {
+            for item in list.items() {
                 channels.add(item, report);
             }
         }
-        Some(_) => {}
-        None => report.warn(
-            top.id,
-            top.path.key("providers"),
-            "nothing",
-            "a list of providers; nothing can be served",
-        ),
+        Some(_) | None => {}
     }
+    refuse_without_providers(&top, &channels.read, report);
     let list = top.get("api_keys");
     let none = list.as_ref().is_none_or(|list| list.items().is_empty());
     if none {
@@ -99,6 +90,26 @@ fn settings(tree: &Node, env: &Environment, report: &mut Report) -> Option<Setti
         _ => Vec::new(),
     };
     Some(Settings { channels: channels.read, callers, globals })
+}
+
+/// Refuses a configuration of which nothing can ever be served.
+fn refuse_without_providers(top: &Section<'_>, channels: &[ChannelSettings], report: &mut Report) {
+    // Of entries that could not be read it is not known.
+    if report.has_errors() || channels.iter().any(|channel| channel.unserved().is_none_or(|it| !it.is_whole))
+    {
+        return;
+    }
+    let found = match channels {
+        [] => "no provider".to_owned(),
+        [first, ..] => format!("no provider that this version serves (engine {})", first.engine.name()),
+    };
+    let id = top.get("providers").map_or(top.id, |list| list.node.id);
+    report.error(
+        id,
+        top.path.key("providers"),
+        found,
+        "at least one that can be asked; nothing can be served",
+    );
 }
 
 /// Whether a list of maps is there; one map alone counts as a list of one.

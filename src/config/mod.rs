@@ -37,6 +37,7 @@ pub(crate) mod testing;
 mod tests;
 mod timeouts;
 mod tree;
+pub mod unserved;
 pub mod watch;
 
 pub use environment::Environment;

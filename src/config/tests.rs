@@ -38,6 +38,9 @@ fn caller(lines: &str) -> String {
     )
 }
 
+/// An entry that can be served, for texts whose others cannot.
+const SERVED: &str = "{provider: served, engine: mock, model: [m]}";
+
 fn channel(lines: &str) -> ChannelSettings {
     good(&provider(lines)).settings.channels.remove(0)
 }
@@ -362,7 +365,11 @@ fn slips_that_can_be_served_are_warnings_with_a_place() {
             "providers[0].preferences.post_body_parameter_overrides[\"gpt-6\"]",
             "gpt-5",
         ),
-        (provider("engine: codex"), "providers[0].engine", "responses"),
+        (
+            provider("engine: codex").replace("api_keys", &format!("  - {SERVED}\napi_keys")),
+            "providers[0].engine",
+            "responses",
+        ),
         (caller("model: m"), "api_keys[0].model", "list of one"),
         (caller("model: [c/*]"), "api_keys[0].model[0]", "does not exist"),
         (caller("model: [x/y]"), "api_keys[0].model[0]", "write <x/y>"),
@@ -715,7 +722,8 @@ fn a_channel_s_own_settings_come_before_the_global_ones() {
 #[test]
 fn an_address_beside_account_data_wins_and_keeps_the_engine() {
     let engine = |lines: &str| {
-        let text = format!("providers:\n  - {{provider: a, {lines}}}\napi_keys: [{{api: sk-1}}]\n");
+        let text =
+            format!("providers:\n  - {{provider: a, {lines}}}\n  - {SERVED}\napi_keys: [{{api: sk-1}}]\n");
         let channel = good(&text).settings.channels.remove(0);
         (channel.engine.name(), channel.base_url)
     };
@@ -734,9 +742,29 @@ fn an_address_beside_account_data_wins_and_keeps_the_engine() {
 }
 
 #[test]
+fn a_text_of_which_nothing_can_ever_be_served_is_an_error() {
+    let gemini = "{provider: g, base_url: 'https://generativelanguage.googleapis.com/v1beta', api: k}";
+    let off = "{provider: a, base_url: 'https://a.test/v1', api: k, enabled: false}";
+    for (providers, found) in [
+        (String::new(), "no provider"),
+        ("providers: []\n".to_owned(), "no provider"),
+        (format!("providers: [{off}]\n"), "no provider"),
+        (format!("providers: [{gemini}]\n"), "no provider that this version serves (engine gemini)"),
+    ] {
+        let (is_error, path, _, printed) = sole(&format!("{providers}api_keys: [{{api: sk-1}}]\n"));
+
+        assert!(is_error && printed.contains(&format!("found: {found}\n")), "{providers}: {printed}");
+        assert_eq!(path, "providers");
+    }
+    assert!(read(&format!("providers: [{gemini}, {SERVED}]\napi_keys: [{{api: sk-1}}]\n")).is_ok());
+}
+
+#[test]
 fn a_repeated_key_takes_its_project_along() {
-    let text = "providers: [{provider: a, project_id: [p, q, r], api: [k, k, l], model: [m]}]\napi_keys: [{api: sk-1}]\n";
-    let channel = good(text).settings.channels.remove(0);
+    let text = format!(
+        "providers: [{{provider: a, project_id: [p, q, r], api: [k, k, l], model: [m]}}, {SERVED}]\napi_keys: [{{api: sk-1}}]\n"
+    );
+    let channel = good(&text).settings.channels.remove(0);
 
     assert_eq!(channel.keys.iter().map(SecretText::expose).collect::<Vec<_>>(), ["k", "l"]);
     assert_eq!(channel.project_ids, ["p", "r"]);

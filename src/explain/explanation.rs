@@ -29,6 +29,9 @@ pub struct Explanation {
     pub price_per_million: Prices,
     /// Every channel of the route, in the order of this plan.
     pub candidates: Vec<Candidate>,
+    /// Channels with this model that this version cannot serve: no part of the route.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// A client key without the key.
@@ -140,7 +143,7 @@ pub struct Candidate {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupSummary>,
     /// How it stands: `chosen`, `last_resort`, `standby`, `tried`, `surplus`, `cooling`,
-    /// `gate_refused`, `no_key`, `unfit`, `too_long` or `unserved`.
+    /// `gate_refused`, `no_key`, `unfit` or `too_long`.
     pub standing: String,
     /// Why, in words.
     pub reason: String,

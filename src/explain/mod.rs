@@ -27,6 +27,7 @@ pub use self::explanation::{
     Balance, Candidate, Decision, Explanation, GroupSummary, KeyName, KeySummary, Limit, OneKey, Prices,
     RequestSummary,
 };
+use crate::config::ChannelSettings;
 use crate::routing::{CallerRoute, RouteLine, Standing};
 use crate::snapshot::Snapshot;
 use crate::state::balances::Accounts;
@@ -84,6 +85,7 @@ pub fn explain(snapshot: &Snapshot, counts: Counts<'_>, question: Question<'_>, 
         request: body.map(|body| request_summary(endpoint, body, most_body)),
         price_per_million: snapshot.price(model).into(),
         candidates: Vec::new(),
+        left_out: left_out(snapshot, model),
     };
     let refused = decision::before_routing(snapshot, caller, &explanation);
     let found = match snapshot.caller_route(caller, model) {
@@ -144,6 +146,16 @@ struct CandidateContext<'a> {
     stream: bool,
     /// What the gates of nested keys say, by the ordinal of the key.
     refusals: &'a [(usize, String)],
+}
+
+/// What would have the model and is no part of any route.
+fn left_out(snapshot: &Snapshot, model: &str) -> Vec<String> {
+    let settings = snapshot.settings();
+    let left_out = |channel: &&ChannelSettings| {
+        channel.models.iter().any(|written| *written.alias == *model && !written.engine.is_served())
+    };
+    let channels = settings.channels.iter().filter(left_out);
+    channels.filter_map(|channel| channel.unserved()).map(|unserved| unserved.to_string()).collect()
 }
 
 /// The distinct nested keys of a route.
@@ -289,9 +301,6 @@ fn keys(target: &Target) -> KeySummary {
 /// The word for how a channel stands, and a clause for a person.
 fn standing(line: &RouteLine, keys: &KeySummary, context: CandidateContext<'_>) -> (&'static str, String) {
     let is_next = matches!(line.standing, Standing::Chosen | Standing::Standby | Standing::LastResort(_));
-    if is_next && let Some(reason) = line.target.channel.provider.unserved() {
-        return ("unserved", reason.to_owned());
-    }
     if is_next
         && let (Some(InputTokens(input)), Some(most)) = (context.input, most_input(&line.target))
         && input > most

@@ -1,7 +1,10 @@
 use layers::failure::Exceeded;
 
 use super::*;
+use crate::config::Settings;
 use crate::config::testing::settings;
+use crate::engine::Engine;
+use crate::providers::OPENAI;
 use crate::snapshot::{Discovered, compile};
 use crate::state::Runtime;
 use crate::telemetry::metrics::Metrics;
@@ -23,8 +26,12 @@ struct World {
 
 impl World {
     fn new(text: &str) -> Self {
+        Self::of(settings(text))
+    }
+
+    fn of(settings: Settings) -> Self {
         let runtime = Runtime::new(None);
-        let snapshot = compile(settings(text).into(), &Discovered::new(), &runtime, &Metrics::new());
+        let snapshot = compile(settings.into(), &Discovered::new(), &runtime, &Metrics::new());
         Self { runtime, snapshot }
     }
 
@@ -233,14 +240,18 @@ fn times_are_told_in_a_unit_that_fits() {
 
 const REGIONS: &str = "
 providers:
-  - {provider: wide, base_url: 'https://wide.test', engine: vertex-gemini, project_id: p, client_email: a@b, private_key: k, region: [east, west], model: [m]}
+  - {provider: wide, base_url: 'https://wide.test/v1', api: k, region: [east, west], model: [m]}
   - {provider: plain, base_url: 'https://plain.test/v1', api: k, region: [east, west], model: [m]}
 api_keys: [{api: sk-user, role: user}]
 ";
 
 #[tokio::test(start_paused = true)]
 async fn a_channel_whose_engine_has_regions_is_shown_in_each_of_them() {
-    let world = World::new(REGIONS);
+    // As long as no engine with regions is served, one that has them lends its word.
+    static REGIONAL: Engine = Engine { is_regional: true, ..OPENAI };
+    let mut settings = settings(REGIONS);
+    settings.channels[0].models[0].engine = &REGIONAL;
+    let world = World::of(settings);
     let (wide, east) = (layers::policy::ChannelName::from("wide"), Arc::from("east"));
     world.runtime.health_in(&wide, "m", Some(&east)).settle(true, Duration::from_secs(60), Instant::now());
 

@@ -20,7 +20,7 @@ pub(super) static ANTHROPIC: Engine = Engine {
     },
     dialect: Dialect::Anthropic,
     listing: Some(Listing { path: |_| "/v1/models".to_owned(), list: "/data", name: "/id", pages: None }),
-    build: |spec| Ok(Arc::new(Anthropic::new(spec)?)),
+    build: Some(|spec| Ok(Arc::new(Anthropic::new(spec)?))),
     ..Engine::PLAIN
 };
 

@@ -30,7 +30,7 @@ const REPEATED: usize = 200;
 pub(super) static MOCK: Engine = Engine {
     names: &["mock"],
     needs: &[],
-    build: |_| Ok(Arc::new(Mock)),
+    build: Some(|_| Ok(Arc::new(Mock))),
     inside: Some(answer),
     ..Engine::PLAIN
 };

@@ -108,7 +108,14 @@ pub fn hinted(is_written: impl Fn(&str) -> bool) -> Option<&'static Engine> {
 
 /// The provider of a channel; one that refuses everything where there can be none.
 pub fn build(spec: &ProviderSpec<'_>) -> Arc<dyn Provider> {
-    (spec.engine.build)(spec).unwrap_or_else(|unsupported| unserved::unserved(&unsupported))
+    let built = match spec.engine.build {
+        Some(build) => build(spec),
+        None => {
+            let reason = format!("engine {} is not served by this version", spec.engine.name());
+            Err(Unsupported(reason.into()))
+        }
+    };
+    built.unwrap_or_else(|unsupported| unserved::unserved(&unsupported))
 }
 
 /// The upstream of this name inside the program.

@@ -21,7 +21,7 @@ pub static OPENAI: Engine = Engine {
             || url.host == "api.cloudflare.com" && url.path.ends_with("/v1/chat/completions")
     },
     listing: Some(LISTING),
-    build: |spec| Ok(Arc::new(OpenAi::new(spec)?)),
+    build: Some(|spec| Ok(Arc::new(OpenAi::new(spec)?))),
     ..Engine::PLAIN
 };
 

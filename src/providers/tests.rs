@@ -99,18 +99,21 @@ fn a_setting_that_one_upstream_alone_has_tells_the_engine() {
 }
 
 #[test]
-fn only_what_is_served_or_listed_signs() {
+fn only_what_is_served_signs() {
     for &engine in ENGINES {
         let provider = build(&spec(engine, "https://a.test/v1"));
 
         let signs = provider.sign(&mut Request::new(Vec::new()), None).is_ok();
-        assert_eq!(signs, provider.unserved().is_none() || engine.listing.is_some(), "{engine:?}");
+        assert_eq!(signs, engine.is_served(), "{engine:?}");
         assert!(engine.needs.iter().all(|need| *need != Need::BaseUrl) || !signs || engine.inside.is_none());
     }
-    let wrong = build(&spec(&OPENAI, "no url"));
-    assert_eq!(wrong.unserved(), Some("its base_url is no URL"));
-    let later = build(&spec(&COHERE, "https://api.cohere.com"));
-    assert_eq!(later.unserved(), Some("engine cohere is not served by this version"));
+    let refusal = |engine, url| {
+        let refused = build(&spec(engine, url)).sign(&mut Request::new(Vec::new()), None);
+        refused.map_err(|unsupported| unsupported.to_string())
+    };
+    assert_eq!(refusal(&OPENAI, "no url"), Err("its base_url is no URL".to_owned()));
+    let later = "engine cohere is not served by this version";
+    assert_eq!(refusal(&COHERE, "https://api.cohere.com"), Err(later.to_owned()));
 }
 
 #[test]

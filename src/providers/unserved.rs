@@ -1,5 +1,5 @@
-//! Upstreams that can be configured and are not asked by this version: their requests go to the
-//! next channel. Each row moves into a file of its own with its provider.
+//! Upstreams that can be configured and are not asked by this version: their channels are no part of
+//! any route. Each row moves into a file of its own with its provider.
 
 use std::sync::Arc;
 
@@ -10,7 +10,6 @@ use layers::policy::Fingerprint;
 use layers::ports::{Presented, Provider, Unsupported, Wanted};
 
 use super::is_openai_shim;
-use super::openai::{self, OpenAi};
 use crate::engine::{Engine, Issuer, Need, ServiceAccount, Slot, Token};
 
 /// Doubao translation on Volcengine Ark.
@@ -124,30 +123,22 @@ pub(super) static COHERE: Engine = Engine {
     ..Engine::PLAIN
 };
 
-/// OpenAI Responses as the only endpoint. It lists its models as its neighbours do.
+/// OpenAI Responses as the only endpoint.
 pub(super) static RESPONSES: Engine = Engine {
     names: &["responses"],
     old_names: &["codex"],
     detect: |url| url.path.ends_with("/responses"),
-    listing: Some(openai::LISTING),
-    build: |spec| {
-        let reason = (Engine::PLAIN.build)(spec).err();
-        let signer: Option<Arc<dyn Provider>> = Some(Arc::new(OpenAi::new(spec)?));
-        Ok(Arc::new(Unserved { reason: reason.map(|reason| reason.to_string()).unwrap_or_default(), signer }))
-    },
     ..Engine::PLAIN
 };
 
 /// A provider that takes no request.
 struct Unserved {
     reason: String,
-    /// What signs the question for its models, where it has a list.
-    signer: Option<Arc<dyn Provider>>,
 }
 
 /// A provider that refuses for this reason.
 pub(super) fn unserved(reason: &Unsupported) -> Arc<dyn Provider> {
-    Arc::new(Unserved { reason: reason.to_string(), signer: None })
+    Arc::new(Unserved { reason: reason.to_string() })
 }
 
 impl Provider for Unserved {
@@ -155,19 +146,8 @@ impl Provider for Unserved {
         Err(Unsupported(self.reason.clone().into()))
     }
 
-    fn sign(
-        &self,
-        request: &mut Request<Vec<Bytes>>,
-        with: Option<&Presented<'_>>,
-    ) -> Result<(), Unsupported> {
-        match &self.signer {
-            Some(signer) => signer.sign(request, with),
-            None => Err(Unsupported(self.reason.clone().into())),
-        }
-    }
-
-    fn unserved(&self) -> Option<&str> {
-        Some(&self.reason)
+    fn sign(&self, _: &mut Request<Vec<Bytes>>, _: Option<&Presented<'_>>) -> Result<(), Unsupported> {
+        Err(Unsupported(self.reason.clone().into()))
     }
 }
 

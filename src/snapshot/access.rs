@@ -85,7 +85,9 @@ mod tests {
     use crate::config::testing::settings;
 
     fn credentials(runtime: &Runtime, lines: &str) -> Vec<Credential> {
-        let text = format!("providers: [{{provider: a, model: [m], {lines}}}]\napi_keys: [{{api: sk-1}}]\n");
+        let text = format!(
+            "providers: [{{provider: a, model: [m], {lines}}}, {{provider: b, engine: mock}}]\napi_keys: [{{api: sk-1}}]\n"
+        );
         let channel = &settings(&text).channels[0];
         ChannelAccess::new(channel, channel.keys.len()).credentials(channel.engine, runtime)
     }

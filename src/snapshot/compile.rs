@@ -42,10 +42,10 @@ pub fn compile(
         pending |= matches!(found, Some(None));
         let models = models(settings, found.flatten().map(AsRef::as_ref).unwrap_or_default());
         let mut channels = Channels::new(settings, runtime);
-        for model in models {
+        for model in models.iter().filter(|model| model.engine.is_served()) {
             for place in in_places(model.engine, settings) {
-                let (channel, addresses) = channels.of(&model, place.as_deref());
-                let target = target(channel, addresses, place, &model, runtime, metrics);
+                let (channel, addresses) = channels.of(model, place.as_deref());
+                let target = target(channel, addresses, place, model, runtime, metrics);
                 targets.push((ordinal, Arc::new(target)));
             }
         }
@@ -165,10 +165,6 @@ impl<'a> Channels<'a> {
             Some((_, channel)) => channel.clone(),
             None => {
                 let provider = self.access.provider(engine);
-                if let Some(reason) = provider.unserved() {
-                    let name = &self.settings.name;
-                    tracing::warn!(channel = %name, reason, "Channel cannot be asked; its requests go to the next one.");
-                }
                 let channel = Arc::new(self.build(engine, provider));
                 self.by_engine.push((engine, channel.clone()));
                 channel

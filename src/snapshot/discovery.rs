@@ -233,7 +233,9 @@ mod tests {
 
     /// The list of a channel with this in its entry.
     fn asked(lines: &str) -> Option<Question> {
-        let text = format!("providers: [{{provider: a, {lines}}}]\napi_keys: [{{api: sk-1}}]\n");
+        let text = format!(
+            "providers: [{{provider: a, {lines}}}, {{provider: b, engine: mock}}]\napi_keys: [{{api: sk-1}}]\n"
+        );
         question(&settings(&text).channels[0], &Runtime::new(None)).map(|(_, question)| question)
     }
 
@@ -303,6 +305,6 @@ mod tests {
     #[test]
     fn engines_without_a_list_are_not_asked() {
         assert!(asked("base_url: 'https://x.openai.azure.com', api: k").is_none());
-        assert!(asked("base_url: 'https://api.openai.com/v1/responses', api: k").is_some());
+        assert!(asked("base_url: 'https://api.openai.com/v1/responses', api: k").is_none());
     }
 }
