@@ -170,6 +170,7 @@ impl Inspection {
             body: if same && piece.sighting.done { piece.bytes.clone() } else { bytes::Bytes::new() },
             dialect: self.target.channel.dialect,
             error,
+            asked: self.exchange.asked(&self.target.upstream_model),
             hidden: &hidden(&self.target.channel, self.credential.as_ref()),
         })
     }

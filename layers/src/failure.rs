@@ -290,7 +290,7 @@ impl Failure {
         match self {
             Self::Upstream(rejection) => match rejection.blame {
                 Blame::Request => Disposition::Return,
-                Blame::Length | Blame::Key | Blame::Model | Blame::Channel | Blame::Nobody => {
+                Blame::Length | Blame::Terms | Blame::Key | Blame::Model | Blame::Channel | Blame::Nobody => {
                     Disposition::NextChannel
                 }
             },
@@ -335,7 +335,7 @@ impl Failure {
             Self::Upstream(rejection) => match rejection.blame {
                 Blame::Key => Cools::Key,
                 Blame::Model | Blame::Channel => Cools::Target,
-                Blame::Request | Blame::Length | Blame::Nobody => Cools::Nothing,
+                Blame::Request | Blame::Length | Blame::Terms | Blame::Nobody => Cools::Nothing,
             },
             Self::KeyRefused { spare_of: Some(_), .. } => Cools::Key,
             Self::KeyRefused { spare_of: None, .. }
@@ -404,6 +404,7 @@ impl Failure {
             Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => match rejection.blame {
                 Blame::Request => "upstream_client_error",
                 Blame::Length => "upstream_too_long",
+                Blame::Terms => "upstream_declined",
                 Blame::Key if rejection.status == StatusCode::TOO_MANY_REQUESTS => "upstream_rate_limited",
                 Blame::Key => "upstream_key_rejected",
                 Blame::Model => "upstream_model_missing",
@@ -468,7 +469,7 @@ impl Failure {
                 Blame::Key if rejection.status == StatusCode::TOO_MANY_REQUESTS => 6,
                 Blame::Key => 4,
                 Blame::Nobody => 7,
-                Blame::Length => 8,
+                Blame::Length | Blame::Terms => 8,
                 Blame::Request => 9,
             },
             // Of a group that was passed over; the caller's own limits end a request at once.

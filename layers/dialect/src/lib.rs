@@ -12,6 +12,7 @@
 
 mod aim;
 mod anthropic;
+mod asked;
 mod body;
 mod codec;
 pub mod conversion;
@@ -39,6 +40,7 @@ mod size;
 mod wait;
 
 pub use aim::{Aim, Betas, Envelope, Place, Quirks};
+pub use asked::Asked;
 pub use body::{Body, ModelPlace};
 pub use codec::{
     Client, Codec, Correspondence, DecodeEvents, EncodeEvents, Identity, Inbound, Manner, Outbound, Probe,

@@ -17,7 +17,8 @@ pub mod transcode;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dialect::ir;
+use dialect::{Asked, Body, ir};
+use http::HeaderMap;
 use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::failure::{Cause, Failure};
@@ -59,13 +60,16 @@ impl Origin {
 
     /// An error event in a stream that the client is already receiving.
     fn failed(&self, error: ir::Error) -> Failure {
+        let headers = HeaderMap::new();
         judge(Refusal {
             channel: &self.channel.name,
             status: error.status,
-            headers: &http::HeaderMap::new(),
+            headers: &headers,
             body: Bytes::new(),
             dialect: self.channel.dialect,
             error,
+            // The answer was accepted: whoever is blamed now, nothing cools.
+            asked: Asked { body: &Body::Empty, headers: &headers, model: "" },
             hidden: &hidden(&self.channel, self.credential.as_ref()),
         })
     }

@@ -212,6 +212,7 @@ fn judged(call: &Call, status: StatusCode, headers: &HeaderMap, error: ir::Error
         error,
         body,
         dialect: channel.dialect,
+        asked: call.attempt.exchange.asked(&call.attempt.target.upstream_model),
         hidden: &hidden(channel, call.credential.as_ref()),
     })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialect::Dialect;
-use dialect::ir::{Error as WireError, ErrorKind};
+use dialect::ir::{Error as WireError, ErrorKind, Signs};
 use http::StatusCode;
 
 use crate::policy::ChannelName;
@@ -37,6 +37,9 @@ pub enum Blame {
     Request,
     /// The request is too long for this model; another channel may have a larger one.
     Length,
+    /// This one request, on the terms that the channel has for it: what it says, what it may cost, who asks.
+    /// Another channel may take it, and this one takes others.
+    Terms,
     /// The provider key: its validity, quota, rate or region.
     Key,
     /// The channel does not have this model.
@@ -51,11 +54,13 @@ impl Rejection {
     /// The status that the client may see, see [`super::Failure::status`].
     pub(super) fn client_status(&self) -> StatusCode {
         match self.status.as_u16() {
+            // The client's request is what is wrong, and none of its credentials.
+            _ if self.blame == Blame::Terms => StatusCode::BAD_REQUEST,
             401..=404 | 498 => StatusCode::BAD_GATEWAY,
             429 => StatusCode::TOO_MANY_REQUESTS,
             _ if matches!(self.blame, Blame::Key | Blame::Model) => StatusCode::BAD_GATEWAY,
             // Said by a proxy in between: the client's request is not what is wrong.
-            400 | 422 if self.blame == Blame::Channel => StatusCode::BAD_GATEWAY,
+            400 | 422 if self.blame == Blame::Nobody => StatusCode::BAD_GATEWAY,
             400..=599 => self.status,
             _ => StatusCode::BAD_GATEWAY,
         }
@@ -64,7 +69,11 @@ impl Rejection {
     /// The refusal as the client is told of it.
     pub(super) fn to_wire(&self, status: StatusCode) -> WireError {
         let hidden = status == StatusCode::BAD_GATEWAY && self.status != StatusCode::BAD_GATEWAY;
-        let kind = if status == self.status { self.error.kind } else { ErrorKind::Upstream };
+        let kind = match self.blame {
+            _ if status == self.status => self.error.kind,
+            Blame::Terms => ErrorKind::InvalidRequest,
+            _ => ErrorKind::Upstream,
+        };
         WireError {
             status,
             kind,
@@ -76,6 +85,7 @@ impl Rejection {
             code: if hidden { Some("upstream_rejected".to_owned()) } else { self.error.code.clone() },
             param: if hidden { None } else { self.error.param.clone() },
             retry_after: self.retry_after,
+            signs: Signs::default(),
         }
     }
 }

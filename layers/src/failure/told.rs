@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialect::ErrorShape;
-use dialect::ir::{Error as WireError, ErrorKind};
+use dialect::ir::{Error as WireError, ErrorKind, Signs};
 
 use super::{Blame, Failure};
 
@@ -78,6 +78,7 @@ impl Failure {
                 _ => None,
             },
             retry_after: self.retry_after(),
+            signs: Signs::default(),
         }
     }
 

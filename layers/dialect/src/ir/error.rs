@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::asked::squeezed;
+
 /// A failure as a client is told of it: which kind, with which status, in which words.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{status}: {message}")]
@@ -18,6 +20,19 @@ pub struct Error {
     pub param: Option<String>,
     /// How long the upstream asks to wait, where its body says so.
     pub retry_after: Option<Duration>,
+    /// What else the upstream says of it, for [`crate::Evidence`].
+    pub signs: Signs,
+}
+
+/// What an upstream says of a failure in words for machines, squeezed to their letters and digits in lower case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signs {
+    /// Its code, its type, and the reasons among its details.
+    pub(crate) codes: Vec<String>,
+    /// The code alone, where there is one that is no number.
+    pub(crate) says: Option<String>,
+    /// Whether its status was guessed, because neither the status line nor a code or type tells it.
+    pub(crate) guessed: bool,
 }
 
 impl Error {
@@ -30,13 +45,17 @@ impl Error {
             code: None,
             param: None,
             retry_after: None,
+            signs: Signs::default(),
         }
     }
 
     /// The same error with a code.
     #[must_use]
     pub fn with_code(mut self, code: impl Into<String>) -> Self {
-        self.code = Some(code.into());
+        let code = code.into();
+        self.signs.codes.push(squeezed(&code));
+        self.signs.says = Some(squeezed(&code));
+        self.code = Some(code);
         self
     }
 
