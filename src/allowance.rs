@@ -162,7 +162,7 @@ impl Hold {
         }
         let mut entry = self.ledger.entry();
         entry.reserved = estimate;
-        entry.input_estimate = Some(size.input.0);
+        entry.estimate = Some(size);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
+use crate::estimate::Kept;
 use crate::failure::Failure;
 use crate::ledger::Watch;
 use crate::ports::Records;
@@ -63,7 +64,7 @@ where
     }
 
     fn call(&mut self, exchange: Exchange) -> Self::Future {
-        let watch = Watch::new(exchange.ledger.clone(), self.records.clone());
+        let watch = Watch::new(exchange.ledger.clone(), self.records.clone(), Kept::of(&exchange.body));
         ResponseFuture { inner: self.inner.call(exchange), watch: Some(watch) }
     }
 }

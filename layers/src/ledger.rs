@@ -13,6 +13,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use crate::endpoint::Endpoint;
+use crate::estimate::{Kept, Size};
 use crate::failure::Failure;
 use crate::policy::{Caller, ChannelName, Fingerprint, Target};
 use crate::ports::Records;
@@ -94,8 +95,8 @@ pub struct Entry {
     pub reserved: i128,
     /// Nested keys that it entered and whose windows counted it.
     pub groups: Vec<Fingerprint>,
-    /// The input estimate in tokens, where one was made.
-    pub input_estimate: Option<u64>,
+    /// The size of the request as it was estimated, where it was.
+    pub estimate: Option<Size>,
     /// Usage of the side calls that the gateway made for this request, with the model of each.
     pub side_calls: Vec<(Arc<str>, Usage)>,
 }
@@ -154,7 +155,7 @@ impl Entry {
             elapsed: Duration::ZERO,
             reserved: 0,
             groups: Vec::new(),
-            input_estimate: None,
+            estimate: None,
             side_calls: Vec::new(),
         }
     }
@@ -199,6 +200,8 @@ impl Entry {
 pub struct Watch {
     /// Taken when the record is closed.
     open: Option<(Ledger, Arc<dyn Records>)>,
+    /// The request, should the answer not tell what it took.
+    asked: Kept,
     usage: Option<Usage>,
     delivered: u64,
     bytes: u64,
@@ -210,10 +213,11 @@ pub struct Watch {
 // === impl Watch ===
 
 impl Watch {
-    /// Watches the answer to the request of `ledger`.
-    pub fn new(ledger: Ledger, records: Arc<dyn Records>) -> Self {
+    /// Watches the answer to the request of `ledger`, which holds what is `asked`.
+    pub fn new(ledger: Ledger, records: Arc<dyn Records>, asked: Kept) -> Self {
         Self {
             open: Some((ledger, records)),
+            asked,
             usage: None,
             delivered: 0,
             bytes: 0,
@@ -264,6 +268,10 @@ impl Watch {
             let mut entry = ledger.entry();
             entry.failure = failure.or(entry.failure);
             entry.usage = self.usage.or(entry.usage);
+            if entry.accepted.is_some() && entry.usage.is_none_or(|usage| usage.is_doubtful()) {
+                let (asked, endpoint) = (&self.asked, entry.endpoint);
+                entry.estimate.get_or_insert_with(|| asked.size(endpoint));
+            }
             entry.delivered += self.delivered;
             entry.answer_bytes += self.bytes;
             entry.elapsed = entry.received.elapsed();

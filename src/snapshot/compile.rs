@@ -6,13 +6,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use dialect::Quirks;
 use layers::address::Addresses;
 use layers::endpoint;
-use layers::policy::{Caller, Channel, ChannelName, Link, Takes, Target};
+use layers::policy::{Caller, Channel, ChannelName, Link, Takes, Target, UsageWish};
 use layers::ports::{Provider, Timing};
 
 use super::access::ChannelAccess;
@@ -129,7 +128,7 @@ struct Channels<'a> {
     settings: &'a ChannelSettings,
     access: ChannelAccess,
     keys: Arc<dyn layers::ports::Keys>,
-    asks_usage: Arc<AtomicBool>,
+    usage_wish: Arc<UsageWish>,
     quirks: Quirks,
     by_engine: Vec<(&'static Engine, Arc<Channel>)>,
     /// Of the model before: most upstreams have no model in the path, and then one list is for all.
@@ -145,12 +144,12 @@ impl<'a> Channels<'a> {
         };
         let access = ChannelAccess::new(settings, settings.keys.len());
         let credentials = access.credentials(settings.engine, runtime);
-        let quirks = providers::quirks(settings.base_url.as_deref(), &settings.quirks);
+        let quirks = providers::quirks(&settings.quirks);
         Self {
             settings,
             access,
             keys: runtime.keys(&settings.name, pool, credentials),
-            asks_usage: runtime.asks_usage(&settings.name, quirks.stream_options),
+            usage_wish: runtime.usage_wish(&settings.name),
             quirks,
             by_engine: Vec::new(),
             addresses: None,
@@ -203,7 +202,7 @@ impl<'a> Channels<'a> {
                 most_body: settings.max_request_body_bytes,
             },
             quirks: self.quirks,
-            asks_usage: self.asks_usage.clone(),
+            usage_wish: self.usage_wish.clone(),
         }
     }
 }

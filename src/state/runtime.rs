@@ -1,12 +1,11 @@
 //! Owns everything that is remembered, and gives out handles by name.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use layers::policy::{ChannelName, Fingerprint, Target};
+use layers::policy::{ChannelName, Fingerprint, Target, UsageWish};
 use layers::ports::{Credential, Health, Keys};
 
 use super::balances::Accounts;
@@ -24,7 +23,7 @@ pub struct Runtime {
     history: Option<Arc<dyn History>>,
     cooldowns: Mutex<Cooldowns>,
     pools: Mutex<HashMap<ChannelName, Slot, RandomState>>,
-    asks_usage: Mutex<HashMap<ChannelName, Arc<AtomicBool>, RandomState>>,
+    usage_wishes: Mutex<HashMap<ChannelName, Arc<UsageWish>, RandomState>>,
     windows: Arc<Windows>,
     accounts: Arc<Accounts>,
     cursors: Arc<Cursors>,
@@ -63,7 +62,7 @@ impl Runtime {
             history,
             cooldowns: Mutex::default(),
             pools: Mutex::default(),
-            asks_usage: Mutex::default(),
+            usage_wishes: Mutex::default(),
             windows: Arc::new(Windows::new(clock)),
             accounts: Arc::default(),
             cursors: Arc::default(),
@@ -96,15 +95,9 @@ impl Runtime {
         latest
     }
 
-    /// Whether streams of this channel may be asked for their usage: where the configuration says
-    /// so, until the upstream has refused it once.
-    pub fn asks_usage(&self, channel: &ChannelName, configured: bool) -> Arc<AtomicBool> {
-        if !configured {
-            lock(&self.asks_usage).remove(channel);
-            return Arc::default();
-        }
-        let fresh = || Arc::new(AtomicBool::new(true));
-        Arc::clone(lock(&self.asks_usage).entry(channel.clone()).or_insert_with(fresh))
+    /// What was learnt of this channel's upstream and streams that are asked for their usage.
+    pub fn usage_wish(&self, channel: &ChannelName) -> Arc<UsageWish> {
+        Arc::clone(lock(&self.usage_wishes).entry(channel.clone()).or_default())
     }
 
     /// The request windows.
@@ -151,7 +144,7 @@ impl Runtime {
         drop(pools);
         // After the pools, which hold the accounts.
         self.tokens.prune();
-        lock(&self.asks_usage).retain(|channel, _| (live.channel)(channel));
+        lock(&self.usage_wishes).retain(|channel, _| (live.channel)(channel));
         if let Some(history) = &self.history {
             history.retain(live.channel);
         }

@@ -59,4 +59,4 @@ pub use framing::{Frame, Framer, Frames, Framing, frames};
 pub use kind::Kind;
 pub use scrub::scrub;
 pub use sighting::{Depth, Detail, Sighting};
-pub use size::Size;
+pub use size::{Condensed, Size, condensed};

@@ -14,6 +14,8 @@ async fn two(script: Script, anthropic: bool) -> (Gateway, Upstream, Upstream) {
 async fn of_two(a: Upstream, anthropic: bool) -> (Gateway, Upstream, Upstream) {
     let b = healthy("b").await;
     let first = if anthropic { anthropic_channel("a", &a) } else { channel("a", &a) };
+    // Whose fault it is, and not what was added to a stream.
+    let first = first.with("/preferences/quirks", json!(["-stream_options"]));
     let gateway = Gateway::start(config([first, channel("b", &b)])).await;
     (gateway, a, b)
 }

@@ -171,7 +171,9 @@ fn others(stream: bool) -> Vec<Row> {
 async fn check(rows: Vec<Row>, request: &Value, anthropic: bool) {
     let good = healthy("good").await;
     let make = |name: &str, upstream: &Upstream| {
-        if anthropic { anthropic_channel(name, upstream) } else { channel(name, upstream) }
+        let made = if anthropic { anthropic_channel(name, upstream) } else { channel(name, upstream) };
+        // What is added to a stream may be asked for again; that is told elsewhere.
+        made.with("/preferences/quirks", json!(["-stream_options"]))
     };
     let mut channels = Vec::new();
     let mut upstreams = Vec::new();
