@@ -97,7 +97,7 @@ where
             }
             Err(failure) => {
                 watch.fail(&failure);
-                Err(failure)
+                Err(watch.told(failure))
             }
         })
     }

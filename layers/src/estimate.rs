@@ -37,7 +37,7 @@ pub fn size_of(endpoint: &Endpoint, body: &Body) -> Size {
     Size { input: InputTokens(size.characters / 4), media: size.media, most_output: size.most_output }
 }
 
-/// What a request holds, kept until its answer has ended: nearly always the answer tells what it
+/// The content of a request, kept until its answer has ended: nearly always the answer tells what it
 /// took, and nothing of this is read.
 #[derive(Debug)]
 pub enum Kept {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use dialect::Body;
+use dialect::{Body, Kind};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use pin_project_lite::pin_project;
@@ -24,9 +24,10 @@ use self::buffer::Buffer;
 pub use self::buffer::read;
 use self::fields::Fields;
 use crate::capacity::{Capacity, Held};
-use crate::endpoint::{AnswerForm, Lookup, Matched, RequestForm};
+use crate::endpoint::{AnswerForm, Endpoint, Lookup, Matched, RequestForm};
 use crate::failure::Failure;
 use crate::ledger::{Entry, Ledger};
+use crate::moderation;
 use crate::offload::{INLINE, offload};
 use crate::policy::Caller;
 use crate::ports::{BoxFuture, Catalog};
@@ -130,7 +131,8 @@ where
                         continue;
                     }
                     let body = arrival.body()?;
-                    let peek = arrival.peek(&body)?;
+                    let (body, peek) =
+                        read_fields(arrival.matched.endpoint, body, arrival.matched.model.clone())?;
                     arrival.open(body, peek)
                 }
                 Projection::Reading { reading } => ready!(reading.as_mut().poll(cx))?,
@@ -190,14 +192,14 @@ where
     /// Waits for the rest of it.
     async fn rest(mut self) -> Result<Exchange, Failure> {
         self.buffer.take_rest(&mut self.body, &mut self.held, self.most).await?;
-        let form = self.matched.endpoint.request;
+        let endpoint = self.matched.endpoint;
+        let form = endpoint.request;
         let kind = content_type(&self.head.headers);
         let path_model = self.matched.model.clone();
         let buffer = std::mem::take(&mut self.buffer);
         let read = offload(buffer.len(), move || {
             let body = buffer.into_body(form, &kind)?;
-            let fields = Fields::read(&body, path_model)?;
-            Ok::<_, Failure>((body, fields))
+            read_fields(endpoint, body, path_model)
         });
         let (body, fields) = read.await??;
         Ok(self.open(body, fields))
@@ -210,10 +212,6 @@ where
             RequestForm::Json | RequestForm::Nothing => String::new(),
         };
         std::mem::take(&mut self.buffer).into_body(self.matched.endpoint.request, &kind)
-    }
-
-    fn peek(&self, body: &Body) -> Result<Fields, Failure> {
-        Fields::read(body, self.matched.model.clone())
     }
 
     /// The request as the pipeline takes it, with a record of its own.
@@ -248,6 +246,25 @@ where
             held,
             neutral: Default::default(),
             shared: Default::default(),
+        }
+    }
+}
+
+/// Reads the deciding fields. A request to judge something may leave the model to us, as OpenAI's
+/// clients do.
+fn read_fields(
+    endpoint: &Endpoint,
+    body: Body,
+    path_model: Option<Arc<str>>,
+) -> Result<(Body, Fields), Failure> {
+    match Fields::read(&body, path_model) {
+        Ok(fields) => Ok((body, fields)),
+        Err(failure) => {
+            let json = body.json().filter(|_| endpoint.kind == Kind::Moderate);
+            let named = json.and_then(|json| dialect::moderation::naming(json, moderation::MODEL));
+            let body = Body::Json(named.ok_or(failure)?);
+            let fields = Fields::read(&body, None)?;
+            Ok((body, fields))
         }
     }
 }

@@ -202,6 +202,8 @@ pub struct Watch {
     open: Option<(Ledger, Arc<dyn Records>)>,
     /// The request, should the answer not tell what it took.
     asked: Kept,
+    /// Whether the client may know who was asked.
+    exposes_route: bool,
     usage: Option<Usage>,
     delivered: u64,
     bytes: u64,
@@ -215,9 +217,11 @@ pub struct Watch {
 impl Watch {
     /// Watches the answer to the request of `ledger`, which holds what is `asked`.
     pub fn new(ledger: Ledger, records: Arc<dyn Records>, asked: Kept) -> Self {
+        let exposes_route = ledger.entry().caller.expose_route;
         Self {
             open: Some((ledger, records)),
             asked,
+            exposes_route,
             usage: None,
             delivered: 0,
             bytes: 0,
@@ -249,6 +253,11 @@ impl Watch {
     /// There is an answer; `whole` says that all of it is there.
     pub fn answered(&mut self, whole: bool) {
         self.whole = whole;
+    }
+
+    /// A failure as the client may be told of it.
+    pub fn told(&self, failure: Failure) -> Failure {
+        if self.exposes_route { failure } else { failure.without_route() }
     }
 
     /// The request failed: before its answer, or within.

@@ -23,6 +23,16 @@ use crate::ports::{Health, Keys, Meters, Provider, Timed, Timing};
 pub struct ChannelName(Arc<str>);
 
 impl ChannelName {
+    /// That of a channel which must not be named.
+    pub fn withheld() -> Self {
+        Self::from("")
+    }
+
+    /// Whether it must not be named.
+    pub fn is_withheld(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

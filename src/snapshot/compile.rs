@@ -15,6 +15,7 @@ use layers::policy::{Caller, Channel, ChannelName, Link, Takes, Target, UsageWis
 use layers::ports::{Provider, Timing};
 
 use super::access::ChannelAccess;
+use super::discovery::FIRST_ROUND;
 use super::{CallerEntry, KeyTable, Snapshot};
 use crate::config::settings::{CONNECT, CallerSettings, ChannelSettings, ModelSettings, Settings};
 use crate::engine::Engine;
@@ -34,11 +35,13 @@ pub fn compile(
     runtime: &Runtime,
     metrics: &Metrics,
 ) -> Snapshot {
-    let mut pending = false;
+    let mut pending = None;
     let mut targets = Vec::new();
     for (ordinal, settings) in settings.channels.iter().enumerate() {
         let found = settings.discover.then(|| discovered.get(&settings.name));
-        pending |= matches!(found, Some(None));
+        if matches!(found, Some(None)) && settings.engine.listing.is_some() {
+            pending = Some(runtime.started() + FIRST_ROUND);
+        }
         let models = models(settings, found.flatten().map(AsRef::as_ref).unwrap_or_default());
         let mut channels = Channels::new(settings, runtime);
         for model in models.iter().filter(|model| model.engine.is_served()) {

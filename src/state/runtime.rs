@@ -8,6 +8,8 @@ use foldhash::fast::RandomState;
 use layers::policy::{ChannelName, Fingerprint, Target, UsageWish};
 use layers::ports::{Credential, Health, Keys};
 
+use tokio::time::Instant;
+
 use super::balances::Accounts;
 use super::clock::Clock;
 use super::cooldowns::Cooldown;
@@ -19,6 +21,7 @@ use super::windows::Windows;
 
 /// The memory of the process. One for its whole life; configurations come and go around it.
 pub struct Runtime {
+    started: Instant,
     clock: Clock,
     history: Option<Arc<dyn History>>,
     cooldowns: Mutex<Cooldowns>,
@@ -58,6 +61,7 @@ impl Runtime {
     pub fn new(history: Option<Arc<dyn History>>) -> Self {
         let clock = Clock::new();
         Self {
+            started: Instant::now(),
             clock,
             history,
             cooldowns: Mutex::default(),
@@ -69,6 +73,11 @@ impl Runtime {
             pins: Arc::default(),
             tokens: Arc::default(),
         }
+    }
+
+    /// When the process began to remember: its start.
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// The health of this model on this channel, where that has no places.

@@ -302,7 +302,7 @@ fn build(told: Told, found: &Found) -> Error {
             .map(|word| bounded(scrub(word), 128)),
         param: found.param.clone().map(|param| bounded(param, 256)),
         retry_after,
-        signs: Signs {
+        signs: Box::new(Signs {
             codes: [&found.code, &found.kind]
                 .into_iter()
                 .chain(&found.reasons)
@@ -311,7 +311,7 @@ fn build(told: Told, found: &Found) -> Error {
                 .collect(),
             says: Some(squeezed(&found.code)).filter(|code| code.contains(char::is_alphabetic)),
             guessed,
-        },
+        }),
     }
 }
 

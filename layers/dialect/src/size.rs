@@ -224,13 +224,7 @@ pub fn condensed(json: &[u8], most: usize) -> Condensed {
     const SHORTEST: usize = 4 << 10;
     let is_letter =
         |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_');
-    let (mut text, mut length, mut media) = (Vec::new(), 0, 0);
-    let mut keep = |part: &[u8]| {
-        length += part.len();
-        if length <= most {
-            text.extend_from_slice(part);
-        }
-    };
+    let mut parts = Vec::new();
     let (mut kept, mut at) = (0, 0);
     while let Some(look) = json.get(at..at + LOOK) {
         if !look.iter().all(is_letter) {
@@ -241,14 +235,15 @@ pub fn condensed(json: &[u8], most: usize) -> Condensed {
             kept + json[kept..at].iter().rposition(|byte| !is_letter(byte)).map_or(0, |before| before + 1);
         let end = memchr::memchr(b'"', &json[at..]).map_or(json.len(), |end| at + end);
         if end - start >= SHORTEST {
-            keep(&json[kept..start]);
+            parts.push(&json[kept..start]);
             kept = end;
-            media += 1;
         }
         at = end;
     }
-    keep(&json[kept..]);
-    Condensed { text: (length <= most).then_some(text), length, media }
+    let media = parts.len() as u64;
+    parts.push(&json[kept..]);
+    let length = parts.iter().map(|part| part.len()).sum();
+    Condensed { text: (length <= most).then(|| parts.concat()), length, media }
 }
 
 /// A body without its media.

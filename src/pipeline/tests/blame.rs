@@ -209,3 +209,135 @@ async fn an_error_without_a_code_that_quotes_the_request_goes_to_the_next_channe
         }
     }
 }
+
+/// A key that may not see the route, beside an administrator's.
+const USER: &str = "sk-user-0123456789abcdef";
+
+fn with_user(config: Value) -> Value {
+    config.with("/api_keys", json!([{ "api": CLIENT, "role": "admin" }, { "api": USER, "role": "user" }]))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_provider_s_own_reason_is_told_and_its_name_only_to_keys_that_may_see_the_route() {
+    let torn = Script::events([role_event(), text_event("begun")]).then_close();
+    for (script, stream, code, told) in [
+        (Script::error(401, "it was revoked"), false, "upstream_rejected", ": it was revoked"),
+        (Script::error(404, "not at this path"), false, "model_not_found", ": not at this path"),
+        (Script::reset(), false, "upstream_unreachable", ""),
+        (Script::json(&said("")), false, "upstream_error", "empty"),
+        (torn, true, "upstream_unreachable", ""),
+    ] {
+        let upstream = Upstream::always(script).await;
+        let gateway = Gateway::start(with_user(config([channel("secretive", &upstream)]))).await;
+        for (key, names) in [(CLIENT, true), (USER, false)] {
+            let request = hello().with("/stream", json!(stream));
+            let answer = gateway.ask(&Ask::chat(&request).key(key)).await;
+
+            let error = if stream { answer.error_event() } else { answer.error() };
+            let message = error["message"].as_str().expect("a message");
+            assert_eq!(message.contains("channel secretive"), names, "{message}");
+            assert_eq!(message.contains("a provider"), !names, "{message}");
+            assert!(message.contains(told) && !answer.text().contains("key-of-secretive"), "{message}");
+            assert_eq!(error["code"], code);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_are_told_not_to_repeat_what_repeating_cannot_help() {
+    let spent = json!({ "error": { "message": "no", "type": "insufficient_quota", "param": null, "code": "insufficient_quota" } });
+    for (script, again) in [
+        (Script::error(401, "revoked"), Some("false")),
+        (Script::hang(), Some("false")),
+        (Script::status(429, &spent), Some("false")),
+        (Script::error(429, "slow down"), None),
+        (Script::error(503, "ill"), None),
+    ] {
+        let upstream = Upstream::always(script).await;
+        let gateway = Gateway::start(config([channel("a", &upstream)])).await;
+
+        let answer = gateway.chat(&hello()).await;
+
+        assert_eq!(answer.header("x-should-retry"), again, "{}", answer.text());
+    }
+    let upstream = healthy("never").await;
+    let poor = with_user(config([channel("a", &upstream)])).with("/api_keys/1/preferences/credits", json!(0));
+    let gateway = Gateway::start(poor).await;
+    let refused = gateway.ask(&Ask::chat(&hello()).key(USER)).await.expect(429);
+    assert_eq!(refused.header("x-should-retry"), Some("false"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_says_which_one_it_is_and_when_to_come_back() {
+    let upstream = healthy("ok").await;
+    let own = config([channel("a", &upstream)]).with("/api_keys/0/preferences/rate_limit", json!("1/min"));
+    let global = config([channel("a", &upstream)]).with("/preferences/rate_limit", json!("1/min"));
+    for (config, told) in [
+        (own, "Too many requests: 1 per minute of this key; again in 60 s"),
+        (global, "Too many requests: 1 per minute of all keys together; again in 60 s"),
+    ] {
+        let gateway = Gateway::start(config).await;
+        gateway.chat(&hello()).await.expect(200);
+
+        assert_eq!(gateway.chat(&hello()).await.expect(429).error()["message"], told);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_of_a_format_to_come_hides_no_failure_of_another() {
+    let limited = Upstream::always(Script::error(429, "slow down").header("retry-after", "7")).await;
+    let later = channel("later", &limited).with("/engine", json!("gemini"));
+    for channels in [[channel("relay", &limited), later.clone()], [later, channel("relay", &limited)]] {
+        let gateway = Gateway::start(config(channels)).await;
+
+        let answer = gateway.chat(&hello()).await.expect(429);
+
+        assert_eq!(answer.header("retry-after"), Some("7"));
+        let question = json!({ "key": CLIENT, "model": "m" });
+        let explained = gateway.ask(&Ask::post("/v1/route/explain", &question)).await.expect(200);
+        let explanation = explained.json();
+        let asked: Vec<&str> = explanation["candidates"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|c| c["channel"].as_str())
+            .collect();
+        assert_eq!(asked, ["relay"]);
+        assert!(
+            explanation["left_out"][0].as_str().is_some_and(|said| said.contains("later")),
+            "{explanation}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_is_awaited_for_ten_seconds_after_the_start_and_no_longer() {
+    let upstream = healthy("ok").await;
+    let listing = channel("a", &upstream).with("/model", json!([]));
+    let gateway = Gateway::start(config([listing])).await;
+
+    let early = gateway.chat(&hello()).await.expect(503);
+    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+    let late = gateway.chat(&hello()).await.expect(404);
+
+    assert_eq!((&early.error()["code"], early.header("retry-after")), (&json!("models_pending"), Some("5")));
+    assert_eq!(late.error()["code"], "model_not_found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_judgement_without_a_model_is_one_of_the_usual_model() {
+    let upstream = Upstream::always(Script::json(
+        &json!({ "id": "j", "model": "x", "results": [{ "flagged": false, "categories": {} }] }),
+    ))
+    .await;
+    let judge = channel("a", &upstream).with("/model", json!([{ "own-judge": JUDGE_MODEL }]));
+    let gateway = Gateway::start(config([judge])).await;
+    let ask = |body: Value| Ask::post("/v1/moderations", &body);
+
+    gateway.ask(&ask(json!({ "input": "x" }))).await.expect(200);
+    gateway.ask(&ask(json!({ "input": "x", "model": null }))).await.expect(200);
+    gateway.ask(&ask(json!({ "input": "x", "model": 7 }))).await.expect(400);
+
+    let named: Vec<String> = upstream.requests().iter().map(Seen::model).collect();
+    assert_eq!(named, ["own-judge", "own-judge"]);
+}

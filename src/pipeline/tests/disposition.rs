@@ -94,9 +94,9 @@ fn statuses() -> Vec<Row> {
             KEY_RESTS,
             Rejected,
         ),
-        row("404 for the model", coded(404, "model_not_found"), CHANNEL_RESTS, Rejected),
-        row("404 for the deployment", coded(404, "DeploymentNotFound"), CHANNEL_RESTS, Rejected),
-        row("404", Script::body(404, "text/plain", "not here"), CHANNEL_GOES_ON, Rejected),
+        row("404 for the model", coded(404, "model_not_found"), CHANNEL_RESTS, Ours(404)),
+        row("404 for the deployment", coded(404, "DeploymentNotFound"), CHANNEL_RESTS, Ours(404)),
+        row("404", Script::body(404, "text/plain", "not here"), CHANNEL_GOES_ON, Ours(404)),
         row(
             "302",
             Script::body(302, "text/plain", "").header("location", "/elsewhere"),

@@ -21,10 +21,10 @@ pub struct Error {
     /// How long the upstream asks to wait, where its body says so.
     pub retry_after: Option<Duration>,
     /// What else the upstream says of it, for [`crate::Evidence`].
-    pub signs: Signs,
+    pub signs: Box<Signs>,
 }
 
-/// What an upstream says of a failure in words for machines, squeezed to their letters and digits in lower case.
+/// The words for machines in which an upstream tells of a failure, squeezed to their letters and digits in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Signs {
     /// Its code, its type, and the reasons among its details.
@@ -45,7 +45,7 @@ impl Error {
             code: None,
             param: None,
             retry_after: None,
-            signs: Signs::default(),
+            signs: Box::default(),
         }
     }
 
