@@ -12,8 +12,8 @@
 use std::sync::Arc;
 
 use dialect::Kind;
-use layers::Failure;
 use layers::estimate::{Size, size, size_of};
+use layers::failure::{Exceeded, Failure, Whose};
 use layers::offload::{INLINE, offload};
 use layers::plan::Group;
 use layers::policy::{Caller, Credits, Fingerprint};
@@ -96,7 +96,12 @@ impl Allowance {
             self.check_balance(inner, credits)?;
         }
         let limits = Limits { global: None, ..exchange.catalog.limits(inner, &exchange.peek.model) };
-        self.count(&inner.fingerprint, &limits)?;
+        self.count(&inner.fingerprint, &limits).map_err(|refusal| match refusal {
+            Failure::RateLimited(exceeded) => {
+                Failure::RateLimited(Exceeded { whose: Whose::Group, ..exceeded })
+            }
+            other => other,
+        })?;
         if limits.caller.is_some() {
             exchange.ledger.entry().groups.push(inner.fingerprint.clone());
         }
@@ -162,7 +167,7 @@ impl Hold {
         }
         let mut entry = self.ledger.entry();
         entry.reserved = estimate;
-        entry.input_estimate = Some(size.input.0);
+        entry.estimate = Some(size);
         Ok(())
     }
 

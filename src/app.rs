@@ -31,7 +31,7 @@ use crate::lifecycle::{Phase, reached};
 use crate::pipeline::Parts;
 use crate::recall::Recall;
 use crate::server::{self, Serving, Trusted};
-use crate::snapshot::{CurrentSnapshot, Publisher, fingerprint, tell};
+use crate::snapshot::{CurrentSnapshot, FIRST_ROUND, Publisher, fingerprint, tell};
 use crate::state::Runtime;
 use crate::state::balances::Accounts;
 use crate::state::keys::KeyHistory;
@@ -39,8 +39,6 @@ use crate::telemetry::metrics::{self, Metrics};
 use crate::telemetry::request_log::RequestLog;
 use crate::upstream::{Fetcher, GuardedMedia, certificate_problems};
 
-/// How long readiness waits for model lists.
-const FIRST_ROUND: Duration = Duration::from_secs(10);
 /// Requests at once. Each costs some tens of kilobytes, so memory is gone before this is.
 const MOST_REQUESTS: usize = 50_000;
 

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
+use crate::estimate::Kept;
 use crate::failure::Failure;
 use crate::ledger::{Ledger, Watch};
 use crate::ports::{Ending, Records};
@@ -73,7 +74,7 @@ where
 
     fn call(&mut self, exchange: Exchange) -> Self::Future {
         let ledger = exchange.ledger.clone();
-        let watch = Watch::new(ledger.clone(), self.records.clone());
+        let watch = Watch::new(ledger.clone(), self.records.clone(), Kept::of(&exchange.body));
         let ending = self.ending.clone();
         ResponseFuture { inner: Some(self.inner.call(exchange)), ledger, watch: Some(watch), ending }
     }
@@ -120,7 +121,7 @@ where
             }
             Err(failure) => {
                 watch.fail(&failure);
-                Err(failure)
+                Err(watch.told(failure))
             }
         })
     }

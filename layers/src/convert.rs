@@ -16,7 +16,6 @@ mod request;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use dialect::{Conversion, Sent};
@@ -85,8 +84,10 @@ where
         Box::pin(async move {
             let way = way(&call.attempt)?;
             request::fetch_media(way, &call, media.as_ref()).await?;
-            let asks_usage = &call.attempt.target.channel.asks_usage;
-            let mut ask_usage = call.stream && asks_usage.load(Ordering::Relaxed);
+            let channel = call.attempt.target.channel.clone();
+            let wish = &channel.usage_wish;
+            let mut ask_usage = call.stream && channel.quirks.stream_options && wish.is_allowed();
+            let mut asked_before = false;
             loop {
                 let mut sent = request::up(way, &call, ask_usage).await?;
                 if sent.len() != 1 {
@@ -97,13 +98,24 @@ where
                 let upward = request::upward(&call, body, content_type)?;
                 let (head, body) = inner.ready().await?.call(upward).await?.into_parts();
                 match (Reading { call: &call, way, kept }).read(&head, body).await {
-                    // The upstream does not know the option that was added: never again on this
-                    // channel, and the same key is asked without it.
-                    Err(failure) if added && request::blames_addition(&call, &failure) => {
-                        asks_usage.store(false, Ordering::Relaxed);
-                        ask_usage = false;
+                    // The upstream may not know the option that was added: the same key is asked
+                    // without it.
+                    Err(failure) if added && request::may_blame_addition(&call, &failure) => {
+                        if request::names_addition(&call, &failure) {
+                            wish.refused();
+                        }
+                        (ask_usage, asked_before) = (false, true);
                     }
-                    result => return result,
+                    Ok(reply) => {
+                        if added {
+                            wish.understood();
+                        } else if asked_before {
+                            // It was the option, and not this client's request.
+                            wish.refused();
+                        }
+                        return Ok(reply);
+                    }
+                    Err(failure) => return Err(failure),
                 }
             }
         })

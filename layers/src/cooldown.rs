@@ -82,7 +82,7 @@ where
             }
             // It answered, and did not blame itself: a channel that is on trial has passed.
             Err(Failure::Upstream(rejection))
-                if matches!(rejection.blame, Blame::Request | Blame::Length) =>
+                if matches!(rejection.blame, Blame::Request | Blame::Length | Blame::Terms) =>
             {
                 this.target.health.settle(false, this.target.cooldown, Instant::now());
             }

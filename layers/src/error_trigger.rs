@@ -176,6 +176,7 @@ impl Inspection {
             body: if same && piece.sighting.done { piece.bytes.clone() } else { bytes::Bytes::new() },
             dialect: self.target.channel.dialect,
             error,
+            asked: self.exchange.asked(&self.target.upstream_model),
             hidden: &Hidden::of(&self.target.channel, self.credential.as_ref(), Some(&self.exchange.caller)),
         })
     }

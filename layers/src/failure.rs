@@ -6,6 +6,7 @@
 //! and `rescue` is the only place that turns it into bytes. Each of these questions is one
 //! total function here, so that a new variant cannot be forgotten by any of them.
 
+mod exceeded;
 mod label;
 mod rejection;
 mod told;
@@ -16,9 +17,11 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+pub use self::exceeded::{Exceeded, Whose};
 pub use self::rejection::{Blame, Rejection};
 pub use self::transport::{Cause, TransportFault, TransportKind};
 
+use self::told::whom;
 use crate::body::decode::Coding;
 use crate::policy::ChannelName;
 
@@ -101,7 +104,7 @@ pub enum Failure {
     #[error("the gateway is shutting down")]
     ShuttingDown,
     /// A request window of the caller, of a group, or of the whole gateway is used up.
-    #[error("Too many requests")]
+    #[error("Too many requests: {0}")]
     RateLimited(Exceeded),
     /// The caller's credits are used up.
     #[error("Balance is insufficient, please check your account.")]
@@ -131,10 +134,10 @@ pub enum Failure {
     #[error("No available providers at the moment")]
     NoChannel,
     /// An upstream answered with a status or body that is an error.
-    #[error("channel {} answered {}: {}", .0.channel, .0.status, .0.error.message)]
+    #[error("{} answered {}: {}", whom(&.0.channel), .0.status, .0.error.message)]
     Upstream(Box<Rejection>),
     /// The same where it blames the key, once `lease` has said which one that was.
-    #[error("channel {} answered {}: {}", rejection.channel, rejection.status, rejection.error.message)]
+    #[error("{} answered {}: {}", whom(&.rejection.channel), .rejection.status, .rejection.error.message)]
     KeyRefused {
         /// What the upstream answered.
         rejection: Box<Rejection>,
@@ -143,7 +146,7 @@ pub enum Failure {
         spare_of: Option<u32>,
     },
     /// The connection to an upstream could not be made, or broke before an answer.
-    #[error("channel {channel}: {kind}{}", transport::in_brackets(.cause.as_ref()))]
+    #[error("{}: {kind}{}", whom(.channel), transport::in_brackets(.cause.as_ref()))]
     Transport {
         /// The channel that was tried.
         channel: ChannelName,
@@ -153,7 +156,7 @@ pub enum Failure {
         cause: Option<Cause>,
     },
     /// An upstream was silent for too long.
-    #[error("channel {channel}: Request timed out after {} seconds", limit.as_secs_f64())]
+    #[error("{}: Request timed out after {} seconds", whom(.channel), .limit.as_secs_f64())]
     Timeout {
         /// The channel that was tried.
         channel: ChannelName,
@@ -161,19 +164,19 @@ pub enum Failure {
         limit: Duration,
     },
     /// An upstream answered successfully with nothing in it.
-    #[error("channel {channel}: Upstream server returned an empty response.")]
+    #[error("{}: Upstream server returned an empty response.", whom(.channel))]
     Empty {
         /// The channel that was tried.
         channel: ChannelName,
     },
     /// The answer holds one of the configured `error_triggers`.
-    #[error("channel {channel}: the answer matches an error trigger")]
+    #[error("{}: the answer matches an error trigger", whom(.channel))]
     Triggered {
         /// The channel that was tried.
         channel: ChannelName,
     },
     /// An upstream answered successfully with something that is not its dialect.
-    #[error("channel {channel}: the upstream answer cannot be read: {detail}")]
+    #[error("{}: the upstream answer cannot be read: {detail}", whom(.channel))]
     Garbled {
         /// The channel that was tried.
         channel: ChannelName,
@@ -181,13 +184,13 @@ pub enum Failure {
         detail: String,
     },
     /// An answer that had begun stopped before its end.
-    #[error("channel {channel}: the upstream answer ended early")]
+    #[error("{}: the upstream answer ended early", whom(.channel))]
     Truncated {
         /// The channel that was answering.
         channel: ChannelName,
     },
     /// The request holds something that this channel's dialect cannot express.
-    #[error("channel {channel} cannot take this request: {what}")]
+    #[error("{} cannot take this request: {what}", whom(.channel))]
     Unsupported {
         /// The channel that was tried.
         channel: ChannelName,
@@ -203,7 +206,7 @@ pub enum Failure {
         why: String,
     },
     /// No key of the channel can be used now.
-    #[error("channel {channel}: All API keys are rate limited and stop auto retry!")]
+    #[error("{}: All API keys are rate limited and stop auto retry!", whom(.channel))]
     KeysExhausted {
         /// The channel that was tried.
         channel: ChannelName,
@@ -213,15 +216,6 @@ pub enum Failure {
     /// Something that should not happen did.
     #[error("Internal server error")]
     Internal,
-}
-
-/// The window that a request ran into, as the refusal's headers tell it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exceeded {
-    /// Requests per window.
-    pub limit: u64,
-    /// Until the next request would be admitted.
-    pub reset: Duration,
 }
 
 /// The step that `failover` takes after a failed attempt.
@@ -257,8 +251,8 @@ impl Failure {
 
     /// The status the client sees.
     ///
-    /// Upstream authentication, billing and routing errors become 502: a client must never
-    /// believe that *its* key or path is at fault.
+    /// Upstream authentication and billing errors become 502: a client must never believe that *its*
+    /// key is at fault.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
@@ -312,7 +306,7 @@ impl Failure {
         match self {
             Self::Upstream(rejection) => match rejection.blame {
                 Blame::Request => Disposition::Return,
-                Blame::Length | Blame::Key | Blame::Model | Blame::Channel | Blame::Nobody => {
+                Blame::Length | Blame::Terms | Blame::Key | Blame::Model | Blame::Channel | Blame::Nobody => {
                     Disposition::NextChannel
                 }
             },
@@ -359,7 +353,7 @@ impl Failure {
             Self::Upstream(rejection) => match rejection.blame {
                 Blame::Key => Cools::Key,
                 Blame::Model | Blame::Channel => Cools::Target,
-                Blame::Request | Blame::Length | Blame::Nobody => Cools::Nothing,
+                Blame::Request | Blame::Length | Blame::Terms | Blame::Nobody => Cools::Nothing,
             },
             Self::KeyRefused { spare_of: Some(_), .. } => Cools::Key,
             Self::KeyRefused { spare_of: None, .. }
@@ -432,25 +426,26 @@ impl Failure {
     fn weight(&self) -> u8 {
         match self {
             Self::NoChannel => 0,
-            Self::Timeout { .. } | Self::Transport { kind: TransportKind::ConnectTimeout, .. } => 1,
-            Self::Transport { .. } => 2,
-            Self::Empty { .. } | Self::Triggered { .. } | Self::Garbled { .. } | Self::Truncated { .. } => 3,
-            Self::NoToken { .. } => 3,
+            // Our own word, below everything that an upstream has said or done.
+            Self::Unsupported { .. } => 1,
+            Self::Timeout { .. } | Self::Transport { kind: TransportKind::ConnectTimeout, .. } => 2,
+            Self::Transport { .. } => 3,
+            Self::Empty { .. } | Self::Triggered { .. } | Self::Garbled { .. } | Self::Truncated { .. } => 4,
+            Self::NoToken { .. } => 4,
             Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => match rejection.blame {
-                Blame::Channel => 3,
-                Blame::Model => 4,
-                Blame::Key if rejection.status == StatusCode::TOO_MANY_REQUESTS => 6,
-                Blame::Key => 4,
-                Blame::Nobody => 7,
-                Blame::Length => 8,
-                Blame::Request => 9,
+                Blame::Channel => 4,
+                Blame::Model => 5,
+                Blame::Key if rejection.status == StatusCode::TOO_MANY_REQUESTS => 7,
+                Blame::Key => 5,
+                Blame::Nobody => 8,
+                Blame::Length | Blame::Terms => 9,
+                Blame::Request => 10,
             },
             // Of a group that was passed over; the caller's own limits end a request at once.
-            Self::RateLimited(_) | Self::BalanceExhausted => 5,
-            Self::KeysExhausted { .. } => 5,
-            Self::Unsupported { .. } => 7,
-            Self::TooLong { .. } => 8,
-            _ => 9,
+            Self::RateLimited(_) | Self::BalanceExhausted => 6,
+            Self::KeysExhausted { .. } => 6,
+            Self::TooLong { .. } => 9,
+            _ => 10,
         }
     }
 }

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialect::Body;
+use dialect::{Body, Kind};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
@@ -31,6 +31,7 @@ use crate::capacity::{Capacity, Held};
 use crate::endpoint::{AnswerForm, Endpoint, Lookup, Matched, RequestForm};
 use crate::failure::Failure;
 use crate::ledger::{Entry, Ledger};
+use crate::moderation;
 use crate::offload::{INLINE, offload};
 use crate::policy::Caller;
 use crate::ports::{BoxFuture, Catalog, Records};
@@ -220,8 +221,7 @@ where
             return Ok(None);
         }
         let body = self.body()?;
-        let peek = self.peek(&body)?;
-        Ok(Some((body, peek)))
+        read_fields(self.matched.endpoint, body, self.matched.model.clone()).map(Some)
     }
 
     /// Takes what has come; true when that is all of it.
@@ -255,14 +255,14 @@ where
         self.sending = began.elapsed();
         let read = match taken {
             Ok(()) => {
-                let form = self.matched.endpoint.request;
+                let endpoint = self.matched.endpoint;
+                let form = endpoint.request;
                 let kind = content_type(&self.head.headers);
                 let path_model = self.matched.model.clone();
                 let buffer = std::mem::take(&mut self.buffer);
                 let read = offload(buffer.len(), move || {
                     let body = buffer.into_body(form, &kind)?;
-                    let fields = Fields::read(&body, path_model)?;
-                    Ok::<_, Failure>((body, fields))
+                    read_fields(endpoint, body, path_model)
                 });
                 read.await.and_then(|read| read)
             }
@@ -283,10 +283,6 @@ where
             RequestForm::Json | RequestForm::Nothing => String::new(),
         };
         std::mem::take(&mut self.buffer).into_body(self.matched.endpoint.request, &kind)
-    }
-
-    fn peek(&self, body: &Body) -> Result<Fields, Failure> {
-        Fields::read(body, self.matched.model.clone())
     }
 
     /// The request as the pipeline takes it, with a record of its own.
@@ -341,6 +337,25 @@ impl Drop for Leaving<'_> {
         if !self.is_over {
             let Self { records, head, endpoint, caller, received, .. } = *self;
             visit(records, head, Some(endpoint), caller, received, &Failure::ClientGone);
+        }
+    }
+}
+
+/// Reads the deciding fields. A request to judge something may leave the model to us, as OpenAI's
+/// clients do.
+fn read_fields(
+    endpoint: &Endpoint,
+    body: Body,
+    path_model: Option<Arc<str>>,
+) -> Result<(Body, Fields), Failure> {
+    match Fields::read(&body, path_model) {
+        Ok(fields) => Ok((body, fields)),
+        Err(failure) => {
+            let json = body.json().filter(|_| endpoint.kind == Kind::Moderate);
+            let named = json.and_then(|json| dialect::moderation::naming(json, moderation::MODEL));
+            let body = Body::Json(named.ok_or(failure)?);
+            let fields = Fields::read(&body, None)?;
+            Ok((body, fields))
         }
     }
 }

@@ -8,7 +8,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use dialect::{Care, Dialect, Evidence, ir};
+use dialect::{Asked, Care, Dialect, Evidence, ir};
 use http::header::LOCATION;
 use http::{HeaderMap, StatusCode, Uri};
 use serde_json::Value;
@@ -34,13 +34,15 @@ pub struct Refusal<'a> {
     pub dialect: Dialect,
     /// The error as the dialect reads it.
     pub error: ir::Error,
+    /// What was asked: words of its own that come back are no evidence.
+    pub asked: Asked<'a>,
     /// What an upstream may repeat and nobody else may learn.
     pub hidden: &'a Hidden,
 }
 
 /// Judges a refusal.
 pub fn judge(refusal: Refusal<'_>) -> Failure {
-    let Refusal { channel, status, headers, body, dialect, mut error, hidden } = refusal;
+    let Refusal { channel, mut status, headers, body, dialect, mut error, asked, hidden } = refusal;
     let body = hidden.clean(&body, Care::Error).unwrap_or(body);
     if status.is_redirection()
         && let Some(place) = redirect(headers)
@@ -48,10 +50,15 @@ pub fn judge(refusal: Refusal<'_>) -> Failure {
         error.message = format!("it redirects to {place}");
     }
     clean(&mut error, hidden);
-    let evidence = Evidence::read(headers, &error, &body, SystemTime::now());
+    let evidence = Evidence::read(headers, &error, &body, &asked, SystemTime::now());
     let blame = blame(status, &evidence);
+    if evidence.is_quote {
+        status = StatusCode::BAD_GATEWAY;
+    }
     let longest = if evidence.quota { LONGEST_HINT * 6 } else { LONGEST_HINT };
-    let retry_after = evidence.retry_after.map(|hint| hint.min(longest));
+    // What is about this request does not get better by waiting.
+    let hint = evidence.retry_after.filter(|_| blame != Blame::Terms);
+    let retry_after = hint.map(|hint| hint.min(longest));
     Failure::Upstream(Box::new(Rejection {
         channel: channel.clone(),
         status,
@@ -79,13 +86,22 @@ fn redirect(headers: &HeaderMap) -> Option<String> {
 
 fn blame(status: StatusCode, evidence: &Evidence) -> Blame {
     match status.as_u16() {
+        // Nothing of it is known to be the upstream's own word.
+        _ if evidence.is_quote => Blame::Nobody,
         400 | 422 if evidence.key => Blame::Key,
+        400 | 422 if evidence.no_model => Blame::Model,
         400 | 422 if evidence.too_long => Blame::Length,
-        400 | 422 if evidence.is_page => Blame::Channel,
+        // A guard in front may have been called up by the client's words, also that of a 403.
+        400 | 403 | 422 if evidence.is_page => Blame::Nobody,
         400 | 422 => Blame::Request,
         413 => Blame::Length,
+        401..=403 | 429
+            if evidence.one_request || (status == StatusCode::TOO_MANY_REQUESTS && evidence.too_long) =>
+        {
+            Blame::Terms
+        }
         401 | 402 | 403 | 429 | 498 => Blame::Key,
-        404 if evidence.names_model => Blame::Model,
+        404 if evidence.no_model => Blame::Model,
         408 | 409 | 424 => Blame::Channel,
         500.. => Blame::Channel,
         _ => Blame::Nobody,
@@ -117,6 +133,7 @@ mod tests {
     use super::*;
     use crate::ports::Credential;
     use crate::testing::channel;
+    use crate::testing::failures::nothing;
     use crate::testing::policy::secret;
 
     fn hidden(credential: Option<&Credential>) -> Hidden {
@@ -134,6 +151,7 @@ mod tests {
             body: Bytes::from_static(body.as_bytes()),
             dialect: Dialect::OpenAiChat,
             error: dialect::normalise_error(status, body.as_bytes()),
+            asked: nothing(&HeaderMap::new()),
             hidden: &hidden(Some(&secret("sk-hidden").into())),
         });
         match failure {
@@ -188,14 +206,24 @@ mod tests {
         let long = r#"{"error":{"message":"too long","code":"context_length_exceeded"}}"#;
         assert_eq!(judged(400, &[], long).blame, Blame::Length);
         assert_eq!(judged(404, &[], r#"{"error":{"code":"DeploymentNotFound"}}"#).blame, Blame::Model);
-        assert_eq!(judged(400, &[], "<html><h1>400 Bad Request</h1>").blame, Blame::Channel);
+        for status in [400, 403, 422] {
+            assert_eq!(judged(status, &[], "<html><h1>Blocked</h1>").blame, Blame::Nobody);
+        }
+        let spent =
+            r#"{"error":{"code":402,"message":"This request requires more credits, or fewer max_tokens."}}"#;
+        assert_eq!(judged(402, &[], spent).blame, Blame::Terms);
+        let large = r#"{"error":{"message":"Request too large for m: Limit 30000, Requested 50000.","type":"tokens","code":"rate_limit_exceeded"}}"#;
+        assert_eq!(judged(429, &[], large).blame, Blame::Terms);
+        assert_eq!(judged(400, &[], r#"{"error":{"message":"Model Not Exist"}}"#).blame, Blame::Model);
     }
 
     #[test]
     fn an_error_without_a_body_is_judged_by_its_words_and_code() {
         let told = |message: &str, code: Option<&str>| {
             let mut error = ir::Error::new(StatusCode::BAD_REQUEST, message);
-            error.code = code.map(str::to_owned);
+            if let Some(code) = code {
+                error = error.with_code(code);
+            }
             let failure = judge(Refusal {
                 channel: &ChannelName::from("a"),
                 status: StatusCode::BAD_REQUEST,
@@ -203,6 +231,7 @@ mod tests {
                 body: Bytes::new(),
                 dialect: Dialect::OpenAiChat,
                 error,
+                asked: nothing(&HeaderMap::new()),
                 hidden: &hidden(None),
             });
             match failure {
@@ -214,7 +243,8 @@ mod tests {
         assert_eq!(told("no", None), Blame::Request);
         assert_eq!(told("no", Some("context_length_exceeded")), Blame::Length);
         assert_eq!(told("prompt is too long", None), Blame::Length);
-        assert_eq!(told("API key not valid", Some("bad")), Blame::Key);
+        assert_eq!(told("API key not valid", None), Blame::Key);
+        assert_eq!(told("API key not valid", Some("invalid_value")), Blame::Request);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use crate::endpoint::Endpoint;
+use crate::estimate::{Kept, Size};
 use crate::failure::{Cools, Failure};
 use crate::observe::telling;
 use crate::policy::{Caller, ChannelName, Fingerprint, Target};
@@ -98,8 +99,8 @@ pub struct Entry {
     pub reserved: i128,
     /// Nested keys that it entered and whose windows counted it.
     pub groups: Vec<Fingerprint>,
-    /// The input estimate in tokens, where one was made.
-    pub input_estimate: Option<u64>,
+    /// The size of the request as it was estimated, where it was.
+    pub estimate: Option<Size>,
     /// Usage of the side calls that the gateway made for this request, with the model of each.
     pub side_calls: Vec<(Arc<str>, Usage)>,
 }
@@ -170,7 +171,7 @@ impl Entry {
             elapsed: Duration::ZERO,
             reserved: 0,
             groups: Vec::new(),
-            input_estimate: None,
+            estimate: None,
             side_calls: Vec::new(),
         }
     }
@@ -216,6 +217,10 @@ impl Entry {
 pub struct Watch {
     /// Taken when the record is closed.
     open: Option<(Ledger, Arc<dyn Records>)>,
+    /// The request, should the answer not tell what it took.
+    asked: Kept,
+    /// Whether the client may know who was asked.
+    exposes_route: bool,
     usage: Option<Usage>,
     delivered: u64,
     bytes: u64,
@@ -227,10 +232,13 @@ pub struct Watch {
 // === impl Watch ===
 
 impl Watch {
-    /// Watches the answer to the request of `ledger`.
-    pub fn new(ledger: Ledger, records: Arc<dyn Records>) -> Self {
+    /// Watches the answer to the request of `ledger`, which holds what is `asked`.
+    pub fn new(ledger: Ledger, records: Arc<dyn Records>, asked: Kept) -> Self {
+        let exposes_route = ledger.entry().caller.expose_route;
         Self {
             open: Some((ledger, records)),
+            asked,
+            exposes_route,
             usage: None,
             delivered: 0,
             bytes: 0,
@@ -264,6 +272,11 @@ impl Watch {
         self.whole = whole;
     }
 
+    /// A failure as the client may be told of it.
+    pub fn told(&self, failure: Failure) -> Failure {
+        if self.exposes_route { failure } else { failure.without_route() }
+    }
+
     /// The request failed: before its answer, or within.
     pub fn fail(&mut self, failure: &Failure) {
         if let Some((ledger, _)) = &self.open {
@@ -291,6 +304,10 @@ impl Watch {
             let mut entry = ledger.entry();
             entry.failure = failure.or(entry.failure);
             entry.usage = self.usage.or(entry.usage);
+            if entry.accepted.is_some() && entry.usage.is_none_or(|usage| usage.is_doubtful()) {
+                let (asked, endpoint) = (&self.asked, entry.endpoint);
+                entry.estimate.get_or_insert_with(|| asked.size(endpoint));
+            }
             entry.delivered += self.delivered;
             entry.answer_bytes += self.bytes;
             entry.elapsed = entry.received.elapsed();

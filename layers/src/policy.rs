@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +23,16 @@ use crate::ports::{Health, Keys, Meters, Provider, Secret, Timed, Timing};
 pub struct ChannelName(Arc<str>);
 
 impl ChannelName {
+    /// That of a channel which must not be named.
+    pub fn withheld() -> Self {
+        Self::from("")
+    }
+
+    /// Whether it must not be named.
+    pub fn is_withheld(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -168,12 +178,12 @@ pub struct Channel {
     pub envelope: Envelope,
     /// Its deviations from the dialect, from the host table or `preferences.quirks`.
     pub quirks: Quirks,
-    /// Whether streams may be asked for usage that the client did not ask for: true where the
-    /// quirks say so, until the upstream refuses it once.
-    pub asks_usage: Arc<AtomicBool>,
     /// What its configuration holds that an upstream may repeat and nobody else may learn: headers, overrides,
     /// credentials in URLs. Its keys come with each request.
     pub secrets: Secrets,
+    /// What was learnt of the upstream and the usage that is asked for without the client's asking,
+    /// where its quirks allow that.
+    pub usage_wish: Arc<UsageWish>,
 }
 
 impl fmt::Debug for Channel {
@@ -182,6 +192,39 @@ impl fmt::Debug for Channel {
             .field("name", &self.name)
             .field("dialect", &self.dialect)
             .finish_non_exhaustive()
+    }
+}
+
+/// The standing of an upstream towards streams that are asked for their usage.
+#[derive(Debug, Default)]
+pub struct UsageWish(AtomicU8);
+
+impl UsageWish {
+    const UNDERSTOOD: u8 = 1;
+    const REFUSED: u8 = 2;
+
+    /// Whether it may be asked: it has not refused it.
+    pub fn is_allowed(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != Self::REFUSED
+    }
+
+    /// Whether it has shown that it understands it.
+    pub fn is_understood(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::UNDERSTOOD
+    }
+
+    /// It has answered a request that asks for it.
+    pub fn understood(&self) {
+        // Nearly always known: a write would take the line from every other thread.
+        if !self.is_understood() {
+            let untried = u8::default();
+            let _ = self.0.compare_exchange(untried, Self::UNDERSTOOD, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// It takes the same request only without it.
+    pub fn refused(&self) {
+        self.0.store(Self::REFUSED, Ordering::Relaxed);
     }
 }
 

@@ -210,10 +210,12 @@ impl ReplyBody {
         {
             name_to(id);
         }
-        if let Some(watch) = &mut slots.watch {
-            watch.see(next.as_ref());
-        }
-        Poll::Ready(next)
+        let Some(watch) = &mut slots.watch else { return Poll::Ready(next) };
+        watch.see(next.as_ref());
+        Poll::Ready(match next {
+            Some(Err(failure)) => Some(Err(watch.told(failure))),
+            next => next,
+        })
     }
 
     /// Appends an error behind what was given so far; false where the answer can only be cut off.

@@ -123,6 +123,10 @@ pub fn render(failure: &Failure, shape: ErrorShape) -> Reply {
     if let Some(after) = failure.retry_after() {
         headers.insert(RETRY_AFTER, whole_seconds(after));
     }
+    if failure.is_final() {
+        // OpenAI's and Anthropic's clients heed it.
+        extend(headers, [("x-should-retry", HeaderValue::from_static("false"))]);
+    }
     match failure {
         Failure::Unauthenticated => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use dialect::{Body, Dialect, FetchedMedia, ModelPlace, Neutral};
+use dialect::{Asked, Body, Dialect, FetchedMedia, ModelPlace, Neutral};
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
@@ -114,6 +114,11 @@ pub struct Peek {
 }
 
 impl Exchange {
+    /// What was asked of an upstream that calls the model so.
+    pub fn asked<'a>(&'a self, model: &'a str) -> Asked<'a> {
+        Asked { body: &self.body, headers: &self.headers, model }
+    }
+
     /// Where the stored object is that the request names, if it names one.
     pub fn pin(&self) -> Option<&Pin> {
         self.pinned.as_deref().map(|pinned| &pinned.pin)

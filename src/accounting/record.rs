@@ -75,8 +75,8 @@ impl Recorder {
 impl Records for Recorder {
     fn close(&self, entry: Entry) {
         let price = self.prices.price(&entry.model);
-        let side_calls: i128 =
-            entry.side_calls.iter().map(|(model, usage)| self.prices.price(model).cost(usage)).sum();
+        let told = entry.side_calls.iter().filter(|(_, usage)| !usage.is_absurd());
+        let side_calls: i128 = told.map(|(model, usage)| self.prices.price(model).cost(usage)).sum();
         let mut closed = Closed::new(entry, price);
         closed.cost = closed.cost.saturating_add(side_calls);
         if let Some(balances) = &self.balances {

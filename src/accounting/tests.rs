@@ -5,8 +5,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use layers::estimate::Size;
 use layers::ledger::Entry;
 use layers::policy::Fingerprint;
+use layers::ports::InputTokens;
 use sqlx::{AssertSqlSafe, Executor};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -120,6 +122,7 @@ async fn rows_come_back_as_front_ends_read_them(database: &Database, yes: &str, 
     });
     let untold = closed("untold", |entry| {
         entry.usage = None;
+        entry.estimate = Some(Size { input: InputTokens(250), ..Size::default() });
         entry.delivered = 400;
     });
     let ids = [&served, &refused, &untold].map(|closed| closed.entry.id.as_str().to_owned());
@@ -169,7 +172,7 @@ async fn rows_come_back_as_front_ends_read_them(database: &Database, yes: &str, 
              {key}|429|rate_limited|{no}|{no}|0|0|0|0|{no}|0",
             ids[1]
         ),
-        // 1000 bytes in and 400 out at a quarter token each.
+        // 250 tokens in, and 400 bytes out at a quarter token each.
         format!(
             "untold|{}|POST /v1/chat/completions|203.0.113.9|1.5|0.2501|served|{key}|{no}|-|-|-|-|{one}|{two}|{time}|\
              {key}|200|ok|{yes}|{no}|1|-|-|-|{yes}|450000000",

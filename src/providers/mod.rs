@@ -131,12 +131,10 @@ pub fn inside(name: &str) -> Option<Inside> {
     ENGINES.iter().find(|engine| engine.name() == name)?.inside
 }
 
-/// The deviations that are known of a host, changed by a channel's own: names that are added
-/// (true) or removed (false).
-pub fn quirks(base_url: Option<&str>, changes: &[(Box<str>, bool)]) -> Quirks {
-    let host = base_url.and_then(|url| url.parse::<Uri>().ok());
-    let host = host.as_ref().and_then(Uri::host).unwrap_or_default();
-    let mut quirks = Quirks { stream_options: UNDERSTANDS_STREAM_OPTIONS.contains(&host) };
+/// The deviations that are taken for granted, changed by a channel's own: names that are added
+/// (true) or removed (false). Usage is asked of everybody: who does not understand it says so once.
+pub fn quirks(changes: &[(Box<str>, bool)]) -> Quirks {
+    let mut quirks = Quirks { stream_options: true };
     for (name, on) in changes {
         if &**name == "stream_options" {
             quirks.stream_options = *on;
@@ -144,16 +142,6 @@ pub fn quirks(base_url: Option<&str>, changes: &[(Box<str>, bool)]) -> Quirks {
     }
     quirks
 }
-
-/// Hosts that understand `stream_options.include_usage`, by their documentation.
-const UNDERSTANDS_STREAM_OPTIONS: [&str; 6] = [
-    "api.openai.com",
-    "openrouter.ai",
-    "api.deepseek.com",
-    "api.groq.com",
-    "api.together.xyz",
-    "api.fireworks.ai",
-];
 
 /// Whether this is OpenAI's format, offered by Google below the paths of its own.
 fn is_openai_shim(url: &BaseUrl<'_>) -> bool {

@@ -6,16 +6,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use dialect::Quirks;
 use layers::address::Addresses;
 use layers::endpoint;
-use layers::policy::{Caller, Channel, ChannelName, Link, Takes, Target};
+use layers::policy::{Caller, Channel, ChannelName, Link, Takes, Target, UsageWish};
 use layers::ports::{Provider, Timing};
 
 use super::access::{self, ChannelAccess};
+use super::discovery::FIRST_ROUND;
 use super::{CallerEntry, KeyTable, Snapshot};
 use crate::config::settings::{CONNECT, CallerSettings, ChannelSettings, ModelSettings, Settings};
 use crate::engine::Engine;
@@ -35,11 +35,13 @@ pub fn compile(
     runtime: &Runtime,
     metrics: &Metrics,
 ) -> Snapshot {
-    let mut pending = false;
+    let mut pending = None;
     let mut targets = Vec::new();
     for (ordinal, settings) in settings.channels.iter().enumerate() {
         let found = settings.discover.then(|| discovered.get(&settings.name));
-        pending |= matches!(found, Some(None));
+        if matches!(found, Some(None)) && settings.engine.listing.is_some() {
+            pending = Some(runtime.started() + FIRST_ROUND);
+        }
         let models = models(settings, found.flatten().map(AsRef::as_ref).unwrap_or_default());
         let mut channels = Channels::new(settings, &models, runtime);
         for model in models.iter().filter(|model| model.engine.is_served()) {
@@ -130,7 +132,7 @@ struct Channels<'a> {
     models: &'a [ModelSettings],
     access: ChannelAccess,
     keys: Arc<dyn layers::ports::Keys>,
-    asks_usage: Arc<AtomicBool>,
+    usage_wish: Arc<UsageWish>,
     quirks: Quirks,
     by_engine: Vec<(&'static Engine, Arc<Channel>)>,
     /// Of the model before: most upstreams have no model in the path, and then one list is for all.
@@ -146,13 +148,13 @@ impl<'a> Channels<'a> {
         };
         let access = ChannelAccess::new(settings, settings.keys.len());
         let credentials = access.credentials(settings.engine, runtime);
-        let quirks = providers::quirks(settings.base_url.as_deref(), &settings.quirks);
+        let quirks = providers::quirks(&settings.quirks);
         Self {
             settings,
             models,
             access,
             keys: runtime.keys(&settings.name, pool, credentials),
-            asks_usage: runtime.asks_usage(&settings.name, quirks.stream_options),
+            usage_wish: runtime.usage_wish(&settings.name),
             quirks,
             by_engine: Vec::new(),
             addresses: None,
@@ -205,8 +207,8 @@ impl<'a> Channels<'a> {
                 most_body: settings.max_request_body_bytes,
             },
             quirks: self.quirks,
-            asks_usage: self.asks_usage.clone(),
             secrets: access::secrets(settings, self.models),
+            usage_wish: self.usage_wish.clone(),
         }
     }
 }

@@ -32,6 +32,8 @@ use crate::upstream::{AGENT, ANYTHING, Fetcher};
 const PAUSES: [u64; 6] = [2, 5, 15, 60, 300, 900];
 /// When a list that is known is asked for again.
 const REFRESH: Duration = Duration::from_secs(24 * 3600);
+/// How long after the start a model may be on a list that has not come yet.
+pub const FIRST_ROUND: Duration = Duration::from_secs(10);
 /// Most pages of one list.
 const MOST_PAGES: usize = 200;
 /// Most models that are taken from one upstream.
@@ -42,7 +44,8 @@ const MOST_MODELS: usize = 20_000;
 pub(super) struct Found {
     /// Whose.
     pub channel: ChannelName,
-    /// The models, in the upstream's order, each once.
+    /// The models, in the upstream's order, each once; none of a channel that has answered with no
+    /// list.
     pub models: Arc<[Arc<str>]>,
 }
 
@@ -116,26 +119,34 @@ impl Discovery {
 async fn ask(channel: ChannelName, question: Question, found: mpsc::Sender<Found>) {
     let fetcher = Fetcher::new(question.proxy.as_deref());
     let mut failures = 0;
+    // That there is an answer: the models follow, or nothing does.
+    let mut told = false;
     loop {
         let pause = match question.ask(&fetcher).await {
             Ok(models) => {
-                failures = 0;
+                (failures, told) = (0, true);
                 tracing::info!(%channel, models = models.len(), "Model list of the channel is known.");
                 if found.send(Found { channel: channel.clone(), models: models.into() }).await.is_err() {
                     return;
                 }
                 REFRESH
             }
-            Err(reason) => {
+            Err(Unlisted { cause, has_answered }) => {
                 let pause = Duration::from_secs(PAUSES[failures.min(PAUSES.len() - 1)]);
                 tracing::warn!(
                     %channel,
                     url = bare(&question.uri),
-                    reason,
+                    reason = cause,
                     again_in = ?pause,
                     cure = "write the channel's models below `model:`",
                     "Model list of the channel cannot be had."
                 );
+                if has_answered && !std::mem::replace(&mut told, true) {
+                    let nothing = Found { channel: channel.clone(), models: Arc::default() };
+                    if found.send(nothing).await.is_err() {
+                        return;
+                    }
+                }
                 failures += 1;
                 pause
             }
@@ -148,23 +159,31 @@ async fn ask(channel: ChannelName, question: Question, found: mpsc::Sender<Found
 
 impl Question {
     /// Asks for all pages.
-    async fn ask(&self, fetcher: &Fetcher) -> Result<Vec<Arc<str>>, String> {
+    async fn ask(&self, fetcher: &Fetcher) -> Result<Vec<Arc<str>>, Unlisted> {
         let mut models: Vec<Arc<str>> = Vec::new();
         let mut seen = HashSet::new();
         let mut uri = self.uri.clone();
         for _ in 0..MOST_PAGES {
-            let page = read(&self.listing, &fetcher.get_signed(self.signed(uri).await?).await?)?;
+            let request = self.signed(uri).await.map_err(Unlisted::unanswered)?;
+            let body = fetcher.get_signed(request).await.map_err(|cause| {
+                // A refusal is an answer too.
+                let has_answered = cause.starts_with("answered");
+                Unlisted { cause, has_answered }
+            })?;
+            let page = read(&self.listing, &body).map_err(Unlisted::answered)?;
             for name in page.names.into_iter().filter(|name| !name.is_empty() && !self.is_told_in(name)) {
                 if models.len() < MOST_MODELS && seen.insert(name.clone()) {
                     models.push(name.into());
                 }
             }
             match self.listing.pages.zip(page.next).filter(|_| models.len() < MOST_MODELS) {
-                Some((pages, token)) => uri = with_parameter(&self.uri, pages.parameter, &token)?,
+                Some((pages, token)) => {
+                    uri = with_parameter(&self.uri, pages.parameter, &token).map_err(Unlisted::answered)?;
+                }
                 None => break,
             }
         }
-        if models.is_empty() { Err("the list is empty".to_owned()) } else { Ok(models) }
+        if models.is_empty() { Err(Unlisted::answered("the list is empty".to_owned())) } else { Ok(models) }
     }
 
     /// Whether a name tells what only the upstream may know.
@@ -194,6 +213,23 @@ impl Question {
             .sign(&mut request, presented.as_ref())
             .map_err(|unsupported| unsupported.to_string())?;
         Ok(request)
+    }
+}
+
+/// The reason why there is no list.
+struct Unlisted {
+    cause: String,
+    /// Whether the channel has said so itself.
+    has_answered: bool,
+}
+
+impl Unlisted {
+    fn answered(cause: String) -> Self {
+        Self { cause, has_answered: true }
+    }
+
+    fn unanswered(cause: String) -> Self {
+        Self { cause, has_answered: false }
     }
 }
 

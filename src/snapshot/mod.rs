@@ -23,9 +23,11 @@ use http::HeaderName;
 use layers::Failure;
 use layers::policy::{Caller, ChannelName, Fingerprint, Quota, Target, Triggers};
 use layers::ports::{Catalog, Limits, Pin, Route};
+use tokio::time::Instant;
 
 pub use self::compile::{Discovered, compile};
 pub use self::current::CurrentSnapshot;
+pub use self::discovery::FIRST_ROUND;
 pub use self::publisher::{Publisher, fingerprint, prune, tell};
 
 use crate::config::problem::nearest;
@@ -51,8 +53,8 @@ pub struct Snapshot {
     cursors: Arc<Cursors>,
     /// Of every model that a channel has; empty where one price is for all.
     prices: HashMap<Arc<str>, Price, RandomState>,
-    /// Channels whose model lists are still being fetched.
-    pending: bool,
+    /// Until when channels are waited for whose model lists are still being fetched.
+    pending: Option<Instant>,
 }
 
 /// A client key with what was compiled of it.
@@ -146,7 +148,7 @@ impl Snapshot {
     pub fn caller_route(&self, caller: &Caller, model: &str) -> Result<Arc<CallerRoute>, Failure> {
         match self.routes.route(caller, model, &self.cursors) {
             Some(route) => Ok(route),
-            None if self.pending => Err(Failure::ModelsPending { model: model.to_owned() }),
+            None if self.is_pending() => Err(Failure::ModelsPending { model: model.to_owned() }),
             None => Err(Failure::ModelNotFound { model: model.to_owned() }),
         }
     }
@@ -169,9 +171,15 @@ impl Snapshot {
         names.filter(|name| self.has_target(name, alias)).cloned().collect()
     }
 
+    /// Whether a model list may still be on its way: not long after the start, and not after the
+    /// channel has answered.
+    fn is_pending(&self) -> bool {
+        self.pending.is_some_and(|until| Instant::now() < until)
+    }
+
     /// The channels whose model lists may still be on their way.
     pub fn awaited(&self) -> Vec<ChannelName> {
-        let asked = self.settings.channels.iter().filter(|channel| self.pending && channel.discover);
+        let asked = self.settings.channels.iter().filter(|channel| self.is_pending() && channel.discover);
         asked.map(|channel| channel.name.clone()).collect()
     }
 

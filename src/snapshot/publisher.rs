@@ -145,7 +145,12 @@ impl Publisher {
     }
 
     fn learn(&mut self, found: Found) {
-        self.discovered.insert(found.channel, found.models);
+        if found.models.is_empty() {
+            // It has answered; what it told before stands.
+            self.discovered.entry(found.channel).or_default();
+        } else {
+            self.discovered.insert(found.channel, found.models);
+        }
         self.publish();
     }
 

@@ -1,13 +1,14 @@
 //! Owns everything that is remembered, and gives out handles by name.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use layers::policy::{ChannelName, Fingerprint, Target};
+use layers::policy::{ChannelName, Fingerprint, Target, UsageWish};
 use layers::ports::{Credential, Health, Keys};
+
+use tokio::time::Instant;
 
 use super::balances::Accounts;
 use super::clock::Clock;
@@ -20,11 +21,12 @@ use super::windows::Windows;
 
 /// The memory of the process. One for its whole life; configurations come and go around it.
 pub struct Runtime {
+    started: Instant,
     clock: Clock,
     history: Option<Arc<dyn History>>,
     cooldowns: Mutex<Cooldowns>,
     pools: Mutex<HashMap<ChannelName, Slot, RandomState>>,
-    asks_usage: Mutex<HashMap<ChannelName, Arc<AtomicBool>, RandomState>>,
+    usage_wishes: Mutex<HashMap<ChannelName, Arc<UsageWish>, RandomState>>,
     windows: Arc<Windows>,
     accounts: Arc<Accounts>,
     cursors: Arc<Cursors>,
@@ -59,17 +61,23 @@ impl Runtime {
     pub fn new(history: Option<Arc<dyn History>>) -> Self {
         let clock = Clock::new();
         Self {
+            started: Instant::now(),
             clock,
             history,
             cooldowns: Mutex::default(),
             pools: Mutex::default(),
-            asks_usage: Mutex::default(),
+            usage_wishes: Mutex::default(),
             windows: Arc::new(Windows::new(clock)),
             accounts: Arc::default(),
             cursors: Arc::default(),
             pins: Arc::default(),
             tokens: Arc::default(),
         }
+    }
+
+    /// When the process began to remember: its start.
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// The health of this model on this channel, where that has no places.
@@ -96,15 +104,9 @@ impl Runtime {
         latest
     }
 
-    /// Whether streams of this channel may be asked for their usage: where the configuration says
-    /// so, until the upstream has refused it once.
-    pub fn asks_usage(&self, channel: &ChannelName, configured: bool) -> Arc<AtomicBool> {
-        if !configured {
-            lock(&self.asks_usage).remove(channel);
-            return Arc::default();
-        }
-        let fresh = || Arc::new(AtomicBool::new(true));
-        Arc::clone(lock(&self.asks_usage).entry(channel.clone()).or_insert_with(fresh))
+    /// What was learnt of this channel's upstream and streams that are asked for their usage.
+    pub fn usage_wish(&self, channel: &ChannelName) -> Arc<UsageWish> {
+        Arc::clone(lock(&self.usage_wishes).entry(channel.clone()).or_default())
     }
 
     /// The request windows.
@@ -151,7 +153,7 @@ impl Runtime {
         drop(pools);
         // After the pools, which hold the accounts.
         self.tokens.prune();
-        lock(&self.asks_usage).retain(|channel, _| (live.channel)(channel));
+        lock(&self.usage_wishes).retain(|channel, _| (live.channel)(channel));
         if let Some(history) = &self.history {
             history.retain(live.channel);
         }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use layers::failure::Exceeded;
+use layers::failure::{Exceeded, Whose};
 use layers::policy::{Fingerprint, Quota, Window};
 use layers::ports::Limits;
 use tokio::time::Instant;
@@ -253,13 +253,18 @@ impl Windows {
     pub fn check(&self, caller: &Fingerprint, limits: &Limits, now: Instant) -> Option<Exceeded> {
         let now = self.clock.tick(now);
         self.with(caller, limits, now, |parts| {
+            let last = parts.len().saturating_sub(1);
             let refused = parts
                 .iter_mut()
-                .filter_map(|(bucket, quota)| bucket.tally.refusal(quota, now))
-                .max_by_key(|(until, _)| *until);
-            if let Some((until, window)) = refused {
+                .enumerate()
+                .filter_map(|(at, (bucket, quota))| Some((at, bucket.tally.refusal(quota, now)?)))
+                .max_by_key(|(_, (until, _))| *until);
+            if let Some((at, (until, window))) = refused {
                 let reset = Duration::from_nanos(until.saturating_sub(now));
-                return Some(Exceeded { limit: window.count, reset });
+                // The caller's stand before the gateway's.
+                let is_global = at == last && limits.global.as_deref().is_some_and(counts);
+                let whose = if is_global { Whose::Gateway } else { Whose::Key };
+                return Some(Exceeded { limit: window.count, period: window.period, whose, reset });
             }
             parts.iter_mut().for_each(|(bucket, quota)| bucket.hit(quota, now, 1));
             None

@@ -105,9 +105,7 @@ async fn tokens_of_a_stream_are_read_from_what_passes_by() {
         Script::events(events).split(&[5])
     })
     .await;
-    let asked = channel("asking", &upstream)
-        .with("/model", json!(["asked-by-us"]))
-        .with("/preferences/quirks", json!(["stream_options"]));
+    let asked = channel("asking", &upstream).with("/model", json!(["asked-by-us"]));
     let gateway = with_database(config([channel("a", &upstream), asked])).await;
 
     let request = hello_stream().with("/stream_options/include_usage", json!(true));

@@ -67,7 +67,7 @@ pub enum Betas {
 /// Deviations of an upstream from its dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Quirks {
-    /// `stream_options.include_usage` is understood, so usage may be asked for.
+    /// Usage may be asked for with `stream_options.include_usage`.
     pub stream_options: bool,
 }
 

@@ -3,6 +3,8 @@
 //! An upstream half, which every dialect has, and a client half, which those have that clients speak. A dialect that
 //! only upstreams speak needs neither probe nor error shape.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
@@ -179,15 +181,15 @@ pub(crate) trait RawRequest: Send + Sync {
     /// Asks for a stream, or for none.
     fn set_stream(&self, body: &mut Map<String, Value>, stream: bool);
 
-    /// The members that ask for the usage of a stream, as JSON text that opens the object; none where usage comes
-    /// unasked, and for a body that says itself what it wants.
-    fn ask_usage(&self, _body: &[u8]) -> Option<&'static [u8]> {
+    /// What asks for the usage of a stream; none where usage comes unasked, and for a body that says itself what it
+    /// wants.
+    fn ask_usage(&self, _body: &[u8]) -> Option<Addition> {
         None
     }
 
-    /// Whether a refusal is about these members.
-    fn names_addition(&self, _error: &ir::Error, _body: &[u8]) -> bool {
-        false
+    /// The field that asks for it, if it is one.
+    fn usage_field(&self) -> Option<&'static str> {
+        None
     }
 
     /// Whether a body may hold tools; cheap, and rather yes than no.
@@ -207,6 +209,31 @@ pub(crate) enum LastTurn {
     Answer,
     /// The result of a tool that the model called.
     Result,
+}
+
+/// A member that is added to a client's object.
+#[derive(Clone, Debug)]
+pub(crate) struct Addition {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Its value as JSON text.
+    pub(crate) value: &'static str,
+    /// Where the client's own value stands, which says nothing and is replaced; none where there is none.
+    pub(crate) replaces: Option<Range<usize>>,
+}
+
+impl Addition {
+    /// What is written, and what of the body it stands in place of: a part of it, or nothing behind its first brace.
+    pub(crate) fn spliced(&self, body: &[u8]) -> (String, Range<usize>) {
+        match &self.replaces {
+            Some(span) => (self.value.to_owned(), span.clone()),
+            None => {
+                // It was seen to be an object: its brace is the first thing in it, and a member follows.
+                let start = memchr::memchr(b'{', body).map_or(0, |brace| brace + 1);
+                (format!("\"{}\":{},", self.name, self.value), start..start)
+            }
+        }
+    }
 }
 
 /// The wishes of one client for the writing of its answer: made by the client's codec, opaque to everybody else.

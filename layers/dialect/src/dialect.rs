@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use crate::codec::LastTurn;
 use crate::ir::FinishReason;
-use crate::{Body, Codec, ErrorShape, Kind, Sighting, Size, anthropic, fresh_text, ir, openai_chat};
+use crate::{Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, anthropic, fresh_text, ir, openai_chat};
 
 /// A way of shaping bytes. Adding one is its folder and its row in [`Dialect::codec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,9 +77,14 @@ impl Dialect {
         }
     }
 
-    /// Whether a refusal is about what was added to a client's request without its asking: the wish for usage.
-    pub fn names_addition(self, error: &ir::Error, body: &[u8]) -> bool {
-        self.codec().client.as_ref().is_some_and(|client| client.raw.names_addition(error, body))
+    /// Whether a refusal names what was added to a client's request without its asking, the wish for usage, and not
+    /// because the client has put that word there.
+    pub fn names_addition(self, error: &ir::Error, asked: &Asked<'_>) -> bool {
+        let field = self.codec().client.as_ref().and_then(|client| client.raw.usage_field());
+        field.is_some_and(|field| {
+            let named = error.message.contains(field) || error.param.as_deref() == Some(field);
+            named && !asked.holds(field)
+        })
     }
 
     /// How clients of this dialect are told of failures; those of a dialect that no client speaks get OpenAI's shape.

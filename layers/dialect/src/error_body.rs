@@ -8,7 +8,9 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::Value;
 
-use crate::ir::{Error, ErrorKind};
+use crate::asked::squeezed;
+use crate::evidence::GUESSES;
+use crate::ir::{Error, ErrorKind, Signs};
 use crate::scrub::scrub;
 use crate::{surrogates, wait};
 
@@ -16,6 +18,8 @@ use crate::{surrogates, wait};
 const MESSAGE_LIMIT: usize = 2048;
 /// How much of a body is read.
 const BODY_LIMIT: usize = 64 * 1024;
+/// Longest word for machines that is read as one.
+const LONGEST_CODE: usize = 128;
 /// How much of a page that is not JSON is shown.
 const PAGE_LIMIT: usize = 300;
 
@@ -28,7 +32,7 @@ pub fn normalise(status: StatusCode, body: &[u8]) -> Error {
         if let Some(error) = read(&value, Some(status)) {
             return error;
         }
-        return build(status, &Found::default());
+        return build(Told::By(status), &Found::default());
     }
     // Zero bytes are those of another encoding, or of no text at all: what nobody here can read is not told.
     let page = if body.contains(&0) { String::new() } else { strip_markup(&String::from_utf8_lossy(body)) };
@@ -48,6 +52,8 @@ struct Found {
     kind: String,
     code: String,
     param: Option<String>,
+    /// What it says beside its code and type.
+    reasons: Vec<String>,
     /// A status that the error itself names.
     status: Option<u16>,
     retry: Option<Duration>,
@@ -61,12 +67,7 @@ fn read(value: &Value, outer: Option<StatusCode>) -> Option<Error> {
         other => other,
     };
     let found = find(value, outer.is_some_and(|status| !status.is_success()))?;
-    let status = outer.filter(|status| !status.is_success());
-    let status = match status {
-        Some(status) => status,
-        None => infer(StatusCode::OK, &found),
-    };
-    Some(build(status, &found))
+    Some(build(infer(outer.unwrap_or(StatusCode::OK), &found), &found))
 }
 
 fn find(value: &Value, failed: bool) -> Option<Found> {
@@ -164,6 +165,7 @@ fn flat(error: &Value) -> Found {
         kind: word(get(&["type", "status", "__type"])),
         code: word(get(&["code", "error_code", "statusCode"])),
         param: error.get("param").and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned),
+        reasons: reasons(error),
         status: None,
         retry: retry_info(error),
     };
@@ -177,9 +179,29 @@ fn flat(error: &Value) -> Found {
         && !raw.is_empty()
         && found.message == "Provider returned error"
     {
-        found.message = format!("{}: {raw}", found.message);
+        let inner = serde_json::from_str(raw).ok().and_then(|raw| find(&raw, true));
+        let said = inner.as_ref().map_or(raw, |inner| &inner.message);
+        found.message = format!("{}: {said}", found.message);
+        if let Some(inner) = inner {
+            found.code = if found.code.is_empty() { inner.code } else { found.code };
+            found.param = found.param.or(inner.param);
+            found.reasons.push(inner.kind);
+            found.reasons.extend(inner.reasons);
+        }
     }
     found
+}
+
+/// Google's reasons among the details, and that a moderating provider has flagged the input (OpenRouter).
+fn reasons(error: &Value) -> Vec<String> {
+    let details = error.get("details").and_then(Value::as_array).into_iter().flatten();
+    let mut reasons: Vec<String> =
+        details.filter_map(|detail| Some(detail.get("reason")?.as_str()?.to_owned())).take(8).collect();
+    let metadata = error.get("metadata");
+    if metadata.is_some_and(|data| data.get("flagged_input").or(data.get("reasons")).is_some()) {
+        reasons.push("flagged_input".to_owned());
+    }
+    reasons
 }
 
 /// Google's `RetryInfo` among the details.
@@ -210,13 +232,21 @@ fn is_blank(value: &Value) -> bool {
     }
 }
 
+/// The status of an error, and what it is known by.
+enum Told {
+    /// The status line, or the error's own code or type.
+    By(StatusCode),
+    /// Its words, or nothing.
+    Guessed(StatusCode),
+}
+
 /// The status of an error: the HTTP status when that failed, else what code, type and words imply, else 502.
-fn infer(status: StatusCode, found: &Found) -> StatusCode {
+fn infer(status: StatusCode, found: &Found) -> Told {
     if !status.is_success() {
-        return status;
+        return Told::By(status);
     }
     if let Some(status) = found.status.and_then(|status| StatusCode::from_u16(status).ok()) {
-        return status;
+        return Told::By(status);
     }
     let by_word = [found.code.as_str(), found.kind.as_str()].into_iter().find_map(|word| {
         let word = word.to_ascii_lowercase();
@@ -239,26 +269,24 @@ fn infer(status: StatusCode, found: &Found) -> StatusCode {
             _ => return None,
         })
     });
-    let by_text = || {
-        let text = found.message.to_ascii_lowercase();
-        let has = |part: &str| text.contains(part);
-        Some(if has("rate limit") || has("too many requests") {
-            429
-        } else if has("overloaded") {
-            529
-        } else if has("api key") && (has("invalid") || has("not valid") || has("incorrect")) {
-            401
-        } else if has("context length") || has("maximum context") {
-            400
-        } else {
-            return None;
-        })
-    };
-    let status = by_word.or_else(by_text).unwrap_or(502);
-    StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY)
+    let of = |status| StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+    if let Some(status) = by_word {
+        return Told::By(of(status));
+    }
+    let text = found.message.to_ascii_lowercase();
+    let is_wrong = ["invalid", "not valid", "incorrect"].iter().any(|word| text.contains(word));
+    let guess = GUESSES
+        .iter()
+        .find(|(words, status)| text.contains(words) && (*status != 401 || is_wrong))
+        .map_or(502, |(_, status)| *status);
+    Told::Guessed(of(guess))
 }
 
-fn build(status: StatusCode, found: &Found) -> Error {
+fn build(told: Told, found: &Found) -> Error {
+    let (status, guessed) = match told {
+        Told::By(status) => (status, false),
+        Told::Guessed(status) => (status, true),
+    };
     let status = if status.is_success() { StatusCode::BAD_GATEWAY } else { status };
     let message = scrub(found.message.trim());
     let retry_after =
@@ -275,6 +303,16 @@ fn build(status: StatusCode, found: &Found) -> Error {
             .map(|word| bounded(scrub(word), 128)),
         param: found.param.as_deref().map(|param| bounded(scrub(param), 256)),
         retry_after,
+        signs: Box::new(Signs {
+            codes: [&found.code, &found.kind]
+                .into_iter()
+                .chain(&found.reasons)
+                .filter(|word| !word.is_empty() && word.len() <= LONGEST_CODE)
+                .map(|word| squeezed(word))
+                .collect(),
+            says: Some(squeezed(&found.code)).filter(|code| code.contains(char::is_alphabetic)),
+            guessed,
+        }),
     }
 }
 

@@ -1,13 +1,15 @@
-//! What a refusal says about whose fault it is, in any provider's words: the one list of their phrases.
+//! What a refusal says about whose fault it is, in any provider's words: the one list of their codes and phrases.
 //!
 //! Statuses alone do not tell: providers answer 400 for a key that is not valid, for a balance that is used up, and
-//! for a text that is too long. What follows from the evidence is the caller's business.
+//! for a text that is too long. Codes come first. A phrase counts in the provider's own message alone, where it gives
+//! no code, and never when the request itself holds it: a client must not be able to bench a key or a channel by
+//! quoting words. What follows from the evidence is the caller's business.
 
-use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 
+use crate::asked::{Asked, squeezed};
 use crate::ir::Error;
 use crate::wait;
 
@@ -20,42 +22,100 @@ pub struct Evidence {
     pub quota: bool,
     /// The request is too long for this model.
     pub too_long: bool,
-    /// It is about the model or deployment rather than the path.
-    pub names_model: bool,
+    /// It is about this one request, whatever its status says of keys: another request with the same key is served.
+    pub one_request: bool,
+    /// It says that there is no such model or deployment.
+    pub no_model: bool,
     /// It is a page of a proxy in between, not the upstream's judgement of the request.
     pub is_page: bool,
+    /// Its status was guessed from words that are the client's own: nothing is known of it.
+    pub is_quote: bool,
     /// How long the upstream asks to be left alone, as it says: nobody has bounded it yet.
     pub retry_after: Option<Duration>,
 }
 
-/// A sign that a phrase is.
+/// A meaning that a code or phrase has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sign {
     Key,
     KeyAndQuota,
     Quota,
     Length,
+    OneRequest,
+    NoModel,
 }
 
-/// Phrases of providers' bodies and codes, in any case.
-const PHRASES: [(&str, Sign); 26] = [
-    ("api_key_invalid", Sign::Key),
+/// Codes, types and reasons of providers, squeezed: letters and digits in lower case.
+const CODES: [(&str, Sign); 36] = [
+    ("apikeyinvalid", Sign::Key),
+    ("invalidapikey", Sign::Key),
+    ("apikeyexpired", Sign::Key),
+    ("accesstokenexpired", Sign::Key),
+    ("accountdeactivated", Sign::Key),
+    ("insufficientquota", Sign::KeyAndQuota),
+    ("insufficientbalance", Sign::KeyAndQuota),
+    ("billinghardlimitreached", Sign::KeyAndQuota),
+    ("billingnotactive", Sign::KeyAndQuota),
+    ("billingdisabled", Sign::KeyAndQuota),
+    ("billingerror", Sign::KeyAndQuota),
+    ("arrearage", Sign::KeyAndQuota),
+    ("accountoverdueerror", Sign::KeyAndQuota),
+    ("quotaexceeded", Sign::Quota),
+    ("usagelimitreached", Sign::Quota),
+    ("contextlengthexceeded", Sign::Length),
+    ("stringabovemaxlength", Sign::Length),
+    ("requesttoolarge", Sign::Length),
+    // What a moderating provider says beside its message (OpenRouter).
+    ("flaggedinput", Sign::OneRequest),
+    ("contentpolicyviolation", Sign::OneRequest),
+    ("contentfilter", Sign::OneRequest),
+    ("moderationblocked", Sign::OneRequest),
+    ("datainspectionfailed", Sign::OneRequest),
+    // Headers of the client's choice that do not belong to the key, and tiers that are full.
+    ("invalidorganization", Sign::OneRequest),
+    ("mismatchedorganization", Sign::OneRequest),
+    ("invalidproject", Sign::OneRequest),
+    ("mismatchedproject", Sign::OneRequest),
+    ("resourceunavailable", Sign::OneRequest),
+    ("modelnotfound", Sign::NoModel),
+    ("modelnotexist", Sign::NoModel),
+    ("modelnotavailable", Sign::NoModel),
+    ("modelnotsupported", Sign::NoModel),
+    ("invalidmodel", Sign::NoModel),
+    ("unknownmodel", Sign::NoModel),
+    ("deploymentnotfound", Sign::NoModel),
+    ("invalidendpointormodelnotfound", Sign::NoModel),
+];
+
+/// Codes that say no more than a status does: beside them the message is read.
+const VAGUE: [&str; 10] = [
+    "error",
+    "unknown",
+    "badrequest",
+    "badrequesterror",
+    "invalidrequest",
+    "invalidrequesterror",
+    "invalidargument",
+    "failedprecondition",
+    "clientspecifiedaninvalidargument",
+    "apierror",
+];
+
+/// Phrases of providers' messages, in lower case.
+const PHRASES: [(&str, Sign); 25] = [
     ("api key not valid", Sign::Key),
     ("api key expired", Sign::Key),
+    ("incorrect api key provided", Sign::Key),
     ("user location is not supported", Sign::Key),
-    ("access_token_expired", Sign::Key),
     ("credit balance is too low", Sign::KeyAndQuota),
-    ("insufficient_quota", Sign::KeyAndQuota),
-    ("billing_hard_limit_reached", Sign::KeyAndQuota),
     ("exceeded your current quota", Sign::KeyAndQuota),
-    ("out of credits", Sign::KeyAndQuota),
-    ("payment required", Sign::KeyAndQuota),
-    ("billing_disabled", Sign::KeyAndQuota),
+    ("you are out of credits", Sign::KeyAndQuota),
+    ("reached your specified api usage limits", Sign::KeyAndQuota),
+    ("reached your specified workspace api usage limits", Sign::KeyAndQuota),
+    ("payment required", Sign::Quota),
     ("quota exceeded", Sign::Quota),
     ("usage limit", Sign::Quota),
-    ("context_length_exceeded", Sign::Length),
     ("maximum context length", Sign::Length),
-    ("string_above_max_length", Sign::Length),
     ("must be less than max_seq_len", Sign::Length),
     ("please reduce the length of the messages or completion", Sign::Length),
     ("request contains text fields that are too large.", Sign::Length),
@@ -65,74 +125,194 @@ const PHRASES: [(&str, Sign); 26] = [
     ("input is too long", Sign::Length),
     ("context window", Sign::Length),
     ("request too large", Sign::Length),
+    ("fewer max_tokens", Sign::OneRequest),
+    ("extra usage is required for long context", Sign::OneRequest),
+    ("content violates usage guidelines", Sign::OneRequest),
+];
+
+/// How messages say that there is no model of the name that was asked for, squeezed; the name stands for `{}`.
+const NO_SUCH: [&str; 18] = [
+    "model{}doesnotexist",
+    "model{}notexist",
+    "model{}notfound",
+    "model{}isnotfound",
+    "models{}isnotfound",
+    "models{}wasnotfound",
+    "model{}isnotavailable",
+    "model{}isnotdeployed",
+    "model{}isnolongeravailable",
+    "notfoundthemodel{}",
+    "nosuchmodel{}",
+    "unknownmodel{}",
+    "invalidmodel{}",
+    "invalidmodelid{}",
+    "invalidmodelname{}",
+    "{}isnotavalidmodel",
+    "unabletoaccessmodel{}",
+    "noendpointsfoundfor{}",
+];
+
+/// The same without the name: how such messages begin, squeezed.
+const NO_MODEL: [&str; 8] = [
+    "modelnotexist",
+    "modeldoesnotexist",
+    "modelnotfound",
+    "themodeldoesnotexist",
+    "therequestedmodeldoesnotexist",
+    "theapideploymentforthisresourcedoesnotexist",
+    "invalidmodelid",
+    "模型不存在",
+];
+
+/// Words that a status is guessed by where nothing else tells it.
+pub(crate) const GUESSES: [(&str, u16); 6] = [
+    ("rate limit", 429),
+    ("too many requests", 429),
+    ("overloaded", 529),
+    ("api key", 401),
+    ("context length", 400),
+    ("maximum context", 400),
 ];
 
 impl Evidence {
-    /// Reads a refusal: its headers, the error as the dialect reads it, and the body, bounded and free of secrets.
-    /// Without a body (an event, or an error inside a 200) the error's own words count.
-    pub fn read(headers: &HeaderMap, error: &Error, body: &[u8], now: SystemTime) -> Self {
-        let text = if body.is_empty() { told(error) } else { String::from_utf8_lossy(body) };
-        let lower = text.to_ascii_lowercase();
+    /// Reads a refusal: its headers, the error as the dialect reads it, the body as it came, if there is one, and
+    /// what was asked.
+    pub fn read(headers: &HeaderMap, error: &Error, body: &[u8], asked: &Asked<'_>, now: SystemTime) -> Self {
         let mut evidence = Self {
-            names_model: names_model(&lower, error),
-            is_page: text.trim_start().starts_with('<'),
+            is_page: body.trim_ascii_start().starts_with(b"<"),
+            is_quote: error.signs.guessed && is_quote(&error.message, asked),
             retry_after: wait::in_headers(headers, now)
                 .or(error.retry_after)
-                .or_else(|| wait::in_words(&text))
+                .or_else(|| wait::in_words(&error.message))
                 .or_else(|| wait::resets(headers)),
             ..Self::default()
         };
-        for (phrase, sign) in PHRASES {
-            if lower.contains(phrase) {
-                evidence.key |= matches!(sign, Sign::Key | Sign::KeyAndQuota);
-                evidence.quota |= matches!(sign, Sign::Quota | Sign::KeyAndQuota);
-                evidence.too_long |= sign == Sign::Length;
+        let codes = &error.signs.codes;
+        for (code, sign) in CODES {
+            if codes.iter().any(|given| given == code) {
+                evidence.add(sign);
             }
+        }
+        // A code that means something else, or a field that is at fault, contradicts whatever is said in words.
+        let is_about_a_field = error.param.as_deref().is_some_and(|param| param != "model");
+        let is_told = error.signs.says.as_deref().is_some_and(|code| !VAGUE.contains(&code));
+        if !is_about_a_field && !is_told {
+            evidence.read_words(&error.message, asked);
+        } else {
+            evidence.read_lengths(&error.message);
         }
         evidence
     }
-}
 
-/// The words of an error that came without a body of its own.
-fn told(error: &Error) -> Cow<'_, str> {
-    match &error.code {
-        Some(code) => format!("{} {code}", error.message).into(),
-        None => error.message.as_str().into(),
+    /// Looks for phrases in a message.
+    fn read_words(&mut self, message: &str, asked: &Asked<'_>) {
+        let lower = message.to_ascii_lowercase();
+        for (phrase, sign) in PHRASES {
+            // A request may speak of lengths and limits of its own accord: where nothing rests it does not matter.
+            let is_harmless = matches!(sign, Sign::Length | Sign::OneRequest);
+            if lower.contains(phrase) && (is_harmless || !asked.holds(phrase)) {
+                self.add(sign);
+            }
+        }
+        self.no_model |= denies_model(&squeezed(message), asked);
+    }
+
+    /// A request that is too long goes to the next channel, whatever else its refusal says.
+    fn read_lengths(&mut self, message: &str) {
+        let lower = message.to_ascii_lowercase();
+        let phrases = PHRASES.iter().filter(|(_, sign)| matches!(sign, Sign::Length | Sign::OneRequest));
+        for (phrase, sign) in phrases {
+            if lower.contains(phrase) {
+                self.add(*sign);
+            }
+        }
+    }
+
+    fn add(&mut self, sign: Sign) {
+        self.key |= matches!(sign, Sign::Key | Sign::KeyAndQuota);
+        self.quota |= matches!(sign, Sign::Quota | Sign::KeyAndQuota);
+        self.too_long |= sign == Sign::Length;
+        self.one_request |= sign == Sign::OneRequest;
+        self.no_model |= sign == Sign::NoModel;
     }
 }
 
-fn names_model(lower: &str, error: &Error) -> bool {
-    let code = error.code.as_deref().unwrap_or_default().to_ascii_lowercase();
-    ["model", "deployment"].iter().any(|word| code.contains(word) || lower.contains(word))
+/// Whether a message says that the model that was asked for is not there.
+fn denies_model(squeezed_message: &str, asked: &Asked<'_>) -> bool {
+    let model = squeezed(asked.model);
+    let named = !model.is_empty()
+        && (squeezed_message == format!("model{model}")
+            || NO_SUCH.iter().any(|phrase| squeezed_message.contains(&phrase.replace("{}", &model))));
+    // Behind the name may stand words of ours, so the name alone must not be the request's.
+    if named && !asked.holds(&model) {
+        return true;
+    }
+    NO_MODEL.iter().any(|phrase| squeezed_message.starts_with(phrase) && !asked.holds(phrase))
+}
+
+/// Whether an error of which nothing but its words is known speaks of the client's own: it is guessed by some of
+/// them, or puts some between quotes.
+fn is_quote(message: &str, asked: &Asked<'_>) -> bool {
+    /// Quotes that are looked up; shorter ones than this stand in any request.
+    const MOST: usize = 4;
+    const SHORTEST: usize = 3;
+    let lower = message.to_ascii_lowercase();
+    let guessed = GUESSES.iter().any(|(words, _)| lower.contains(words) && asked.holds(words));
+    let mut quotes = ['\'', '"', '`']
+        .into_iter()
+        .flat_map(|mark| lower.split(mark).skip(1).step_by(2))
+        .filter(|quote| squeezed(quote).len() >= SHORTEST)
+        .take(MOST);
+    guessed || quotes.any(|quote| asked.holds(quote))
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use http::StatusCode;
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::normalise_error;
+    use crate::{Body, normalise_error};
 
     fn read(headers: &[(&'static str, &str)], body: &str) -> Evidence {
+        read_of(&json!({}), headers, body)
+    }
+
+    /// What a refusal of this request says; the upstream was asked for `gpt-4o`.
+    fn read_of(request: &Value, headers: &[(&'static str, &str)], body: &str) -> Evidence {
         let headers: HeaderMap =
             headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
         let error = normalise_error(StatusCode::TOO_MANY_REQUESTS, body.as_bytes());
-        Evidence::read(&headers, &error, body.as_bytes(), SystemTime::UNIX_EPOCH)
+        let request = Body::Json(Bytes::from(request.to_string()));
+        let asked = Asked { body: &request, headers: &HeaderMap::new(), model: "gpt-4o" };
+        Evidence::read(&headers, &error, body.as_bytes(), &asked, SystemTime::UNIX_EPOCH)
     }
 
     #[test]
-    fn phrases_are_signs_in_any_case() {
+    fn codes_and_phrases_are_signs_in_any_case() {
         let none = Evidence::default();
         let key = Evidence { key: true, ..none.clone() };
+        let spent = Evidence { quota: true, ..key.clone() };
+        let no_model = Evidence { no_model: true, ..none.clone() };
+        let one_request = Evidence { one_request: true, ..none.clone() };
         for (body, evidence) in [
             (r#"{"error":{"message":"no"}}"#, none.clone()),
             (
                 r#"{"error":{"message":"API Key not valid.","details":[{"reason":"API_KEY_INVALID"}]}}"#,
                 key.clone(),
             ),
+            (r#"{"error":{"message":"x","details":[{"reason":"API_KEY_INVALID"}]}}"#, key.clone()),
             (
-                r#"{"error":{"message":"Your credit balance is too low to access the API"}}"#,
-                Evidence { quota: true, ..key },
+                r#"{"code":"Client specified an invalid argument","error":"Incorrect API key provided: x"}"#,
+                key.clone(),
+            ),
+            (r#"{"error":{"message":"Your credit balance is too low to access the API"}}"#, spent.clone()),
+            (r#"{"error":{"message":"x","code":"insufficient_quota"}}"#, spent.clone()),
+            (r#"{"error":{"message":"x","type":"insufficient_quota","code":null}}"#, spent.clone()),
+            (
+                r#"{"error":{"message":"Provider returned error","metadata":{"raw":"{\"error\":{\"message\":\"x\",\"code\":\"insufficient_quota\"}}"}}}"#,
+                spent,
             ),
             (
                 r#"{"error":{"message":"Quota exceeded for this day"}}"#,
@@ -142,7 +322,24 @@ mod tests {
                 r#"{"error":{"message":"too long","code":"context_length_exceeded"}}"#,
                 Evidence { too_long: true, ..none.clone() },
             ),
-            (r#"{"error":{"code":"DeploymentNotFound"}}"#, Evidence { names_model: true, ..none.clone() }),
+            (r#"{"error":{"code":"DeploymentNotFound"}}"#, no_model.clone()),
+            (r#"{"error":{"message":"Model Not Exist","code":"invalid_request_error"}}"#, no_model.clone()),
+            (r#"{"error":{"message":"gpt-4o is not a valid model ID","code":400}}"#, no_model.clone()),
+            (
+                r#"{"type":"error","error":{"type":"not_found_error","message":"model: gpt-4o"}}"#,
+                no_model.clone(),
+            ),
+            (r#"{"code":20012,"message":"Model does not exist. Please check it carefully."}"#, no_model),
+            (r#"{"error":{"message":"Invalid URL (POST /v1/model)","code":null}}"#, none.clone()),
+            (r#"{"error":{"message":"gpt-4o does not support a parameter"}}"#, none.clone()),
+            (
+                r#"{"error":{"code":403,"message":"m","metadata":{"reasons":["x"],"flagged_input":"y"}}}"#,
+                one_request.clone(),
+            ),
+            (
+                r#"{"error":{"code":402,"message":"This request requires more credits, or fewer max_tokens."}}"#,
+                one_request,
+            ),
             ("<html><h1>400 Bad Request</h1>", Evidence { is_page: true, ..none }),
         ] {
             assert_eq!(read(&[], body), evidence, "{body}");
@@ -150,16 +347,58 @@ mod tests {
     }
 
     #[test]
+    fn words_are_no_sign_beside_a_code_or_a_field_that_contradicts_them() {
+        for (code, param) in [(json!("invalid_value"), json!(null)), (json!(null), json!("messages[0].role"))]
+        {
+            for words in ["credit balance is too low", "API key not valid", "model gpt-4o does not exist"] {
+                let body = json!({"error": {"message": words, "code": code, "param": param}}).to_string();
+
+                assert_eq!(read(&[], &body), Evidence::default(), "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn words_of_the_request_are_no_sign_and_codes_are_whatever_the_request_says() {
+        let request = json!({
+            "model": "alias",
+            "messages": [{"role": "Credit-Balance is too low"}],
+            "tools": [{"name": "GPT 4o"}, {"name": "model_not_exist"}],
+            "insufficient_quota": 1,
+        });
+        for (message, code) in [
+            ("Invalid role: Credit balance is too low", json!(null)),
+            ("Your credit balance is too low", json!("invalid_request_error")),
+            ("Tool 'model gpt-4o' not found", json!(null)),
+            ("The model gpt-4o does not exist", json!(null)),
+            ("model_not_exist", json!(null)),
+        ] {
+            let body = json!({"error": {"message": message, "code": code}}).to_string();
+
+            assert_eq!(read_of(&request, &[], &body), Evidence::default(), "{body}");
+        }
+        assert!(read_of(&request, &[], r#"{"error":{"message":"x","code":"insufficient_quota"}}"#).key);
+    }
+
+    #[test]
     fn an_error_without_a_body_is_read_by_its_words_and_code() {
-        let told = |message: &str, code: &str| {
-            let error = Error::new(StatusCode::BAD_REQUEST, message).with_code(code);
-            Evidence::read(&HeaderMap::new(), &error, b"", SystemTime::UNIX_EPOCH)
+        let told = |value: Value| {
+            let error = crate::error_body::in_band(&value).expect("an error");
+            let request = Body::Json(Bytes::from_static(br#"{"x":"fine rate limit tool"}"#));
+            let asked = Asked { body: &request, headers: &HeaderMap::new(), model: "m" };
+            Evidence::read(&HeaderMap::new(), &error, b"", &asked, SystemTime::UNIX_EPOCH)
         };
 
-        assert!(told("no", "context_length_exceeded").too_long);
-        assert!(told("prompt is too long", "x").too_long);
-        assert!(told("API key not valid", "bad").key);
-        assert_eq!(told("no", "x"), Evidence::default());
+        assert!(told(json!({"error": {"message": "no", "code": "context_length_exceeded"}})).too_long);
+        assert!(told(json!({"error": {"message": "prompt is too long", "code": "x"}})).too_long);
+        assert!(told(json!({"error": {"message": "API key not valid"}})).key);
+        assert!(!told(json!({"error": {"message": "API key not valid", "code": "bad"}})).key);
+        assert!(told(json!({"error": "unknown role 'rate limit'"})).is_quote);
+        assert!(told(json!({"error": "unknown thing `fine`"})).is_quote);
+        assert!(!told(json!({"error": "unknown thing"})).is_quote);
+        assert!(
+            !told(json!({"error": {"message": "unknown thing 'fine'", "type": "server_error"}})).is_quote
+        );
     }
 
     #[test]

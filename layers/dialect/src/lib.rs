@@ -12,6 +12,7 @@
 
 mod aim;
 mod anthropic;
+mod asked;
 mod body;
 mod codec;
 pub mod conversion;
@@ -42,6 +43,7 @@ mod surrogates;
 mod wait;
 
 pub use aim::{Aim, Betas, Envelope, Place, Quirks};
+pub use asked::Asked;
 pub use body::{Body, ModelPlace};
 pub use codec::{
     Client, Codec, Correspondence, DecodeEvents, EncodeEvents, Identity, Inbound, Manner, Outbound, Probe,
@@ -63,4 +65,4 @@ pub use scrub::{
     Care, Secrets, end_of, hide, hide_in_part, may_be_written_oddly, open_end, scrub, scrub_json,
 };
 pub use sighting::{Depth, Detail, Sighting};
-pub use size::Size;
+pub use size::{Condensed, Size, condensed};

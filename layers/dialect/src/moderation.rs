@@ -24,6 +24,16 @@ pub fn request(model: &str, text: &str) -> (Bytes, Range<usize>) {
     (body.into_inner().freeze(), start..end)
 }
 
+/// A request that names no model, with this one; none where it names one, or is no request.
+pub fn naming(body: &[u8], model: &str) -> Option<Bytes> {
+    let mut request: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body).ok()?;
+    if request.get("model").is_some_and(|named| !named.is_null()) {
+        return None;
+    }
+    request.insert("model".to_owned(), model.into());
+    serde_json::to_vec(&request).ok().map(Bytes::from)
+}
+
 /// Whether an answer flags any of its inputs; none for a body that does not say so of each of them.
 ///
 /// Where `flagged` is absent, as at Mistral, a category that is `true` counts.

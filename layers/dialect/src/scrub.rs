@@ -29,7 +29,7 @@ pub fn scrub(text: &str) -> String {
             (name.len() + gap, if end >= 6 { end } else { 0 })
         } else if fresh && PREFIXES.iter().any(|prefix| rest.starts_with(prefix)) {
             let end = rest.find(|letter| !is_secret(letter)).unwrap_or(rest.len());
-            (0, if end >= 12 { end } else { 0 })
+            (0, if end >= 9 { end } else { 0 })
         } else {
             (0, 0)
         };

@@ -13,6 +13,8 @@ use crate::surrogates::mended;
 pub struct Size {
     /// Characters of text that go in.
     pub characters: u64,
+    /// Pictures, sounds and files that go in.
+    pub media: u64,
     /// The most output tokens that the client wants, if it says so.
     pub most_output: Option<u64>,
 }
@@ -24,6 +26,19 @@ pub(crate) struct Measure {
     /// Fields with a limit of the output, the truest first.
     pub(crate) limits: &'static [&'static str],
 }
+
+/// Fields of parts in which media stand.
+const MEDIA: [&str; 9] = [
+    "image_url",
+    "input_audio",
+    "video_url",
+    "file",
+    "source",
+    "inline_data",
+    "inlineData",
+    "file_data",
+    "fileData",
+];
 
 /// Fields of turns and parts in which texts stand.
 const TEXTUAL: [&str; 5] = ["content", "text", "parts", "output", "arguments"];
@@ -58,12 +73,14 @@ impl<'de> Visitor<'de> for Request<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Size, A::Error> {
-        let mut characters = 0;
+        let (mut characters, mut media) = (0, 0);
         // The rank of the limit that was found, and the limit.
         let mut limit: Option<(usize, u64)> = None;
         while let Some(key) = map.next_key_seed(Key)? {
             if self.0.texts.iter().any(|name| key.is(name)) {
-                characters += map.next_value_seed(Any)?.characters;
+                let counted = map.next_value_seed(Any)?;
+                characters += counted.characters;
+                media += counted.media;
             } else if let Some(rank) = self.0.limits.iter().position(|name| key.is(name)) {
                 let number = map.next_value_seed(Any)?.number;
                 limit = number.map(|number| (rank, number)).into_iter().chain(limit).min();
@@ -71,7 +88,7 @@ impl<'de> Visitor<'de> for Request<'_> {
                 map.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(Size { characters, most_output: limit.map(|(_, limit)| limit) })
+        Ok(Size { characters, media, most_output: limit.map(|(_, limit)| limit) })
     }
 }
 
@@ -121,7 +138,7 @@ impl Visitor<'_> for Key {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Word, E> {
-        Ok(Word(WORDS.iter().copied().find(|word| *word == text)))
+        Ok(Word(WORDS.iter().chain(&MEDIA).copied().find(|word| *word == text)))
     }
 }
 
@@ -132,6 +149,7 @@ struct Any;
 #[derive(Default)]
 struct Counted {
     characters: u64,
+    media: u64,
     number: Option<u64>,
 }
 
@@ -151,11 +169,11 @@ impl<'de> Visitor<'de> for Any {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Counted, E> {
-        Ok(Counted { characters: text.chars().count() as u64, number: None })
+        Ok(Counted { characters: text.chars().count() as u64, ..Counted::default() })
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Counted, E> {
-        Ok(Counted { characters: 0, number: Some(number) })
+        Ok(Counted { number: Some(number), ..Counted::default() })
     }
 
     fn visit_unit<E>(self) -> Result<Counted, E> {
@@ -175,31 +193,117 @@ impl<'de> Visitor<'de> for Any {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Counted, A::Error> {
-        let mut characters = 0;
+        let mut all = Counted::default();
         while let Some(element) = seq.next_element_seed(Any)? {
-            characters += element.characters;
+            all.characters += element.characters;
+            all.media += element.media;
         }
-        Ok(Counted { characters, number: None })
+        Ok(all)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Counted, A::Error> {
-        let mut characters = 0;
+        let mut all = Counted::default();
         while let Some(key) = map.next_key_seed(Key)? {
             if TEXTUAL.iter().any(|name| key.is(name)) {
-                characters += map.next_value_seed(Any)?.characters;
+                let value = map.next_value_seed(Any)?;
+                all.characters += value.characters;
+                all.media += value.media;
             } else {
+                all.media += u64::from(MEDIA.iter().any(|name| key.is(name)));
                 map.next_value::<IgnoredAny>()?;
             }
         }
-        Ok(Counted { characters, number: None })
+        Ok(all)
     }
+}
+
+/// The text of a JSON body without the media in it, as far as it is no longer than `most`.
+///
+/// Media are told by what they look like: long runs of the letters of base64. A look at every few hundred bytes
+/// finds them, so text costs next to nothing.
+pub fn condensed(json: &[u8], most: usize) -> Condensed {
+    /// How far apart the looks are, and how long each is.
+    const STRIDE: usize = 512;
+    const LOOK: usize = 64;
+    /// Shorter runs are words.
+    const SHORTEST: usize = 4 << 10;
+    let is_letter =
+        |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_');
+    let mut parts = Vec::new();
+    let (mut kept, mut at) = (0, 0);
+    while let Some(look) = json.get(at..at + LOOK) {
+        if !look.iter().all(is_letter) {
+            at += STRIDE;
+            continue;
+        }
+        let start =
+            kept + json[kept..at].iter().rposition(|byte| !is_letter(byte)).map_or(0, |before| before + 1);
+        let end = memchr::memchr(b'"', &json[at..]).map_or(json.len(), |end| at + end);
+        if end - start >= SHORTEST {
+            parts.push(&json[kept..start]);
+            kept = end;
+        }
+        at = end;
+    }
+    let media = parts.len() as u64;
+    parts.push(&json[kept..]);
+    let length = parts.iter().map(|part| part.len()).sum();
+    Condensed { text: (length <= most).then(|| parts.concat()), length, media }
+}
+
+/// A body without its media.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Condensed {
+    /// What is left, if it is short enough.
+    pub text: Option<Vec<u8>>,
+    /// Its length.
+    pub length: usize,
+    /// How many media were left out.
+    pub media: u64,
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
 
+    use super::condensed;
     use crate::{Body, Dialect, Kind, Size};
+
+    #[test]
+    fn media_are_counted_one_by_one_and_left_out_of_what_is_kept() {
+        let data = "QUJD/+".repeat(20_000);
+        let body = format!(
+            r#"{{"messages":[{{"role":"user","content":[{{"type":"text","text":"four"}},
+                {{"type":"image_url","image_url":{{"url":"data:image/png;base64,{data}"}}}},
+                {{"type":"input_audio","input_audio":{{"data":"{data}","format":"wav"}}}}]}}]}}"#
+        );
+
+        let short = condensed(body.as_bytes(), 1 << 10);
+
+        assert_eq!(
+            (size(Dialect::OpenAiChat, &body).characters, size(Dialect::OpenAiChat, &body).media),
+            (4, 2)
+        );
+        assert_eq!(short.media, 2);
+        let kept = String::from_utf8(short.text.expect("short enough")).expect("text");
+        assert_eq!(kept.replace(&data, ""), body.replace(&data, ""), "at most pieces of them are left");
+        assert_eq!(size(Dialect::OpenAiChat, &kept), size(Dialect::OpenAiChat, &body));
+    }
+
+    #[test]
+    fn text_is_kept_whole_or_only_measured() {
+        let body = format!(r#"{{"messages":[{{"content":"{}"}}]}}"#, "many words ".repeat(10_000));
+
+        assert_eq!(condensed(body.as_bytes(), body.len()).text.as_deref(), Some(body.as_bytes()));
+        let long = condensed(body.as_bytes(), body.len() - 1);
+        assert_eq!((long.text, long.length, long.media), (None, body.len(), 0));
+        assert_eq!(condensed(b"", 10).text.as_deref(), Some(&b""[..]));
+    }
+
+    #[test]
+    fn a_body_of_nothing_but_letters_is_condensed() {
+        assert_eq!(condensed(&[b'A'; 10_000], 10).media, 1);
+    }
 
     fn size(dialect: Dialect, body: &str) -> Size {
         dialect.size(Kind::Chat, &Body::Json(Bytes::copy_from_slice(body.as_bytes())))

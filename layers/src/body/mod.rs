@@ -17,7 +17,8 @@ pub mod transcode;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dialect::{Care, ir};
+use dialect::{Asked, Body, Care, ir};
+use http::HeaderMap;
 use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::failure::{Cause, Failure};
@@ -73,13 +74,16 @@ impl Origin {
 
     /// An error event in a stream that the client is already receiving.
     fn failed(&self, error: ir::Error) -> Failure {
+        let headers = HeaderMap::new();
         judge(Refusal {
             channel: &self.channel.name,
             status: error.status,
-            headers: &http::HeaderMap::new(),
+            headers: &headers,
             body: Bytes::new(),
             dialect: self.channel.dialect,
             error,
+            // The answer was accepted: whoever is blamed now, nothing cools.
+            asked: Asked { body: &Body::Empty, headers: &headers, model: "" },
             hidden: &self.hidden,
         })
     }

@@ -235,9 +235,10 @@ fn garbled(call: &Call, detail: &str) -> Failure {
 }
 
 fn judged(call: &Call, status: StatusCode, headers: &HeaderMap, error: ir::Error, body: Bytes) -> Failure {
-    let (channel, hidden) = (&call.attempt.target.channel, &hidden(call));
-    let (name, dialect) = (&channel.name, channel.dialect);
-    judge(Refusal { channel: name, status, headers, error, body, dialect, hidden })
+    let (Attempt { target, exchange, .. }, hidden) = (&call.attempt, &hidden(call));
+    let (channel, dialect) = (&target.channel.name, target.channel.dialect);
+    let asked = exchange.asked(&target.upstream_model);
+    judge(Refusal { channel, status, headers, error, body, dialect, asked, hidden })
 }
 
 /// What no word of this answer may tell.

@@ -7,12 +7,12 @@ use dialect::{Aim, Ask, Conversion, FetchedMedia, Refused, Sent, SentBody};
 use http::HeaderValue;
 use tokio::time::Instant;
 
-use crate::failure::Failure;
+use crate::failure::{Blame, Failure};
 use crate::forward;
 use crate::offload::{INLINE, offload};
 use crate::policy::Target;
 use crate::ports::{Media, Unfetched};
-use crate::stage::{Call, Exchange, Payload};
+use crate::stage::{Attempt, Call, Exchange, Payload};
 
 /// Most media that are fetched for one request.
 const MOST_MEDIA: usize = 32;
@@ -223,9 +223,18 @@ fn written(body: &SentBody, received: usize) -> usize {
     }
 }
 
-/// Whether a failure is about what was added to the request without the client's asking.
-pub(super) fn blames_addition(call: &Call, failure: &Failure) -> bool {
+/// Whether a failure may be about what was added to the request without the client's asking: of an
+/// upstream that has never taken it, any refusal of the request may be that says no other reason.
+pub(super) fn may_blame_addition(call: &Call, failure: &Failure) -> bool {
     let Failure::Upstream(rejection) = failure else { return false };
-    matches!(rejection.status.as_u16(), 400 | 422)
-        && call.attempt.exchange.dialect().names_addition(&rejection.error, &rejection.body)
+    let is_understood = call.attempt.target.channel.usage_wish.is_understood();
+    let is_unexplained = rejection.blame == Blame::Request && !is_understood;
+    matches!(rejection.status.as_u16(), 400 | 422) && (is_unexplained || names_addition(call, failure))
+}
+
+/// Whether a refusal names what was added.
+pub(super) fn names_addition(call: &Call, failure: &Failure) -> bool {
+    let Failure::Upstream(rejection) = failure else { return false };
+    let Attempt { exchange, target, .. } = &call.attempt;
+    exchange.dialect().names_addition(&rejection.error, &exchange.asked(&target.upstream_model))
 }

@@ -165,6 +165,60 @@ async fn a_refusal_that_names_our_addition_is_asked_again_without_it_and_the_cha
     assert!(!may_ask_usage(&asking.channel));
 }
 
+/// How often an upstream that answers like this is asked by two streams, and whether with our
+/// addition; and whether it may be asked for usage afterwards.
+async fn asked_for_usage(upstream: Upstream, exchange: fn() -> ExchangeBuilder) -> (Vec<bool>, bool) {
+    let asking = target_of(channel("a").asks_usage().build()).build();
+    for _ in 0..2 {
+        let _ = run(&upstream, exchange().stream(), asking.clone()).await;
+    }
+    let options =
+        upstream.requests().iter().map(|call| payload_json(call).get("stream_options").is_some()).collect();
+    (options, may_ask_usage(&asking.channel))
+}
+
+fn refusing(upstream: Upstream, status: u16, message: &str) -> Upstream {
+    let refusal = json!({ "error": { "message": message } }).to_string();
+    upstream.answers(chunks().now(refusal).watched_answer(status, JSON))
+}
+
+fn streaming(upstream: Upstream) -> Upstream {
+    upstream.answers(chunks().now(delta("hello")).now(stop()).now(done()).watched_answer(200, EVENTS))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_names_nothing_is_blamed_on_our_addition_only_if_the_request_passes_without() {
+    for status in [400, 422] {
+        let strict =
+            streaming(streaming(refusing(Upstream::new(), status, "extra inputs are not permitted")));
+        assert_eq!(asked_for_usage(strict, exchange).await, (vec![true, false, false], false), "{status}");
+    }
+    let mut odd = Upstream::new();
+    for _ in 0..4 {
+        odd = refusing(odd, 400, "bad temperature");
+    }
+    assert_eq!(asked_for_usage(odd, exchange).await, (vec![true, false, true, false], true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_client_s_odd_body_changes_nothing_where_usage_is_understood() {
+    let understands = refusing(streaming(Upstream::new()), 400, "bad temperature");
+
+    assert_eq!(asked_for_usage(understands, exchange).await, (vec![true, true], true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_the_option_s_name_quoted_turns_nothing_off() {
+    let quoting = || {
+        let message = json!({ "role": "stream_options", "content": "x" });
+        exchange().fields(json!({ "messages": [message] }))
+    };
+    let mut upstream = streaming(Upstream::new());
+    upstream = refusing(upstream, 400, "unknown role stream_options");
+
+    assert_eq!(asked_for_usage(upstream, quoting).await, (vec![true, true], true));
+}
+
 #[tokio::test(start_paused = true)]
 async fn unequal_dialects_meet_in_the_neutral_form_both_ways() {
     let upstream = answering(chunks().now(anthropic_whole("hello")), JSON);

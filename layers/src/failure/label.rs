@@ -33,6 +33,7 @@ impl Failure {
             Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => match rejection.blame {
                 Blame::Request => "upstream_client_error",
                 Blame::Length => "upstream_too_long",
+                Blame::Terms => "upstream_declined",
                 Blame::Key if rejection.status == StatusCode::TOO_MANY_REQUESTS => "upstream_rate_limited",
                 Blame::Key => "upstream_key_rejected",
                 Blame::Model => "upstream_model_missing",

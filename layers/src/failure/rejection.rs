@@ -7,6 +7,7 @@ use dialect::Dialect;
 use dialect::ir::{Error as WireError, ErrorKind};
 use http::StatusCode;
 
+use super::told::whom;
 use crate::policy::ChannelName;
 
 /// An upstream's refusal, judged once, where its body was read.
@@ -37,6 +38,9 @@ pub enum Blame {
     Request,
     /// The request is too long for this model; another channel may have a larger one.
     Length,
+    /// This one request, on the terms that the channel has for it: what it says, what it may cost, who asks.
+    /// Another channel may take it, and this one takes others.
+    Terms,
     /// The provider key: its validity, quota, rate or region.
     Key,
     /// The channel does not have this model.
@@ -51,31 +55,55 @@ impl Rejection {
     /// The status that the client may see, see [`super::Failure::status`].
     pub(super) fn client_status(&self) -> StatusCode {
         match self.status.as_u16() {
-            401..=404 | 498 => StatusCode::BAD_GATEWAY,
+            // The client's request is what is wrong, and none of its credentials.
+            _ if self.blame == Blame::Terms => StatusCode::BAD_REQUEST,
+            401..=403 | 498 => StatusCode::BAD_GATEWAY,
             429 => StatusCode::TOO_MANY_REQUESTS,
-            _ if matches!(self.blame, Blame::Key | Blame::Model) => StatusCode::BAD_GATEWAY,
+            404 => StatusCode::NOT_FOUND,
+            _ if self.blame == Blame::Model => StatusCode::NOT_FOUND,
+            _ if self.blame == Blame::Key => StatusCode::BAD_GATEWAY,
             // Said by a proxy in between: the client's request is not what is wrong.
-            400 | 422 if self.blame == Blame::Channel => StatusCode::BAD_GATEWAY,
+            400 | 422 if self.blame == Blame::Nobody => StatusCode::BAD_GATEWAY,
             400..=599 => self.status,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
 
+    /// Whether the client sees another status than the upstream's, because that is about the gateway's
+    /// own standing there.
+    pub(super) fn is_hidden(&self, told: StatusCode) -> bool {
+        told == StatusCode::BAD_GATEWAY && self.status != StatusCode::BAD_GATEWAY
+    }
+
     /// The refusal as the client is told of it.
     pub(super) fn to_wire(&self, status: StatusCode) -> WireError {
-        let hidden = status == StatusCode::BAD_GATEWAY && self.status != StatusCode::BAD_GATEWAY;
-        let kind = if status == self.status { self.error.kind } else { ErrorKind::Upstream };
+        let hidden = self.is_hidden(status);
+        let kind = match self.blame {
+            _ if status == self.status => self.error.kind,
+            Blame::Terms => ErrorKind::InvalidRequest,
+            _ => ErrorKind::Upstream,
+        };
         WireError {
             status,
             kind,
-            message: if hidden {
-                format!("channel {} rejected the request with status {}", self.channel, self.status.as_u16())
+            message: if hidden || status == StatusCode::NOT_FOUND {
+                let (whom, status) = (whom(&self.channel), self.status.as_u16());
+                format!("{whom} rejected the request with status {status}: {}", self.error.message)
             } else {
                 self.error.message.clone()
             },
-            code: if hidden { Some("upstream_rejected".to_owned()) } else { self.error.code.clone() },
-            param: if hidden { None } else { self.error.param.clone() },
+            code: match status {
+                _ if hidden => Some("upstream_rejected".to_owned()),
+                StatusCode::NOT_FOUND => Some("model_not_found".to_owned()),
+                _ => self.error.code.clone(),
+            },
+            param: match status {
+                _ if hidden => None,
+                StatusCode::NOT_FOUND => Some("model".to_owned()),
+                _ => self.error.param.clone(),
+            },
             retry_after: self.retry_after,
+            signs: Box::default(),
         }
     }
 }

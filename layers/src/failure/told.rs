@@ -2,13 +2,16 @@
 //! the upstream's own words.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use dialect::ir::{Error as WireError, ErrorKind};
 use dialect::{ErrorShape, Malformed};
+use http::StatusCode;
 
-use super::{Blame, Failure};
+use super::{Blame, Failure, TransportKind};
+use crate::policy::ChannelName;
 
 /// A request that its dialect cannot read, with the place of the fault.
 impl From<Malformed> for Failure {
@@ -30,6 +33,44 @@ impl Failure {
             Self::ModerationFailed(cause) => cause.retry_after(),
             _ => None,
         }
+    }
+
+    /// Whether repeating it cannot help, so that clients should not: the credits are spent, or every
+    /// channel was asked and has rejected it or said nothing in time.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::BalanceExhausted
+            | Self::Timeout { .. }
+            | Self::Transport { kind: TransportKind::ConnectTimeout, .. } => true,
+            Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => {
+                rejection.quota || rejection.is_hidden(self.status())
+            }
+            _ => false,
+        }
+    }
+
+    /// The same without the names of channels, for keys that may not see the route.
+    #[must_use]
+    pub fn without_route(mut self) -> Self {
+        match &mut self {
+            Self::Upstream(rejection) | Self::KeyRefused { rejection, .. } => {
+                rejection.channel = ChannelName::withheld();
+            }
+            Self::Transport { channel, .. }
+            | Self::Timeout { channel, .. }
+            | Self::Empty { channel }
+            | Self::Triggered { channel }
+            | Self::Garbled { channel, .. }
+            | Self::Truncated { channel }
+            | Self::Unsupported { channel, .. }
+            | Self::KeysExhausted { channel, .. } => *channel = ChannelName::withheld(),
+            Self::ModerationFailed(cause) => {
+                let inner = std::mem::replace(&mut **cause, Self::Internal);
+                **cause = inner.without_route();
+            }
+            _ => {}
+        }
+        self
     }
 
     /// The failure in the neutral form that each dialect knows how to write.
@@ -90,6 +131,7 @@ impl Failure {
                 _ => None,
             },
             retry_after: self.retry_after(),
+            signs: Box::default(),
         }
     }
 
@@ -100,12 +142,30 @@ impl Failure {
             Self::Upstream(rejection)
                 if rejection.dialect.error_shape() == client
                     && rejection.client_status() == rejection.status
+                    && rejection.status != StatusCode::NOT_FOUND
                     && !rejection.body.is_empty()
                     && matches!(rejection.blame, Blame::Request | Blame::Length | Blame::Nobody) =>
             {
                 Some(rejection.body.clone())
             }
             _ => None,
+        }
+    }
+}
+
+/// The upstream that failed, as far as it may be named.
+pub(super) fn whom(channel: &ChannelName) -> Whom<'_> {
+    Whom(channel)
+}
+
+/// A channel as messages call it.
+pub(super) struct Whom<'a>(&'a ChannelName);
+
+impl fmt::Display for Whom<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.is_withheld() {
+            true => f.write_str("a provider"),
+            false => write!(f, "channel {}", self.0),
         }
     }
 }

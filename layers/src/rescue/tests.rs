@@ -7,7 +7,7 @@ use crate::testing::{Chunks, Scripted, chunks, mount, pieces, read, wire};
 
 #[test]
 fn a_refused_window_says_when_to_come_back() {
-    let exceeded = Exceeded { limit: 15, reset: Duration::from_millis(1500) };
+    let exceeded = Exceeded { reset: Duration::from_millis(1500), ..crate::testing::ports::exceeded() };
 
     let reply = render(&Failure::RateLimited(exceeded), ErrorShape::OpenAi);
 

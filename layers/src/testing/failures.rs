@@ -1,7 +1,7 @@
 //! Failures of upstreams by their usual names, all of channel `a`.
 
 use bytes::Bytes;
-use dialect::Dialect;
+use dialect::{Asked, Body, Dialect};
 use http::{HeaderMap, StatusCode};
 
 use crate::failure::{Failure, TransportKind};
@@ -11,6 +11,11 @@ use crate::policy::ChannelName;
 
 fn a() -> ChannelName {
     ChannelName::from("a")
+}
+
+/// A request of which an upstream can repeat nothing.
+pub fn nothing(headers: &HeaderMap) -> Asked<'_> {
+    Asked { body: &Body::Empty, headers, model: "" }
 }
 
 /// A refusal with this status and a body that says nothing else, judged as upstreams' are.
@@ -32,6 +37,7 @@ pub fn refused_with(status: u16, headers: &[(&'static str, &str)], body: &'stati
         error: dialect::normalise_error(status, body.as_bytes()),
         body: Bytes::from_static(body.as_bytes()),
         dialect: Dialect::OpenAiChat,
+        asked: nothing(&HeaderMap::new()),
         hidden: &Hidden::of(&super::channel("a").build(), None, None),
     })
 }

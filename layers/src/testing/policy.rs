@@ -1,7 +1,6 @@
 //! Values of a configuration, each with plain defaults.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -123,8 +122,8 @@ pub fn channel(name: &str) -> ChannelBuilder {
         takes: Takes::default(),
         envelope: dialect::Envelope::PLAIN,
         quirks: dialect::Quirks::default(),
-        asks_usage: Arc::new(AtomicBool::new(false)),
         secrets: dialect::Secrets::default(),
+        usage_wish: Arc::default(),
     })
 }
 
@@ -211,8 +210,8 @@ impl ChannelBuilder {
 
     /// Its streams may be asked for usage.
     #[must_use]
-    pub fn asks_usage(self) -> Self {
-        self.0.asks_usage.store(true, std::sync::atomic::Ordering::Relaxed);
+    pub fn asks_usage(mut self) -> Self {
+        self.0.quirks.stream_options = true;
         self
     }
 
@@ -224,7 +223,7 @@ impl ChannelBuilder {
 
 /// Whether streams of this channel may still be asked for usage.
 pub fn may_ask_usage(channel: &Channel) -> bool {
-    channel.asks_usage.load(std::sync::atomic::Ordering::Relaxed)
+    channel.quirks.stream_options && channel.usage_wish.is_allowed()
 }
 
 /// A channel of this name that serves `m` under the upstream's name `up-m`.

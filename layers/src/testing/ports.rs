@@ -10,7 +10,7 @@ use http::HeaderName;
 use tokio::time::Instant;
 
 use super::Notes;
-use crate::failure::{Exceeded, Failure};
+use crate::failure::{Exceeded, Failure, Whose};
 use crate::ledger::Entry;
 use crate::plan::{Group, Plan, Step};
 use crate::policy::{Caller, ChannelName, Demand, Fingerprint, Target, Triggers};
@@ -267,7 +267,8 @@ impl Stored for ScriptedPins {
 
 /// A window of 15 requests that admits the next one in a minute.
 pub fn exceeded() -> Exceeded {
-    Exceeded { limit: 15, reset: Duration::from_secs(60) }
+    let minute = Duration::from_secs(60);
+    Exceeded { limit: 15, period: minute, whose: Whose::Key, reset: minute }
 }
 
 /// Allowances that admit everything or refuse what they were told to, at once or after a second.

@@ -123,8 +123,14 @@ const TRIES: &str = "SELECT provider, provider_api_key, COUNT(CASE WHEN success 
     AND provider_api_key IS NOT NULL AND COALESCE(outcome, '') NOT IN ({blameless}) GROUP BY 1, 2";
 
 /// Outcomes of attempts that say nothing about the key they used.
-pub(crate) const BLAMELESS: [&str; 5] =
-    ["client_gone", "shutting_down", "overloaded", "upstream_client_error", "upstream_too_long"];
+pub(crate) const BLAMELESS: [&str; 6] = [
+    "client_gone",
+    "shutting_down",
+    "overloaded",
+    "upstream_client_error",
+    "upstream_too_long",
+    "upstream_declined",
+];
 
 impl Store {
     /// What each key spent in each hour of `from <= hour < until` (Unix seconds), in slices.

@@ -201,6 +201,199 @@ async fn a_picture_of_megabytes_is_estimated_by_the_text_beside_it() {
 
     let request = hello_stream().with("/messages/0/content", content);
     gateway.ask(&Ask::chat(&request).key("sk-payer")).await.expect(200);
+    gateway.ask(&Ask::chat(&request)).await.expect(200);
 
-    assert_eq!(costs(&gateway), [(1_000_000_000_000, true)]);
+    // One token of text, and a thousand for the picture, for keys with and without a balance.
+    let dollars = 1001 * 1_000_000_000_000;
+    assert_eq!(costs(&gateway), [(dollars, true), (dollars, true)]);
+}
+
+/// Answers in every shape that say `sixteen letters.` (four tokens) or call a tool with as much, and tell this usage.
+fn shapes(usage: &Value, anthropic: bool) -> Vec<(&'static str, bool, Script)> {
+    let call = json!([{ "index": 0, "id": "c", "type": "function", "function": { "name": "f", "arguments": "{\"a\":\"letters.\"}" } }]);
+    if anthropic {
+        let (opening, texts, ending) = layers::testing::adapters::anthropic_stream(&["sixteen ", "letters."]);
+        let stream = opening + &texts.concat() + &ending;
+        let stream: String = stream
+            .split("\n\n")
+            .filter(|event| !event.is_empty())
+            .map(|event| {
+                let (name, data) = event.split_once("data: ").expect("an event");
+                let mut data: Value = serde_json::from_str(data).expect("JSON");
+                for place in ["/usage", "/message/usage"] {
+                    if let Some(told) = data.pointer_mut(place) {
+                        *told = usage.clone();
+                    }
+                }
+                format!("{name}data: {data}\n\n")
+            })
+            .collect();
+        return vec![
+            (
+                "a whole answer",
+                false,
+                Script::json(&said_by_claude("sixteen letters.").with("/usage", usage.clone())),
+            ),
+            ("a stream", true, Script::events([stream.clone()])),
+            ("a stream that is folded", false, Script::events([stream])),
+        ];
+    }
+    let told = event(
+        &json!({ "id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [], "usage": usage }),
+    );
+    let mut events = stream_of(&["sixteen ", "letters."]);
+    events.insert(events.len() - 1, told);
+    let called = said("")
+        .with("/choices/0/message", json!({ "role": "assistant", "content": null, "tool_calls": call }))
+        .with("/choices/0/finish_reason", json!("tool_calls"));
+    vec![
+        ("a whole answer", false, Script::json(&said("sixteen letters.").with("/usage", usage.clone()))),
+        ("a whole call", false, Script::json(&called.with("/usage", usage.clone()))),
+        ("a stream", true, Script::events(events.clone())),
+        ("a stream that is folded", false, Script::events(events)),
+        (
+            "a whole answer to a stream",
+            true,
+            Script::json(&said("sixteen letters.").with("/usage", usage.clone())),
+        ),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn usage_that_counts_nothing_or_beyond_reason_is_as_none_in_every_shape_and_dialect() {
+    let openai = |input: Value, output: Value| json!({ "prompt_tokens": input, "completion_tokens": output, "total_tokens": input });
+    let claude = |input: Value, output: Value| json!({ "input_tokens": input, "output_tokens": output });
+    let pairs = [
+        (json!(0), json!(0)),
+        (json!("5"), json!("7")),
+        (json!(-5), json!(-7)),
+        (json!(0.4), json!(0.2)),
+        (json!(9_223_372_036_854_775_808_u64), json!(1)),
+        (json!(1e308), json!(1)),
+        (json!(3), json!(1e300)),
+        (json!(50_000_000), json!(50_000_000)),
+    ];
+    let mut cases = vec![
+        (false, Value::Null),
+        (false, json!({})),
+        (false, json!([7])),
+        (false, json!({ "total_tokens": 9 })),
+        (false, json!({ "prompt_tokens_details": { "cached_tokens": 4_000_000_000_u64 } })),
+        (true, json!({})),
+        (true, json!({ "cache_read_input_tokens": 4_000_000_000_u64 })),
+    ];
+    for (input, output) in pairs {
+        cases.push((false, openai(input.clone(), output.clone())));
+        cases.push((true, claude(input, output)));
+    }
+    let mut wrong = Vec::new();
+    for (anthropic, usage) in cases {
+        for (shape, stream, script) in shapes(&usage, anthropic) {
+            let upstream = Upstream::always(script).await;
+            let channel = if anthropic { anthropic_channel("a", &upstream) } else { channel("a", &upstream) };
+            // A dollar for a token each way: the text of `hello` is one, the answer four.
+            let config =
+                config([channel]).with("/preferences/model_price", json!({ "default": "1000000,1000000" }));
+            let gateway = Gateway::start(config).await;
+
+            gateway.chat(&hello().with("/stream", json!(stream))).await.expect(200);
+
+            let closed = gateway.records().remove(0);
+            let told = (closed.cost / 1_000_000_000_000, closed.estimated, closed.entry.usage.is_some());
+            if told != (5, true, false) {
+                wrong.push(format!("{shape}, {usage}: {told:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn credits_end_also_where_an_upstream_counts_nothing() {
+    let upstream =
+        Upstream::always(Script::json(&said("sixteen letters.").with("/usage", tells(0, 0)))).await;
+    let gateway = Gateway::start(priced(&upstream, &json!("4.5"))).await;
+    let ask = Ask::chat(&hello().with("/max_tokens", json!(1))).key("sk-payer");
+
+    gateway.ask(&ask).await.expect(200);
+    gateway.ask(&ask).await.expect(200);
+
+    gateway.ask(&ask).await.expect(429);
+}
+
+/// An upstream that tells usage in a stream when it is asked for it.
+async fn telling_when_asked() -> Upstream {
+    Upstream::start(|seen| {
+        let mut events = stream_of(&["ok"]);
+        if seen.json()["stream_options"]["include_usage"] == json!(true) {
+            events.insert(events.len() - 1, usage_event());
+        }
+        Script::events(events)
+    })
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn usage_of_a_stream_is_asked_of_every_host_where_the_client_set_nothing_and_kept_from_it() {
+    let upstream = telling_when_asked().await;
+    let gateway = Gateway::start(config([channel("a", &upstream)])).await;
+    let unset = hello_stream().with("/stream_options", Value::Null);
+    let own = hello_stream().with("/stream_options", json!({ "include_usage": false }));
+
+    let plain = gateway.chat(&hello_stream()).await.expect(200);
+    let null = gateway.chat(&unset).await.expect(200);
+    gateway.chat(&own).await.expect(200);
+
+    assert_eq!(plain.text(), stream_of(&["ok"]).concat());
+    assert_eq!(null.text(), stream_of(&["ok"]).concat());
+    let sent: Vec<String> =
+        upstream.requests().iter().map(|seen| String::from_utf8_lossy(&seen.body).into_owned()).collect();
+    assert_eq!(sent[1].matches("stream_options").count(), 1, "{}", sent[1]);
+    assert_eq!(sent[2], own.to_string());
+    let estimated: Vec<bool> = gateway.records().iter().map(|closed| closed.estimated).collect();
+    assert_eq!(estimated, [false, false, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_channel_does_not_understand_is_asked_once_also_after_a_reload() {
+    let upstream = Upstream::start(|seen| match seen.json().get("stream_options") {
+        Some(_) => Script::error(422, "extra inputs are not permitted"),
+        None => Script::events(stream_of(&["ok"])),
+    })
+    .await;
+    let config = config([channel("a", &upstream)]);
+    let gateway = Gateway::start(&config).await;
+
+    let first = gateway.chat(&hello_stream()).await.expect(200);
+    gateway.reload(config.with("/preferences/cooldown_period", json!(7))).await;
+    gateway.chat(&hello_stream()).await.expect(200);
+
+    assert_eq!(first.header("x-uni-api-attempts"), Some("1"), "the repeat is outside the budget");
+    let asked: Vec<bool> =
+        upstream.requests().iter().map(|seen| seen.json().get("stream_options").is_some()).collect();
+    assert_eq!(asked, [true, false, false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_client_s_odd_body_never_turns_off_what_a_channel_is_asked() {
+    let upstream = Upstream::start(|seen| {
+        if seen.json().get("odd").is_some() {
+            return Script::error(400, "Unrecognized request argument supplied: odd");
+        }
+        let mut events = stream_of(&["ok"]);
+        events.insert(events.len() - 1, usage_event());
+        Script::events(events)
+    })
+    .await;
+    let gateway = Gateway::start(config([channel("a", &upstream)])).await;
+
+    gateway.chat(&hello_stream().with("/odd", json!(1))).await.expect(400);
+    gateway.chat(&hello_stream()).await.expect(200);
+    gateway.chat(&hello_stream().with("/odd", json!(1))).await.expect(400);
+    gateway.chat(&hello_stream()).await.expect(200);
+
+    let asked: Vec<bool> =
+        upstream.requests().iter().map(|seen| seen.json().get("stream_options").is_some()).collect();
+    // Asked again without it only while nothing is known.
+    assert_eq!(asked, [true, false, true, true, true]);
 }

@@ -74,7 +74,8 @@ fn statuses() -> Vec<Row> {
         ),
         row("413", Script::error(413, "too large"), CHANNEL_GOES_ON, Its),
         row("413 from a proxy", html(413), CHANNEL_GOES_ON, Ours(413)),
-        row("400 from a proxy", html(400), CHANNEL_RESTS, Rejected),
+        row("400 from a proxy", html(400), CHANNEL_GOES_ON, Rejected),
+        row("403 from a proxy", html(403), CHANNEL_GOES_ON, Rejected),
         row("401", Script::error(401, "bad key"), KEY_RESTS, Rejected),
         row("402", Script::error(402, "pay"), KEY_RESTS, Rejected),
         row("403", Script::error(403, "no"), KEY_RESTS, Rejected),
@@ -93,9 +94,9 @@ fn statuses() -> Vec<Row> {
             KEY_RESTS,
             Rejected,
         ),
-        row("404 for the model", coded(404, "model_not_found"), CHANNEL_RESTS, Rejected),
-        row("404 for the deployment", coded(404, "DeploymentNotFound"), CHANNEL_RESTS, Rejected),
-        row("404", Script::body(404, "text/plain", "not here"), CHANNEL_GOES_ON, Rejected),
+        row("404 for the model", coded(404, "model_not_found"), CHANNEL_RESTS, Ours(404)),
+        row("404 for the deployment", coded(404, "DeploymentNotFound"), CHANNEL_RESTS, Ours(404)),
+        row("404", Script::body(404, "text/plain", "not here"), CHANNEL_GOES_ON, Ours(404)),
         row(
             "302",
             Script::body(302, "text/plain", "").header("location", "/elsewhere"),
@@ -170,7 +171,9 @@ fn others(stream: bool) -> Vec<Row> {
 async fn check(rows: Vec<Row>, request: &Value, anthropic: bool) {
     let good = healthy("good").await;
     let make = |name: &str, upstream: &Upstream| {
-        if anthropic { anthropic_channel(name, upstream) } else { channel(name, upstream) }
+        let made = if anthropic { anthropic_channel(name, upstream) } else { channel(name, upstream) };
+        // What is added to a stream may be asked for again; that is told elsewhere.
+        made.with("/preferences/quirks", json!(["-stream_options"]))
     };
     let mut channels = Vec::new();
     let mut upstreams = Vec::new();

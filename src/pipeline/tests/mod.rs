@@ -5,6 +5,7 @@
 mod bad_input;
 mod bad_upstream;
 mod bench;
+mod blame;
 mod cooldown;
 mod credits;
 mod disposition;

@@ -18,6 +18,11 @@ fn windows() -> Windows {
     Windows::new(Clock::new())
 }
 
+fn exceeded(limit: u64, period: u64, reset: u64) -> Exceeded {
+    let [period, reset] = [period, reset].map(Duration::from_secs);
+    Exceeded { limit, period, whose: Whose::Key, reset }
+}
+
 fn ask(windows: &Windows, caller: &str, limits: &Limits) -> Option<Exceeded> {
     windows.check(&Fingerprint::new(caller), limits, Instant::now())
 }
@@ -31,7 +36,7 @@ async fn the_request_over_the_limit_is_refused_with_its_reset() {
 
     let refused = ask(&windows, "a", &limits);
 
-    assert_eq!(refused, Some(Exceeded { limit: 2, reset: Duration::from_secs(50) }));
+    assert_eq!(refused, Some(exceeded(2, 60, 50)));
     assert_eq!(ask(&windows, "b", &limits), None);
     advance(Duration::from_secs(50)).await;
     assert_eq!(ask(&windows, "a", &limits), None);
@@ -77,7 +82,7 @@ async fn of_several_windows_the_longest_refusal_is_told() {
 
     let refused = ask(&windows, "a", &limits);
 
-    assert_eq!(refused, Some(Exceeded { limit: 2, reset: Duration::from_secs(86_340) }));
+    assert_eq!(refused, Some(exceeded(2, 86_400, 86_340)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ use crate::values::Closed;
 pub(super) const OTHER: &str = "other";
 
 /// The outcomes that have a label: `ok`, the failures' labels, and [`OTHER`] for any other.
-const OUTCOMES: [&str; 43] = [
+const OUTCOMES: [&str; 44] = [
     "ok",
     "client_gone",
     "timeout",
@@ -31,6 +31,7 @@ const OUTCOMES: [&str; 43] = [
     "upstream_key_rejected",
     "upstream_client_error",
     "upstream_too_long",
+    "upstream_declined",
     "upstream_model_missing",
     "upstream_refused",
     "connect_failed",

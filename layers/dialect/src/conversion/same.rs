@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{Answered, Ask, Conversion, JSON, Kept, Refused, Sent, SentBody, Transcode, Whole, chat};
 use crate::aim::{Betas, Place};
-use crate::codec::Probe;
+use crate::codec::{Addition, Probe};
 use crate::{
     Aim, AnswerForm, Body, Depth, Envelope, ErrorShape, Frame, Framing, Kind, Malformed, ModelPlace,
     Sighting, exact, ir, moderation,
@@ -27,7 +27,7 @@ impl Conversion for Same {
         let added = ask.body.json().and_then(|json| addition(json, ask, aim));
         kept.hide_usage = added.is_some();
         let (body, content_type) = match ask.body {
-            Body::Json(json) => (json_body(json, ask, aim, added)?, Some(JSON)),
+            Body::Json(json) => (json_body(json, ask, aim, added.as_ref())?, Some(JSON)),
             Body::Form(form) => {
                 let parts = match ask.model_place {
                     ModelPlace::Form(part) => {
@@ -123,7 +123,7 @@ fn json_body(
     json: &Bytes,
     ask: &Ask<'_>,
     aim: &Aim<'_>,
-    added: Option<&'static [u8]>,
+    added: Option<&Addition>,
 ) -> Result<SentBody, Refused> {
     let untouched = !aim.as_json
         && aim.tools
@@ -140,36 +140,40 @@ fn json_body(
     Ok(SentBody::Bytes(vec![exact::json_bytes(&map).into()]))
 }
 
-/// The client's bytes with the upstream's name of the model in place of the alias.
-fn splice(json: &Bytes, ask: &Ask<'_>, aim: &Aim<'_>, added: Option<&'static [u8]>) -> Vec<Bytes> {
-    let span = match ask.model_place {
-        ModelPlace::Json(span) if json[span.clone()] != **aim.model_json => span.clone(),
-        ModelPlace::Json(_) | ModelPlace::Form(_) | ModelPlace::Path | ModelPlace::Nowhere => 0..0,
+/// The client's bytes with the upstream's name of the model in place of the alias, and with what is added.
+fn splice(json: &Bytes, ask: &Ask<'_>, aim: &Aim<'_>, added: Option<&Addition>) -> Vec<Bytes> {
+    let model = match ask.model_place {
+        ModelPlace::Json(span) if json[span.clone()] != **aim.model_json => {
+            Some((span.clone(), aim.model_json.clone()))
+        }
+        ModelPlace::Json(_) | ModelPlace::Form(_) | ModelPlace::Path | ModelPlace::Nowhere => None,
     };
-    if span.is_empty() && added.is_none() {
-        return vec![json.clone()];
+    let added = added.map(|added| {
+        let (text, span) = added.spliced(json);
+        (span, Bytes::from(text))
+    });
+    let changes = match (model, added) {
+        (None, None) => return vec![json.clone()],
+        (Some(model), Some(added)) if added.0.start < model.0.start => [Some(added), Some(model)],
+        (model, added) => [model, added],
+    };
+    let mut parts = Vec::with_capacity(5);
+    let mut from = 0;
+    for (span, text) in changes.into_iter().flatten() {
+        parts.push(json.slice(from..span.start));
+        parts.push(text);
+        from = span.end;
     }
-    let model: &[u8] = if span.is_empty() { b"" } else { aim.model_json };
-    // It was seen to be an object: its brace is the first thing in it.
-    let start = if added.is_some() { memchr::memchr(b'{', json).map_or(0, |brace| brace + 1) } else { 0 };
-    let (to, from) = if span.is_empty() { (start, start) } else { (span.start, span.end) };
-    let added = added.unwrap_or_default();
+    parts.push(json.slice(from..));
     if json.len() <= JOINED {
-        return vec![Bytes::from([added, &json[start..to], model, &json[from..]].concat())];
+        return vec![Bytes::from(parts.concat())];
     }
-    [
-        Bytes::from_static(added),
-        json.slice(start..to),
-        if span.is_empty() { Bytes::new() } else { aim.model_json.clone() },
-        json.slice(from..),
-    ]
-    .into_iter()
-    .filter(|part| !part.is_empty())
-    .collect()
+    parts.retain(|part| !part.is_empty());
+    parts
 }
 
 /// What asks for the usage of a stream, where it is to be asked for and the client did not ask itself.
-fn addition(json: &[u8], ask: &Ask<'_>, aim: &Aim<'_>) -> Option<&'static [u8]> {
+fn addition(json: &[u8], ask: &Ask<'_>, aim: &Aim<'_>) -> Option<Addition> {
     if aim.ask_usage { raw(ask)?.ask_usage(json) } else { None }
 }
 
@@ -182,7 +186,7 @@ fn change(
     json: &[u8],
     ask: &Ask<'_>,
     aim: &Aim<'_>,
-    added: Option<&'static [u8]>,
+    added: Option<&Addition>,
 ) -> Result<Map<String, Value>, Refused> {
     let mut map: Map<String, Value> = exact::read(json)
         .map_err(|error| Malformed::new(format!("the request body must be a JSON object: {error}")))?;
@@ -197,8 +201,7 @@ fn change(
             raw.set_stream(&mut map, aim.stream);
         }
         if let Some(added) = added {
-            let added = [added.strip_suffix(b",").unwrap_or(added), b"}"].concat();
-            map.extend(serde_json::from_slice::<Map<String, Value>>(&added).unwrap_or_default());
+            map.insert(added.name.to_owned(), serde_json::from_str(added.value).unwrap_or_default());
         }
         if !aim.tools {
             raw.without_tools(&mut map);

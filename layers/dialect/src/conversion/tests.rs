@@ -161,6 +161,47 @@ fn usage_is_asked_for_and_hidden_where_the_aim_says_so() {
 }
 
 #[test]
+fn a_wish_of_null_is_replaced_wherever_it_stands_and_the_word_elsewhere_is_none() {
+    let asking = Aim { ask_usage: true, ..aim(true) };
+    let pad = "x".repeat(40_000);
+    for body in [
+        r#"{"model":"alias","stream":true,"stream_options": null }"#.to_owned(),
+        r#"{"stream_options":null,"model":"alias","stream":true}"#.to_owned(),
+        format!(r#"{{"stream_options":null,"model":"alias","stream":true,"pad":"{pad}"}}"#),
+        format!(r#"{{"model":"alias","stream":true,"pad":"{pad}","stream_options":null}}"#),
+        r#"{"model":"alias","stream":true,"tools":[{"stream_options":null}]}"#.to_owned(),
+    ] {
+        let case = Case::chat(&body);
+        let sent = case.sent(Dialect::OpenAiChat, asking);
+
+        let mut expected: Value = serde_json::from_str(&body).expect("JSON");
+        expected["stream_options"] = json!({ "include_usage": true });
+        expected["model"] = json!("up");
+        assert_eq!(value(&sent), expected, "{body}");
+        let once = usize::from(body.contains("tools")) + 1;
+        assert_eq!(text(&sent).matches("\"stream_options\"").count(), once, "{body}");
+        assert!(sent.kept.hides_usage());
+        let SentBody::Json(map) = case.sent(Dialect::OpenAiChat, Aim { as_json: true, ..asking }).body else {
+            panic!("a value")
+        };
+        assert_eq!(Value::Object(map), expected);
+    }
+}
+
+#[test]
+fn a_wish_of_the_client_s_own_is_left_as_it_is() {
+    let asking = Aim { ask_usage: true, ..aim(true) };
+    for wish in [r#"{"include_usage":false}"#, r#"{"other":1}"#, "7", r#"null,"stream_options":null"#] {
+        let body = format!(r#"{{"model":"alias","stream":true,"stream_options":{wish}}}"#);
+
+        let sent = Case::chat(&body).sent(Dialect::OpenAiChat, asking);
+
+        assert_eq!(text(&sent), body.replace("alias", "up"));
+        assert!(!sent.kept.hides_usage());
+    }
+}
+
+#[test]
 fn what_a_channel_does_not_take_is_left_out_in_each_dialects_words() {
     let bare = Aim { tools: false, image: false, ..aim(false) };
     let chat = Case::chat(

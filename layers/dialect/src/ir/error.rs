@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::asked::squeezed;
+
 /// The code of what cannot be read as an answer.
 const MALFORMED: &str = "upstream_malformed";
 
@@ -21,6 +23,19 @@ pub struct Error {
     pub param: Option<String>,
     /// How long the upstream asks to wait, where its body says so.
     pub retry_after: Option<Duration>,
+    /// What else the upstream says of it, for [`crate::Evidence`].
+    pub signs: Box<Signs>,
+}
+
+/// The words for machines in which an upstream tells of a failure, squeezed to their letters and digits in lower case.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signs {
+    /// Its code, its type, and the reasons among its details.
+    pub(crate) codes: Vec<String>,
+    /// The code alone, where there is one that is no number.
+    pub(crate) says: Option<String>,
+    /// Whether its status was guessed, because neither the status line nor a code or type tells it.
+    pub(crate) guessed: bool,
 }
 
 impl Error {
@@ -33,13 +48,17 @@ impl Error {
             code: None,
             param: None,
             retry_after: None,
+            signs: Box::default(),
         }
     }
 
     /// The same error with a code.
     #[must_use]
     pub fn with_code(mut self, code: impl Into<String>) -> Self {
-        self.code = Some(code.into());
+        let code = code.into();
+        self.signs.codes.push(squeezed(&code));
+        self.signs.says = Some(squeezed(&code));
+        self.code = Some(code);
         self
     }
 

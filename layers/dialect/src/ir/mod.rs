@@ -10,7 +10,7 @@ mod request;
 mod response;
 mod usage;
 
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, Signs};
 pub use event::{Citation, CitationKind, Event, Logprob};
 pub use finish::FinishReason;
 pub use request::{

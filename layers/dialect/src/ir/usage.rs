@@ -50,6 +50,26 @@ impl Usage {
         *self == Self::default()
     }
 
+    /// Says whether nothing was counted that an answer takes: totals and costs alone tell nothing.
+    pub fn counts_nothing(&self) -> bool {
+        Self { stated_total: 0, stated_cost: 0, ..*self }.is_empty()
+    }
+
+    /// Says whether it has to be held against an estimate: a side that took nothing, or more than most models can.
+    pub fn is_doubtful(&self) -> bool {
+        [self.input_total, self.output_total].iter().any(|side| *side == 0 || *side > Self::MOST_UNDOUBTED)
+    }
+
+    /// Tokens that a side of an answer may take without being doubted.
+    pub const MOST_UNDOUBTED: u64 = 1_000_000;
+    /// Tokens that no side of an answer takes: who says so counts wrongly.
+    pub const MOST: u64 = 10_000_000;
+
+    /// Says whether a side takes more than any does.
+    pub fn is_absurd(&self) -> bool {
+        [self.input_total, self.output_total].iter().any(|side| *side > Self::MOST)
+    }
+
     /// Input and output together: what the provider states, or their sum.
     pub fn total(&self) -> u64 {
         match self.stated_total {

@@ -3,18 +3,19 @@
 //! Source: <https://platform.openai.com/docs/api-reference/chat/create>. Bodies that cannot be read are left as they
 //! are, and have no wishes.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::codec::{LastTurn, RawRequest};
-use crate::fresh_text;
-use crate::{Manner, ir};
+use crate::codec::{Addition, LastTurn, RawRequest};
+use crate::{Manner, fresh_text};
 
-/// Asks for the usage of a stream, as the first member of the body.
-const ASK_USAGE: &[u8] = br#"{"stream_options":{"include_usage":true},"#;
+/// The option that asks for the usage of a stream.
+const STREAM_OPTIONS: &str = "stream_options";
 
 /// The name of that option as a key. Quotes inside texts are escaped, so it is never found in one.
 static OPTION: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"stream_options\""));
@@ -57,13 +58,16 @@ impl RawRequest for Raw {
         }
     }
 
-    fn ask_usage(&self, body: &[u8]) -> Option<&'static [u8]> {
-        OPTION.find(body).is_none().then_some(ASK_USAGE)
+    fn ask_usage(&self, body: &[u8]) -> Option<Addition> {
+        let replaces = match OPTION.find(body) {
+            None => None,
+            Some(_) => unset(body)?,
+        };
+        Some(Addition { name: STREAM_OPTIONS, value: r#"{"include_usage":true}"#, replaces })
     }
 
-    fn names_addition(&self, error: &ir::Error, body: &[u8]) -> bool {
-        let name = b"stream_options";
-        [error.message.as_bytes(), body].iter().any(|text| memchr::memmem::find(text, name).is_some())
+    fn usage_field(&self) -> Option<&'static str> {
+        Some(STREAM_OPTIONS)
     }
 
     fn may_hold_tools(&self, body: &[u8]) -> bool {
@@ -81,6 +85,29 @@ impl RawRequest for Raw {
             "tool" | "function" => Some(LastTurn::Result),
             _ => None,
         }
+    }
+}
+
+/// Where the option stands as null, or that it stands nowhere in the object itself; none where it is set, and for
+/// bodies that cannot be read or name it twice.
+#[expect(clippy::option_option, reason = "a null at a place and no option at all are both no wish")]
+fn unset(body: &[u8]) -> Option<Option<Range<usize>>> {
+    #[derive(Deserialize)]
+    struct Options<'a> {
+        #[serde(borrow, default, deserialize_with = "as_it_is")]
+        stream_options: Option<&'a RawValue>,
+    }
+    fn as_it_is<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(Some)
+    }
+    let options: Options<'_> = serde_json::from_slice(body).ok()?;
+    match options.stream_options.map(RawValue::get) {
+        None => Some(None),
+        Some(null @ "null") => {
+            let start = null.as_ptr().addr() - body.as_ptr().addr();
+            Some(Some(start..start + null.len()))
+        }
+        Some(_) => None,
     }
 }
 

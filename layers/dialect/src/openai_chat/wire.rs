@@ -395,8 +395,8 @@ impl WireUsage {
         if let Some(documented) = Self::documented(json) {
             return Some(documented.normal());
         }
-        let usage: Self = serde_json::Deserializer::from_slice(json).into_iter().next()?.ok()?;
-        Some(usage.normal())
+        let Obj(usage) = serde_json::Deserializer::from_slice(json).into_iter::<Obj<Self>>().next()?.ok()?;
+        Some(usage?.normal())
     }
 
     /// The usage in the documented form, with nothing else in it.

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use dialect::{
-    Body, Correspondence, Depth, Dialect, Evidence, Framing, Identity, Kind, Received, Sighting, frames, ir,
+    Asked, Body, Correspondence, Depth, Dialect, Evidence, Framing, Identity, Kind, Received, Sighting,
+    frames, ir,
 };
 use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
@@ -46,7 +47,8 @@ fn survive(bytes: &[u8]) {
         );
         let outbound = kit::outbound(dialect);
         let error = outbound.error(StatusCode::BAD_REQUEST, &HeaderMap::new(), bytes);
-        let _ = Evidence::read(&HeaderMap::new(), &error, bytes, SystemTime::UNIX_EPOCH);
+        let asked = Asked { body: &body, headers: &HeaderMap::new(), model: "m" };
+        let _ = Evidence::read(&HeaderMap::new(), &error, bytes, &asked, SystemTime::UNIX_EPOCH);
         if let Ok(answer) = outbound.response(bytes, &Correspondence::default()) {
             let _ = kit::response(Dialect::OpenAiChat, &answer);
             assert_eq!(ir::Response::fold(answer.events()).as_ref(), Ok(&answer), "its events are it");
