@@ -116,7 +116,7 @@ where
         // The only place where failures become bytes, so outside everything that fails.
         .layer(RescueLayer::new(ending))
         // What a proxy in front may read otherwise goes no further.
-        .layer(HostLayer)
+        .layer(HostLayer::new(parts.records.clone()))
         // Before auth, because checking keys is work too.
         .layer(AdmissionLayer::new(parts.capacity.clone(), parts.records.clone()))
         // Before the body is read: strangers cannot make us buffer.

@@ -1,8 +1,9 @@
 //! Refuses requests of HTTP/1.1 that do not say, once, whom they mean (RFC 9112 §3.2).
 //!
 //! A proxy in front and this program could otherwise disagree about it. Inside `rescue`, which tells
-//! the client, and outside everything that a request costs.
+//! the client, and outside everything that a request costs. Who is refused leaves a [`Visit`].
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::header::HOST;
@@ -11,25 +12,37 @@ use tower::{Layer, Service};
 
 use crate::decided_or::DecidedOr;
 use crate::failure::Failure;
+use crate::ports::Records;
 use crate::reply::Reply;
+use crate::visit::Visit;
 
 /// Mounts [`CheckHost`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct HostLayer;
+#[derive(Clone)]
+pub struct HostLayer {
+    records: Arc<dyn Records>,
+}
 
 /// The service of [`HostLayer`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct CheckHost<S> {
     inner: S,
+    records: Arc<dyn Records>,
 }
 
 // === impl HostLayer ===
+
+impl HostLayer {
+    /// Leaves the visits of those that it refuses with `records`.
+    pub fn new(records: Arc<dyn Records>) -> Self {
+        Self { records }
+    }
+}
 
 impl<S> Layer<S> for HostLayer {
     type Service = CheckHost<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CheckHost { inner }
+        CheckHost { inner, records: self.records.clone() }
     }
 }
 
@@ -49,7 +62,10 @@ where
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         if request.version() == Version::HTTP_11 && !names_one_host(request.headers()) {
-            return DecidedOr::failed(Failure::invalid("a request needs one valid Host header", None));
+            let failure = Failure::invalid("a request needs one valid Host header", None);
+            let visit = Visit::of(request.method(), request.uri(), request.extensions());
+            self.records.visit(visit.refused(&failure));
+            return DecidedOr::failed(failure);
         }
         DecidedOr::inner(self.inner.call(request))
     }

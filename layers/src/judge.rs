@@ -119,13 +119,20 @@ fn clean(error: &mut ir::Error, hidden: &Hidden) {
 /// As much of a body as may be passed on. Only what clients read as an error is worth it: the rest is told in our own
 /// words.
 fn passed_on(body: Bytes, dialect: Dialect) -> Bytes {
-    let Some(mut object) =
-        serde_json::from_slice::<Value>(&body).ok().filter(|_| dialect.error_shape().fits(&body))
-    else {
+    if !dialect.error_shape().fits(&body) {
         return Bytes::new();
-    };
-    // Written anew only where it holds what looks like somebody's key.
-    if dialect::scrub_json(&mut object) { object.to_string().into() } else { body }
+    }
+    // Written anew only where it holds what looks like somebody's key, and where it can be.
+    match serde_json::from_slice::<Value>(&body) {
+        Ok(mut object) => match dialect::scrub_json(&mut object) {
+            true => object.to_string().into(),
+            false => body,
+        },
+        Err(_) => {
+            let text = String::from_utf8_lossy(&body);
+            if dialect::scrub(&text) == text { body } else { Bytes::new() }
+        }
+    }
 }
 
 #[cfg(test)]

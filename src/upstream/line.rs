@@ -21,7 +21,7 @@ use layers::body::{Broken, UpstreamBody};
 
 use super::cause::Greeting;
 
-/// What is remembered of a connection for as long as anybody has to do with it.
+/// The memory of a connection, for as long as anybody has to do with it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Mark(Arc<Marks>);
 
@@ -114,7 +114,7 @@ pub(super) struct Line {
     first: Option<First>,
 }
 
-/// What is done with the first bytes.
+/// A plan for the first bytes.
 #[derive(Clone, Copy)]
 enum First {
     /// They are encrypted.

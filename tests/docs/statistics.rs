@@ -16,7 +16,7 @@ fn part<'a>(source: &'a str, from: &str, to: &str) -> &'a str {
 
 #[test]
 fn every_outcome_is_explained() {
-    let (told, source) = (told(), read("layers/src/failure.rs"));
+    let (told, source) = (told(), read("layers/src/failure/label.rs"));
     let labels = part(&source, "pub fn label(&self) -> &'static str {", "\n    }\n");
     let labels: Vec<&str> = between(labels, "=> \"", "\"");
     assert!(labels.len() > 30, "{labels:?}");

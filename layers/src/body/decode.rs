@@ -64,7 +64,7 @@ pub enum Undecodable {
     Bomb(&'static str),
 }
 
-/// What a decoded body fails with.
+/// A failure of a decoded body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError<E> {
     /// The encoded body failed.

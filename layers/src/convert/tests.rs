@@ -545,7 +545,7 @@ async fn a_fault_of_a_converted_request_is_told_with_its_place() {
     let fields = |messages: Value| json!({"messages": messages});
     let failure = async |fields: Value| {
         let refused = run(&Upstream::new(), exchange().fields(fields), anthropic()).await;
-        refused.err().expect("nothing can be sent").to_wire()
+        refused.expect_err("nothing can be sent").to_wire()
     };
 
     let wrong =

@@ -1,4 +1,5 @@
 use super::*;
+use crate::testing::ports::Visits;
 use crate::testing::reply::whole;
 use crate::testing::{Scripted, mount};
 
@@ -9,7 +10,7 @@ async fn status(version: Version, hosts: &[&str]) -> u16 {
     for host in hosts {
         request = request.header(HOST, *host);
     }
-    match mount(HostLayer, &inner).ask(request.body(()).unwrap()).await {
+    match mount(HostLayer::new(Arc::new(Visits::default())), &inner).ask(request.body(()).unwrap()).await {
         Ok(reply) => reply.status().as_u16(),
         Err(failure) => failure.status().as_u16(),
     }
@@ -47,4 +48,19 @@ async fn names_addresses_and_ports_are_hosts() {
 #[tokio::test]
 async fn http_1_0_needs_none() {
     assert_eq!(status(Version::HTTP_10, &[]).await, 200);
+}
+
+#[tokio::test]
+async fn who_is_refused_leaves_a_visit() {
+    let (inner, visits) = (Scripted::<http::Request<()>>::new(), Arc::new(Visits::default()));
+    let request = http::Request::get("/v1/models").body(()).unwrap();
+
+    let refused = mount(HostLayer::new(visits.clone()), &inner).ask(request).await;
+
+    assert!(refused.is_err() && inner.calls() == 0);
+    let [visit] = &visits.0.all()[..] else { panic!("one visit") };
+    assert_eq!(
+        (visit.outcome(), visit.status.as_u16(), &*visit.path),
+        ("invalid_request", 400, "/v1/models")
+    );
 }

@@ -45,7 +45,8 @@ async fn every_request_is_counted_once_whoever_refuses_it_and_health_never() {
         (200, Ask::get("/metrics")),
         (403, Ask::get("/metrics").key("sk-user")),
         (403, Ask::post("/v1/route/explain", &json!({})).key("sk-user")),
-        (400, Ask::post("/v1/route/explain", &json!({}))),
+        (400, Ask::post("/v1/route/explain", &json!([]))),
+        (400, chat().header("host", "two words")),
     ];
     let mut before = 0;
 

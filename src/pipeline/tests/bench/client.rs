@@ -37,8 +37,10 @@ pub(crate) struct Flow {
 impl Client {
     /// Sends the request and waits for the head of the answer.
     pub(crate) async fn open(self, ask: &Ask) -> Flow {
-        let mut request =
-            Request::builder().method(ask.method.as_str()).uri(&ask.path).header("host", "gateway.test");
+        let mut request = Request::builder().method(ask.method.as_str()).uri(&ask.path);
+        if !ask.headers.iter().any(|(name, _)| name == "host") {
+            request = request.header("host", "gateway.test");
+        }
         for (name, value) in &ask.headers {
             request = request.header(name, value);
         }
