@@ -98,7 +98,7 @@ async fn a_start_that_is_refused_names_the_file_that_it_read() {
     let (code, text) = run("providers: 1\napi_keys: 2\n", &[]).await;
 
     assert_eq!(code, 1, "{text}");
-    assert!(text.contains("./api.yaml cannot be used:"), "{text}");
+    assert!(text.contains("./api.yaml cannot be served:"), "{text}");
 }
 
 #[tokio::test]
