@@ -12,21 +12,33 @@ const TOPICS: [&str; 6] = ["foundation", "resilience", "dialects", "clients", "l
 const PROMISES: usize = 296;
 
 struct Row {
+    section: String,
     id: String,
     promise: String,
     state: String,
 }
 
 fn rows() -> Vec<Row> {
-    read("docs/parity.md")
-        .lines()
-        .filter(|line| line.starts_with("| ") && !line.starts_with("| id "))
-        .map(|line| {
-            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-            let [id, promise, state] = cells[..] else { panic!("not three cells: {line}") };
-            Row { id: id.to_owned(), promise: promise.to_owned(), state: state.to_owned() }
+    let page = read("docs/parity.md");
+    let sections = page.split("\n## ").skip(1).filter_map(|text| text.split_once('\n'));
+    let lines = sections.flat_map(|(section, text)| text.lines().map(move |line| (section, line)));
+    lines
+        .filter(|(_, line)| line.starts_with("| ") && !line.starts_with("| id "))
+        .map(|(section, line)| {
+            let [id, promise, state] = cells(line)[..] else { panic!("not three cells: {line}") };
+            Row {
+                section: section.to_owned(),
+                id: id.to_owned(),
+                promise: promise.to_owned(),
+                state: state.to_owned(),
+            }
         })
         .collect()
+}
+
+/// The cells of a row of a table.
+fn cells(line: &str) -> Vec<&str> {
+    line.trim_matches('|').split('|').map(str::trim).collect()
 }
 
 /// Where each test function stands, by its name.
@@ -81,6 +93,32 @@ fn every_promise_stands_once_and_says_something() {
         assert!(!row.promise.is_empty() && !row.state.is_empty(), "{} is left open", row.id);
     }
     assert_eq!(rows.len(), PROMISES);
+}
+
+#[test]
+fn the_summary_counts_each_section_once_and_rightly() {
+    let (page, rows) = (read("docs/parity.md"), rows());
+    let summary = page.split("\n## ").next().unwrap_or_default();
+    let mut unseen: HashSet<&str> = rows.iter().map(|row| &*row.section).collect();
+    let mut sums = (0, 0);
+
+    for line in summary.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| theme ")) {
+        let [_, sections, kept, open, _] = cells(line)[..] else { panic!("not five cells: {line}") };
+        let of_theme: Vec<&Row> = sections
+            .split(", ")
+            .flat_map(|name| rows.iter().filter(move |row| row.section == name))
+            .collect();
+        let planned = of_theme.iter().filter(|row| row.state.starts_with("planned")).count();
+        let is_new = |name| unseen.remove(name);
+
+        assert!(sections.split(", ").all(is_new), "a section stands twice, or is none: {line}");
+        let counted = (of_theme.len() - planned, planned);
+        assert_eq!((kept.parse(), open.parse()), (Ok(counted.0), Ok(counted.1)), "{line}");
+        sums = (sums.0 + counted.0, sums.1 + counted.1);
+    }
+    assert!(unseen.is_empty(), "of no theme: {unseen:?}");
+    let told = format!("Of {PROMISES} promises {} are kept and {} are to come", sums.0, sums.1);
+    assert!(summary.contains(&told), "{told}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Keeps `README.md` and the map in `src/lib.rs` true where a program can tell: configurations,
-//! variables, paths, and which folder may import which.
+//! Keeps the pages for users and the map in `src/lib.rs` true where a program can tell:
+//! configurations, variables, paths, and which folder may import which.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,27 +7,31 @@ use std::process::Command;
 
 use crate::{between, read, root};
 
+/// Pages for users that show configurations.
+const PAGES: [&str; 5] = [
+    "README.md",
+    "docs/behaviour.md",
+    "docs/configuration.md",
+    "docs/from-uni-api.md",
+    "docs/logs-and-statistics.md",
+];
+
 #[test]
-fn every_configuration_in_the_readme_passes_the_strict_check() {
-    let readme = read("README.md");
+fn every_configuration_that_is_shown_passes_the_strict_check() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let blocks = between(&readme, "```yaml\n", "```");
-    assert!(blocks.len() > 5, "the readme shows configurations");
+    let texts = PAGES.map(read);
+    let blocks: Vec<&str> = texts.iter().flat_map(|text| between(text, "```yaml\n", "```")).collect();
+    assert!(blocks.len() > 10, "the pages show configurations");
 
     for (n, block) in blocks.into_iter().enumerate() {
-        let mut text = block.to_owned();
-        // What an excerpt leaves out.
-        if !block.contains("providers:") {
-            text += "providers: [{provider: a, base_url: https://a.example/v1, api: k, model: [m]}]\n";
-        }
-        if !block.contains("api_keys:") {
-            text += "api_keys: [{api: sk-1}]\n";
-        }
-        let path = folder.join(format!("readme-{n}.yaml"));
-        std::fs::write(&path, text).expect("cargo gives a folder to write to");
+        let path = folder.join(format!("shown-{n}.yaml"));
+        std::fs::write(&path, block).expect("cargo gives a folder to write to");
+        // What is a part says so in its first line, and a reader checks it the same way.
+        let part = block.starts_with("# a part").then_some("--fragment");
 
         let check = Command::new(env!("CARGO_BIN_EXE_uni-api"))
-            .args(["check", "--strict", "--config"])
+            .args(["check", "--strict"])
+            .args(part)
             .arg(&path)
             .env_clear()
             .output()
@@ -54,7 +58,7 @@ fn every_variable_that_is_read_is_in_the_table_of_the_readme() {
 
 #[test]
 fn every_path_that_is_named_exists() {
-    for page in ["README.md", "CONTRIBUTING.md", "benches/README.md"] {
+    for page in PAGES.into_iter().chain(["docs/running.md", "CONTRIBUTING.md", "benches/README.md"]) {
         let text = read(page);
         let folders = ["src/", "layers/", "tests/", "docs/", "benches/"];
         let paths =
