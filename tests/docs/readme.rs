@@ -56,8 +56,14 @@ fn every_variable_that_is_read_is_in_the_table_of_the_readme() {
     }
 }
 
+/// The names by which links reach the headings of a page.
+fn anchors(page: &str) -> impl Iterator<Item = String> {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| line.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-"))
+}
+
 #[test]
-fn every_path_that_is_named_exists() {
+fn every_path_and_link_leads_somewhere() {
     for page in PAGES.into_iter().chain(["docs/running.md", "CONTRIBUTING.md", "benches/README.md"]) {
         let text = read(page);
         let folders = ["src/", "layers/", "tests/", "docs/", "benches/"];
@@ -66,6 +72,14 @@ fn every_path_that_is_named_exists() {
 
         for path in paths.filter(|path| !path.contains(['*', ' '])) {
             assert!(root().join(path).exists(), "{page} names {path}");
+        }
+
+        let folder = root().join(page).parent().map(Path::to_owned).unwrap_or_default();
+        for link in between(&text, "](", ")").into_iter().filter(|link| !link.starts_with("http")) {
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { root().join(page) } else { folder.join(path) };
+            let Ok(text) = std::fs::read_to_string(target) else { panic!("{page} leads to {link}") };
+            assert!(heading.is_empty() || anchors(&text).any(|one| one == heading), "{page} leads to {link}");
         }
     }
 }
