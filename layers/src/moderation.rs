@@ -73,7 +73,7 @@ where
     }
 
     fn call(&mut self, exchange: Exchange) -> Self::Future {
-        if !exchange.caller.moderation || exchange.endpoint.kind == Kind::Moderate {
+        if exchange.caller.moderation.is_none() || exchange.endpoint.kind == Kind::Moderate {
             return DecidedOr::inner(self.inner.call(exchange));
         }
         let spare = self.inner.clone();
@@ -93,9 +93,10 @@ where
 
 /// The texts to be judged, one below the other, and the room that they take.
 async fn text(exchange: &Exchange) -> Result<(String, Held), Failure> {
-    let dialect = exchange.dialect();
+    let (dialect, scope) = (exchange.dialect(), exchange.caller.moderation.unwrap_or_default());
     let body = exchange.body.clone();
-    let text = offload(body.len(), move || dialect.texts(&body).map(|texts| texts.join("\n"))).await??;
+    let text =
+        offload(body.len(), move || dialect.texts(&body, scope).map(|texts| texts.join("\n"))).await??;
     let mut held = exchange.held.another();
     held.grow(text.len())?;
     Ok((text, held))

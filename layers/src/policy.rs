@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialect::{Dialect, Envelope, Quirks, Secrets};
+use dialect::{Dialect, Envelope, Quirks, Secrets, TextScope};
 use http::{HeaderMap, HeaderName};
 
 use crate::address::Addresses;
@@ -106,8 +106,8 @@ pub struct Caller {
     pub role: Role,
     /// `AUTO_RETRY`.
     pub retries: Retries,
-    /// `ENABLE_MODERATION`.
-    pub moderation: bool,
+    /// `ENABLE_MODERATION`, with `moderation_scope`: what of its requests is judged.
+    pub moderation: Option<TextScope>,
     /// `credits`, if the key has a balance.
     pub credits: Option<Credits>,
     /// Whether answers name the channel and the attempts: `expose_route`, or an admin key.

@@ -8,6 +8,7 @@ mod rules;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use dialect::TextScope;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -149,7 +150,10 @@ fn caller(
             .expect("null is an empty map");
     let key = SecretText::from(entry.key.as_str());
     let written = section.text("role", report);
-    let is_admin = alone || written.as_deref().is_some_and(|role| role.eq_ignore_ascii_case("admin"));
+    // Exactly this word, in any case: with a blank beside it, it is another.
+    let says_admin =
+        |item: Item<'_>| matches!(&item.node.value, Value::Text(role) if role.eq_ignore_ascii_case("admin"));
+    let is_admin = alone || section.get("role").is_some_and(says_admin);
     if let Some(role) = written.as_deref().filter(|role| !is_admin && role.to_lowercase().contains("admin"))
         && let Some(item) = section.get("role")
     {
@@ -190,10 +194,36 @@ fn caller(
         algorithm,
         retries: retries(&preferences, report),
         rate_limit: rate_limit(&preferences, quotas, limits, report),
-        moderation: preferences.flag("ENABLE_MODERATION", false, report),
+        moderation: moderation_scope(&preferences, report),
         credits: credits(&preferences, report),
         expose_route: preferences.flag("expose_route", false, report) || is_admin,
     }
+}
+
+/// What is judged of the requests; none where nothing is.
+fn moderation_scope(preferences: &Section<'_>, report: &mut Report) -> Option<TextScope> {
+    let is_on = preferences.flag("ENABLE_MODERATION", false, report);
+    let scope = match preferences.get("moderation_scope").map(|item| (item, item.text(report))) {
+        None | Some((_, None)) => TextScope::Fresh,
+        Some((item, Some(text))) => {
+            if preferences.get("ENABLE_MODERATION").is_none() {
+                item.warn(
+                    "moderation_scope",
+                    "beside ENABLE_MODERATION: true; alone it does nothing",
+                    report,
+                );
+            }
+            match text.to_ascii_lowercase().as_str() {
+                "new" => TextScope::Fresh,
+                "all" => TextScope::All,
+                _ => {
+                    item.refuse("new (what no answer follows yet) or all (the whole conversation)", report);
+                    TextScope::All
+                }
+            }
+        }
+    };
+    is_on.then_some(scope)
 }
 
 fn algorithm(preferences: &Section<'_>, report: &mut Report) -> Algorithm {

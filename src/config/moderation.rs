@@ -9,11 +9,12 @@ use crate::values::RuleMatch;
 /// The positions of callers whose rules lead to no channel that moderates. A channel that is asked
 /// for its models may turn out to have the one that is needed.
 pub(super) fn unmoderated(callers: &[CallerSettings], channels: &[ChannelSettings]) -> Vec<usize> {
-    if !callers.iter().any(|caller| caller.moderation) {
+    if !callers.iter().any(|caller| caller.moderation.is_some()) {
         return Vec::new();
     }
     let search = Search { callers, moderates: channels.iter().map(moderates).collect() };
-    let wanting = |at: &usize| callers[*at].moderation && !search.finds(*at, &mut vec![false; callers.len()]);
+    let wanting =
+        |at: &usize| callers[*at].moderation.is_some() && !search.finds(*at, &mut vec![false; callers.len()]);
     (0..callers.len()).filter(wanting).collect()
 }
 

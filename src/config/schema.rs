@@ -124,6 +124,7 @@ pub const CALLER_PREFERENCES: Keys = Keys {
         "AUTO_RETRY",
         "rate_limit",
         "ENABLE_MODERATION",
+        "moderation_scope",
         "credits",
         "created_at",
         "expose_route",

@@ -12,6 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dialect::TextScope;
 use http::{HeaderMap, HeaderName};
 use layers::policy::{
     ChannelName, Credits, Fingerprint, OverrideStep, Overrides, Quota, Retries, Role, Timeouts, Triggers,
@@ -209,8 +210,8 @@ pub struct CallerSettings {
     pub retries: Retries,
     /// `rate_limit`.
     pub rate_limit: CallerLimit,
-    /// `ENABLE_MODERATION`.
-    pub moderation: bool,
+    /// `ENABLE_MODERATION`, with `moderation_scope`.
+    pub moderation: Option<TextScope>,
     /// `credits` and `created_at`; none means no balance is kept.
     pub credits: Option<Credits>,
     /// `expose_route`, or the key is admin.

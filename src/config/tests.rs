@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dialect::TextScope;
 use layers::policy::{Retries, Role};
 use serde_json::json;
 
@@ -840,9 +841,22 @@ fn one_of_several_keys_is_steward_and_none_of_two_with_an_admin() {
         (Role::Steward, Role::User)
     );
     assert_eq!(loaded.warnings.len(), 2);
+    assert_eq!(good(&two("' admin '")).settings.callers[1].role, Role::User, "written otherwise");
     let loaded = good(&two("ADMIN"));
     assert_eq!((loaded.settings.callers[0].role, loaded.settings.callers[1].role), (Role::User, Role::Admin));
     assert_eq!(loaded.warnings, []);
+}
+
+#[test]
+fn the_scope_of_moderation_is_one_of_two_words_and_does_nothing_alone() {
+    let scope = |lines: &str| good(&caller(&format!("preferences:\n{lines}"))).settings.callers[0].moderation;
+    let on = "  ENABLE_MODERATION: true\n";
+
+    assert_eq!(scope(on), Some(TextScope::Fresh));
+    assert_eq!(scope(&format!("{on}  moderation_scope: ALL\n")), Some(TextScope::All));
+    assert_eq!(scope("  moderation_scope: all\n"), None);
+    let problems = read(&caller(&format!("preferences:\n{on}  moderation_scope: some\n"))).unwrap_err();
+    assert!(problems.iter().any(|problem| problem.path.ends_with("moderation_scope")), "{problems:?}");
 }
 
 #[test]

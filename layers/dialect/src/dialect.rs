@@ -7,7 +7,9 @@ use http::StatusCode;
 
 use crate::codec::LastTurn;
 use crate::ir::FinishReason;
-use crate::{Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, anthropic, fresh_text, ir, openai_chat};
+use crate::{
+    Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, TextScope, anthropic, fresh_text, ir, openai_chat,
+};
 
 /// A way of shaping bytes. Adding one is its folder and its row in [`Dialect::codec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,15 +34,15 @@ impl Dialect {
         self.codec().label
     }
 
-    /// The texts of a client's request that no answer follows yet, in order: what moderation looks at. Of a form
+    /// The texts of a client's request, in order, as far as they are of this scope: what moderation looks at. Of a form
     /// those are the short parts that hold texts of their own, such as `prompt`.
     ///
     /// # Errors
     /// A body in which they cannot be found.
-    pub fn texts(self, body: &Body) -> Result<Vec<Cow<'_, str>>, Malformed> {
+    pub fn texts(self, body: &Body, scope: TextScope) -> Result<Vec<Cow<'_, str>>, Malformed> {
         let Some(client) = &self.codec().client else { return Ok(Vec::new()) };
         match body {
-            Body::Json(json) => fresh_text::read(json, &client.texts),
+            Body::Json(json) => fresh_text::read(json, &client.texts, scope),
             Body::Form(form) => fresh_text::read_form(form, &client.texts),
             Body::Empty => Ok(Vec::new()),
         }

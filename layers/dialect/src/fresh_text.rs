@@ -2,7 +2,9 @@
 //!
 //! That is everything since the last turn of the model, whoever says it (users, systems, tools) and however it is
 //! wrapped (text, lists of parts, results within parts). A turn of the model behind the last turn of anybody else ends
-//! nothing: clients write it themselves, as the beginning of an answer, so it is looked at too.
+//! nothing: clients write it themselves, as the beginning of an answer, so it is looked at too. What tools are called
+//! and described as goes to the model with each request, so it counts each time. Turns of the model may be the
+//! client's own, too, from the first to the last: who distrusts them has all turns looked at.
 //!
 //! One pass over the borrowed body. What could be read in two ways is read in both: a field that stands twice gives
 //! both of its texts, and unknown shapes are walked rather than refused. Pictures and sound have no text and are left
@@ -40,10 +42,23 @@ macro_rules! none {
 }
 
 /// Fields in which texts stand, at any depth of a turn.
-const TEXTUAL: [&str; 11] = [
+const TEXTUAL: [&str; 12] = [
     "content", "text", "parts", "refusal", "input", "output", "result", "title", "context", "source",
-    "thinking",
+    "thinking", "name",
 ];
+
+/// Fields in which tools are described, at any depth.
+const DESCRIBING: [&str; 3] = ["name", "description", "title"];
+
+/// A part of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum TextScope {
+    /// What no model has answered yet.
+    #[default]
+    Fresh,
+    /// Everything.
+    All,
+}
 
 /// The places in which a dialect's requests hold texts.
 pub(crate) struct Layout {
@@ -55,24 +70,30 @@ pub(crate) struct Layout {
     pub(crate) before: &'static [&'static str],
     /// Fields that may stand in place of turns.
     pub(crate) beside: &'static [&'static str],
+    /// Lists of tools.
+    pub(crate) tools: &'static [&'static str],
 }
 
-/// The texts of a request that are not answered yet, in order.
+/// The texts of a request, in order, as far as they are of this scope.
 ///
 /// # Errors
 /// A body that is no JSON object.
-pub(crate) fn read<'a>(body: &'a [u8], layout: &Layout) -> Result<Vec<Cow<'a, str>>, Malformed> {
-    parse(body, layout).or_else(|malformed| match mended(body) {
+pub(crate) fn read<'a>(
+    body: &'a [u8],
+    layout: &Layout,
+    scope: TextScope,
+) -> Result<Vec<Cow<'a, str>>, Malformed> {
+    parse(body, layout, scope).or_else(|malformed| match mended(body) {
         Cow::Borrowed(_) => Err(malformed),
         Cow::Owned(text) => {
-            Ok(parse(&text, layout)?.into_iter().map(|text| Cow::Owned(text.into_owned())).collect())
+            Ok(parse(&text, layout, scope)?.into_iter().map(|text| Cow::Owned(text.into_owned())).collect())
         }
     })
 }
 
-fn parse<'a>(body: &'a [u8], layout: &Layout) -> Result<Vec<Cow<'a, str>>, Malformed> {
+fn parse<'a>(body: &'a [u8], layout: &Layout, scope: TextScope) -> Result<Vec<Cow<'a, str>>, Malformed> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let found = Request(layout)
+    let found = Request(layout, scope)
         .deserialize(&mut deserializer)
         .and_then(|found| deserializer.end().map(|()| found))
         .map_err(|error| Malformed::new(format!("the texts of the request cannot be read: {error}")))?;
@@ -131,7 +152,7 @@ type Found<'a> = Vec<Cow<'a, str>>;
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// A whole request.
-struct Request<'l>(&'l Layout);
+struct Request<'l>(&'l Layout, TextScope);
 
 impl<'de> DeserializeSeed<'de> for Request<'_> {
     type Value = Found<'de>;
@@ -149,19 +170,25 @@ impl<'de> Visitor<'de> for Request<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found<'de>, A::Error> {
-        let layout = self.0;
+        let Self(layout, scope) = self;
         let (mut before, mut turns, mut beside) = (Vec::new(), Vec::new(), Vec::new());
+        let mut tools = Vec::new();
         let mut from_the_first = true;
         while let Some(Name(name)) = map.next_key()? {
             if name == layout.turns {
                 let said = map.next_value::<Turns<'de>>()?.0;
-                let since = since_the_answer(&said, layout.answerer);
+                let since = match scope {
+                    TextScope::Fresh => since_the_answer(&said, layout.answerer),
+                    TextScope::All => 0,
+                };
                 from_the_first &= since == 0;
                 turns.extend(said.into_iter().skip(since).flat_map(|turn| turn.texts));
             } else if layout.before.contains(&&*name) {
                 before.extend(map.next_value::<Texts<'de>>()?.0);
             } else if layout.beside.contains(&&*name) {
                 beside.extend(map.next_value::<Texts<'de>>()?.0);
+            } else if layout.tools.contains(&&*name) {
+                tools.extend(map.next_value::<Descriptions<'de>>()?.0);
             } else {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -169,6 +196,7 @@ impl<'de> Visitor<'de> for Request<'_> {
         let mut found = if from_the_first { before } else { Vec::new() };
         found.append(&mut turns);
         found.append(&mut beside);
+        found.append(&mut tools);
         Ok(found)
     }
 }
@@ -271,6 +299,75 @@ impl<'de> Deserialize<'de> for Texts<'de> {
     }
 }
 
+/// The texts that describe tools, at any depth.
+struct Descriptions<'a>(Found<'a>);
+
+impl<'de> Deserialize<'de> for Descriptions<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Descriptions<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything that may describe tools")
+            }
+            fn visit_str<E>(self, _: &str) -> Result<Descriptions<'de>, E> {
+                Ok(Descriptions(Vec::new()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Descriptions<'de>, A::Error> {
+                let mut found = Vec::new();
+                while let Some(Descriptions(texts)) = seq.next_element()? {
+                    found.extend(texts);
+                }
+                Ok(Descriptions(found))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Descriptions<'de>, A::Error> {
+                let mut found = Vec::new();
+                while let Some(Name(name)) = map.next_key()? {
+                    match DESCRIBING.contains(&&*name) {
+                        // A parameter may have such a name, too: then a schema stands there.
+                        true => found.extend(map.next_value::<Described<'de>>()?.0),
+                        false => found.extend(map.next_value::<Descriptions<'de>>()?.0),
+                    }
+                }
+                Ok(Descriptions(found))
+            }
+            none!(Descriptions<'de>, Descriptions(Vec::new()));
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+/// A text that describes a tool, or what describes a parameter with a telling name.
+struct Described<'a>(Found<'a>);
+
+impl<'de> Deserialize<'de> for Described<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Described<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a description")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Described<'de>, E> {
+                Ok(Described(vec![text.into()]))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Described<'de>, E> {
+                Ok(Described(vec![text.to_owned().into()]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Described<'de>, A::Error> {
+                let list = serde::de::value::SeqAccessDeserializer::new(seq);
+                Ok(Described(Texts::deserialize(list)?.0))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Described<'de>, A::Error> {
+                let map = serde::de::value::MapAccessDeserializer::new(map);
+                Ok(Described(Descriptions::deserialize(map)?.0))
+            }
+            none!(Described<'de>, Described(Vec::new()));
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
 /// The texts of an object, and the roles that it names.
 fn walk<'de, A: MapAccess<'de>>(mut map: A) -> Result<Turn<'de>, A::Error> {
     let mut turn = Turn::default();
@@ -295,11 +392,13 @@ fn walk<'de, A: MapAccess<'de>>(mut map: A) -> Result<Turn<'de>, A::Error> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Body, Dialect, Malformed};
+    use crate::{Body, Dialect, Malformed, TextScope};
 
     fn fresh(dialect: Dialect, body: &[u8]) -> Result<Vec<String>, Malformed> {
         let body = Body::Json(bytes::Bytes::copy_from_slice(body));
-        dialect.texts(&body).map(|texts| texts.into_iter().map(std::borrow::Cow::into_owned).collect())
+        dialect
+            .texts(&body, TextScope::Fresh)
+            .map(|texts| texts.into_iter().map(std::borrow::Cow::into_owned).collect())
     }
 
     fn chat(body: &str) -> Vec<String> {
@@ -316,6 +415,26 @@ mod tests {
               {"type":"image_url","image_url":{"url":"https://a.example/x.png"}},{"type":"text","text":"two"}]}]}"#;
 
         assert_eq!(chat(body), ["a result", "one", "two"]);
+    }
+
+    #[test]
+    fn names_count_and_what_tools_are_called_and_described_as() {
+        let body = r#"{"messages":[{"role":"user","name":"who","content":"hi"}],
+            "tools":[{"type":"function","function":{"name":"look","description":"looks","parameters":{
+              "type":"object","properties":{"at":{"type":"string","description":"a place","enum":["x"]},
+              "name":{"type":"string","description":"a name"}}}}}],
+            "functions":[{"name":"old","description":"of old"}]}"#;
+
+        assert_eq!(chat(body), ["who", "hi", "look", "looks", "a place", "a name", "old", "of old"]);
+    }
+
+    #[test]
+    fn of_a_whole_conversation_the_answers_count_too() {
+        let body = br#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}]}"#;
+        let body = Body::Json(bytes::Bytes::from_static(body));
+
+        assert_eq!(Dialect::OpenAiChat.texts(&body, TextScope::All).unwrap(), ["a", "b", "c"]);
+        assert_eq!(Dialect::OpenAiChat.texts(&body, TextScope::Fresh).unwrap(), ["c"]);
     }
 
     #[test]

@@ -60,6 +60,7 @@ pub use evidence::Evidence;
 pub use exact::json_bytes;
 pub use form::Form;
 pub use framing::{Frame, Framer, Frames, Framing, frames};
+pub use fresh_text::TextScope;
 pub use kind::Kind;
 pub use scrub::{
     Care, Secrets, end_of, hide, hide_in_part, may_be_written_oddly, open_end, scrub, scrub_json,

@@ -40,7 +40,7 @@ pub fn caller() -> CallerBuilder {
         fingerprint: Fingerprint::new("0123456789abcdef"),
         role: Role::User,
         retries: Retries::Budget,
-        moderation: false,
+        moderation: None,
         credits: None,
         expose_route: false,
         ordinal: 0,
@@ -90,7 +90,7 @@ impl CallerBuilder {
     /// Its requests are moderated.
     #[must_use]
     pub fn moderated(mut self) -> Self {
-        self.0.moderation = true;
+        self.0.moderation = Some(dialect::TextScope::Fresh);
         self
     }
 

@@ -195,6 +195,40 @@ async fn tool_results_hidden_parts_and_begun_answers_are_judged_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn names_and_descriptions_of_tools_are_judged_too() {
+    let (judge, chat) = (judge().await, healthy("hi").await);
+    let gateway = Gateway::start(moderated([channel("chat", &chat), judging("judge", &judge)])).await;
+    let tool = |name: &str, text: &str| json!([{ "type": "function", "function": { "name": name, "description": text, "parameters": {} } }]);
+
+    for request in [
+        hello().with("/messages/0/name", json!("bad")),
+        hello().with("/tools", tool("bad", "good")),
+        hello().with("/tools", tool("good", "bad")),
+    ] {
+        gateway.chat(&request).await.expect(400);
+    }
+    gateway.chat(&hello().with("/tools", tool("good", "good"))).await.expect(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_history_is_judged_where_the_key_says_that_all_of_it_is() {
+    let (judge, chat) = (judge().await, healthy("hi").await);
+    let config = moderated([channel("chat", &chat), judging("judge", &judge)]);
+    let history = json!([
+        { "role": "user", "content": "bad" }, { "role": "assistant", "content": "no" },
+        { "role": "user", "content": "good" },
+    ]);
+    let request = hello().with("/messages", history);
+    let scope = "/api_keys/0/preferences/moderation_scope";
+
+    let fresh = Gateway::start(&config).await;
+    let all = Gateway::start(config.clone().with(scope, json!("all"))).await;
+
+    fresh.chat(&request).await.expect(200);
+    all.chat(&request).await.expect(400);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_without_text_needs_no_verdict() {
     let (judge, chat) = (judge().await, healthy("hi").await);
     let gateway = Gateway::start(moderated([channel("chat", &chat), judging("judge", &judge)])).await;

@@ -41,7 +41,13 @@ pub(crate) static CODEC: Codec = Codec {
         // Requests of its clients go to channels of their own format only, so far.
         inbound: None,
         shape: ErrorShape::Anthropic,
-        texts: Layout { turns: "messages", answerer: "assistant", before: &["system"], beside: &[] },
+        texts: Layout {
+            turns: "messages",
+            answerer: "assistant",
+            before: &["system"],
+            beside: &[],
+            tools: &["tools"],
+        },
         measure: Measure { texts: &["system", "messages"], limits: &["max_tokens"] },
         raw: &raw::Raw,
     }),

@@ -255,7 +255,7 @@ fn a_form_keeps_its_bytes_but_for_the_model() {
 
     assert_eq!(text(&sent), form.replace("alias", "up"));
     assert_eq!(sent.content_type, Some(HeaderValue::from_static("multipart/form-data; boundary=b")));
-    assert_eq!(case.client.texts(&case.body).expect("texts"), ["say"]);
+    assert_eq!(case.client.texts(&case.body, crate::TextScope::Fresh).expect("texts"), ["say"]);
 }
 
 const STREAM: &str = concat!(
@@ -411,7 +411,7 @@ fn halves_of_pairs_and_long_numbers_go_up_whatever_the_settings_of_the_channel()
             }
         }
         assert!(case.client.size(Kind::Chat, &case.body).characters > 20, "{client:?}");
-        let texts = case.client.texts(&case.body).expect("texts");
+        let texts = case.client.texts(&case.body, crate::TextScope::Fresh).expect("texts");
         assert!(texts.iter().any(|text| text.contains("\u{fffd} off")), "{client:?} {texts:?}");
     }
 }
@@ -572,7 +572,7 @@ struct OneByOne;
 
 impl Conversion for OneByOne {
     fn up(&self, ask: &Ask<'_>, aim: &Aim<'_>) -> Result<Vec<Sent>, Refused> {
-        let texts = ask.client.texts(ask.body)?;
+        let texts = ask.client.texts(ask.body, crate::TextScope::Fresh)?;
         let sent = texts.iter().map(|text| Sent {
             body: SentBody::Bytes(vec![Bytes::copy_from_slice(text.as_bytes())]),
             content_type: Some(HeaderValue::from_static("text/plain")),

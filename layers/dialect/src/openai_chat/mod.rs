@@ -39,7 +39,13 @@ pub(crate) static CODEC: Codec = Codec {
         inbound: Some(&Inbound),
         shape: ErrorShape::OpenAi,
         // `prompt` and `input` are what some upstreams take in place of messages.
-        texts: Layout { turns: "messages", answerer: "assistant", before: &[], beside: &["prompt", "input"] },
+        texts: Layout {
+            turns: "messages",
+            answerer: "assistant",
+            before: &[],
+            beside: &["prompt", "input"],
+            tools: &["tools", "functions"],
+        },
         measure: Measure {
             texts: &["messages", "prompt", "input", "instructions"],
             limits: &["max_completion_tokens", "max_output_tokens", "max_tokens"],

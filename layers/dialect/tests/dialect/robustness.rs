@@ -42,7 +42,7 @@ fn survive(bytes: &[u8]) {
         let _ = kit::whole(dialect, bytes, true);
         let _ = (
             dialect.size(Kind::Chat, &body),
-            dialect.texts(&body),
+            dialect.texts(&body, dialect::TextScope::All),
             dialect.may_be_silent(&body, dialect, &dialect::Sighting::default()),
         );
         let outbound = kit::outbound(dialect);
