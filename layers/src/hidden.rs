@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dialect::{Care, Secrets, end_of, hide, hide_in_part, may_be_written_oddly, open_end};
-use http::{HeaderMap, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::policy::{Caller, Channel};
 use crate::ports::{Credential, Secret};
@@ -67,7 +68,10 @@ impl Hidden {
     /// Cleans headers, names and values. One that cannot be cleaned is removed.
     pub fn clean_headers(&self, headers: &mut HeaderMap, care: Care) {
         let shortest = self.all(care).map(Secrets::shortest).min().unwrap_or(usize::MAX);
-        if headers.iter().all(|(name, value)| value.len() < shortest && name.as_str().len() < shortest) {
+        let is_short = |(name, value): (&HeaderName, &HeaderValue)| {
+            is_usual(name, value) || (value.len() < shortest && name.as_str().len() < shortest)
+        };
+        if headers.iter().all(is_short) {
             return;
         }
         let is_bad = |name: &&http::HeaderName| self.clean(name.as_str().as_bytes(), care).is_some();
@@ -94,6 +98,15 @@ impl Hidden {
         let client =
             self.caller.as_deref().filter(|_| care == Care::Error).and_then(|caller| caller.key.as_ref());
         keys.iter().chain(client).map(Secret::secrets).chain([&self.channel.secrets])
+    }
+}
+
+/// Whether every answer has this header, and nothing in it that anybody could have hidden.
+fn is_usual(name: &HeaderName, value: &HeaderValue) -> bool {
+    match *name {
+        CONTENT_TYPE => matches!(value.as_bytes(), b"application/json" | b"text/event-stream"),
+        CONTENT_LENGTH | TRANSFER_ENCODING | DATE => value.len() <= 29,
+        _ => false,
     }
 }
 

@@ -90,15 +90,28 @@ fn is_host(value: &[u8]) -> bool {
     };
     let (host, port) = value.split_at(end);
     let named = match host {
-        [b'[', address @ .., b']'] => address.iter().all(|&byte| is_of_name(byte) || byte == b':'),
-        name => name.iter().all(|&byte| is_of_name(byte)),
+        [b'[', address @ .., b']'] => address.iter().all(|&byte| OF_NAMES[usize::from(byte)] || byte == b':'),
+        name => name.iter().all(|&byte| OF_NAMES[usize::from(byte)]),
     };
     named && (port.is_empty() || port[0] == b':' && port[1..].iter().all(u8::is_ascii_digit))
 }
 
-fn is_of_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
-}
+/// The bytes of a `reg-name` (RFC 3986 §3.2.2).
+static OF_NAMES: [bool; 256] = {
+    let mut of_names = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        of_names[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"-._~%!$&'()*+,;=";
+    let mut at = 0;
+    while at < others.len() {
+        of_names[others[at] as usize] = true;
+        at += 1;
+    }
+    of_names
+};
 
 #[cfg(test)]
 mod tests;

@@ -109,18 +109,22 @@ fn blank(text: &[u8], mut at: usize) -> usize {
 
 /// Behind the string whose text begins here.
 fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
-    const LOW: u64 = u64::from_le_bytes([0x7f; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
     const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);
+    const ESCAPES: u64 = u64::from_le_bytes([b'\\'; 8]);
+    const SPACES: u64 = u64::from_le_bytes([b' '; 8]);
     loop {
-        // Eight bytes at a time. The high bit of each byte that ends the string, escapes, or may not stand in one
-        // (below a space): of those the first is right, and nothing behind it is looked at.
+        // Eight bytes at a time. A byte that is below another one borrows from the next, so the high bits of the bytes
+        // that end the string, escape, or may not stand in one (below a space) are right up to the first of them, and
+        // nothing behind it is looked at.
         while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk) {
             let word = u64::from_le_bytes(*word);
-            let zero = |word: u64| !(((word & LOW) + LOW) | word | LOW);
-            let quote = zero(word ^ (ONES * u64::from(b'"')));
-            let escape = zero(word ^ (ONES * u64::from(b'\\')));
-            let control = zero(word & (ONES * 0xe0));
-            let marks = quote | escape | control;
+            let (quote, escape) = (word ^ QUOTES, word ^ ESCAPES);
+            let marks = HIGH
+                & ((quote.wrapping_sub(ONES) & !quote)
+                    | (escape.wrapping_sub(ONES) & !escape)
+                    | (word.wrapping_sub(SPACES) & !word));
             if marks != 0 {
                 at += marks.trailing_zeros() as usize / 8;
                 break;
