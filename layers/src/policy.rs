@@ -58,18 +58,35 @@ impl fmt::Debug for ChannelName {
 }
 
 /// A stand-in for a key wherever the key itself must not be: the first 16 hex digits of a SHA-256.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Fingerprint(Arc<str>);
+///
+/// The digits stand in it, because a channel may have very many keys.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint {
+    digits: [u8; Self::LENGTH],
+    length: u8,
+}
 
 impl Fingerprint {
-    /// Takes the digits; `uni-api` computes them.
+    const LENGTH: usize = 16;
+
+    /// Takes the digits, of which the first sixteen count; `uni-api` computes them.
     pub fn new(digits: &str) -> Self {
-        Self(digits.into())
+        let known = &digits[..digits.floor_char_boundary(Self::LENGTH)];
+        let mut digits = [0; Self::LENGTH];
+        digits[..known.len()].copy_from_slice(known.as_bytes());
+        Self { digits, length: u8::try_from(known.len()).expect("sixteen at most") }
     }
 
     /// The digits.
     pub fn as_str(&self) -> &str {
-        &self.0
+        let known = &self.digits[..usize::from(self.length)];
+        std::str::from_utf8(known).expect("it was made of whole characters")
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Fingerprint").field(&self.as_str()).finish()
     }
 }
 
