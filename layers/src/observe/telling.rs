@@ -45,7 +45,9 @@ pub(crate) fn is_loud(failure: &Failure, target: &Target) -> bool {
 
 /// Tells of an attempt that made something cool or ended its request, the last one in this record.
 pub(crate) fn tell(entry: &Entry, target: &Target, failure: &Failure) {
-    match target.meters.may_tell(failure.label(), Instant::now()) {
+    // For what is too long nobody was asked, and the request's own line says so.
+    let is_told = !matches!(failure, Failure::TooLong { .. });
+    match is_told.then(|| target.meters.may_tell(failure.label(), Instant::now())).flatten() {
         Some(more) => Told::of(entry, target, failure).warn(more),
         None => whisper(entry, target, failure),
     }

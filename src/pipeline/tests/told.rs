@@ -113,6 +113,19 @@ async fn a_key_that_cools_is_told_by_what_stands_for_it_and_for_how_long() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_is_too_long_for_everybody_is_no_fault_of_an_upstream() {
+    let ears = Ears::open(Level::INFO);
+    let upstream = healthy("ok").await;
+    let short = channel("a", &upstream).with("/preferences/api_key_rate_limit", json!("1/tpr"));
+    let gateway = Gateway::start(config([short])).await;
+
+    let answer = gateway.chat(&hello().with("/messages/0/content", json!("many words ".repeat(99)))).await;
+
+    assert!((400..500).contains(&answer.status), "{}", answer.status);
+    assert_eq!((upstream.count(), ears.saying("Attempt failed.").len()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cools_nothing_is_told_where_it_ends_the_request_and_not_where_another_serves() {
     for (other, told) in [(true, 0), (false, 1)] {
         let ears = Ears::open(Level::INFO);
