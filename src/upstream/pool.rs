@@ -154,18 +154,13 @@ impl Lot {
                 None
             }
         };
-        let mut opened = None;
-        if waited.is_none() {
-            // Before the URL loses its host. Boxed, because it is rare and large.
-            opened = Some(Box::pin(self.open(request.uri())).await?);
-        }
         let whole = std::mem::take(request.uri_mut());
         *request.uri_mut() = origin_form(&whole);
         loop {
-            let (mut line, waited_since) = match (waited.take(), opened.take()) {
-                (Some(idle), _) => (idle.line, Some(idle.since)),
-                (None, Some(line)) => (line, None),
-                (None, None) => (Box::pin(self.open(&whole)).await?, None),
+            let (mut line, waited_since) = match waited.take() {
+                Some(idle) => (idle.line, Some(idle.since)),
+                // Boxed, because it is rare and large.
+                None => (Box::pin(self.open(&whole)).await?, None),
             };
             let mut failed = match line.sender.try_send_request(request).await {
                 Ok(answer) => {
