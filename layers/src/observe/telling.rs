@@ -22,6 +22,31 @@ use crate::stage::Attempt;
 /// Most characters of what an upstream said.
 const LONGEST: usize = 200;
 
+/// Says what is told, by one of the log's macros, which want to know their level beforehand. `$more` is
+/// how many like it were not told since the last one that was.
+macro_rules! say {
+    ($at:ident, $told:expr, $more:expr) => {{
+        let (told, more): (Told<'_>, u64) = ($told, $more);
+        $at!(
+            request_id = told.id,
+            channel = %told.target.channel.name,
+            place = told.target.place.as_deref(),
+            model = &*told.target.alias,
+            upstream_model = &*told.target.upstream_model,
+            provider_key_id = told.key.as_ref().map(Fingerprint::as_str),
+            outcome = told.outcome,
+            url = told.url,
+            upstream_status = told.fault.status.map(|status| status.as_u16()),
+            cause = told.fault.cause,
+            error = told.error,
+            then = told.then,
+            and_more = Some(more).filter(|more| *more > 0),
+            "{}",
+            told.what
+        );
+    }};
+}
+
 /// The facts about a failure that its label does not tell.
 pub(crate) fn fault(failure: &Failure) -> Option<Box<Fault>> {
     let (status, cause) = match failure {
@@ -48,7 +73,7 @@ pub(crate) fn tell(entry: &Entry, target: &Target, failure: &Failure) {
     // For what is too long nobody was asked, and the request's own line says so.
     let is_told = !matches!(failure, Failure::TooLong { .. });
     match is_told.then(|| target.meters.may_tell(failure.label(), Instant::now())).flatten() {
-        Some(more) => Told::of(entry, target, failure).warn(more),
+        Some(more) => say!(warn, Told::of(entry, target, failure), more),
         None => whisper(entry, target, failure),
     }
 }
@@ -56,7 +81,7 @@ pub(crate) fn tell(entry: &Entry, target: &Target, failure: &Failure) {
 /// Tells of any other, where somebody listens.
 pub(super) fn whisper(entry: &Entry, target: &Target, failure: &Failure) {
     if enabled!(tracing::Level::DEBUG) {
-        Told::of(entry, target, failure).debug();
+        say!(debug, Told::of(entry, target, failure), 0);
     }
 }
 
@@ -122,46 +147,6 @@ impl<'a> Told<'a> {
             target,
             key,
         }
-    }
-
-    /// `more` is how many like it were not told since the last one that was.
-    fn warn(self, more: u64) {
-        warn!(
-            request_id = self.id,
-            channel = %self.target.channel.name,
-            place = self.target.place.as_deref(),
-            model = &*self.target.alias,
-            upstream_model = &*self.target.upstream_model,
-            provider_key_id = self.key.as_ref().map(Fingerprint::as_str),
-            outcome = self.outcome,
-            url = self.url,
-            upstream_status = self.fault.status.map(|status| status.as_u16()),
-            cause = self.fault.cause,
-            error = self.error,
-            then = self.then,
-            and_more = Some(more).filter(|more| *more > 0),
-            "{}",
-            self.what
-        );
-    }
-
-    fn debug(self) {
-        debug!(
-            request_id = self.id,
-            channel = %self.target.channel.name,
-            place = self.target.place.as_deref(),
-            model = &*self.target.alias,
-            upstream_model = &*self.target.upstream_model,
-            provider_key_id = self.key.as_ref().map(Fingerprint::as_str),
-            outcome = self.outcome,
-            url = self.url,
-            upstream_status = self.fault.status.map(|status| status.as_u16()),
-            cause = self.fault.cause,
-            error = self.error,
-            then = self.then,
-            "{}",
-            self.what
-        );
     }
 }
 
