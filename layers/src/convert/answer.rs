@@ -126,21 +126,18 @@ impl Reading<'_> {
 
     /// An answer that is read whole, as far as there is room for it.
     async fn hold(self, headers: &HeaderMap, mut body: Idle) -> Result<Reply, Failure> {
-        let mut held = self.call.attempt.exchange.held.for_answer();
-        let Collected { bytes, left } = self.collect(&mut body, &mut held).await?;
-        let form = self.form(headers, &bytes, self.asked());
+        let (answered, left, held) = self.collect(headers, &mut body).await?;
         if left != Left::Nothing {
             // Only bytes that go on as they are can go on unread.
             let exchange = &self.call.attempt.exchange;
-            let passes = form == AnswerForm::Json
+            let passes = answered.form == AnswerForm::Json
                 && !exchange.peek.stream
                 && self.call.attempt.target.channel.dialect == exchange.dialect();
             return match passes {
-                true => Ok(self.pass(headers, held.carried_by(bytes), body)),
+                true => Ok(self.pass(headers, held.carried_by(answered.bytes), body)),
                 false => Err(self.unheld(left, &held)),
             };
         }
-        let answered = Answered { bytes, form, content_type: headers.get(CONTENT_TYPE).cloned() };
         self.join([answered], held).await
     }
 
@@ -162,13 +159,10 @@ impl Reading<'_> {
         if !head.status.is_success() {
             return Err(self.refused(head.status, &head.headers, body).await);
         }
-        let mut held = self.call.attempt.exchange.held.for_answer();
-        let Collected { bytes, left } = self.collect(&mut body, &mut held).await?;
-        let form = self.form(&head.headers, &bytes, self.asked());
-        if left != Left::Nothing {
-            return Err(self.unheld(left, &held));
+        match self.collect(&head.headers, &mut body).await? {
+            (answered, Left::Nothing, held) => Ok((answered, held)),
+            (_, left, held) => Err(self.unheld(left, &held)),
         }
-        Ok((Answered { bytes, form, content_type: head.headers.get(CONTENT_TYPE).cloned() }, held))
     }
 
     /// The client's answer from whole ones, which `held` holds. It keeps that until it is sent.
@@ -212,11 +206,15 @@ impl Reading<'_> {
         reply
     }
 
-    async fn collect(&self, body: &mut Idle, held: &mut Held) -> Result<Collected, Failure> {
+    /// Reads an answer, as far as there is room for it: what came, what is left, and what it holds.
+    async fn collect(&self, headers: &HeaderMap, body: &mut Idle) -> Result<(Answered, Left, Held), Failure> {
+        let mut held = self.call.attempt.exchange.held.for_answer();
         let began = Instant::now();
-        let collected = body.collect(LONGEST_WHOLE, held).await;
+        let collected = body.collect(LONGEST_WHOLE, &mut held).await;
         self.waited(began);
-        collected.map_err(|broken| self.broken(broken))
+        let Collected { bytes, left } = collected.map_err(|broken| self.broken(broken))?;
+        let form = self.form(headers, &bytes, self.asked());
+        Ok((Answered { bytes, form, content_type: headers.get(CONTENT_TYPE).cloned() }, left, held))
     }
 
     fn waited(&self, began: Instant) {
