@@ -1,15 +1,18 @@
 //! Finds values in JSON text by key, without parsing: enough for what a probe must know of ordinary events.
 //!
-//! Quotes inside strings are escaped (`\"usage\"`), so a quoted word before a colon is a key of the text itself.
+//! Quotes inside strings are escaped (`\"usage\"`), so a quoted word before a colon is a key of the text itself. Sixteen
+//! bytes are looked at at a time: most strings of an answer are so short that a search for the end of each costs more
+//! than the search itself.
 
 use memchr::memchr;
+use wide::u8x16;
 
 /// Every key with what follows its colon, at any depth, in the order of the text.
 ///
 /// One walk over an event of a stream costs less than a search for each key that matters. It ends
 /// where the text is no JSON any more.
 pub(crate) fn members(json: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut quotes = Quotes { text: json, next: 0, at: 0, marks: 0 };
+    let mut quotes = Marks::new(json, quotes);
     std::iter::from_fn(move || {
         loop {
             let start = quotes.next()? + 1;
@@ -28,13 +31,30 @@ pub(crate) fn members(json: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 pub(crate) fn walk<'a>(text: &'a [u8], mut see: impl FnMut(&'a [u8], &'a [u8])) -> Option<()> {
     const DEEPEST: u32 = u64::BITS;
     std::str::from_utf8(text).ok()?;
+    let mut marks = Marks::new(text, ends_and_escapes);
     // One bit for each level that is open: whether it is an object.
     let (mut objects, mut depth) = (0_u64, 0);
+    let mut at_key = false;
     let mut at = blank(text, 0);
     loop {
         let first = *text.get(at)?;
         match first {
-            b'"' => at = string_end(text, at + 1)?,
+            b'"' => {
+                let start = at + 1;
+                at = string_end(&mut marks, start)?;
+                if at_key {
+                    let key = text.get(start..at - 1)?;
+                    at = blank(text, at);
+                    if *text.get(at)? != b':' {
+                        return None;
+                    }
+                    at = blank(text, at + 1);
+                    see(key, text.get(at..)?);
+                    at_key = false;
+                    continue;
+                }
+            }
+            _ if at_key => return None,
             b'{' | b'[' => {
                 if depth == DEEPEST {
                     return None;
@@ -42,15 +62,10 @@ pub(crate) fn walk<'a>(text: &'a [u8], mut see: impl FnMut(&'a [u8], &'a [u8])) 
                 depth += 1;
                 objects = objects << 1 | u64::from(first == b'{');
                 at = blank(text, at + 1);
-                match (*text.get(at)?, first) {
-                    // Nothing in it: it is closed below.
-                    (b'}', b'{') | (b']', b'[') => {}
-                    (b'"', b'{') => {
-                        at = key(text, at, &mut see)?;
-                        continue;
-                    }
-                    (_, b'[') => continue,
-                    _ => return None,
+                let is_empty = matches!((first, *text.get(at)?), (b'{', b'}') | (b'[', b']'));
+                if !is_empty {
+                    at_key = first == b'{';
+                    continue;
                 }
             }
             b'-' | b'0'..=b'9' => at = number_end(text, at)?,
@@ -66,37 +81,20 @@ pub(crate) fn walk<'a>(text: &'a [u8], mut see: impl FnMut(&'a [u8], &'a [u8])) 
                 return (at == text.len()).then_some(());
             }
             match (*text.get(at)?, objects & 1) {
+                (b',', object) => {
+                    at = blank(text, at + 1);
+                    at_key = object == 1;
+                    break;
+                }
                 (b'}', 1) | (b']', 0) => {
                     at += 1;
                     depth -= 1;
                     objects >>= 1;
                 }
-                (b',', object) => {
-                    at = blank(text, at + 1);
-                    if object == 1 {
-                        at = key(text, at, &mut see)?;
-                    }
-                    break;
-                }
                 _ => return None,
             }
         }
     }
-}
-
-/// Where the value of the member that begins here begins.
-fn key<'a>(text: &'a [u8], at: usize, see: &mut impl FnMut(&'a [u8], &'a [u8])) -> Option<usize> {
-    if *text.get(at)? != b'"' {
-        return None;
-    }
-    let end = string_end(text, at + 1)?;
-    let colon = blank(text, end);
-    if *text.get(colon)? != b':' {
-        return None;
-    }
-    let value = blank(text, colon + 1);
-    see(&text[at + 1..end - 1], &text[value..]);
-    Some(value)
 }
 
 /// Where the blanks from here on end.
@@ -107,40 +105,27 @@ fn blank(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Behind the string whose text begins here.
-fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
-    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);
-    const ESCAPES: u64 = u64::from_le_bytes([b'\\'; 8]);
-    const SPACES: u64 = u64::from_le_bytes([b' '; 8]);
+/// Behind the string whose text begins here. Marks before it are passed over.
+#[inline(always)]
+fn string_end(marks: &mut Marks<'_, impl Fn(u8x16) -> u32>, mut from: usize) -> Option<usize> {
     loop {
-        // Eight bytes at a time. A byte that is below another one borrows from the next, so the high bits of the bytes
-        // that end the string, escape, or may not stand in one (below a space) are right up to the first of them, and
-        // nothing behind it is looked at.
-        while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk) {
-            let word = u64::from_le_bytes(*word);
-            let (quote, escape) = (word ^ QUOTES, word ^ ESCAPES);
-            let marks = HIGH
-                & ((quote.wrapping_sub(ONES) & !quote)
-                    | (escape.wrapping_sub(ONES) & !escape)
-                    | (word.wrapping_sub(SPACES) & !word));
-            if marks != 0 {
-                at += marks.trailing_zeros() as usize / 8;
-                break;
-            }
-            at += 8;
+        let mark = marks.next()?;
+        if mark < from {
+            continue;
         }
-        match *text.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => match *text.get(at + 1)? {
-                b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => at += 2,
-                b'u' if text.get(at + 2..at + 6)?.iter().all(u8::is_ascii_hexdigit) => at += 6,
-                _ => return None,
-            },
-            ..0x20 => return None,
-            _ => at += 1,
+        match *marks.text.get(mark)? {
+            b'"' => return Some(mark + 1),
+            _ => from = escape_end(marks.text, mark)?,
         }
+    }
+}
+
+/// Behind the escape that stands here; none for what is no escape.
+fn escape_end(text: &[u8], at: usize) -> Option<usize> {
+    match (*text.get(at)?, *text.get(at + 1)?) {
+        (b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Some(at + 2),
+        (b'\\', b'u') if text.get(at + 2..at + 6)?.iter().all(u8::is_ascii_hexdigit) => Some(at + 6),
+        _ => None,
     }
 }
 
@@ -164,40 +149,64 @@ fn is_escaped(before: &[u8]) -> bool {
     before.iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1
 }
 
-/// The places of quotes in a text. It takes eight bytes at a time: most strings of an event are so
-/// short that a search for the end of each costs more than the search itself.
-struct Quotes<'a> {
-    text: &'a [u8],
-    /// Where the next eight bytes begin.
-    next: usize,
-    /// Where the current ones begin, and the high bit of each byte of them that is a quote.
-    at: usize,
-    marks: u64,
+/// The quotes of sixteen bytes, a bit for each byte.
+#[inline(always)]
+fn quotes(block: u8x16) -> u32 {
+    block.simd_eq(u8x16::splat(b'"')).to_bitmask()
 }
 
-impl Iterator for Quotes<'_> {
+/// Those of sixteen bytes that end a string, escape, or may not stand in one (below a space): a bit for each byte.
+#[inline(always)]
+fn ends_and_escapes(block: u8x16) -> u32 {
+    let control = block.simd_eq(block.min(u8x16::splat(b' ' - 1)));
+    let ends = block.simd_eq(u8x16::splat(b'"'));
+    (control | ends | block.simd_eq(u8x16::splat(b'\\'))).to_bitmask()
+}
+
+/// The places of some bytes in a text.
+struct Marks<'a, F> {
+    text: &'a [u8],
+    find: F,
+    /// Where the next bytes begin that are looked at.
+    next: usize,
+    /// Where those begin that were looked at last, and a bit for each of them that is left to tell.
+    at: usize,
+    bits: u32,
+}
+
+impl<'a, F: Fn(u8x16) -> u32> Marks<'a, F> {
+    fn new(text: &'a [u8], find: F) -> Self {
+        Self { text, find, next: 0, at: 0, bits: 0 }
+    }
+}
+
+impl<F: Fn(u8x16) -> u32> Iterator for Marks<'_, F> {
     type Item = usize;
 
+    #[inline(always)]
     fn next(&mut self) -> Option<usize> {
-        const LOW: u64 = u64::from_le_bytes([0x7f; 8]);
-        const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);
-        while self.marks == 0 {
-            let rest = self.text.get(self.next..).filter(|rest| !rest.is_empty())?;
-            let word = rest.first_chunk().copied().unwrap_or_else(|| {
-                let mut last = [0; 8];
-                last[..rest.len()].copy_from_slice(rest);
-                last
-            });
-            // Zero where there is a quote; the sum has the high bit of every other byte.
-            let word = u64::from_le_bytes(word) ^ QUOTES;
-            self.marks = !(((word & LOW) + LOW) | word | LOW);
+        while self.bits == 0 {
+            let rest = self.text.get(self.next..)?;
+            let block = match rest.first_chunk() {
+                Some(block) => *block,
+                None => last(rest)?,
+            };
+            self.bits = (self.find)(u8x16::new(block));
             self.at = self.next;
-            self.next += 8;
+            self.next += block.len();
         }
-        let place = self.at + self.marks.trailing_zeros() as usize / 8;
-        self.marks &= self.marks - 1;
+        let place = self.at + self.bits.trailing_zeros() as usize;
+        self.bits &= self.bits - 1;
         Some(place)
     }
+}
+
+/// The last bytes of a text, and blanks behind them; none where nothing is left.
+#[cold]
+fn last(rest: &[u8]) -> Option<[u8; 16]> {
+    let mut block = [b' '; 16];
+    block.get_mut(..rest.len()).filter(|room| !room.is_empty())?.copy_from_slice(rest);
+    Some(block)
 }
 
 /// Whether a value is null, or empty as some providers send it in every event.
