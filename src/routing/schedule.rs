@@ -12,14 +12,17 @@
 //! of a cooling member to whoever happens to follow it. The same holds for failover: the n-th
 //! request that was sent to a member first takes the n-th place in the rotation over the others,
 //! so the load of a failing member is spread by weight and not onto its neighbour.
+//!
+//! Pingora's balancer is not asked: it looks each member up by a hash to learn whether it is ready,
+//! which here a target's own health tells, at the moment of each pick.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 
 use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
-use pingora_load_balancing::{Backend, Backends, LoadBalancer, discovery};
 
 use crate::values::Algorithm;
 
@@ -182,33 +185,6 @@ pub(crate) fn backend(ordinal: usize, weight: u32) -> Backend {
     }
 }
 
-/// The ordinal that a synthetic member carries.
-pub(crate) fn ordinal(backend: &Backend) -> Option<usize> {
-    match backend.addr {
-        SocketAddr::Inet(std::net::SocketAddr::V6(address)) => Some(address.ip().to_bits() as u32 as usize),
-        _ => None,
-    }
-}
-
-/// A balancer over members with these weights, in this order; 0 stands for "no weight".
-pub(crate) fn balancer(algorithm: Algorithm, weights: &[u32]) -> (LoadBalancer<Schedule>, Arc<Schedule>) {
-    let members: BTreeSet<Backend> =
-        weights.iter().enumerate().map(|(ordinal, weight)| backend(ordinal, *weight)).collect();
-    let schedule = Arc::new(Schedule::build_with_config(&members, &algorithm));
-    let balancer = LoadBalancer::from_backends_with_config(
-        Backends::new(discovery::Static::new(members)),
-        Some(algorithm),
-    );
-    // `update` is async for discoveries that ask somebody; this one answers from memory, so one
-    // poll is enough and a route can be built where nothing may wait.
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    let updated = std::pin::pin!(balancer.update()).poll(&mut context);
-    if !matches!(updated, std::task::Poll::Ready(Ok(()))) {
-        tracing::error!("A static member list was not ready at once, the route stays empty.");
-    }
-    (balancer, schedule)
-}
-
 /// A rule by which the next member is found among those that are left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pace {
@@ -257,6 +233,12 @@ impl BackendSelection for Schedule {
 }
 
 impl Schedule {
+    /// A schedule of members with these weights, in this order; 0 stands for "no weight".
+    pub(crate) fn new(algorithm: Algorithm, weights: &[u32]) -> Self {
+        let members = weights.iter().enumerate().map(|(ordinal, weight)| backend(ordinal, *weight)).collect();
+        Self::build_with_config(&members, &algorithm)
+    }
+
     /// Whether tickets have to count requests; otherwise any number will do.
     pub fn rotates(&self) -> bool {
         matches!(self.pace, Pace::Turn | Pace::WeightedTurn)

@@ -9,11 +9,11 @@ use layers::plan::{MOST_PLACES, Plan, Step};
 use layers::policy::{Caller, ChannelName, Demand, Target};
 use layers::ports::{Misfit, Route};
 use layers::stage::TriedKeys;
-use pingora_load_balancing::selection::BackendIter as _;
+use pingora_load_balancing::selection::BackendSelection as _;
 use tokio::time::Instant;
 
 use super::{CallerRoute, Member, Node};
-use crate::routing::schedule::{self, Key, Ticket};
+use crate::routing::schedule::{Key, Ticket};
 
 /// One channel of a route, as far as there is something to be said about it.
 #[derive(Debug, Clone)]
@@ -221,13 +221,12 @@ fn explain(
     let key = Key::new(ticket, &out);
     let mut order = Vec::with_capacity(node.members.len());
     let mut shares = vec![if out.is_empty() { 1.0 } else { 0.0 }];
-    match &node.shape {
-        Some(shape) => {
-            shares = shape.schedule.shares(&out);
-            let mut scheduled =
-                pingora_load_balancing::selection::BackendSelection::iter(&shape.schedule, key.as_bytes());
-            while let Some(ordinal) = scheduled.next().and_then(schedule::ordinal) {
-                order.push((ordinal, shape.schedule.descend(&key, ordinal)));
+    match &node.schedule {
+        Some(schedule) => {
+            shares = schedule.shares(&out);
+            let mut scheduled = schedule.iter(key.as_bytes());
+            while let Some(ordinal) = scheduled.advance() {
+                order.push((ordinal, schedule.descend(&key, ordinal)));
             }
         }
         None if out.is_empty() => order.push((0, ticket)),
@@ -239,7 +238,7 @@ fn explain(
     for (ordinal, ticket) in order {
         let share = above.share * shares.get(ordinal).copied().unwrap_or_default();
         let weight =
-            node.shape.as_ref().map(|shape| shape.schedule.weight(ordinal)).filter(|weight| *weight > 0);
+            node.schedule.as_ref().map(|schedule| schedule.weight(ordinal)).filter(|weight| *weight > 0);
         match node.members.get(ordinal) {
             Some(Member::Leaf(target)) => {
                 let standing = standing(target, plan, now, above.refused);

@@ -28,11 +28,11 @@ use layers::plan::{Group, Plan, Step};
 use layers::policy::{Caller, ChannelName, Demand, Target};
 use layers::ports::{Misfit, Route};
 use layers::request_id::RequestId;
-use pingora_load_balancing::LoadBalancer;
+use pingora_load_balancing::selection::BackendSelection as _;
 use tokio::time::Instant;
 
 use super::rules::{Access, Admitted, Offers, members};
-use super::schedule::{self, Key, Ordinals, Schedule, Ticket};
+use super::schedule::{Key, Ordinals, Schedule, Ticket};
 use crate::state::cursors::{Cursor, Cursors};
 use crate::values::{Algorithm, DEEPEST, Rule};
 
@@ -51,19 +51,13 @@ pub struct Routes {
     /// By rule list, then by model. Models that the list does not admit are noted, too.
     trees: Box<[RwLock<Trees>]>,
     built: AtomicUsize,
-    /// Balancers by algorithm and weights: they know members by ordinal only, so the same one
+    /// Schedules by algorithm and weights: they know members by ordinal only, so the same one
     /// serves every node of that shape.
-    shapes: Mutex<Shapes>,
+    schedules: Mutex<Schedules>,
 }
 
 type Trees = HashMap<Arc<str>, Option<Arc<Tree>>, RandomState>;
-type Shapes = HashMap<(Algorithm, Box<[u32]>), Weak<Shape>, RandomState>;
-
-/// The order of the members of a node, without the members.
-struct Shape {
-    balancer: LoadBalancer<Schedule>,
-    schedule: Arc<Schedule>,
-}
+type Schedules = HashMap<(Algorithm, Box<[u32]>), Weak<Schedule>, RandomState>;
 
 struct Tree {
     root: Arc<Node>,
@@ -83,7 +77,7 @@ struct Tree {
 struct Node {
     members: Box<[Member]>,
     /// None where there is nothing to choose.
-    shape: Option<Arc<Shape>>,
+    schedule: Option<Arc<Schedule>>,
 }
 
 /// The state of building one tree: each key's node is made once, however many ways lead to it.
@@ -120,7 +114,7 @@ impl Routes {
             lists,
             trees,
             built: AtomicUsize::new(0),
-            shapes: Mutex::default(),
+            schedules: Mutex::default(),
         }
     }
 
@@ -220,8 +214,8 @@ impl Routes {
             })
             .unzip();
         building.above.pop();
-        let shape = (members.len() > 1).then(|| self.shape(access.algorithm, weights));
-        let node = (!members.is_empty()).then(|| Arc::new(Node { members: members.into(), shape }));
+        let schedule = (members.len() > 1).then(|| self.schedule(access.algorithm, weights));
+        let node = (!members.is_empty()).then(|| Arc::new(Node { members: members.into(), schedule }));
         building.nodes.insert(caller, node.clone());
         node
     }
@@ -232,23 +226,22 @@ impl Routes {
         if places.len() < 2 {
             return places.pop();
         }
-        let shape = Some(self.shape(Algorithm::RoundRobin, vec![0; places.len()]));
-        Some(Member::Places(Node { members: places.into(), shape }))
+        let schedule = Some(self.schedule(Algorithm::RoundRobin, vec![0; places.len()]));
+        Some(Member::Places(Node { members: places.into(), schedule }))
     }
 
-    fn shape(&self, algorithm: Algorithm, weights: Vec<u32>) -> Arc<Shape> {
-        let mut shapes = self.shapes.lock().unwrap_or_else(PoisonError::into_inner);
-        if shapes.len() >= CAPACITY {
-            shapes.retain(|_, shape| shape.strong_count() > 0);
+    fn schedule(&self, algorithm: Algorithm, weights: Vec<u32>) -> Arc<Schedule> {
+        let mut schedules = self.schedules.lock().unwrap_or_else(PoisonError::into_inner);
+        if schedules.len() >= CAPACITY {
+            schedules.retain(|_, schedule| schedule.strong_count() > 0);
         }
         let name = (algorithm, weights.into_boxed_slice());
-        if let Some(shape) = shapes.get(&name).and_then(Weak::upgrade) {
-            return shape;
+        if let Some(schedule) = schedules.get(&name).and_then(Weak::upgrade) {
+            return schedule;
         }
-        let (balancer, schedule) = schedule::balancer(algorithm, &name.1);
-        let shape = Arc::new(Shape { balancer, schedule });
-        shapes.insert(name, Arc::downgrade(&shape));
-        shape
+        let schedule = Arc::new(Schedule::new(algorithm, &name.1));
+        schedules.insert(name, Arc::downgrade(&schedule));
+        schedule
     }
 }
 
@@ -275,7 +268,7 @@ enum Stand {
 
 impl Node {
     fn rotates(&self) -> bool {
-        self.shape.as_ref().is_some_and(|shape| shape.schedule.rotates())
+        self.schedule.as_ref().is_some_and(|schedule| schedule.rotates())
             || self.members.iter().any(|member| match member {
                 Member::Leaf(_) => false,
                 Member::Group(_, node) => node.rotates(),
@@ -323,15 +316,13 @@ impl Node {
         if usable.is_empty() {
             return None;
         }
-        let Some(shape) = &self.shape else {
+        let Some(schedule) = &self.schedule else {
             return self.members.first()?.step(|| ticket, plan, now);
         };
         let key = Key::new(ticket, &out);
-        let picked = shape.balancer.select_with(key.as_bytes(), self.members.len(), |member, ready| {
-            ready && schedule::ordinal(member).is_some_and(|ordinal| usable.contains(ordinal))
-        });
-        let ordinal = schedule::ordinal(&picked?)?;
-        self.members.get(ordinal)?.step(|| shape.schedule.descend(&key, ordinal), plan, now)
+        let mut order = schedule.iter(key.as_bytes());
+        let ordinal = std::iter::from_fn(|| order.advance()).find(|ordinal| usable.contains(*ordinal))?;
+        self.members.get(ordinal)?.step(|| schedule.descend(&key, ordinal), plan, now)
     }
 }
 
