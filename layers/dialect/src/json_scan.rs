@@ -24,11 +24,25 @@ pub(crate) fn members(json: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// Walks all of a JSON text (RFC 8259) and tells `see` every key with what follows its colon, at any depth. `None`
-/// where it is no such text, and where it is deeper than any answer: a parser has to look then.
+/// Tells `see` the members of a JSON object (RFC 8259): each key without its quotes and with its escapes, and the text
+/// from the value on. `None` where the text is no object, and where it is nested deeper than 64 levels: a parser has to
+/// look then.
+pub fn object_members<'a>(text: &'a [u8], mut see: impl FnMut(&'a [u8], &'a [u8])) -> Option<()> {
+    if !text.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    walk(text, |depth, key, value| {
+        if depth == 1 {
+            see(key, value);
+        }
+    })
+}
+
+/// Walks all of a JSON text (RFC 8259) and tells `see` every key with its depth, from 1, and with what follows its
+/// colon. `None` where it is no such text, and where it is deeper than any answer: a parser has to look then.
 ///
 /// What a pass over the text for each key that matters would cost, spent on one that knows the grammar too.
-pub(crate) fn walk<'a>(text: &'a [u8], mut see: impl FnMut(&'a [u8], &'a [u8])) -> Option<()> {
+pub(crate) fn walk<'a>(text: &'a [u8], mut see: impl FnMut(u32, &'a [u8], &'a [u8])) -> Option<()> {
     const DEEPEST: u32 = u64::BITS;
     std::str::from_utf8(text).ok()?;
     let mut marks = Marks::new(text, ends_and_escapes);
@@ -49,7 +63,7 @@ pub(crate) fn walk<'a>(text: &'a [u8], mut see: impl FnMut(&'a [u8], &'a [u8])) 
                         return None;
                     }
                     at = blank(text, at + 1);
-                    see(key, text.get(at..)?);
+                    see(depth, key, text.get(at..)?);
                     at_key = false;
                     continue;
                 }
@@ -215,7 +229,7 @@ pub(crate) fn is_empty(value: &[u8]) -> bool {
 }
 
 /// The length of a string on the wire, escapes included; `None` when the value is no whole string.
-pub(crate) fn string_length(value: &[u8]) -> Option<usize> {
+pub fn string_length(value: &[u8]) -> Option<usize> {
     let text = value.strip_prefix(b"\"")?;
     let mut from = 0;
     loop {
@@ -411,7 +425,7 @@ mod tests {
         fn a_walk_takes_what_a_parser_takes_and_nothing_else(text in texts()) {
             let is_json = std::str::from_utf8(&text).is_ok() && serde_json::from_slice::<IgnoredAny>(&text).is_ok();
 
-            prop_assert_eq!(walk(&text, |_, _| {}).is_some(), is_json, "{}", String::from_utf8_lossy(&text));
+            prop_assert_eq!(walk(&text, |_, _, _| {}).is_some(), is_json, "{}", String::from_utf8_lossy(&text));
         }
     }
 
@@ -426,7 +440,12 @@ mod tests {
                 let is_json =
                     std::str::from_utf8(&text).is_ok() && serde_json::from_slice::<IgnoredAny>(&text).is_ok();
 
-                assert_eq!(walk(&text, |_, _| {}).is_some(), is_json, "{}", String::from_utf8_lossy(&text));
+                assert_eq!(
+                    walk(&text, |_, _, _| {}).is_some(),
+                    is_json,
+                    "{}",
+                    String::from_utf8_lossy(&text)
+                );
             }
         }
     }
@@ -434,14 +453,23 @@ mod tests {
     #[test]
     fn a_walk_tells_every_member_with_its_value_and_leaves_depths_to_a_parser() {
         let mut seen = Vec::new();
-        let end = walk(br#" {"a":"\"b\":1","c" : {"d":[1,{"e" :null}]},"f":"x"} "#, |key, value| {
+        let end = walk(br#" {"a":"\"b\":1","c" : {"d":[1,{"e" :null}]},"f":"x"} "#, |depth, key, value| {
             let value = &value[..value.len().min(4)];
-            seen.push(format!("{}={}", String::from_utf8_lossy(key), String::from_utf8_lossy(value)));
+            seen.push(format!("{depth}{}={}", String::from_utf8_lossy(key), String::from_utf8_lossy(value)));
         });
 
-        assert_eq!((end, seen.join(" ")), (Some(()), r#"a="\"b c={"d" d=[1,{ e=null f="x"}"#.to_owned()));
+        assert_eq!(
+            (end, seen.join(" ")),
+            (Some(()), r#"1a="\"b 1c={"d" 2d=[1,{ 4e=null 1f="x"}"#.to_owned())
+        );
+        let mut top = Vec::new();
+        let end = object_members(br#" {"a":{"b":1},"c":2}"#, |key, _| {
+            top.push(String::from_utf8_lossy(key).into_owned())
+        });
+        assert_eq!((end, top), (Some(()), vec!["a".to_owned(), "c".to_owned()]));
+        assert_eq!(object_members(b"[{\"a\":1}]", |_, _| {}), None);
         let nested = |depth: usize| ["[".repeat(depth), "]".repeat(depth)].concat();
-        assert_eq!(walk(nested(64).as_bytes(), |_, _| {}), Some(()));
-        assert_eq!(walk(nested(65).as_bytes(), |_, _| {}), None);
+        assert_eq!(walk(nested(64).as_bytes(), |_, _, _| {}), Some(()));
+        assert_eq!(walk(nested(65).as_bytes(), |_, _, _| {}), None);
     }
 }

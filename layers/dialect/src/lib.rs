@@ -61,6 +61,7 @@ pub use exact::json_bytes;
 pub use form::Form;
 pub use framing::{Frame, Framer, Frames, Framing, frames};
 pub use fresh_text::TextScope;
+pub use json_scan::{object_members, string_length};
 pub use kind::Kind;
 pub use scrub::{
     Care, Secrets, end_of, hide, hide_in_part, may_be_written_oddly, open_end, scrub, scrub_json,

@@ -1,12 +1,14 @@
 //! The few fields of a body that decide where a request goes: `model` and `stream`.
 //!
-//! The body is parsed once, borrowed and whole: a scanner that stops at the first `model` would let
-//! a client be authorised for one model and send another one behind it, so duplicates are refused.
+//! The body is read once, and whole: a scanner that stops at the first `model` would let a client be
+//! authorised for one model and send another one behind it, so duplicates are refused. A walk over it
+//! is enough for nearly all; what that cannot tell a parser does, and says what is wrong.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use dialect::{Body, Form, ModelPlace};
+use dialect::{Body, Form, ModelPlace, object_members, string_length};
+use memchr::memchr;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -81,16 +83,54 @@ fn of_form(form: &Form, path_model: Option<Arc<str>>) -> Result<Fields, Failure>
     Ok(Fields { model, model_place: ModelPlace::Form(part), stream })
 }
 
-/// The fields that matter, borrowed. Deserialising into a struct validates all of the body and
-/// refuses a second occurrence of any of them.
-#[derive(Deserialize)]
+/// The fields that matter, borrowed: `model` as its JSON text.
+#[derive(Debug, PartialEq, Eq)]
 struct Head<'a> {
+    model: Option<&'a str>,
+    stream: Option<bool>,
+}
+
+/// The same for the parser. Deserialising into a struct validates all of the body and refuses a
+/// second occurrence of any of them.
+#[derive(Deserialize)]
+struct Parsed<'a> {
     #[serde(borrow)]
     model: Option<&'a RawValue>,
     stream: Option<bool>,
 }
 
+/// What a walk over the body finds, which sees that all of it is JSON. `None` calls for the parser:
+/// something is wrong, or written as hardly anybody writes it.
+fn glance(body: &[u8]) -> Option<Head<'_>> {
+    let mut head = Head { model: None, stream: None };
+    let mut is_odd = false;
+    object_members(body, |key, value| match key {
+        b"model" => match string_length(value).and_then(|length| value.get(..length + 2)) {
+            Some(text) if head.model.is_none() => match std::str::from_utf8(text) {
+                Ok(text) => head.model = Some(text),
+                Err(_cut) => is_odd = true,
+            },
+            _ => is_odd = true,
+        },
+        b"stream" if head.stream.is_none() => match value {
+            [b't', ..] => head.stream = Some(true),
+            [b'f', ..] => head.stream = Some(false),
+            _ => is_odd = true,
+        },
+        b"stream" => is_odd = true,
+        _ => is_odd |= memchr(b'\\', key).is_some(),
+    })?;
+    (!is_odd).then_some(head)
+}
+
 fn parse(body: &[u8]) -> Result<Head<'_>, Failure> {
+    match glance(body) {
+        Some(head) => Ok(head),
+        None => parse_whole(body),
+    }
+}
+
+fn parse_whole(body: &[u8]) -> Result<Head<'_>, Failure> {
     // JSON is UTF-8 (RFC 8259 §8.1), and the parser looks at nothing that it skips. Most bodies are
     // ASCII, which is told far faster.
     if !body.is_ascii()
@@ -101,7 +141,8 @@ fn parse(body: &[u8]) -> Result<Head<'_>, Failure> {
             format!("We could not parse the JSON body of your request: it is no UTF-8 at byte {at}");
         return Err(Failure::invalid(message, None));
     }
-    serde_json::from_slice(body).map_err(|error| refusal(body, &error))
+    let Parsed { model, stream } = serde_json::from_slice(body).map_err(|error| refusal(body, &error))?;
+    Ok(Head { model: model.map(RawValue::get), stream })
 }
 
 /// Reads the deciding fields of a JSON object; everything else is only validated.
@@ -111,15 +152,14 @@ fn parse(body: &[u8]) -> Result<Head<'_>, Failure> {
 /// boolean `stream`, if any.
 fn peek(body: &[u8]) -> Result<Fields, Failure> {
     let head = parse(body)?;
-    let Some(raw) = head.model else {
+    let Some(text) = head.model else {
         return Err(Failure::invalid("you must provide a model parameter", Some("model")));
     };
-    let text = raw.get();
     let model: Cow<'_, str> = serde_json::from_str::<Text<'_>>(text)
         .map_err(|_not_text| Failure::invalid("model must be a string", Some("model")))?
         .0;
     checked(&model)?;
-    // The raw value borrows from the body, so its place in it is the distance of two pointers.
+    // The text borrows from the body, so its place in it is the distance of two pointers.
     let start = text.as_ptr().addr() - body.as_ptr().addr();
     Ok(Fields {
         model: model.into_owned(),
@@ -183,6 +223,37 @@ mod tests {
         assert_eq!(param_of(r#"{"model":"a","model":"b"}"#), Some("model"));
         assert_eq!(param_of(r#"{"model":"a","mod\u0065l":"b"}"#), Some("model"));
         assert_eq!(param_of(r#"{"model":"a","stream":true,"stream":false}"#), Some("stream"));
+    }
+
+    #[test]
+    fn a_glance_finds_what_a_parser_finds_or_leaves_it_to_it() {
+        let values = [
+            "\"m\"",
+            "\"a\\u0062\"",
+            "\"\\\\\"",
+            "\"a\\\"b\"",
+            "7",
+            "null",
+            "{\"model\":1}",
+            "true",
+            "false",
+            "tru",
+            "\"\u{e9}\"",
+        ];
+        let keys = ["model", "stream", "mod\\u0065l", "x"];
+        let mut seen = 0;
+        for (first, second) in keys.iter().flat_map(|key| keys.iter().map(move |other| (key, other))) {
+            for (one, two) in values.iter().flat_map(|value| values.iter().map(move |other| (value, other))) {
+                let body = format!(r#" {{"{first}": {one} , "y":[{{"model":"n"}}],"{second}":{two}}} "#);
+
+                if let Some(head) = glance(body.as_bytes()) {
+                    assert_eq!(parse_whole(body.as_bytes()).ok(), Some(head), "{body}");
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 100, "{seen}");
+        assert!(glance(br#"{"model":"gpt-4o","stream":true}"#).is_some());
     }
 
     #[test]

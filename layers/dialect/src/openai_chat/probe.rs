@@ -104,7 +104,7 @@ pub(crate) fn whole(body: &[u8], want_text: bool) -> Sighting {
 fn plain(body: &[u8]) -> Option<Sighting> {
     let (mut content, mut finish, mut usage) = (None, None, None);
     let mut failed = !body.trim_ascii_start().starts_with(b"{");
-    walk(body, |key, value| match key {
+    walk(body, |_, key, value| match key {
         b"content" => content = content.or(Some(value)),
         b"finish_reason" => finish = finish.or(Some(value)),
         b"usage" => usage = Some(value),
