@@ -73,7 +73,7 @@ where
             settle_payload(&mut call);
             let (mut fresh_since, mut renewed) = (None, false);
             loop {
-                let mut request = unsigned(&call)?;
+                let mut request = Box::new(unsigned(&call)?);
                 let token = sign(&mut request, &call).await?;
                 let link = call.attempt.target.channel.link.clone();
                 let outgoing = Outgoing { request, link, fresh_since };

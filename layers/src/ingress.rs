@@ -84,7 +84,8 @@ where
 {
     type Response = Reply;
     type Error = Failure;
-    type Future = ResponseFuture<S, S::Future, B>;
+    // Boxed, because it is large, and each layer above would move it into a future of its own.
+    type Future = Pin<Box<ResponseFuture<S, S::Future, B>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(cx)
@@ -94,13 +95,13 @@ where
         let spare = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, spare);
         let state = State::Arriving { arrival: Some((admitted, self.capacity.hold(), self.most)) };
-        ResponseFuture { state, inner, records: self.records.clone() }
+        Box::pin(ResponseFuture { state, inner, records: self.records.clone() })
     }
 }
 
 pin_project! {
     /// A future that reads the body, then holds the inner service's answer. Most bodies are there
-    /// with their head, and then it needs neither a box nor a timer.
+    /// with their head, and then reading them needs neither a box nor a timer.
     pub struct ResponseFuture<S, F, B> {
         #[pin]
         state: State<F, B>,

@@ -419,8 +419,9 @@ pub trait Records: Send + Sync {
 
 /// The request that leaves for an upstream: what the innermost service of the pipeline takes.
 pub struct Outgoing {
-    /// Method, URL, headers and body.
-    pub request: http::Request<Vec<Bytes>>,
+    /// Method, URL, headers and body. Boxed, because it is large and on its way goes from future to
+    /// future.
+    pub request: Box<http::Request<Vec<Bytes>>>,
     /// Which connections it may use.
     pub link: Link,
     /// When a connection that had been idle turned out to be dead, where this is the repeat: nothing

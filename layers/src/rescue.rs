@@ -75,9 +75,7 @@ where
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let lookup = request.extensions().get::<Lookup>().unwrap_or(&Lookup::Unknown);
         let shape = lookup.error_shape(request.uri().path());
-        let (head, body) = request.into_parts();
-        let body = DrainOnDrop::new(body, &head.headers);
-        let inner = self.inner.call(http::Request::from_parts(head, body));
+        let inner = self.inner.call(DrainOnDrop::wrap(request));
         ResponseFuture { inner, shape, ending: self.ending.clone() }
     }
 }

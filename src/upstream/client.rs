@@ -130,17 +130,17 @@ impl Service<Outgoing> for Upstream {
             Transport::Http2(spread) => {
                 Box::pin(async move { spread.send(request.map(BodyChunks::from), fresh_since).await })
             }
-            Transport::Inside(answer) => Box::pin(std::future::ready(Ok(answer(request)))),
+            Transport::Inside(answer) => Box::pin(std::future::ready(Ok(answer(*request)))),
         }
     }
 }
 
 fn send(
     pool: &Pool,
-    request: Request<Vec<Bytes>>,
+    request: Box<Request<Vec<Bytes>>>,
     fresh_since: Option<Instant>,
 ) -> BoxFuture<Result<Response<UpstreamBody>, TransportFault>> {
-    let answering = pool.send(request.map(BodyChunks::from), fresh_since);
+    let answering = pool.send(request, fresh_since);
     Box::pin(async move { answering.await.map(readable).map_err(|unanswered| unanswered_fault(&unanswered)) })
 }
 

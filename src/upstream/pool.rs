@@ -104,7 +104,7 @@ impl Pool {
     /// Why it was not answered.
     pub(super) fn send(
         &self,
-        request: Request<BodyChunks>,
+        request: Box<Request<Vec<Bytes>>>,
         fresh_since: Option<Instant>,
     ) -> impl Future<Output = Result<Response<Held>, Unanswered>> + Send + use<> {
         let lot = request.uri().authority().map(|authority| self.0.lot(request.uri().scheme(), authority));
@@ -144,7 +144,7 @@ impl Lot {
 
     async fn send(
         self: Arc<Self>,
-        mut request: Request<BodyChunks>,
+        request: Box<Request<Vec<Bytes>>>,
         fresh_since: Option<Instant>,
     ) -> Result<Response<Held>, Unanswered> {
         let mut waited = match fresh_since {
@@ -154,6 +154,7 @@ impl Lot {
                 None
             }
         };
+        let mut request = request.map(BodyChunks::from);
         let whole = std::mem::take(request.uri_mut());
         *request.uri_mut() = origin_form(&whole);
         loop {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Buf as _;
-use http::HeaderMap;
+use http::Request;
 use http::header::EXPECT;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -29,10 +29,11 @@ pub struct DrainOnDrop<B: Body + Send + Unpin + 'static> {
 }
 
 impl<B: Body + Send + Unpin + 'static> DrainOnDrop<B> {
-    /// Wraps the body of a request with these headers.
-    pub fn new(body: B, headers: &HeaderMap) -> Self {
+    /// Wraps the body of a request.
+    pub fn wrap(request: Request<B>) -> Request<Self> {
         // A client that waits for `100 Continue` has not begun to send; draining would ask it to.
-        Self { inner: Some(body), unasked: !headers.contains_key(EXPECT) }
+        let unasked = !request.headers().contains_key(EXPECT);
+        request.map(|body| Self { inner: Some(body), unasked })
     }
 }
 

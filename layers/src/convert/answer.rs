@@ -36,7 +36,7 @@ type Begun = Result<AnswerForm, Failure>;
 pub(super) struct Reading<'a> {
     pub(super) call: &'a Call,
     pub(super) way: &'static dyn Conversion,
-    pub(super) kept: Kept,
+    pub(super) kept: Box<Kept>,
 }
 
 impl Reading<'_> {

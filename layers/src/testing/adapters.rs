@@ -28,7 +28,7 @@ pub struct Watching {
 }
 
 /// What is kept of an OpenAI client's request for the model `m` that goes to this dialect.
-pub fn kept(upstream: Dialect, want_text: bool) -> Kept {
+pub fn kept(upstream: Dialect, want_text: bool) -> Box<Kept> {
     let body =
         Body::Json(r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#.into());
     let (neutral, media, quirks) = (Neutral::default(), FetchedMedia::default(), Quirks::default());

@@ -72,7 +72,8 @@ fn client() -> Upstream {
 }
 
 fn get(url: &str, link: Link) -> Outgoing {
-    Outgoing { request: Request::get(url).body(Vec::new()).unwrap(), link, fresh_since: None }
+    let request = Box::new(Request::get(url).body(Vec::new()).unwrap());
+    Outgoing { request, link, fresh_since: None }
 }
 
 /// Asks and reads the whole answer.

@@ -49,8 +49,8 @@ impl Server {
         self.open.wait_for(|open| *open == count).await.unwrap();
     }
 
-    fn request(&self) -> Request<BodyChunks> {
-        let mut request = Request::new(BodyChunks::from(vec![Bytes::from_static(b"hi")]));
+    fn request(&self) -> Box<Request<Vec<Bytes>>> {
+        let mut request = Box::new(Request::new(vec![Bytes::from_static(b"hi")]));
         *request.uri_mut() = self.url.parse().unwrap();
         request.headers_mut().insert("host", "h".parse().unwrap());
         *request.method_mut() = http::Method::POST;

@@ -131,8 +131,8 @@ impl<'a> Ask<'a> {
         Received { body: self.body, query: self.query }
     }
 
-    fn kept(&self, aim: &Aim<'_>, upstream: Dialect) -> Kept {
-        Kept {
+    fn kept(&self, aim: &Aim<'_>, upstream: Dialect) -> Box<Kept> {
+        Box::new(Kept {
             kind: self.kind,
             client: self.client,
             upstream,
@@ -146,7 +146,7 @@ impl<'a> Ask<'a> {
             identity: Identity { id: self.id.to_owned(), created: self.created, model: aim.alias.to_owned() },
             correspondence: Correspondence::default(),
             manner: Wish::In(self.body.clone(), self.query.into()),
-        }
+        })
     }
 }
 
@@ -168,8 +168,8 @@ pub struct Sent {
     pub body: SentBody,
     /// Its content type; none where there is no body.
     pub content_type: Option<HeaderValue>,
-    /// What must be remembered for the way down.
-    pub kept: Kept,
+    /// What must be remembered for the way down. Boxed, because it is large and changes hands often.
+    pub kept: Box<Kept>,
 }
 
 /// The body of a request on its way to an upstream.

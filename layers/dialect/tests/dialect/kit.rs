@@ -83,7 +83,7 @@ pub(crate) struct Exchange {
     way: &'static dyn Conversion,
     /// What the upstream is sent.
     pub(crate) sent: Value,
-    kept: Kept,
+    kept: Box<Kept>,
 }
 
 impl Exchange {

@@ -4,7 +4,7 @@ use super::*;
 use crate::testing::{Chunks, chunks};
 
 fn unasked(body: Chunks) -> DrainOnDrop<Chunks> {
-    DrainOnDrop::new(body, &HeaderMap::new())
+    DrainOnDrop::wrap(Request::new(body)).into_body()
 }
 
 /// Lets what was spawned run for so long.
@@ -51,9 +51,9 @@ async fn draining_ends_after_a_mebibyte_however_fast_it_comes() {
 async fn a_client_that_waits_to_be_asked_is_not_asked() {
     let body = chunks().now("a");
     let traces = body.traces();
-    let headers = HeaderMap::from_iter([(EXPECT, "100-continue".parse().unwrap())]);
+    let request = Request::builder().header(EXPECT, "100-continue").body(body).unwrap();
 
-    drop(DrainOnDrop::new(body, &headers));
+    drop(DrainOnDrop::wrap(request));
     pass(Duration::from_secs(1)).await;
 
     assert_eq!((traces.read(), traces.dropped()), (0, true));

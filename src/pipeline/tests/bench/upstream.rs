@@ -124,7 +124,7 @@ impl Service<Outgoing> for Network {
         let upstream = HOSTS.lock().unwrap().get(host).cloned();
         Box::pin(async move {
             match upstream {
-                Some(upstream) => upstream.answer(outgoing.request).await,
+                Some(upstream) => upstream.answer(*outgoing.request).await,
                 None => Err(TransportKind::Connect.into()),
             }
         })
