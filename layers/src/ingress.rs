@@ -94,7 +94,11 @@ where
     fn call(&mut self, admitted: Admitted<B>) -> Self::Future {
         let spare = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, spare);
-        let state = State::Arriving { arrival: Some((admitted, self.capacity.hold(), self.most)) };
+        let arrival = Arrival::new(admitted, self.capacity.hold(), self.most, self.records.as_ref());
+        let state = match arrival {
+            Ok(arrival) => State::Arriving { arrival: Some(arrival) },
+            Err(failure) => State::Refused { failure: Some(failure) },
+        };
         Box::pin(ResponseFuture { state, inner, records: self.records.clone() })
     }
 }
@@ -113,8 +117,10 @@ pin_project! {
 pin_project! {
     #[project = Projection]
     enum State<F, B> {
-        // Not looked at yet. Taken when polled.
-        Arriving { arrival: Option<(Admitted<B>, Held, usize)> },
+        // Not looked at yet. Taken when more of it is awaited.
+        Arriving { arrival: Option<Arrival<B>> },
+        // Nothing of it was read. Taken when polled.
+        Refused { failure: Option<Failure> },
         // The rest of the body is awaited, or parsed elsewhere.
         Reading { reading: BoxFuture<Result<Exchange, Failure>> },
         Serving { #[pin] answering: F },
@@ -133,19 +139,22 @@ where
         loop {
             let exchange = match this.state.as_mut().project() {
                 Projection::Arriving { arrival } => {
-                    let (admitted, held, most) = arrival.take().expect("polled once in this state");
-                    let mut arrival = Arrival::new(admitted, held, most, this.records.as_ref())?;
-                    match arrival.read_what_is_there(cx) {
-                        Ok(Some((body, peek))) => arrival.open(body, peek),
+                    let arrived = arrival.as_mut().expect("it is taken when this state ends");
+                    match arrived.read_what_is_there(cx) {
+                        Ok(Some((body, fields))) => arrived.open(body, fields),
                         Ok(None) => {
+                            let arrival = arrival.take().expect("it was there");
                             let reading = Box::pin(arrival.rest(this.records.clone()));
                             this.state.set(State::Reading { reading });
                             continue;
                         }
                         Err(failure) => {
-                            return Poll::Ready(Err(arrival.refuse(failure, this.records.as_ref())));
+                            return Poll::Ready(Err(arrived.refuse(failure, this.records.as_ref())));
                         }
                     }
+                }
+                Projection::Refused { failure } => {
+                    return Poll::Ready(Err(failure.take().unwrap_or(Failure::Internal)));
                 }
                 Projection::Reading { reading } => ready!(reading.as_mut().poll(cx))?,
                 Projection::Serving { answering } => return answering.poll(cx),
@@ -287,9 +296,11 @@ where
     }
 
     /// The request as the pipeline takes it, with a record of its own.
-    fn open(self, body: Body, fields: Fields) -> Exchange {
-        let Self { catalog, caller, received, head, matched, held, sending, .. } = self;
-        let Matched { endpoint, id: stored_id, .. } = matched;
+    fn open(&mut self, body: Body, fields: Fields) -> Exchange {
+        let Self { catalog, caller, received, head, matched, sending, .. } = self;
+        let (catalog, caller, received) = (catalog.clone(), caller.clone(), *received);
+        let (endpoint, stored_id) = (matched.endpoint, matched.id.take());
+        let held = std::mem::take(&mut self.held);
         let id = head.extensions.get::<RequestId>().cloned().unwrap_or_else(RequestId::draw);
         let known = catalog.known_model(&fields.model);
         let model_known = known.is_some();
@@ -299,7 +310,7 @@ where
         entry.trace = TraceContext::of(&head.headers);
         entry.client = head.extensions.get::<Peer>().map(|peer: &Peer| -> IpAddr { peer.0 });
         entry.model_known = model_known;
-        entry.waited = sending;
+        entry.waited = *sending;
         entry.stream = stream;
         entry.body_bytes = body.len();
         Exchange {

@@ -230,7 +230,7 @@ impl Addition {
             None => {
                 // It was seen to be an object: its brace is the first thing in it, and a member follows.
                 let start = memchr::memchr(b'{', body).map_or(0, |brace| brace + 1);
-                (format!("\"{}\":{},", self.name, self.value), start..start)
+                (["\"", self.name, "\":", self.value, ","].concat(), start..start)
             }
         }
     }

@@ -20,6 +20,10 @@ use crate::reply::{Piece, Pieces};
 /// Longest frame that can be read: all of it is needed.
 const LONGEST_FRAME: usize = 16 << 20;
 
+/// Room for a piece to be longer than the one before, and the most room that is made at once.
+const SPARE: usize = 64;
+const MOST_ROOM: usize = 4 << 10;
+
 /// A stream on its way into another dialect or framing.
 pub struct Transcoded {
     upstream: Idle,
@@ -34,6 +38,8 @@ pub struct Transcoded {
     /// Bytes behind the terminal marker; none before it.
     behind: Option<usize>,
     gather: Coalesce,
+    /// Room for the next piece: pieces of a stream are about as long as each other, and one that grows is copied.
+    room: usize,
     /// Nothing more is asked of the upstream; what is left is told.
     ended: bool,
     failure: Option<Failure>,
@@ -60,6 +66,7 @@ impl Transcoded {
             counted: false,
             behind: None,
             gather: Coalesce::default(),
+            room: 0,
             ended: false,
             failure: None,
         }
@@ -133,9 +140,10 @@ impl Transcoded {
 
     /// The upstream's next bytes, read.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
-        let mut out = BytesMut::new();
+        let data = std::task::ready!(self.upstream.poll_data(cx));
+        let mut out = BytesMut::with_capacity(self.room);
         let mut seen = Sighting::machinery();
-        match std::task::ready!(self.upstream.poll_data(cx)) {
+        match data {
             Some(Ok(data)) => {
                 if let Err(failure) = self.take(data, &mut out, &mut seen) {
                     self.failure = Some(failure);
@@ -151,6 +159,9 @@ impl Transcoded {
                 self.failure = Some(self.origin.failed(error.clone()));
             }
             self.ended = true;
+        }
+        if !out.is_empty() {
+            self.room = (out.len() + SPARE).next_multiple_of(4 * SPARE).min(MOST_ROOM);
         }
         Poll::Ready(Piece { bytes: out.freeze(), sighting: seen, torn: false })
     }

@@ -155,9 +155,14 @@ fn peek(body: &[u8]) -> Result<Fields, Failure> {
     let Some(text) = head.model else {
         return Err(Failure::invalid("you must provide a model parameter", Some("model")));
     };
-    let model: Cow<'_, str> = serde_json::from_str::<Text<'_>>(text)
-        .map_err(|_not_text| Failure::invalid("model must be a string", Some("model")))?
-        .0;
+    let model: Cow<'_, str> = match text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(plain) if !plain.contains('\\') => plain.into(),
+        _ => {
+            serde_json::from_str::<Text<'_>>(text)
+                .map_err(|_not_text| Failure::invalid("model must be a string", Some("model")))?
+                .0
+        }
+    };
     checked(&model)?;
     // The text borrows from the body, so its place in it is the distance of two pointers.
     let start = text.as_ptr().addr() - body.as_ptr().addr();
