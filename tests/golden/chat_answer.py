@@ -1,5 +1,6 @@
 """What OpenAI's SDK finds in an answer of OpenAI chat."""
 
+import functools
 import json
 import re
 
@@ -99,12 +100,16 @@ def meaning(candidates, counted):
     return {**found, "more": more} if more else found
 
 
+@functools.cache
+def client(url):
+    return openai.OpenAI(base_url=url, api_key="none", max_retries=0)
+
+
 def read(url, stream):
     """Asks a server that answers in OpenAI chat, and tells what the answer means."""
-    client = openai.OpenAI(base_url=url, api_key="none", max_retries=0)
     candidates, counted = {}, None
     try:
-        answer = client.chat.completions.create(model="m", messages=[{"role": "user", "content": "Hello"}], stream=stream)
+        answer = client(url).chat.completions.create(model="m", messages=[{"role": "user", "content": "Hello"}], stream=stream)
         for chunk in answer if stream else [answer]:
             counted = chunk.usage or counted
             for choice in chunk.choices or []:

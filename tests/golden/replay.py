@@ -12,6 +12,7 @@ class Replay:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # Head and body in one packet: the second would wait for an acknowledgement.
 
             def answer(self):
                 if self.headers.get("transfer-encoding") == "chunked":
