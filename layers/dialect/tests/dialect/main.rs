@@ -5,6 +5,8 @@ mod cuts;
 mod folds;
 mod golden;
 mod kit;
+mod meaning;
+mod requests;
 mod robustness;
 mod streams;
 mod vectors;
