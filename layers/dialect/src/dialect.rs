@@ -9,6 +9,7 @@ use crate::codec::LastTurn;
 use crate::ir::FinishReason;
 use crate::{
     Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, TextScope, anthropic, fresh_text, ir, openai_chat,
+    responses,
 };
 
 /// A way of shaping bytes. Adding one is its folder and its row in [`Dialect::codec`].
@@ -18,6 +19,8 @@ pub enum Dialect {
     OpenAiChat,
     /// Anthropic's messages.
     Anthropic,
+    /// OpenAI's responses.
+    Responses,
 }
 
 impl Dialect {
@@ -26,6 +29,15 @@ impl Dialect {
         match self {
             Self::OpenAiChat => &openai_chat::CODEC,
             Self::Anthropic => &anthropic::CODEC,
+            Self::Responses => &responses::CODEC,
+        }
+    }
+
+    /// The dialect in which its upstreams speak of all that is no conversation, headers included.
+    pub fn family(self) -> Self {
+        match self {
+            Self::Responses => Self::OpenAiChat,
+            other => other,
         }
     }
 

@@ -35,6 +35,7 @@ pub mod moderation;
 mod names;
 mod openai_chat;
 mod rekey;
+mod responses;
 mod rope;
 mod scrub;
 mod sighting;
