@@ -8,8 +8,8 @@ use http::StatusCode;
 use crate::codec::LastTurn;
 use crate::ir::FinishReason;
 use crate::{
-    Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, TextScope, anthropic, fresh_text, ir, openai_chat,
-    responses,
+    Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, TextScope, anthropic, doubao, fresh_text, ir,
+    openai_chat, responses,
 };
 
 /// A way of shaping bytes. Adding one is its folder and its row in [`Dialect::codec`].
@@ -21,6 +21,8 @@ pub enum Dialect {
     Anthropic,
     /// OpenAI's responses.
     Responses,
+    /// Ark's responses as its models for translation take them.
+    DoubaoTranslation,
 }
 
 impl Dialect {
@@ -30,6 +32,7 @@ impl Dialect {
             Self::OpenAiChat => &openai_chat::CODEC,
             Self::Anthropic => &anthropic::CODEC,
             Self::Responses => &responses::CODEC,
+            Self::DoubaoTranslation => &doubao::CODEC,
         }
     }
 

@@ -17,6 +17,7 @@ mod body;
 mod codec;
 pub mod conversion;
 mod dialect;
+mod doubao;
 mod error_body;
 mod error_shape;
 mod evidence;
