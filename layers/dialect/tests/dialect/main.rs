@@ -6,6 +6,7 @@ mod folds;
 mod golden;
 mod kit;
 mod meaning;
+mod responses;
 mod robustness;
 mod streams;
 mod vectors;
