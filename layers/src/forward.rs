@@ -19,11 +19,12 @@ const X_UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-re
 pub(crate) fn add_client_headers(call: &Call, headers: &mut HeaderMap) {
     let exchange = &call.attempt.exchange;
     let equal = call.attempt.target.channel.dialect == exchange.dialect();
+    let family = call.attempt.target.channel.dialect.family() == exchange.dialect();
     let anthropic = call.attempt.target.channel.dialect == Dialect::Anthropic;
     for (name, value) in &exchange.headers {
         let goes = match name.as_str() {
             own if own.starts_with("anthropic-") && anthropic => true,
-            own if own.starts_with("openai-") => equal,
+            own if own.starts_with("openai-") => family,
             _ => equal && (name == ANTHROPIC_BETA || name == ANTHROPIC_VERSION),
         };
         if goes {

@@ -54,6 +54,7 @@ where
             for step in &overrides.steps {
                 apply(step, body);
             }
+            call.attempt.target.channel.dialect.codec().upstream.outbound.settle(body);
         }
         self.inner.call(call)
     }

@@ -9,10 +9,12 @@
 //! a model's name go through [`segment`].
 
 mod anthropic;
+mod doubao;
 mod mock;
 mod openai;
 mod openrouter;
 mod path;
+mod responses;
 mod unserved;
 
 use std::sync::Arc;
@@ -23,13 +25,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use layers::ports::{Presented, Provider, Secret, Unsupported};
 
 use self::anthropic::ANTHROPIC;
+use self::doubao::DOUBAO;
 use self::mock::MOCK;
 pub use self::openai::OPENAI;
 use self::openrouter::OPENROUTER;
 pub use self::path::segment;
+use self::responses::RESPONSES;
 use self::unserved::{
-    AZURE, BEDROCK, CLOUDFLARE, COHERE, DATABRICKS, DOUBAO, GEMINI, RESPONSES, VERTEX, VERTEX_CLAUDE,
-    VERTEX_EXPRESS, VERTEX_GEMINI,
+    AZURE, BEDROCK, CLOUDFLARE, COHERE, DATABRICKS, GEMINI, VERTEX, VERTEX_CLAUDE, VERTEX_EXPRESS,
+    VERTEX_GEMINI,
 };
 
 use crate::engine::{BaseUrl, Engine, Inside, ProviderSpec};

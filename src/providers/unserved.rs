@@ -12,16 +12,6 @@ use layers::ports::{Presented, Provider, Unsupported, Wanted};
 use super::is_openai_shim;
 use crate::engine::{Engine, Issuer, Need, ServiceAccount, Slot, Token};
 
-/// Doubao translation on Volcengine Ark.
-pub(super) static DOUBAO: Engine = Engine {
-    names: &["doubao"],
-    old_names: &["doubao-translation"],
-    detect: |url| url.is_on("volces.com") && url.path.ends_with("/api/v3/responses"),
-    // The Ark endpoint speaks Responses except for its translation models.
-    refine: |model, is_explicit| (!is_explicit && !model.contains("translation")).then_some(&RESPONSES),
-    ..Engine::PLAIN
-};
-
 /// Google AI Studio.
 pub(super) static GEMINI: Engine = Engine {
     names: &["gemini"],
@@ -120,14 +110,6 @@ pub(super) static COHERE: Engine = Engine {
     detect: |url| {
         matches!(&*url.host, "api.cohere.com" | "api.cohere.ai") && !url.path.contains("/compatibility/")
     },
-    ..Engine::PLAIN
-};
-
-/// OpenAI Responses as the only endpoint.
-pub(super) static RESPONSES: Engine = Engine {
-    names: &["responses"],
-    old_names: &["codex"],
-    detect: |url| url.path.ends_with("/responses"),
     ..Engine::PLAIN
 };
 

@@ -373,6 +373,5 @@ mod tests {
     #[test]
     fn engines_without_a_list_are_not_asked() {
         assert!(asked("base_url: 'https://x.openai.azure.com', api: k").is_none());
-        assert!(asked("base_url: 'https://api.openai.com/v1/responses', api: k").is_none());
     }
 }

@@ -112,6 +112,9 @@ pub trait Outbound: Send + Sync {
         media: &FetchedMedia,
     ) -> Result<Written, Unsupported>;
 
+    /// Finishes a request that was wanted as a value, when everything has been merged into it.
+    fn settle(&self, _body: &mut Map<String, Value>) {}
+
     /// Reads a whole answer.
     ///
     /// # Errors

@@ -8,7 +8,8 @@ use http::StatusCode;
 use crate::codec::LastTurn;
 use crate::ir::FinishReason;
 use crate::{
-    Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, TextScope, anthropic, fresh_text, ir, openai_chat,
+    Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, TextScope, anthropic, doubao, fresh_text, ir,
+    openai_chat, responses,
 };
 
 /// A way of shaping bytes. Adding one is its folder and its row in [`Dialect::codec`].
@@ -18,6 +19,10 @@ pub enum Dialect {
     OpenAiChat,
     /// Anthropic's messages.
     Anthropic,
+    /// OpenAI's responses.
+    Responses,
+    /// Ark's responses as its models for translation take them.
+    DoubaoTranslation,
 }
 
 impl Dialect {
@@ -26,6 +31,16 @@ impl Dialect {
         match self {
             Self::OpenAiChat => &openai_chat::CODEC,
             Self::Anthropic => &anthropic::CODEC,
+            Self::Responses => &responses::CODEC,
+            Self::DoubaoTranslation => &doubao::CODEC,
+        }
+    }
+
+    /// The dialect in which its upstreams speak of all that is no conversation, headers included.
+    pub fn family(self) -> Self {
+        match self {
+            Self::Responses => Self::OpenAiChat,
+            other => other,
         }
     }
 

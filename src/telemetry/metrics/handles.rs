@@ -215,7 +215,7 @@ impl Handles {
 /// The labels of the stock series; the provider name is that of the wire format.
 fn stock_labels(kind: Kind, dialect: Option<Dialect>, model: &str) -> [(&'static str, &str); 3] {
     let provider = match dialect {
-        Some(Dialect::OpenAiChat) => "openai",
+        Some(Dialect::OpenAiChat | Dialect::Responses) => "openai",
         Some(other) => other.label(),
         None => "",
     };

@@ -30,7 +30,8 @@ use crate::{
 /// The way between a client's dialect and an upstream's for calls of a kind; none where there is none.
 pub fn between(kind: Kind, client: Dialect, upstream: Dialect) -> Option<&'static dyn Conversion> {
     let speaks = client.codec().client.as_ref()?;
-    if client == upstream {
+    // What is no conversation is asked of a whole family alike.
+    if client == upstream || kind != Kind::Chat && client == upstream.family() {
         return Some(&Same);
     }
     match kind {

@@ -127,6 +127,10 @@ pub enum Maker {
     Anthropic,
     /// Of Gemini.
     Google,
+    /// Of GPT and the o series.
+    OpenAi,
+    /// Of Grok.
+    Xai,
 }
 
 impl Block {

@@ -14,6 +14,8 @@ use crate::cuts::play_as;
 pub(crate) const UPSTREAMS: &[Dialect] = &[
     Dialect::Anthropic, //
     Dialect::OpenAiChat,
+    Dialect::Responses,
+    Dialect::DoubaoTranslation,
 ];
 
 /// How clients of a dialect are understood.

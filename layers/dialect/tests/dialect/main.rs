@@ -7,6 +7,7 @@ mod golden;
 mod kit;
 mod meaning;
 mod requests;
+mod responses;
 mod robustness;
 mod streams;
 mod vectors;
