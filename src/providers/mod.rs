@@ -138,7 +138,7 @@ pub fn inside(name: &str) -> Option<Inside> {
 /// The deviations that are taken for granted, changed by a channel's own: names that are added
 /// (true) or removed (false). Usage is asked of everybody: who does not understand it says so once.
 pub fn quirks(changes: &[(Box<str>, bool)]) -> Quirks {
-    let mut quirks = Quirks { stream_options: true };
+    let mut quirks = Quirks { stream_options: true, ..Quirks::NONE };
     for (name, on) in changes {
         if &**name == "stream_options" {
             quirks.stream_options = *on;

@@ -44,6 +44,18 @@ pub struct Envelope {
     pub betas: Betas,
     /// Whether media must be in the request, because the provider follows no addresses.
     pub fetches_media: bool,
+    /// Which of Google's services it is, where the dialect is Gemini's.
+    pub google: Google,
+}
+
+/// The service of Google's that is asked: both speak one dialect and differ in some of its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Google {
+    /// Google AI Studio.
+    #[default]
+    AiStudio,
+    /// Vertex AI, with an account or with keys.
+    Vertex,
 }
 
 /// The place of a fact of a request.
@@ -69,6 +81,13 @@ pub enum Betas {
 pub struct Quirks {
     /// Usage may be asked for with `stream_options.include_usage`.
     pub stream_options: bool,
+    /// Instructions have no field of their own and stand before the first turn (`/v1` of Google AI Studio).
+    pub system_in_turns: bool,
+}
+
+impl Quirks {
+    /// No deviation.
+    pub const NONE: Self = Self { stream_options: false, system_in_turns: false };
 }
 
 impl Envelope {
@@ -79,7 +98,15 @@ impl Envelope {
         adds: &[],
         betas: Betas::Header,
         fetches_media: false,
+        google: Google::AiStudio,
     };
+
+    /// Gemini at Google AI Studio: model and method are in the path.
+    pub const GEMINI: Self =
+        Self { model: Place::Path, stream: Place::Path, fetches_media: true, ..Self::PLAIN };
+
+    /// Gemini on Vertex AI.
+    pub const VERTEX_GEMINI: Self = Self { google: Google::Vertex, ..Self::GEMINI };
 }
 
 impl Default for Envelope {

@@ -278,6 +278,8 @@ pub struct Correspondence {
     pub(crate) answer_tool: Option<String>,
     /// The media type of spoken output, which the answer itself does not tell.
     pub(crate) sound: Option<String>,
+    /// Whether the answer may name sources of its text, which is kept until they come.
+    pub(crate) cites: bool,
 }
 
 impl Correspondence {

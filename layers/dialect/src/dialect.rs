@@ -8,7 +8,7 @@ use http::StatusCode;
 use crate::codec::LastTurn;
 use crate::ir::FinishReason;
 use crate::{
-    Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, TextScope, anthropic, doubao, fresh_text, ir,
+    Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, TextScope, anthropic, doubao, fresh_text, gemini, ir,
     openai_chat, responses,
 };
 
@@ -23,6 +23,8 @@ pub enum Dialect {
     Responses,
     /// Ark's responses as its models for translation take them.
     DoubaoTranslation,
+    /// Google's Gemini, at AI Studio and on Vertex AI.
+    Gemini,
 }
 
 impl Dialect {
@@ -33,6 +35,7 @@ impl Dialect {
             Self::Anthropic => &anthropic::CODEC,
             Self::Responses => &responses::CODEC,
             Self::DoubaoTranslation => &doubao::CODEC,
+            Self::Gemini => &gemini::CODEC,
         }
     }
 
@@ -107,6 +110,11 @@ impl Dialect {
     /// How clients of this dialect are told of failures; those of a dialect that no client speaks get OpenAI's shape.
     pub fn error_shape(self) -> ErrorShape {
         self.codec().client.as_ref().map_or(ErrorShape::OpenAi, |client| client.shape)
+    }
+
+    /// The shape of its own errors, where there are clients that read it.
+    pub fn own_error_shape(self) -> Option<ErrorShape> {
+        self.codec().client.as_ref().map(|client| client.shape)
     }
 
     /// An error as a whole body.

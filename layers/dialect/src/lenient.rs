@@ -163,6 +163,32 @@ impl<'de> Deserialize<'de> for Decimal {
     }
 }
 
+/// A flag: things that are no boolean are false.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Flag(pub(crate) bool);
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Boolean;
+
+        impl<'de> Visitor<'de> for Boolean {
+            type Value = Flag;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a boolean")
+            }
+
+            fn visit_bool<E>(self, flag: bool) -> Result<Flag, E> {
+                Ok(Flag(flag))
+            }
+
+            ignore!(Flag, Flag(false); null, number, string, seq, map);
+        }
+
+        deserializer.deserialize_any(Boolean)
+    }
+}
+
 /// An object, read as `T`. Anything else is absent.
 #[derive(Clone, Debug)]
 pub(crate) struct Obj<T>(pub(crate) Option<T>);

@@ -44,7 +44,7 @@ mod size;
 mod surrogates;
 mod wait;
 
-pub use aim::{Aim, Betas, Envelope, Place, Quirks};
+pub use aim::{Aim, Betas, Envelope, Google, Place, Quirks};
 pub use asked::Asked;
 pub use body::{Body, ModelPlace};
 pub use codec::{

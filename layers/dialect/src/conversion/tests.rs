@@ -16,7 +16,7 @@ struct Case {
     media: FetchedMedia,
 }
 
-const QUIRKS: Quirks = Quirks { stream_options: true };
+const QUIRKS: Quirks = Quirks { stream_options: true, ..Quirks::NONE };
 static MODEL_JSON: Bytes = Bytes::from_static(b"\"up\"");
 const VERTEX: Envelope = Envelope {
     model: Place::Path,
@@ -24,6 +24,7 @@ const VERTEX: Envelope = Envelope {
     adds: &[("anthropic_version", "vertex-2023-10-16")],
     betas: Betas::Header,
     fetches_media: true,
+    ..Envelope::PLAIN
 };
 const BEDROCK: Envelope = Envelope {
     model: Place::Path,
@@ -31,6 +32,7 @@ const BEDROCK: Envelope = Envelope {
     adds: &[("anthropic_version", "bedrock-2023-05-31")],
     betas: Betas::Body,
     fetches_media: true,
+    ..Envelope::PLAIN
 };
 
 impl Case {

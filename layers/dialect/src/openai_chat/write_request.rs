@@ -56,9 +56,8 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
     let sound = request.audio.as_ref().and_then(|audio| audio.get("format")).and_then(Value::as_str);
     let correspondence = Correspondence {
         tools: writer.names.into_renamed(),
-        parameters: Vec::new(),
-        answer_tool: None,
         sound: sound.map(media::audio_mime),
+        ..Correspondence::default()
     };
     Ok(Written { body: body.into_body(aim.as_json), correspondence })
 }

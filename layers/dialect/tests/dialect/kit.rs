@@ -82,7 +82,7 @@ pub(crate) fn response(client: Dialect, answer: &ir::Response) -> Value {
 }
 
 fn aim<'a>(alias: &'a str, model: &'a str, model_json: &'a Bytes, stream: bool) -> Aim<'a> {
-    const QUIRKS: Quirks = Quirks { stream_options: true };
+    const QUIRKS: Quirks = Quirks { stream_options: true, ..Quirks::NONE };
     Aim {
         alias,
         model,

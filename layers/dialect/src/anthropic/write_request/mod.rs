@@ -137,7 +137,7 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
         tools: writer.names.into_renamed(),
         parameters: writer.tools.back,
         answer_tool: answered_by_tool.then(|| ANSWER_TOOL.to_owned()),
-        sound: None,
+        ..Correspondence::default()
     };
     Ok(Written { body: body.into_body(aim.as_json), correspondence })
 }
