@@ -31,6 +31,30 @@ pub(crate) fn of_bytes(mime: &str, bytes: &[u8]) -> Source {
     Source::Base64 { mime: real_type(mime, &data), data }
 }
 
+/// Whether an address is one that only a provider can follow, and nobody fetches: of a video at YouTube, of an object
+/// in Google's storage, of a file in a provider's own store.
+pub(crate) fn is_for_provider(address: &str) -> bool {
+    let Some((scheme, rest)) = address.split_once("://") else { return false };
+    if scheme.eq_ignore_ascii_case("gs") {
+        return true;
+    }
+    let (host, path) = rest.split_once(['/', '?']).unwrap_or((rest, ""));
+    let host = host.split(':').next().unwrap_or_default().to_ascii_lowercase();
+    is_video_host(&host) || host == "generativelanguage.googleapis.com" && path.contains("files/")
+}
+
+/// Whether an address is that of a video at YouTube.
+pub(crate) fn is_video_page(address: &str) -> bool {
+    let rest = address.split_once("://").map_or("", |(_, rest)| rest);
+    let host = rest.split(['/', '?', ':']).next().unwrap_or_default();
+    is_video_host(&host.to_ascii_lowercase())
+}
+
+fn is_video_host(host: &str) -> bool {
+    let host = host.strip_prefix("www.").or(host.strip_prefix("m.")).unwrap_or(host);
+    matches!(host, "youtube.com" | "youtu.be" | "music.youtube.com" | "youtube-nocookie.com")
+}
+
 /// The media type and payload of a base64 data URL.
 fn data_url(text: &str) -> Option<(&str, &str)> {
     let prefix = text.get(..5)?;
@@ -243,6 +267,28 @@ mod tests {
             assert_eq!(decode(encode(bytes).as_bytes()), bytes);
         }
         assert_eq!(encode(b"ab"), "YWI=");
+    }
+
+    #[test]
+    fn addresses_that_only_a_provider_follows_are_told_from_others() {
+        for address in [
+            "https://www.youtube.com/watch?v=ku-N-eS1lgM",
+            "https://youtu.be/ku-N-eS1lgM",
+            "HTTPS://YouTube.com/shorts/x",
+            "gs://bucket/a.mp4",
+            "https://generativelanguage.googleapis.com/v1beta/files/abc",
+        ] {
+            assert!(is_for_provider(address), "{address}");
+        }
+        for address in [
+            "https://youtube.com.evil.example/x",
+            "https://a.example/youtu.be",
+            "youtu.be/x",
+            "https://a/b.png",
+        ] {
+            assert!(!is_for_provider(address) && !is_video_page(address), "{address}");
+        }
+        assert!(is_video_page("https://youtu.be/x") && !is_video_page("gs://bucket/a.mp4"));
     }
 
     #[test]

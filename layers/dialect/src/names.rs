@@ -26,10 +26,12 @@ pub(crate) fn fitting_id(id: &str, longest: usize) -> String {
 pub(crate) struct Grammar {
     longest: usize,
     signs: &'static [u8],
+    /// Whether the first of them must be a letter or `_`.
+    letter_first: bool,
 }
 
 /// Names of tools, and identities of calls.
-const TOOL: Grammar = Grammar { longest: 64, signs: b"_-" };
+const TOOL: Grammar = Grammar { longest: 64, signs: b"_-", letter_first: false };
 
 impl Grammar {
     /// Names of tools, up to this length.
@@ -39,7 +41,17 @@ impl Grammar {
 
     /// Names of a tool's parameters, up to this length.
     pub(crate) fn of_parameters(longest: usize) -> Self {
-        Self { longest, signs: b"_.-" }
+        Self { signs: b"_.-", ..TOOL.with(longest) }
+    }
+
+    /// Names of functions as Google takes them.
+    pub(crate) fn of_google_functions() -> Self {
+        Self { signs: b"_.-", letter_first: true, ..TOOL }
+    }
+
+    /// Names of a function's parameters as Google takes them.
+    pub(crate) fn of_google_parameters() -> Self {
+        Self { signs: b"_", letter_first: true, ..TOOL }
     }
 
     const fn with(self, longest: usize) -> Self {
@@ -52,7 +64,11 @@ impl Grammar {
 
     /// Whether a name can stay as it is.
     pub(crate) fn fits(self, name: &str) -> bool {
-        !name.is_empty() && name.len() <= self.longest && name.bytes().all(|byte| self.takes(byte))
+        !name.is_empty()
+            && name.len() <= self.longest
+            && name.bytes().all(|byte| self.takes(byte))
+            && (!self.letter_first
+                || !name.starts_with(|first: char| first != '_' && !first.is_ascii_alphabetic()))
     }
 }
 
@@ -82,11 +98,14 @@ impl Names {
             return self.renamed[*place].0.clone();
         }
         let stays = |letter: char| letter.is_ascii() && letter != '.' && self.grammar.takes(letter as u8);
-        let mut fitted: String = name
-            .chars()
-            .map(|letter| if stays(letter) { letter } else { '_' })
+        let leads = self.grammar.letter_first && name.starts_with(|first: char| first.is_ascii_digit());
+        let mut fitted: String = std::iter::repeat_n('_', usize::from(leads))
+            .chain(name.chars().map(|letter| if stays(letter) { letter } else { '_' }))
             .take(self.grammar.longest)
             .collect();
+        if self.grammar.letter_first && fitted.starts_with('-') {
+            fitted.replace_range(..1, "_");
+        }
         if fitted.is_empty() || self.taken.contains(&fitted) {
             let digest = digest(name);
             fitted.truncate(self.grammar.longest - 9);

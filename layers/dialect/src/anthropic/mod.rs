@@ -2,7 +2,7 @@
 
 mod betas;
 mod model;
-mod parameters;
+pub(crate) mod parameters;
 mod probe;
 mod raw;
 mod response;

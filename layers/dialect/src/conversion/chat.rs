@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use super::{Answered, Ask, Conversion, JSON, Kept, Refused, Sent, Transcode, Whole, Wish, inbound};
 use crate::{
     Aim, AnswerForm, DecodeEvents, Depth, Dialect, EncodeEvents, Frame, Framing, Malformed, Sighting,
-    Unsupported, ir,
+    Unsupported, ir, media,
 };
 
 /// The way to an upstream of this dialect from clients of any other.
@@ -31,7 +31,7 @@ impl Conversion for ThroughChat {
         let (request, _) = Self::read(ask)?;
         let blocks = request.turns.iter().flat_map(|turn| &turn.blocks);
         Ok(addresses(blocks, aim)
-            .filter(|address| ask.media.get(address).is_none())
+            .filter(|address| !media::is_for_provider(address) && ask.media.get(address).is_none())
             .map(str::to_owned)
             .collect())
     }

@@ -2,7 +2,9 @@
 
 mod calls;
 mod grounding;
+mod model;
 mod response;
+mod schema;
 mod sound;
 mod stream;
 mod wire;

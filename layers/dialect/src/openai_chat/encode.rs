@@ -183,10 +183,11 @@ impl EncodeEvents for Encoder {
                 let told = self.told();
                 told.block = told.characters;
             }
-            Event::ToolStart { index, id, name, .. } => {
+            Event::ToolStart { index, id, name, seal } => {
                 self.told().called = true;
                 let function = json!({ "name": name, "arguments": "" });
-                let call = json!({ "index": index, "id": id, "type": "function", "function": function });
+                let mut call = json!({ "index": index, "id": id, "type": "function", "function": function });
+                super::insert_seal(&mut call, seal.as_ref());
                 self.value(out, "tool_calls", &json!([call]));
             }
             Event::ToolArgs { index, fragment } => self.chunk(out, None, |out| {

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::conversion::ThroughChat;
 use crate::fresh_text::Layout;
-use crate::ir::{self, Citation, Error, Logprob};
+use crate::ir::{self, Citation, Error, Logprob, Maker, Seal};
 use crate::size::Measure;
 use crate::{
     Aim, Client, Codec, Correspondence, DecodeEvents, Dialect, EncodeEvents, Envelope, ErrorShape,
@@ -113,6 +113,14 @@ fn failed_choice() -> Error {
 /// The identity of an answer with the prefix that clients of this dialect know.
 fn answer_id(id: &str) -> String {
     if id.starts_with("chatcmpl-") { id.to_owned() } else { format!("chatcmpl-{id}") }
+}
+
+/// Puts the seal of a call beside it, where Google's own door for clients of this dialect has it
+/// (<https://ai.google.dev/gemini-api/docs/thought-signatures>), and where it is read when it comes back.
+fn insert_seal(call: &mut Value, seal: Option<&Seal>) {
+    if let Some(seal) = seal.and_then(|seal| seal.for_maker(Maker::Google)) {
+        call["extra_content"] = json!({ "google": { "thought_signature": seal } });
+    }
 }
 
 /// A picture within text: chat answers have no other place for it.

@@ -47,7 +47,7 @@ fn endpoint_of(client: Dialect) -> &'static Endpoint {
 
 /// Every way that there is.
 fn ways() -> Vec<Way> {
-    let all = [Dialect::OpenAiChat, Dialect::Anthropic];
+    let all = [Dialect::OpenAiChat, Dialect::Anthropic, Dialect::Gemini];
     let pairs = all.into_iter().flat_map(|client| all.map(|upstream| (client, upstream)));
     let ways: Vec<Way> =
         pairs.filter(|&(client, upstream)| between(Kind::Chat, client, upstream).is_some()).collect();
@@ -70,7 +70,7 @@ fn whole(upstream: Dialect, text: &str) -> String {
             r#"{{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{{"type":"text","text":{text}}}],"stop_reason":"end_turn","stop_sequence":null,"usage":{{"input_tokens":3,"output_tokens":5}}}}"#
         ),
         Dialect::Gemini => format!(
-            r#"{{"candidates":[{{"content":{{"parts":[{{"text":{text}}}],"role":"model"}},"finishReason":"STOP","index":0}}],"usageMetadata":{{"promptTokenCount":3,"candidatesTokenCount":5,"totalTokenCount":8}},"modelVersion":"m","responseId":"r"}}"#
+            r#"{{"candidates":[{{"content":{{"parts":[{{"text":{text}}}],"role":"model"}},"finishReason":"STOP","index":0}}],"model":"m","responseId":"r","usageMetadata":{{"promptTokenCount":3,"candidatesTokenCount":5,"totalTokenCount":8}}}}"#
         ),
     }
 }
@@ -366,6 +366,12 @@ async fn an_answer_ends_with_its_marker_or_shortly_behind_its_reason_whatever_th
             ("reason, and the end", finished(), Duration::ZERO, client != upstream),
             ("reason, and a break", finished().breaks(), Duration::ZERO, client != upstream),
         ] {
+            // Where there is no marker the reason has to do.
+            let patience =
+                if marker(upstream).is_empty() && how.ends_with("open") { AT_REASON } else { patience };
+            if marker(upstream).is_empty() && how.starts_with("marker, and ") && patience == AT_MARKER {
+                continue;
+            }
             let began = Instant::now();
 
             let told = streamed(way, body).await.unwrap_or_else(|failure| panic!("{way:?} {how}: {failure}"));

@@ -20,13 +20,13 @@ const LONGEST_NAME: usize = 64;
 
 /// The parameters of one tool as the upstream is told of them.
 #[derive(Debug, PartialEq)]
-pub(super) struct Parameters {
+pub(crate) struct Parameters {
     /// `input_schema`.
-    pub(super) schema: Value,
+    pub(crate) schema: Value,
     /// What it cannot say, in sentences for the description of the tool.
-    pub(super) rules: Vec<String>,
+    pub(crate) rules: Vec<String>,
     /// The upstream's names of parameters and the client's, where they differ.
-    pub(super) keys: Keys,
+    pub(crate) keys: Keys,
 }
 
 impl Parameters {
@@ -35,6 +35,14 @@ impl Parameters {
     /// # Errors
     /// What is wrong with it, as a clause about the parameters.
     pub(super) fn of(given: &Value) -> Result<Self, String> {
+        Self::within(given, Grammar::of_parameters(LONGEST_NAME))
+    }
+
+    /// The same for names of another grammar.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a clause about the parameters.
+    pub(crate) fn within(given: &Value, names: Grammar) -> Result<Self, String> {
         let read;
         let given = match given {
             // Some clients write the schema as text.
@@ -46,7 +54,7 @@ impl Parameters {
             given => given,
         };
         match given {
-            Value::Object(map) => Self::of_object(map),
+            Value::Object(map) => Self::of_object(map, names),
             // No schema, and the one that takes everything.
             Value::Null | Value::Bool(true) => Ok(Self::plain(json!({ "type": "object", "properties": {} }))),
             _ => Err(format!("must be a JSON schema of type object; found {}", cut(given.to_string()))),
@@ -63,7 +71,7 @@ impl Parameters {
         Self { schema, rules: Vec::new(), keys: Keys::default() }
     }
 
-    fn of_object(given: &Map<String, Value>) -> Result<Self, String> {
+    fn of_object(given: &Map<String, Value>, names: Grammar) -> Result<Self, String> {
         let mut map = given.clone();
         let properties = match map.get("properties") {
             None => false,
@@ -84,15 +92,14 @@ impl Parameters {
             map.shift_remove("required");
         }
         let rules = merged(&mut map, given)?;
-        let fitted = fit_names(&mut map);
+        let fitted = fit_names(&mut map, names);
         let rules = rules.iter().filter_map(|rule| rule.words(&fitted)).collect();
         Ok(Self { schema: map.into(), rules, keys: fitted.reversed() })
     }
 }
 
 /// Fits the names of the parameters: the client's and the upstream's of those that had to be.
-fn fit_names(map: &mut Map<String, Value>) -> Keys {
-    let grammar = Grammar::of_parameters(LONGEST_NAME);
+fn fit_names(map: &mut Map<String, Value>, grammar: Grammar) -> Keys {
     let Some(Value::Object(properties)) = map.get("properties") else { return Keys::default() };
     if properties.keys().all(|name| grammar.fits(name)) {
         return Keys::default();
@@ -136,7 +143,7 @@ fn rename(map: &mut Map<String, Value>, fitted: &Keys) {
 }
 
 /// The description of a tool with what its schema cannot say.
-pub(super) fn described<'a>(description: Option<&'a str>, rules: &[String]) -> Option<Cow<'a, str>> {
+pub(crate) fn described<'a>(description: Option<&'a str>, rules: &[String]) -> Option<Cow<'a, str>> {
     match (description, rules) {
         (description, []) => description.map(Cow::Borrowed),
         (None | Some(""), rules) => Some(rules.join(" ").into()),
