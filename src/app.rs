@@ -29,6 +29,7 @@ use crate::config::source::{LastGood, Source, Text};
 use crate::config::{Environment, Loaded, environment, load};
 use crate::lifecycle::{Phase, reached};
 use crate::pipeline::Parts;
+use crate::providers;
 use crate::recall::Recall;
 use crate::server::{self, Serving, Trusted};
 use crate::snapshot::{CurrentSnapshot, FIRST_ROUND, Publisher, fingerprint, tell};
@@ -37,7 +38,7 @@ use crate::state::balances::Accounts;
 use crate::state::keys::KeyHistory;
 use crate::telemetry::metrics::{self, Metrics};
 use crate::telemetry::request_log::RequestLog;
-use crate::upstream::{Fetcher, GuardedMedia, certificate_problems};
+use crate::upstream::{Aside, Fetcher, GuardedMedia, Upstream, certificate_problems};
 
 /// Requests at once. Each costs some tens of kilobytes, so memory is gone before this is.
 const MOST_REQUESTS: usize = 50_000;
@@ -160,7 +161,8 @@ impl Startup {
             announce(listener.local_addr()?)?;
         }
         let upkeep = tokio::spawn(metrics.clone().upkeep());
-        let renewing = tokio::spawn(runtime.tokens().clone().renew());
+        let side_client = Arc::new(Aside::new(Upstream::new(providers::inside)));
+        let renewing = tokio::spawn(runtime.tokens().clone().renew(side_client));
         let remembering = tokio::spawn(recall.follow(writer));
         let following = tokio::spawn(follow(publisher, source, text, reload, steer.clone(), phase.clone()));
         let serving = Serving {

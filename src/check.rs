@@ -8,10 +8,15 @@ use crate::config::load::place_of_provider;
 use crate::config::problem::count;
 use crate::config::source::{Fetch, Source};
 use crate::config::{ChannelSettings, Environment, Problem, Settings, Severity, load};
+use crate::explain::columns;
 use crate::providers;
+use crate::snapshot::{ModelAddress, addresses};
 
 /// Finding a place costs a reading of the text, so only the first channels get one.
 const LOCATED: usize = 60;
+
+/// Most models that are listed.
+const MOST_LISTED: usize = 500;
 
 /// The options of a check.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,17 +39,47 @@ pub async fn check(what: Check<'_>, env: &Environment, folder: &Path, fetch: &dy
         Ok(text) => text,
         Err(error) => return (format!("error: {error}\n"), 2),
     };
-    let mut summary = String::new();
+    let (mut summary, mut listed) = (String::new(), String::new());
     let problems = match load(&text.text, text.origin, env) {
         Ok(loaded) => {
             summary = counts(&loaded.settings);
+            listed = asked_at(&loaded.settings);
             [loaded.warnings, unserved(&loaded.settings, &text.text)].concat()
         }
         Err(problems) => problems,
     };
     let problems = [env.warnings.clone(), problems].concat();
     let problems = problems.into_iter().filter(|problem| !(what.fragment && is_of_the_whole(problem)));
-    render(&source.describe(), problems.collect(), &summary, what.strict)
+    let (told, code) = render(&source.describe(), problems.collect(), &summary, what.strict);
+    (listed + &told, code)
+}
+
+/// Where each model is asked, and by which engine: one line for each, as far as a person reads on.
+fn asked_at(settings: &Settings) -> String {
+    let mut listed = addresses(settings);
+    let row = |ModelAddress { channel, engine, model, url, more_places }: ModelAddress| {
+        let more = match more_places {
+            0 => String::new(),
+            1 => " and 1 place more".to_owned(),
+            more => format!(" and {more} places more"),
+        };
+        let url = url.unwrap_or_else(|reason| format!("nowhere: {reason}"));
+        [channel, engine.to_owned(), model, url + &more]
+    };
+    let rows: Vec<[String; 4]> = listed.by_ref().take(MOST_LISTED).map(row).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let titles = ["CHANNEL", "ENGINE", "MODEL", "ASKED AT"].map(str::to_owned);
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = columns(&mut text, &[vec![titles], rows].concat());
+    match listed.count() {
+        0 => {}
+        more => _ = writeln!(text, "and {more} more"),
+    }
+    text.push('\n');
+    text
 }
 
 /// Whether a problem is only that a part of a file is no whole one.
@@ -186,7 +221,7 @@ mod tests {
   - {provider: a, base_url: 'https://a/v1', api: k, model: [m, n]}
   - {provider: off, base_url: 'https://a/v1', api: k, enabled: false}
   - {provider: b, base_url: 'https://b/v1', api: k, model: [m]}
-  - {provider: g, engine: gemini, base_url: 'https://g/v1', api: k, model: [g, h]}
+  - {provider: g, engine: cohere, base_url: 'https://g/v1', api: k, model: [g, h]}
   - {provider: asked, base_url: 'https://b/v1', api: k}
 api_keys: [{api: sk-1}]
 ";
@@ -196,13 +231,28 @@ api_keys: [{api: sk-1}]
         let place =
             "warning: providers[3] (line 5, column 5)\n  found: channel g cannot be served by this version";
         assert!(
-            told.starts_with(place) && told.contains("accepted: an engine of this version: claude"),
+            told.contains(place) && told.contains("accepted: an engine of this version: claude"),
             "{told}"
         );
         assert!(told.ends_with(
             "ok with 1 warning (4 channels (3 served now), 2 models, 1 client key; 1 channel is asked for its models when serving)\n"
         ), "{told}");
         assert_eq!(checked(text, true).await.1, 1);
+    }
+
+    #[tokio::test]
+    async fn it_lists_where_each_model_is_asked() {
+        let vertex =
+            "{provider: v, project_id: p, private_key: k, client_email: e, model: [claude-opus-4@20250514]}";
+        let (text, _) =
+            checked(&GOOD.replace("providers: [", &format!("providers: [{vertex}, ")), false).await;
+
+        let claude = "v  vertex-claude  claude-opus-4@20250514  https://us-east5-aiplatform.googleapis.com/v1/projects/p/locations/us-east5/publishers/anthropic/models/claude-opus-4@20250514:rawPredict and 2 places more";
+        let lines: Vec<String> =
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(lines[0], "CHANNEL ENGINE MODEL ASKED AT");
+        assert_eq!(lines[1], claude.split_whitespace().collect::<Vec<_>>().join(" "));
+        assert_eq!(lines[2], "a gpt m https://a/v1/chat/completions");
     }
 
     #[tokio::test]

@@ -6,17 +6,19 @@
 //! has and keeps the row, and whoever comes later (snapshot, discovery, client) asks the row and
 //! names no provider.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dialect::{Dialect, Envelope};
-use http::{Request, Response, Uri};
+use dialect::{Dialect, Envelope, Quirks};
+use http::{Request, Response, StatusCode, Uri};
 use layers::body::UpstreamBody;
-use layers::policy::Fingerprint;
-use layers::ports::{Pair, Provider, Secret, Unsupported};
+use layers::policy::{Fingerprint, Link};
+use layers::ports::{Outgoing, Pair, Provider, Secret, Unsupported};
+use serde_json::Value;
 
 /// The row of one kind of upstream: how it is called, recognised, and asked.
 pub struct Engine {
@@ -50,6 +52,18 @@ pub struct Engine {
     pub inside: Option<Inside>,
     /// Whether its addresses depend on `region`, so that each region is a place of its own.
     pub is_regional: bool,
+    /// Where an upstream model is served, for a channel without `region`; nowhere in particular by
+    /// default.
+    pub places: fn(&ProviderSpec<'_>, &str) -> Vec<Cow<'static, str>>,
+    /// The deviations of a channel, given those that hold otherwise.
+    pub quirks: fn(&ProviderSpec<'_>, Quirks) -> Quirks,
+    /// Its address, where a channel gives none.
+    pub base: Option<&'static str>,
+    /// Lists of models beside the first.
+    pub more_listings: &'static [Listing],
+    /// The name by which an entry of its lists is asked for, given the one that it has there; none
+    /// where it is no model that this version asks for.
+    pub listed: for<'a> fn(&'a str, &Value) -> Option<&'a str>,
 }
 
 /// A maker of a channel's provider.
@@ -96,8 +110,12 @@ pub struct ProviderSpec<'a> {
     pub base_url: Option<&'a str>,
     /// `api`.
     pub keys: &'a [Secret],
-    /// The service account, where all of it is there.
-    pub account: Option<&'a ServiceAccount>,
+    /// The service accounts of which everything is there.
+    pub accounts: &'a [ServiceAccount],
+    /// `project_id`; one for all credentials, or one for each.
+    pub projects: &'a [String],
+    /// How connections are made for it.
+    pub link: &'a Link,
     /// The AWS keys, where both are there.
     pub pair: Option<&'a Pair>,
 }
@@ -107,8 +125,12 @@ pub struct ProviderSpec<'a> {
 pub struct ServiceAccount {
     /// `client_email`.
     pub email: String,
+    /// The project that it is asked for.
+    pub project: String,
     /// `private_key`, PEM.
     pub private_key: Secret,
+    /// The name that Google has for the key, where its file tells it.
+    pub key_id: Option<String>,
     /// `token_uri`, if not Google's.
     pub token_uri: Option<String>,
 }
@@ -128,11 +150,31 @@ pub enum Slot {
 pub trait Issuer: Send + Sync {
     /// What stands for the account: the same account has the same in every configuration.
     fn account(&self) -> Fingerprint;
-    /// Asks for a new token.
+    /// Asks for a new token, by way of this client.
     ///
     /// # Errors
-    /// A clause that says what went wrong, without any part of a key.
-    async fn issue(&self) -> Result<Token, String>;
+    /// What went wrong, without any part of a key.
+    async fn issue(&self, client: &dyn SideClient) -> Result<Token, NoToken>;
+}
+
+/// A client for what is asked of an upstream beside the pipeline, over the connections that
+/// requests are sent over.
+#[async_trait]
+pub trait SideClient: Send + Sync {
+    /// The status and the body of an answer, which is short.
+    ///
+    /// # Errors
+    /// A clause that says what went wrong, without the URL.
+    async fn ask(&self, outgoing: Outgoing) -> Result<(StatusCode, Bytes), String>;
+}
+
+/// The reason why there is no token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoToken {
+    /// What went wrong, as a clause.
+    pub why: String,
+    /// Whether it is the account's own fault, so that another one may do better.
+    pub is_of_account: bool,
 }
 
 /// A token that was given out.
@@ -185,6 +227,11 @@ impl Engine {
         build: None,
         inside: None,
         is_regional: false,
+        places: |_, _| Vec::new(),
+        quirks: |_, quirks| quirks,
+        base: None,
+        more_listings: &[],
+        listed: |name, _| Some(name),
     };
 
     /// Its name in `engine:`.

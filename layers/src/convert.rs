@@ -88,6 +88,7 @@ where
             let wish = &channel.usage_wish;
             let mut ask_usage = call.stream && channel.quirks.stream_options && wish.is_allowed();
             let mut asked_before = false;
+            let mut relearnt = false;
             loop {
                 let mut sent = request::up(way, &call, ask_usage).await?;
                 if sent.len() != 1 {
@@ -106,6 +107,8 @@ where
                         }
                         (ask_usage, asked_before) = (false, true);
                     }
+                    // There is another way to this provider, which takes this key.
+                    Err(failure) if !relearnt && relearns(&call, &failure) => relearnt = true,
                     Ok(reply) => {
                         if added {
                             wish.understood();
@@ -119,6 +122,17 @@ where
                 }
             }
         })
+    }
+}
+
+/// Whether a refusal tells the provider of another way to ask with the same key.
+fn relearns(call: &Call, failure: &Failure) -> bool {
+    match (failure, &call.credential) {
+        (Failure::Upstream(rejection), Some(credential)) => {
+            let provider = &call.attempt.target.channel.provider;
+            provider.relearns(credential.fingerprint(), rejection.status, &rejection.error)
+        }
+        _ => false,
     }
 }
 

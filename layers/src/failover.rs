@@ -131,6 +131,9 @@ where
                         && plan.allows_more_of(&target)
                         && !is_late(&exchange, timeouts) =>
                 {
+                    if failure.asked_nobody() {
+                        plan.refund();
+                    }
                     tried = tried.with(without);
                     verdict = verdict.more_telling(failure);
                 }

@@ -204,6 +204,10 @@ pub enum Failure {
     NoToken {
         /// What went wrong; never a part of a key.
         why: String,
+        /// Whether the account was refused, rather than not answered.
+        of_account: bool,
+        /// The account, where the channel has another one that this request could try.
+        spare_of: Option<u32>,
     },
     /// No key of the channel can be used now.
     #[error("{}: All API keys are rate limited and stop auto retry!", whom(.channel))]
@@ -310,7 +314,9 @@ impl Failure {
                     Disposition::NextChannel
                 }
             },
-            Self::KeyRefused { spare_of: Some(key), .. } => Disposition::NextKey { without: *key },
+            Self::KeyRefused { spare_of: Some(key), .. } | Self::NoToken { spare_of: Some(key), .. } => {
+                Disposition::NextKey { without: *key }
+            }
             Self::KeyRefused { spare_of: None, .. }
             | Self::Transport { .. }
             | Self::Timeout { .. }
@@ -355,7 +361,9 @@ impl Failure {
                 Blame::Model | Blame::Channel => Cools::Target,
                 Blame::Request | Blame::Length | Blame::Terms | Blame::Nobody => Cools::Nothing,
             },
-            Self::KeyRefused { spare_of: Some(_), .. } => Cools::Key,
+            Self::KeyRefused { spare_of: Some(_), .. } | Self::NoToken { spare_of: Some(_), .. } => {
+                Cools::Key
+            }
             Self::KeyRefused { spare_of: None, .. }
             | Self::Transport { .. }
             | Self::Timeout { .. }
@@ -371,7 +379,9 @@ impl Failure {
     /// nothing says the same of all of them, but for a 404: regions differ in what they have.
     pub fn is_of_place(&self) -> bool {
         let is_404 = matches!(self, Self::Upstream(rejection) if rejection.status == StatusCode::NOT_FOUND);
-        is_404 || self.cools() != Cools::Nothing
+        // An account is the same everywhere.
+        let is_token = matches!(self, Self::NoToken { .. });
+        is_404 || (self.cools() != Cools::Nothing && !is_token)
     }
 
     /// Whether it was known before anything was sent, so that it is no attempt of the budget.

@@ -141,17 +141,25 @@ where
 fn settle(failure: Failure, lease: Lease, target: &Target, tried: &TriedKeys) -> Failure {
     let rejection = match failure {
         Failure::Upstream(rejection) if rejection.blame == Blame::Key => rejection,
+        Failure::NoToken { why, of_account: true, spare_of: None } => {
+            let slot = lease.slot();
+            lease.settle(KeyOutcome::Faulty { hint: None, rejected: true, quota: false });
+            let spare_of = slot.filter(|slot| target.channel.keys.has_spare(target, &tried.with(*slot)));
+            return Failure::NoToken { why, of_account: true, spare_of };
+        }
         failure => {
             lease.settle(KeyOutcome::Blameless);
             return failure;
         }
     };
-    // Regions count requests each for itself: the same key has room in the next one.
+    let slot = lease.slot();
+    // Regions count the requests of each key for themselves: it has room in the next one, and the
+    // next key has in this one.
     if target.place.is_some() && rejection.status == StatusCode::TOO_MANY_REQUESTS {
         lease.settle(KeyOutcome::Blameless);
-        return Failure::KeyRefused { rejection, spare_of: None };
+        let spare_of = slot.filter(|slot| target.channel.keys.has_spare(target, &tried.with(*slot)));
+        return Failure::KeyRefused { rejection, spare_of };
     }
-    let slot = lease.slot();
     lease.settle(KeyOutcome::Faulty {
         hint: rejection.retry_after,
         // 400 and 422 blame a key by their body only, and then for what it is, as 401 does.

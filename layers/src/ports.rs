@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, Uri};
+use http::{HeaderName, StatusCode, Uri};
 use tokio::time::Instant;
 
 pub use crate::credential::{Credential, Pair, Presented, Secret, Tokens};
@@ -352,6 +352,11 @@ pub trait Provider: Send + Sync {
         request: &mut http::Request<Vec<Bytes>>,
         with: Option<&Presented<'_>>,
     ) -> Result<(), Unsupported>;
+    /// Whether a refusal of a request with this key tells of another way to ask, so that the same
+    /// request is signed anew and sent once more. To most providers there is one way only.
+    fn relearns(&self, _key: &Fingerprint, _status: StatusCode, _error: &dialect::ir::Error) -> bool {
+        false
+    }
 }
 
 /// The kind of request that an address is wanted for.

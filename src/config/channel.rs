@@ -1,5 +1,6 @@
 //! Reads one entry of `providers`.
 
+mod account;
 pub(super) mod fields;
 
 use std::collections::{HashMap, HashSet};
@@ -91,10 +92,7 @@ impl Channels {
 
         let mut project_ids = section.texts("project_id", report);
         let keys = keys(section, &mut project_ids, report);
-        let private_key = section.get("private_key").and_then(|item| item.secret(report)).map(|text| {
-            // Inside single quotes or a block the escaped line ends of the JSON key file stay as they are.
-            SecretText::from(text.replace("\\n", "\n").as_str())
-        });
+        let accounts = account::accounts(section, report);
         let secret = |key: &str, report: &mut Report| {
             section.get(key).and_then(|item| item.secret(report)).map(|text| SecretText::from(text.as_str()))
         };
@@ -102,19 +100,18 @@ impl Channels {
         let aws_secret_key = secret("aws_secret_key", report);
         let aws_session_token = secret("aws_session_token", report);
         let cf_account_id = section.text("cf_account_id", report);
-        let client_email = section.text("client_email", report);
 
         let base_url = base_url(section, report);
         let written: Vec<&str> = [
             ("api", !keys.is_empty()),
             ("project_id", !project_ids.is_empty()),
-            ("private_key", private_key.is_some()),
-            ("client_email", client_email.is_some()),
             ("cf_account_id", cf_account_id.is_some()),
             ("aws_access_key", aws_access_key.is_some()),
             ("aws_secret_key", aws_secret_key.is_some()),
         ]
         .into_iter()
+        .chain(account::told(&accounts))
+        .chain(["private_key", "client_email"].map(|setting| (setting, section.get(setting).is_some())))
         .filter_map(|(setting, is_written)| is_written.then_some(setting))
         .collect();
         let (engine, engine_is_explicit) = engine_of(section, base_url.as_ref(), &written, report)?;
@@ -174,9 +171,7 @@ impl Channels {
                 .size("max_request_body_bytes", report)
                 .or_else(|| section.size("max_request_body_bytes", report)),
             project_ids,
-            private_key,
-            client_email,
-            token_uri: section.text("token_uri", report),
+            accounts,
             regions: section
                 .texts("region", report)
                 .iter()
@@ -402,7 +397,7 @@ fn credentials(section: &Section<'_>, engine: &Engine, written: &[&str], has_url
     for need in engine.needs {
         match *need {
             Need::AccountOrKey { settings, told } => {
-                if !has_keys && settings.iter().any(|setting| section.get(setting).is_none()) {
+                if !has_keys && settings.iter().any(|setting| !written.contains(setting)) {
                     report.warn(section.id, section.path, "no credentials", told);
                 }
             }

@@ -120,12 +120,8 @@ pub struct ChannelSettings {
     pub max_request_body_bytes: Option<u64>,
     /// `project_id`; a list runs parallel to `keys`.
     pub project_ids: Vec<String>,
-    /// `private_key` of a Google service account, PEM.
-    pub private_key: Option<SecretText>,
-    /// `client_email` of a Google service account.
-    pub client_email: Option<String>,
-    /// `token_uri`: where service accounts get tokens, if not from Google's endpoint.
-    pub token_uri: Option<String>,
+    /// Google service accounts: `private_key` with what belongs to it.
+    pub accounts: Vec<AccountSettings>,
     /// `region`, possibly several; empty when not configured.
     pub regions: Vec<String>,
     /// `cf_account_id`.
@@ -140,6 +136,21 @@ pub struct ChannelSettings {
     pub api_version: Option<String>,
     /// What resolves models that are found later.
     pub(super) tables: Arc<ChannelTables>,
+}
+
+/// A Google service account, as far as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountSettings {
+    /// `private_key`, PEM.
+    pub private_key: SecretText,
+    /// The name that Google has for the key, where its file tells it.
+    pub key_id: Option<String>,
+    /// `client_email`.
+    pub email: Option<String>,
+    /// `project_id`.
+    pub project: Option<String>,
+    /// `token_uri`: where it gets tokens, if not from Google's endpoint.
+    pub token_uri: Option<String>,
 }
 
 /// The parts of a channel that models are resolved against.

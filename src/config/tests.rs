@@ -1136,20 +1136,20 @@ fn an_address_beside_account_data_wins_and_keeps_the_engine() {
 
 #[test]
 fn a_text_of_which_nothing_can_ever_be_served_is_an_error() {
-    let gemini = "{provider: g, base_url: 'https://generativelanguage.googleapis.com/v1beta', api: k}";
+    let cohere = "{provider: c, base_url: 'https://api.cohere.com/v2/chat', api: k}";
     let off = "{provider: a, base_url: 'https://a.test/v1', api: k, enabled: false}";
     for (providers, found) in [
         (String::new(), "no provider"),
         ("providers: []\n".to_owned(), "no provider"),
         (format!("providers: [{off}]\n"), "no provider"),
-        (format!("providers: [{gemini}]\n"), "no provider that this version serves (engine gemini)"),
+        (format!("providers: [{cohere}]\n"), "no provider that this version serves (engine cohere)"),
     ] {
         let (is_error, path, _, printed) = sole(&format!("{providers}api_keys: [{{api: sk-1}}]\n"));
 
         assert!(is_error && printed.contains(&format!("found: {found}\n")), "{providers}: {printed}");
         assert_eq!(path, "providers");
     }
-    assert!(read(&format!("providers: [{gemini}, {SERVED}]\napi_keys: [{{api: sk-1}}]\n")).is_ok());
+    assert!(read(&format!("providers: [{cohere}, {SERVED}]\napi_keys: [{{api: sk-1}}]\n")).is_ok());
 }
 
 #[test]
@@ -1236,5 +1236,59 @@ proptest::proptest! {
     #[test]
     fn no_text_makes_loading_panic(text in "(providers|api_keys|preferences|- |  |\n|: |api|model|all|[*&!@{}\\[\\]#'\"0-9a-z.,$/-]){0,40}") {
         let _ = read(&text);
+    }
+}
+
+#[test]
+fn a_service_account_is_read_from_its_parts_or_from_its_whole_file() {
+    let accounts = |lines: &str| {
+        let text =
+            format!("providers:\n  - {{provider: a, {lines}}}\n  - {SERVED}\napi_keys: [{{api: sk-1}}]\n");
+        let loaded = good(&text);
+        let channel = &loaded.settings.channels[0];
+        let told = channel.accounts.iter().map(|account| {
+            let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+            let AccountSettings { private_key, key_id, email, project, token_uri } = account;
+            let parts = [key_id, email, project, token_uri].map(text).join(" ");
+            format!("{} {parts}", private_key.expose().escape_debug())
+        });
+        (channel.engine.name(), told.collect::<Vec<_>>(), printed(&loaded.warnings))
+    };
+    let file = r#"{"type":"service_account","project_id":"fp","private_key_id":"i","private_key":"k\nl","client_email":"fe","token_uri":"https://t.test"}"#;
+
+    let (engine, parts, _) = accounts(r"project_id: p, client_email: e, private_key: 'k\nl'");
+    assert_eq!((engine, parts), ("vertex", vec![r"k\nl - e p -".to_owned()]));
+    for whole in [format!("'{file}'"), file.replace(':', ": ").replace("https: ", "https:")] {
+        let (engine, parts, told) = accounts(&format!("private_key: {whole}"));
+        assert_eq!((engine, parts), ("vertex", vec![r"k\nl i fe fp https://t.test".to_owned()]), "{told}");
+    }
+    let (_, beside, _) = accounts(&format!("private_key: '{file}', project_id: own, client_email: mine"));
+    assert_eq!(beside, [r"k\nl i mine own https://t.test"]);
+    let (_, several, _) =
+        accounts("private_key: [k, l], client_email: [e, f], project_id: p, token_uri: 'https://t.test'");
+    assert_eq!(several, ["k - e p https://t.test", "l - f p https://t.test"]);
+}
+
+#[test]
+fn a_private_key_that_cannot_sign_is_told_without_the_key() {
+    let told = |key: &str| {
+        let lines = format!("provider: a, project_id: p, client_email: e, private_key: {key}");
+        let text = format!("providers:\n  - {{{lines}}}\n  - {SERVED}\napi_keys: [{{api: sk-1}}]\n");
+        printed(&good(&text).warnings)
+    };
+
+    for (key, found) in [
+        (
+            "'-----BEGIN PRIVATE KEY-----\\nsecret!\\n-----END PRIVATE KEY-----'",
+            "a key that cannot be used: it is no PEM: its lines are no base64",
+        ),
+        ("c2VjcmV0", "a key that cannot be used: it is no RSA key of 2048 bits or more"),
+        (r#"'{"type":"authorized_user","refresh_token":"secret"}'"#, "the credentials of a user"),
+        ("'{secret'", "JSON that cannot be read"),
+        ("{secret: x}", "a map without private_key"),
+    ] {
+        let told = told(key);
+        assert!(told.contains("providers[0].private_key") && told.contains(found), "{told}");
+        assert!(!told.contains("secret") && !told.contains("c2VjcmV0"), "{told}");
     }
 }

@@ -30,6 +30,7 @@ pub use self::explanation::{
     RequestSummary,
 };
 pub use self::overview::{Overview, overview};
+pub use self::table::columns;
 use crate::config::ChannelSettings;
 use crate::routing::{CallerRoute, RouteLine, Standing};
 use crate::snapshot::Snapshot;

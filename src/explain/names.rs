@@ -27,8 +27,8 @@ pub(super) fn render(settings: &Settings, overview: Option<&Overview>) -> String
     let title = if overview.is_some() { "STATE" } else { "" };
     let mut keys = vec![["CHANNEL", "KEY", "FINGERPRINT", "ENDS IN", title].map(str::to_owned)];
     for channel in &settings.channels {
-        let extra = [&channel.private_key, &channel.aws_secret_key];
-        for (at, key) in channel.keys.iter().chain(extra.into_iter().flatten()).enumerate() {
+        let accounts = channel.accounts.iter().map(|account| &account.private_key);
+        for (at, key) in channel.keys.iter().chain(accounts).chain(&channel.aws_secret_key).enumerate() {
             let fingerprint = key.fingerprint().as_str().to_owned();
             let state = state(&fingerprint);
             keys.push([channel.name.to_string(), (at + 1).to_string(), fingerprint, end(key), state]);

@@ -115,7 +115,7 @@ fn write(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
 }
 
 /// Rows under each other, every column as wide as its widest cell.
-pub(super) fn columns<const N: usize>(text: &mut String, rows: &[[String; N]]) -> std::fmt::Result {
+pub fn columns<const N: usize>(text: &mut String, rows: &[[String; N]]) -> std::fmt::Result {
     let mut widths = [0; N];
     for row in rows {
         row.iter().zip(&mut widths).for_each(|(cell, width)| *width = cell.chars().count().max(*width));

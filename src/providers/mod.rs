@@ -10,12 +10,14 @@
 
 mod anthropic;
 mod doubao;
+mod gemini;
 mod mock;
 mod openai;
 mod openrouter;
 mod path;
 mod responses;
 mod unserved;
+mod vertex;
 
 use std::sync::Arc;
 
@@ -26,15 +28,15 @@ use layers::ports::{Presented, Provider, Secret, Unsupported};
 
 use self::anthropic::ANTHROPIC;
 use self::doubao::DOUBAO;
+use self::gemini::GEMINI;
 use self::mock::MOCK;
 pub use self::openai::OPENAI;
 use self::openrouter::OPENROUTER;
 pub use self::path::segment;
 use self::responses::RESPONSES;
-use self::unserved::{
-    AZURE, BEDROCK, CLOUDFLARE, COHERE, DATABRICKS, GEMINI, VERTEX, VERTEX_CLAUDE, VERTEX_EXPRESS,
-    VERTEX_GEMINI,
-};
+use self::unserved::{AZURE, BEDROCK, CLOUDFLARE, COHERE, DATABRICKS};
+pub use self::vertex::key_problem;
+use self::vertex::{VERTEX, VERTEX_CLAUDE, VERTEX_EXPRESS, VERTEX_GEMINI};
 
 use crate::engine::{BaseUrl, Engine, Inside, ProviderSpec};
 
@@ -162,6 +164,7 @@ fn usable(base_url: Option<&str>) -> Result<Uri, Unsupported> {
 pub(crate) fn with_path(base: &Uri, path: &str) -> Result<Uri, Unsupported> {
     let mut parts = base.clone().into_parts();
     let target = match base.query() {
+        Some(query) if path.contains('?') => format!("{path}&{query}"),
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
@@ -203,7 +206,12 @@ fn sensitive(value: Vec<u8>) -> Result<HeaderValue, Unsupported> {
 
 #[cfg(test)]
 pub(crate) mod testing {
+    use layers::policy::Link;
+
     use super::*;
+
+    /// The usual way to connect.
+    static LINK: Link = Link { proxy: None, http2: false, connect: None, inside: None };
 
     /// A channel of this engine at this URL.
     pub(crate) fn spec<'a>(engine: &'static Engine, base_url: &'a str) -> ProviderSpec<'a> {
@@ -212,7 +220,9 @@ pub(crate) mod testing {
             engine_is_explicit: false,
             base_url: Some(base_url),
             keys: &[],
-            account: None,
+            accounts: &[],
+            projects: &[],
+            link: &LINK,
             pair: None,
         }
     }

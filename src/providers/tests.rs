@@ -100,8 +100,16 @@ fn a_setting_that_one_upstream_alone_has_tells_the_engine() {
 
 #[test]
 fn only_what_is_served_signs() {
+    let account = ServiceAccount {
+        email: "e".to_owned(),
+        project: "p".to_owned(),
+        private_key: Secret::new("k", Fingerprint::new("k")),
+        key_id: None,
+        token_uri: None,
+    };
+    let accounts = [account];
     for &engine in ENGINES {
-        let provider = build(&spec(engine, "https://a.test/v1"));
+        let provider = build(&ProviderSpec { accounts: &accounts, ..spec(engine, "https://a.test/v1") });
 
         let signs = provider.sign(&mut Request::new(Vec::new()), None).is_ok();
         assert_eq!(signs, engine.is_served(), "{engine:?}");
@@ -120,10 +128,17 @@ fn only_what_is_served_signs() {
 fn an_account_and_a_pair_are_slots_as_keys_are() {
     let secret = |text: &str| Secret::new(text, Fingerprint::new(text));
     let keys = [secret("k"), secret("l")];
-    let account = ServiceAccount { email: "e".to_owned(), private_key: secret("private"), token_uri: None };
+    let account = ServiceAccount {
+        email: "e".to_owned(),
+        project: "p".to_owned(),
+        private_key: secret("private"),
+        key_id: None,
+        token_uri: None,
+    };
+    let (accounts, nobody) = ([account], []);
     let pair = Pair { id: secret("id"), secret: secret("signs"), session: None };
-    let of = |engine: &'static Engine, account, pair| {
-        let spec = ProviderSpec { keys: &keys, account, pair, ..spec(engine, "https://a.test") };
+    let of = |engine: &'static Engine, accounts: &[ServiceAccount], pair| {
+        let spec = ProviderSpec { keys: &keys, accounts, pair, ..spec(engine, "https://a.test") };
         let slots = (engine.credentials)(&spec);
         let shown = slots.into_iter().map(|slot| match slot {
             Slot::Key(key) => format!("key {}", key.fingerprint().as_str()),
@@ -133,10 +148,10 @@ fn an_account_and_a_pair_are_slots_as_keys_are() {
         shown.collect::<Vec<_>>()
     };
 
-    assert_eq!(of(&VERTEX, Some(&account), None), ["account private"]);
-    assert_eq!(of(&BEDROCK, None, Some(&pair)), ["pair signs"]);
-    assert_eq!(of(&BEDROCK, None, None), ["key k", "key l"]);
-    assert_eq!(of(&OPENAI, Some(&account), Some(&pair)), ["key k", "key l"]);
+    assert_eq!(of(&VERTEX, &accounts, None), ["account private"]);
+    assert_eq!(of(&BEDROCK, &nobody, Some(&pair)), ["pair signs"]);
+    assert_eq!(of(&BEDROCK, &nobody, None), ["key k", "key l"]);
+    assert_eq!(of(&OPENAI, &accounts, Some(&pair)), ["key k", "key l"]);
 }
 
 #[test]

@@ -3,66 +3,11 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Uri};
-use layers::policy::Fingerprint;
 use layers::ports::{Presented, Provider, Unsupported, Wanted};
 
-use super::is_openai_shim;
-use crate::engine::{Engine, Issuer, Need, ServiceAccount, Slot, Token};
-
-/// Google AI Studio.
-pub(super) static GEMINI: Engine = Engine {
-    names: &["gemini"],
-    detect: |url| {
-        !is_openai_shim(url)
-            && (url.path.ends_with("/v1beta")
-                || url.host == "generativelanguage.googleapis.com"
-                || url.path.contains("google-ai-studio/v1"))
-    },
-    ..Engine::PLAIN
-};
-
-/// Vertex AI before the model's name decides; no model has it.
-pub(super) static VERTEX: Engine = Engine {
-    names: &["vertex"],
-    detect: |url| {
-        !is_openai_shim(url)
-            && (url.host.ends_with("aiplatform.googleapis.com")
-                || url.host.ends_with("rep.googleapis.com")
-                || url.host.ends_with("gateway.ai.cloudflare.com") && url.path.contains("google-vertex-ai")
-                || url.path.contains("aiplatform.googleapis.com"))
-    },
-    hints: &["project_id", "private_key"],
-    with_keys: Some(&VERTEX_EXPRESS),
-    refine: |model, _| Some(if model.contains("claude") { &VERTEX_CLAUDE } else { &VERTEX_GEMINI }),
-    ..VERTEX_BY_ACCOUNT
-};
-
-/// Gemini on Vertex AI.
-pub(super) static VERTEX_GEMINI: Engine = Engine { names: &["vertex-gemini"], ..VERTEX_BY_ACCOUNT };
-
-/// Claude on Vertex AI.
-pub(super) static VERTEX_CLAUDE: Engine = Engine { names: &["vertex-claude"], ..VERTEX_BY_ACCOUNT };
-
-/// What the engines of Vertex AI have in common that are asked by a service account.
-const VERTEX_BY_ACCOUNT: Engine = Engine {
-    is_regional: true,
-    needs: &[Need::AccountOrKey {
-        settings: &["project_id", "private_key", "client_email"],
-        told: "project_id, private_key and client_email of a service account, or api",
-    }],
-    credentials: |spec| match spec.account {
-        Some(account) => vec![Slot::Account(Arc::new(NoExchange(account.clone())))],
-        None => Slot::keys(spec),
-    },
-    ..Engine::PLAIN
-};
-
-/// Vertex AI with API keys.
-pub(super) static VERTEX_EXPRESS: Engine =
-    Engine { names: &["vertex-express"], needs: &[Need::Key], ..Engine::PLAIN };
+use crate::engine::{Engine, Need, Slot};
 
 /// Azure OpenAI and Azure AI Foundry.
 pub(super) static AZURE: Engine =
@@ -130,19 +75,5 @@ impl Provider for Unserved {
 
     fn sign(&self, _: &mut Request<Vec<Bytes>>, _: Option<&Presented<'_>>) -> Result<(), Unsupported> {
         Err(Unsupported(self.reason.clone().into()))
-    }
-}
-
-/// The issuer of a service account in a version that asks no upstream by one.
-struct NoExchange(ServiceAccount);
-
-#[async_trait]
-impl Issuer for NoExchange {
-    fn account(&self) -> Fingerprint {
-        self.0.private_key.fingerprint().clone()
-    }
-
-    async fn issue(&self) -> Result<Token, String> {
-        Err("service accounts are not served by this version".to_owned())
     }
 }

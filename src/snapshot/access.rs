@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use dialect::Secrets;
+use dialect::{Quirks, Secrets};
+use layers::policy::Link;
 use layers::ports::{Credential, Pair, Provider, Secret};
 use serde_json::Value;
 
 use crate::config::ChannelSettings;
-use crate::config::settings::{ModelSettings, SecretText};
+use crate::config::settings::{AccountSettings, CONNECT, ModelSettings, SecretText};
 use crate::engine::{Engine, ProviderSpec, ServiceAccount, Slot};
 use crate::providers;
 use crate::state::Runtime;
@@ -20,26 +21,23 @@ pub(super) struct ChannelAccess {
     engine_is_explicit: bool,
     base_url: Option<String>,
     keys: Vec<Secret>,
-    account: Option<ServiceAccount>,
+    accounts: Vec<ServiceAccount>,
+    projects: Vec<String>,
+    link: Link,
     pair: Option<Pair>,
 }
 
 impl ChannelAccess {
     /// That of a channel, with no more than the first `most_keys` of its keys.
     pub(super) fn new(settings: &ChannelSettings, most_keys: usize) -> Self {
-        let account = settings.private_key.as_ref().zip(settings.client_email.as_ref());
         let pair = settings.aws_access_key.as_ref().zip(settings.aws_secret_key.as_ref());
         Self {
             engine_is_explicit: settings.engine_is_explicit,
             base_url: settings.base_url.clone(),
             keys: settings.keys.iter().take(most_keys).map(secret).collect(),
-            account: account.filter(|_| !settings.project_ids.is_empty()).map(|(key, email)| {
-                ServiceAccount {
-                    email: email.clone(),
-                    private_key: secret(key),
-                    token_uri: settings.token_uri.clone(),
-                }
-            }),
+            accounts: settings.accounts.iter().filter_map(account).collect(),
+            projects: settings.project_ids.clone(),
+            link: link(settings, settings.engine),
             pair: pair.map(|(id, key)| Pair {
                 id: secret(id),
                 secret: secret(key),
@@ -48,15 +46,32 @@ impl ChannelAccess {
         }
     }
 
-    fn spec(&self, engine: &'static Engine) -> ProviderSpec<'_> {
+    /// The same for one engine.
+    pub(super) fn spec(&self, engine: &'static Engine) -> ProviderSpec<'_> {
         ProviderSpec {
             engine,
             engine_is_explicit: self.engine_is_explicit,
             base_url: self.base_url.as_deref(),
             keys: &self.keys,
-            account: self.account.as_ref(),
+            accounts: &self.accounts,
+            projects: &self.projects,
+            link: &self.link,
             pair: self.pair.as_ref(),
         }
+    }
+
+    /// The places in which a model is served: those of `region`, else those that its engine knows.
+    pub(super) fn places(&self, model: &ModelSettings, regions: &[String]) -> Vec<Arc<str>> {
+        let engine = model.engine;
+        if engine.is_regional && !regions.is_empty() {
+            return regions.iter().map(|region| region.as_str().into()).collect();
+        }
+        (engine.places)(&self.spec(engine), &model.upstream).iter().map(|place| Arc::from(&**place)).collect()
+    }
+
+    /// The deviations of an engine here, given those of the channel's configuration.
+    pub(super) fn quirks(&self, engine: &'static Engine, quirks: Quirks) -> Quirks {
+        (engine.quirks)(&self.spec(engine), quirks)
     }
 
     /// Who finds the addresses of an engine's models and signs.
@@ -74,6 +89,27 @@ impl ChannelAccess {
             Slot::Pair(pair) => Credential::Pair(Arc::new(pair)),
         };
         slots.into_iter().map(credential).collect()
+    }
+}
+
+/// An account of which everything is there.
+fn account(settings: &AccountSettings) -> Option<ServiceAccount> {
+    Some(ServiceAccount {
+        email: settings.email.clone()?,
+        project: settings.project.clone()?,
+        private_key: secret(&settings.private_key),
+        key_id: settings.key_id.clone(),
+        token_uri: settings.token_uri.clone(),
+    })
+}
+
+/// How connections are made for the models of an engine.
+pub(super) fn link(settings: &ChannelSettings, engine: &Engine) -> Link {
+    Link {
+        proxy: settings.proxy.as_ref().map(SecretText::shared),
+        http2: settings.http2,
+        connect: (settings.connect_timeout != CONNECT).then_some(settings.connect_timeout),
+        inside: engine.inside.map(|_| engine.name()),
     }
 }
 

@@ -11,13 +11,13 @@ use bytes::Bytes;
 use dialect::Quirks;
 use layers::address::Addresses;
 use layers::endpoint;
-use layers::policy::{Caller, Channel, ChannelName, Link, Takes, Target, UsageWish};
+use layers::policy::{Caller, Channel, ChannelName, Takes, Target, UsageWish};
 use layers::ports::{Provider, Timing};
 
 use super::access::{self, ChannelAccess};
 use super::discovery::FIRST_ROUND;
 use super::{CallerEntry, KeyTable, Snapshot};
-use crate::config::settings::{CONNECT, CallerSettings, ChannelSettings, ModelSettings, Settings};
+use crate::config::settings::{CallerSettings, ChannelSettings, ModelSettings, Settings};
 use crate::engine::Engine;
 use crate::providers;
 use crate::routing::{Access, Offers, Routes};
@@ -45,7 +45,7 @@ pub fn compile(
         let models = models(settings, found.flatten().map(AsRef::as_ref).unwrap_or_default());
         let mut channels = Channels::new(settings, &models, runtime);
         for model in models.iter().filter(|model| model.engine.is_served()) {
-            for place in in_places(model.engine, settings) {
+            for place in channels.places(model) {
                 let (channel, addresses) = channels.of(model, place.as_deref());
                 let target = target(channel, addresses, place, model, runtime, metrics);
                 targets.push((ordinal, Arc::new(target)));
@@ -161,6 +161,13 @@ impl<'a> Channels<'a> {
         }
     }
 
+    /// The places in which a model is served, one for each target that it needs; a place without a
+    /// name where nothing of the address depends on it.
+    fn places(&self, model: &ModelSettings) -> Vec<Option<Arc<str>>> {
+        let places = self.access.places(model, &self.settings.regions);
+        if places.is_empty() { vec![None] } else { places.into_iter().map(Some).collect() }
+    }
+
     /// The channel of this model, and where requests for it go.
     fn of(&mut self, model: &ModelSettings, place: Option<&str>) -> (Arc<Channel>, Addresses) {
         let engine = model.engine;
@@ -180,7 +187,7 @@ impl<'a> Channels<'a> {
         (channel, addresses)
     }
 
-    fn build(&self, engine: &Engine, provider: Arc<dyn Provider>) -> Channel {
+    fn build(&self, engine: &'static Engine, provider: Arc<dyn Provider>) -> Channel {
         let settings = self.settings;
         Channel {
             name: settings.name.clone(),
@@ -188,12 +195,7 @@ impl<'a> Channels<'a> {
             envelope: engine.envelope,
             provider,
             keys: self.keys.clone(),
-            link: Link {
-                proxy: settings.proxy.as_ref().map(|proxy| proxy.shared()),
-                http2: settings.http2,
-                connect: (settings.connect_timeout != CONNECT).then_some(settings.connect_timeout),
-                inside: engine.inside.map(|_| engine.name()),
-            },
+            link: access::link(settings, engine),
             headers: settings.headers.clone(),
             passthrough_headers: settings.passthrough_headers.clone(),
             tools: settings.tools,
@@ -206,21 +208,10 @@ impl<'a> Channels<'a> {
                     .collect(),
                 most_body: settings.max_request_body_bytes,
             },
-            quirks: self.quirks,
+            quirks: self.access.quirks(engine, self.quirks),
             secrets: access::secrets(settings, self.models),
             usage_wish: self.usage_wish.clone(),
         }
-    }
-}
-
-/// The places in which a channel of this engine serves, one for each target that a model needs; a
-/// place without a name where nothing of the address depends on `region`.
-fn in_places(engine: &Engine, settings: &ChannelSettings) -> Vec<Option<Arc<str>>> {
-    match settings.regions.as_slice() {
-        places if engine.is_regional && !places.is_empty() => {
-            places.iter().map(|place| Some(place.as_str().into())).collect()
-        }
-        _ => vec![None],
     }
 }
 

@@ -39,8 +39,7 @@ impl Difference {
 
 fn are_asked_alike(one: &ChannelSettings, other: &ChannelSettings) -> bool {
     let account = |channel: &ChannelSettings| {
-        let secrets = [&channel.private_key, &channel.aws_access_key, &channel.aws_secret_key];
-        secrets.map(Clone::clone)
+        (channel.accounts.clone(), [&channel.aws_access_key, &channel.aws_secret_key].map(Clone::clone))
     };
     std::ptr::eq(one.engine, other.engine)
         && one.base_url == other.base_url

@@ -6,6 +6,7 @@
 //! nothing until they are used.
 
 mod access;
+mod addresses;
 mod compile;
 mod current;
 mod difference;
@@ -25,6 +26,7 @@ use layers::policy::{Caller, ChannelName, Fingerprint, Quota, Target, Triggers};
 use layers::ports::{Catalog, Limits, Pin, Route};
 use tokio::time::Instant;
 
+pub use self::addresses::{ModelAddress, addresses};
 pub use self::compile::{Discovered, compile};
 pub use self::current::CurrentSnapshot;
 pub use self::discovery::FIRST_ROUND;

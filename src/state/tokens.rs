@@ -22,7 +22,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::engine::{Issuer, Token};
+use crate::engine::{Issuer, NoToken, SideClient, Token};
 
 /// The longest wait of a request for a token.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -87,6 +87,7 @@ struct Held {
 #[derive(Clone)]
 struct Failed {
     why: Arc<str>,
+    is_of_account: bool,
     times: u32,
     /// Until when requests are told of it instead of waiting.
     until: Instant,
@@ -114,11 +115,12 @@ impl TokenStore {
         account
     }
 
-    /// Fetches what is due, until it is dropped. To run once, on the process's own runtime.
-    pub async fn renew(self: Arc<Self>) {
+    /// Fetches what is due by way of `client`, until it is dropped. To run once, on the process's own
+    /// runtime.
+    pub async fn renew(self: Arc<Self>, client: Arc<dyn SideClient>) {
         let mut fetches = JoinSet::new();
         loop {
-            let next = self.begin(&mut fetches);
+            let next = self.begin(&mut fetches, &client);
             let soonest = async {
                 match next {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -134,7 +136,7 @@ impl TokenStore {
     }
 
     /// Begins what is due. Tells when the next one will be, if there is room for it.
-    fn begin(&self, fetches: &mut JoinSet<()>) -> Option<Instant> {
+    fn begin(&self, fetches: &mut JoinSet<()>, client: &Arc<dyn SideClient>) -> Option<Instant> {
         let now = Instant::now();
         let mut next: Option<Instant> = None;
         let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,8 +147,8 @@ impl TokenStore {
             }
             match account.begin(now) {
                 Begin::Fetch => {
-                    let account = account.clone();
-                    fetches.spawn(async move { account.fetch().await });
+                    let (account, client) = (account.clone(), client.clone());
+                    fetches.spawn(async move { account.fetch(client.as_ref()).await });
                 }
                 Begin::At(at) => next = Some(next.map_or(at, |next| next.min(at))),
                 Begin::Never => {}
@@ -203,7 +205,7 @@ impl Account {
         begin
     }
 
-    async fn fetch(&self) {
+    async fn fetch(&self, client: &dyn SideClient) {
         /// A guard that lets the next fetch begin, also after a panic of the issuer.
         struct Ended<'a>(&'a Account);
         impl Drop for Ended<'_> {
@@ -213,15 +215,17 @@ impl Account {
         }
         let _ended = Ended(self);
         let issuer = self.issuer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let issued = tokio::time::timeout(LONGEST_FETCH, issuer.issue()).await;
-        let issued =
-            issued.unwrap_or_else(|_elapsed| Err(format!("nothing came for {} s", LONGEST_FETCH.as_secs())));
+        let issued = tokio::time::timeout(LONGEST_FETCH, issuer.issue(client)).await;
+        let issued = issued.unwrap_or_else(|_elapsed| {
+            Err(unanswered(format!("nothing came for {} s", LONGEST_FETCH.as_secs())))
+        });
         let now = Instant::now();
         self.state.send_modify(|state| match issued {
             Ok(token) => state.issued(token, &self.fingerprint, now),
-            Err(why) => {
+            Err(fault) => {
+                let why = &*fault.why;
                 tracing::warn!(account = self.fingerprint.as_str(), why, "Token cannot be had.");
-                state.failed(&why, now);
+                state.failed(&fault, now);
             }
         });
     }
@@ -247,12 +251,13 @@ async fn answer(mut state: watch::Receiver<State>) -> Result<Secret, Failure> {
                 return decided;
             }
             if state.changed().await.is_err() {
-                return Err(no_token("its account is gone"));
+                return Err(no_token("its account is gone", false));
             }
         }
     };
     let patience = tokio::time::timeout(PATIENCE, answered).await;
-    patience.unwrap_or_else(|_elapsed| Err(no_token(&format!("none came for {} s", PATIENCE.as_secs()))))
+    patience
+        .unwrap_or_else(|_elapsed| Err(no_token(&format!("none came for {} s", PATIENCE.as_secs()), false)))
 }
 
 impl Tokens for Account {
@@ -319,7 +324,7 @@ impl State {
             return Some(Ok(secret.clone()));
         }
         let failed = self.failed.as_ref().filter(|failed| now < failed.until)?;
-        Some(Err(no_token(&failed.why)))
+        Some(Err(no_token(&failed.why, failed.is_of_account)))
     }
 
     fn issued(&mut self, token: Token, account: &Fingerprint, now: Instant) {
@@ -335,18 +340,24 @@ impl State {
         self.failed = None;
     }
 
-    fn failed(&mut self, why: &str, now: Instant) {
+    fn failed(&mut self, fault: &NoToken, now: Instant) {
         let times = self.failed.as_ref().map_or(0, |failed| failed.times) + 1;
         let doubled = SHORTEST_PAUSE.saturating_mul(1 << (times - 1).min(16));
         let until = now + doubled.min(LONGEST_PAUSE);
-        self.failed = Some(Failed { why: why.into(), times, until });
+        self.failed =
+            Some(Failed { why: (&*fault.why).into(), is_of_account: fault.is_of_account, times, until });
         // With a token that is still valid it is tried again; without one when somebody asks.
         self.due = self.valid(now).is_some().then_some(until);
     }
 }
 
-fn no_token(why: &str) -> Failure {
-    Failure::NoToken { why: why.to_owned() }
+fn no_token(why: &str, of_account: bool) -> Failure {
+    Failure::NoToken { why: why.to_owned(), of_account, spare_of: None }
+}
+
+/// The fault of whoever was to answer.
+fn unanswered(why: String) -> NoToken {
+    NoToken { why, is_of_account: false }
 }
 
 #[cfg(test)]

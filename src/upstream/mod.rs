@@ -4,8 +4,9 @@
 //! those of HTTP/2; `connector` opens them (TCP or TLS), `proxy` where they lead through one, `trust`
 //! says whose certificates will do, and each of them is a `line`. `body` is what goes up and comes
 //! down, `cause` says why a connection failed. Beside the pipeline `fetch` gets documents that the
-//! configuration names, and `media` what clients name.
+//! configuration names, `media` what clients name, and `aside` the tokens of accounts.
 
+mod aside;
 mod body;
 mod cause;
 mod client;
@@ -18,6 +19,7 @@ mod proxy;
 mod spread;
 mod trust;
 
+pub use aside::Aside;
 pub use client::Upstream;
 pub use fetch::{AGENT, ANYTHING, Fetcher};
 pub use media::GuardedMedia;

@@ -65,7 +65,7 @@ async fn the_command_explains_a_fresh_process_without_calling_anybody() {
     let config = with_user(
         config([
             channel("a", &upstream).with("/api", json!("provider-key-1")),
-            channel("b", &upstream).with("/engine", json!("gemini")),
+            channel("b", &upstream).with("/engine", json!("cohere")),
         ]),
         json!(["b/*", "a/*"]),
         json!({ "rate_limit": "15/min" }),
@@ -79,7 +79,7 @@ async fn the_command_explains_a_fresh_process_without_calling_anybody() {
         "just started",
         "--url",
         "15 per 1 min",
-        "left out   channel b cannot be served by this version (engine gemini)",
+        "left out   channel b cannot be served by this version (engine cohere)",
         "1/1",
     ] {
         assert!(printed.contains(told), "{told:?} is missing:\n{printed}");

@@ -25,6 +25,7 @@ mod distribution;
 mod explain;
 mod failover;
 mod forwarding;
+mod google;
 mod groups;
 mod keepalive;
 mod keys;

@@ -44,6 +44,8 @@ pub struct Envelope {
     pub betas: Betas,
     /// Whether media must be in the request, because the provider follows no addresses.
     pub fetches_media: bool,
+    /// Whether a model that can bind its answers to a JSON schema is asked to there.
+    pub schemas: bool,
     /// Which of Google's services it is, where the dialect is Gemini's.
     pub google: Google,
 }
@@ -98,6 +100,7 @@ impl Envelope {
         adds: &[],
         betas: Betas::Header,
         fetches_media: false,
+        schemas: true,
         google: Google::AiStudio,
     };
 

@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
+use crate::failure::Disposition;
 use crate::policy::Channel;
 use crate::testing::failures::{broken, key_told, refused, refused_with};
 use crate::testing::handles::{KeyNote, Keyless, ScriptedKeys};
@@ -158,7 +159,24 @@ async fn a_forced_mode_comes_before_the_client_s() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rate_limit_of_a_place_leaves_the_key_as_it_is_and_a_rejection_does_not() {
+async fn an_account_that_gets_no_token_rests_and_the_next_one_is_asked_if_it_was_refused_itself() {
+    let without = |of_account| Failure::NoToken { why: "no".to_owned(), of_account, spare_of: None };
+    for (of_account, outcome, disposition) in [
+        (true, faulty(None, true, false), Disposition::NextKey { without: 0 }),
+        (false, KeyOutcome::Blameless, Disposition::NextChannel),
+    ] {
+        let keys = ScriptedKeys::of(&["one", "two"]);
+        let calls = Calls::new().fails(without(of_account));
+
+        let failure = mount(LeaseKeyLayer, &calls).ask(attempt_with(&keys, &[])).await.unwrap_err();
+
+        assert_eq!(keys.notes.all()[1], KeyNote::Settled(0, outcome), "{of_account}");
+        assert_eq!(failure.disposition(), disposition, "{of_account}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_limit_of_a_place_leaves_the_key_as_it_is_and_the_next_one_is_asked_there() {
     for (status, outcome) in [(429, KeyOutcome::Blameless), (401, faulty(None, true, false))] {
         let keys = ScriptedKeys::of(&["sk-one", "sk-two"]);
         let calls = Calls::new().fails(refused(status));
@@ -168,7 +186,6 @@ async fn a_rate_limit_of_a_place_leaves_the_key_as_it_is_and_a_rejection_does_no
             mount(LeaseKeyLayer, &calls).ask(attempt(exchange().shared(), target)).await.unwrap_err();
 
         assert_eq!(keys.notes.all()[1], KeyNote::Settled(0, outcome), "{status}");
-        // Without a key to go on with, `cooldown` cools the place.
-        assert_eq!(key_told(&failure).is_some_and(|spare| spare.is_some()), status == 401, "{status}");
+        assert_eq!(key_told(&failure), Some(Some(0)), "{status}");
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn fault(failure: &Failure) -> Option<Box<Fault>> {
         }
         Failure::Transport { cause, .. } => (None, Some(cause.as_ref()?.chain().to_owned())),
         Failure::Garbled { detail, .. } => (None, Some(detail.clone())),
-        Failure::NoToken { why } => (None, Some(why.clone())),
+        Failure::NoToken { why, .. } => (None, Some(why.clone())),
         _ => return None,
     };
     Some(Box::new(Fault { status, cause }))

@@ -270,7 +270,11 @@ impl Tokens for ScriptedTokens {
 
     fn current(&self) -> Verdict<Secret> {
         let token = self.tokens.get(self.refused.count()).cloned();
-        Verdict::Ready(token.ok_or_else(|| Failure::NoToken { why: "none is left".to_owned() }))
+        Verdict::Ready(token.ok_or_else(|| Failure::NoToken {
+            why: "none is left".to_owned(),
+            of_account: true,
+            spare_of: None,
+        }))
     }
 
     fn refused(&self, used: &Secret) {

@@ -286,7 +286,7 @@ async fn a_limit_says_which_one_it_is_and_when_to_come_back() {
 #[tokio::test(start_paused = true)]
 async fn a_channel_of_a_format_to_come_hides_no_failure_of_another() {
     let limited = Upstream::always(Script::error(429, "slow down").header("retry-after", "7")).await;
-    let later = channel("later", &limited).with("/engine", json!("gemini"));
+    let later = channel("later", &limited).with("/engine", json!("cohere"));
     for channels in [[channel("relay", &limited), later.clone()], [later, channel("relay", &limited)]] {
         let gateway = Gateway::start(config(channels)).await;
 

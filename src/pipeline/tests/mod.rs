@@ -14,6 +14,7 @@ mod explain;
 mod failover;
 mod fitting;
 mod forwarding;
+mod google;
 mod groups;
 mod keepalive;
 mod keys;

@@ -207,11 +207,17 @@ impl KeyPool {
     }
 
     /// The position of a usable key that was not tried.
-    fn find(&self, state: &State, usable: Both<'_>, tried: &TriedKeys) -> Option<usize> {
+    fn find(
+        &self,
+        state: &State,
+        usable: Both<'_>,
+        tried: &TriedKeys,
+        place: Option<&Arc<str>>,
+    ) -> Option<usize> {
         let keys = self.keys.len();
         let untried = |position: &usize| !tried.contains(state.slot(*position));
         let from = match self.settings.algorithm {
-            KeyAlgorithm::RoundRobin | KeyAlgorithm::SmartRoundRobin => state.cursor,
+            KeyAlgorithm::RoundRobin | KeyAlgorithm::SmartRoundRobin => state.cursor_in(place),
             KeyAlgorithm::FixedPriority => 0,
             KeyAlgorithm::Random => {
                 let blind = || (0..BLIND_DRAWS).map(|_| fastrand::usize(..keys));
@@ -247,7 +253,8 @@ impl KeyPool {
             let state = &mut *state;
             let (now, name) = self.prepare(state, target);
             let open = name.as_ref().and_then(|name| state.buckets.get(name)).map(|bucket| &bucket.open);
-            let Some(position) = self.find(state, Both(&state.awake, open), tried) else {
+            let Some(position) = self.find(state, Both(&state.awake, open), tried, target.place.as_ref())
+            else {
                 return Err(KeysExhausted::For(self.first_recovery(state, name.as_ref(), tried, now)));
             };
             let slot = state.slot(position);
@@ -256,8 +263,9 @@ impl KeyPool {
             }
             let mut turned = false;
             if matches!(self.settings.algorithm, KeyAlgorithm::RoundRobin | KeyAlgorithm::SmartRoundRobin) {
-                turned = position < state.cursor || position + 1 == self.keys.len();
-                state.cursor = (position + 1) % self.keys.len();
+                let place = target.place.as_ref();
+                turned = position < state.cursor_in(place) || position + 1 == self.keys.len();
+                state.set_cursor_in(place, (position + 1) % self.keys.len());
             }
             (slot, turned)
         };
@@ -432,7 +440,7 @@ impl Keys for KeyPool {
                 let mut state = lock(&self.state);
                 let (_, name) = self.prepare(&mut state, target);
                 let open = name.and_then(|name| state.buckets.get(&name)).map(|bucket| &bucket.open);
-                self.find(&state, Both(&state.awake, open), tried).is_some()
+                self.find(&state, Both(&state.awake, open), tried, target.place.as_ref()).is_some()
             }
         }
     }

@@ -19,7 +19,9 @@ impl KeyPool {
         let state = &mut *state;
         let keys = self.keys.len();
         let first = match self.settings.algorithm {
-            KeyAlgorithm::RoundRobin | KeyAlgorithm::SmartRoundRobin => state.cursor,
+            KeyAlgorithm::RoundRobin | KeyAlgorithm::SmartRoundRobin => {
+                state.cursor_in(target.place.as_ref())
+            }
             KeyAlgorithm::FixedPriority | KeyAlgorithm::Random => 0,
         };
         let slots: Vec<u32> = (0..keys).map(|ahead| state.slot((first + ahead) % keys)).collect();

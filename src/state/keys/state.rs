@@ -13,12 +13,18 @@ use crate::state::windows::Tally;
 /// Recoveries that one pick works off before it looks whether a key is usable already.
 const WAKES_PER_PICK: usize = 64;
 
+/// Most places of one channel whose turns are kept.
+const MOST_PLACES: usize = 256;
+
 /// The part that changes with each request. Bits and cursor go by position in the turn, everything
 /// else by slot; the two differ under `smart_round_robin` only.
 #[derive(Debug)]
 pub(super) struct State {
     /// The position that the next turn starts its search at.
     pub(super) cursor: usize,
+    /// The same for each place of a channel that has several: places take turns too, and in step
+    /// with them a key would come to some of them only.
+    placed: Vec<(Arc<str>, usize)>,
     /// Keys that do not cool.
     pub(super) awake: Bits,
     /// Until which tick each key cools; 0 for never yet.
@@ -64,6 +70,7 @@ impl State {
     pub(super) fn new(keys: usize) -> Self {
         Self {
             cursor: 0,
+            placed: Vec::new(),
             awake: Bits::all(keys),
             cool: vec![0; keys].into(),
             strikes: vec![0; keys].into(),
@@ -71,6 +78,30 @@ impl State {
             buckets: HashMap::default(),
             order: None,
         }
+    }
+
+    /// The position that the next turn in this place starts its search at.
+    pub(super) fn cursor_in(&self, place: Option<&Arc<str>>) -> usize {
+        let Some(place) = place else { return self.cursor };
+        self.placed.iter().find(|(name, _)| name == place).map_or(0, |(_, cursor)| *cursor)
+    }
+
+    pub(super) fn set_cursor_in(&mut self, place: Option<&Arc<str>>, cursor: usize) {
+        let Some(place) = place else {
+            self.cursor = cursor;
+            return;
+        };
+        if let Some((_, at)) = self.placed.iter_mut().find(|(name, _)| name == place) {
+            *at = cursor;
+        } else if self.placed.len() < MOST_PLACES {
+            self.placed.push((place.clone(), cursor));
+        }
+    }
+
+    /// Begins the turns anew.
+    pub(super) fn reset_cursors(&mut self) {
+        self.cursor = 0;
+        self.placed.clear();
     }
 
     pub(super) fn slot(&self, position: usize) -> u32 {

@@ -186,6 +186,21 @@ async fn the_key_of_the_attempt_rests_and_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_key_comes_to_every_place_though_both_take_turns() {
+    let pool = pool(KeySettings::default(), secrets(&["a", "b"]));
+    let places = ["1", "2"].map(|place| Target { place: Some(place.into()), ..aim(&pool, "m", None) });
+
+    let pairs: Vec<String> = (0..4)
+        .map(|turn| {
+            let target = &places[turn % 2];
+            format!("{}{}", use_one(target), target.place.as_deref().unwrap())
+        })
+        .collect();
+
+    assert_eq!(pairs, ["a1", "a2", "b1", "b2"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_account_and_a_signing_key_rest_as_keys_do_and_over_a_reload() {
     struct Issues;
     #[async_trait::async_trait]
@@ -193,8 +208,11 @@ async fn an_account_and_a_signing_key_rest_as_keys_do_and_over_a_reload() {
         fn account(&self) -> Fingerprint {
             Fingerprint::new("b")
         }
-        async fn issue(&self) -> Result<crate::engine::Token, String> {
-            Err("nobody asks".to_owned())
+        async fn issue(
+            &self,
+            _: &dyn crate::engine::SideClient,
+        ) -> Result<crate::engine::Token, crate::engine::NoToken> {
+            Err(crate::engine::NoToken { why: "nobody asks".to_owned(), is_of_account: false })
         }
     }
     let plain = |name: &str| Secret::new(name, Fingerprint::new(name));

@@ -69,7 +69,7 @@ impl KeyPool {
         }
         state.awake = awake;
         state.order = turn;
-        state.cursor = 0;
+        state.reset_cursors();
         for bucket in state.buckets.values_mut() {
             bucket.refit(self.keys.len(), state.order.as_ref(), now);
         }

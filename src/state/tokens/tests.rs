@@ -1,18 +1,20 @@
 use std::collections::VecDeque;
 
 use async_trait::async_trait;
-use layers::ports::Credential;
+use bytes::Bytes;
+use http::StatusCode;
+use layers::ports::{Credential, Outgoing};
 
 use super::*;
 
 /// An issuer that gives its answers in order, each after a second.
 struct Script {
-    answers: Mutex<VecDeque<Result<Token, String>>>,
+    answers: Mutex<VecDeque<Result<Token, NoToken>>>,
     issued: Mutex<Vec<Instant>>,
 }
 
 impl Script {
-    fn of(answers: impl IntoIterator<Item = Result<Token, String>>) -> Arc<Self> {
+    fn of(answers: impl IntoIterator<Item = Result<Token, NoToken>>) -> Arc<Self> {
         Arc::new(Self { answers: Mutex::new(answers.into_iter().collect()), issued: Mutex::default() })
     }
 
@@ -28,7 +30,7 @@ impl Issuer for Script {
         Fingerprint::new("account")
     }
 
-    async fn issue(&self) -> Result<Token, String> {
+    async fn issue(&self, _: &dyn SideClient) -> Result<Token, NoToken> {
         self.issued.lock().unwrap().push(Instant::now());
         let answer = self.answers.lock().unwrap().pop_front().expect("it is asked for no more");
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -36,18 +38,28 @@ impl Issuer for Script {
     }
 }
 
-fn token(text: &str) -> Result<Token, String> {
+fn token(text: &str) -> Result<Token, NoToken> {
     Ok(Token { text: text.to_owned(), expires_in: Duration::from_secs(3600) })
 }
 
-fn fault(why: &str) -> Result<Token, String> {
-    Err(why.to_owned())
+fn fault(why: &str) -> Result<Token, NoToken> {
+    Err(NoToken { why: why.to_owned(), is_of_account: true })
+}
+
+/// A client that nobody asks.
+struct NoClient;
+
+#[async_trait]
+impl SideClient for NoClient {
+    async fn ask(&self, _: Outgoing) -> Result<(StatusCode, Bytes), String> {
+        Err("nobody answers".to_owned())
+    }
 }
 
 /// A store whose task runs, and the account of this issuer in it.
 fn running(issuer: &Arc<Script>) -> (Arc<TokenStore>, Arc<dyn Tokens>) {
     let store = Arc::new(TokenStore::default());
-    tokio::spawn(store.clone().renew());
+    tokio::spawn(store.clone().renew(Arc::new(NoClient)));
     let account = store.account(issuer.clone());
     (store, account)
 }

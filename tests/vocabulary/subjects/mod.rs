@@ -5,6 +5,7 @@ pub(crate) mod bad_upstream;
 pub(crate) mod credits;
 pub(crate) mod distribution;
 pub(crate) mod explain;
+pub(crate) mod google;
 pub(crate) mod groups;
 pub(crate) mod keepalive;
 pub(crate) mod keys;

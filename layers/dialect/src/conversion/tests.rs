@@ -24,6 +24,7 @@ const VERTEX: Envelope = Envelope {
     adds: &[("anthropic_version", "vertex-2023-10-16")],
     betas: Betas::Header,
     fetches_media: true,
+    schemas: false,
     ..Envelope::PLAIN
 };
 const BEDROCK: Envelope = Envelope {
@@ -520,6 +521,20 @@ fn media_are_fetched_for_upstreams_that_follow_no_addresses() {
         value(&sent)["messages"][0]["content"][0]["source"],
         json!({ "type": "base64", "media_type": "image/gif", "data": "R0lGODlhLi4=" })
     );
+}
+
+#[test]
+fn where_a_provider_binds_no_answer_to_a_schema_a_tool_does() {
+    let case = Case::chat(
+        r#"{"model":"alias","messages":[{"role":"user","content":"U"}],"response_format":{"type":"json_schema","json_schema":{"name":"n","strict":true,"schema":{"type":"object","properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false}}}}"#,
+    );
+    let claude = Aim { model: "claude-sonnet-4-5@20250929", ..aim(false) };
+
+    let own = value(&case.sent(Dialect::Anthropic, claude));
+    let vertex = value(&case.sent(Dialect::Anthropic, Aim { envelope: &VERTEX, ..claude }));
+
+    assert_eq!((&own["output_config"]["format"]["type"], own.get("tools")), (&json!("json_schema"), None));
+    assert_eq!((vertex.get("output_config"), &vertex["tool_choice"]["name"]), (None, &json!("json")));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use layers::policy::{Credits, Fingerprint};
 use layers::ports::{BoxFuture, Fetched, Media, Unfetched};
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tower::util::BoxCloneService;
 
 use super::client::{Client, Pipeline};
@@ -24,6 +25,7 @@ use crate::state::Runtime;
 use crate::state::balances::Accounts;
 use crate::state::keys::KeyHistory;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::Aside;
 use crate::values::Closed;
 
 /// Concurrent requests, which no test reaches.
@@ -47,6 +49,7 @@ pub(crate) struct Gateway {
     metrics: Metrics,
     kept: Arc<Kept>,
     capacity: Arc<Capacity>,
+    renewing: JoinHandle<()>,
     _phase: watch::Sender<Phase>,
 }
 
@@ -120,8 +123,10 @@ impl Setup {
             admin: Admin::new(sources, records),
         };
         let (steer, phase) = watch::channel(Phase::Serving);
+        let side_client = Arc::new(Aside::new(Network));
+        let renewing = tokio::spawn(runtime.tokens().clone().renew(side_client));
         let pipeline = Mutex::new(BoxCloneService::new(edge(&parts, Network, phase)));
-        Gateway { pipeline, env, current, runtime, metrics, kept, capacity, _phase: steer }
+        Gateway { pipeline, env, current, runtime, metrics, kept, capacity, renewing, _phase: steer }
     }
 }
 
@@ -129,6 +134,12 @@ impl Setup {
 fn snapshot(text: &str, env: &Environment, runtime: &Runtime, metrics: &Metrics) -> Arc<Snapshot> {
     let loaded = load(text, Origin::Inline, env).unwrap_or_else(|problems| panic!("{problems:#?}"));
     Arc::new(compile(Arc::new(loaded.settings), &Discovered::new(), runtime, metrics))
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.renewing.abort();
+    }
 }
 
 // === impl Gateway ===

@@ -45,18 +45,19 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
     let mut system = writer.system;
     let mut output = Map::new();
     let mut answer_tool = None;
+    let binds = model.schema && aim.envelope.schemas;
     match &request.response_format {
         None | Some(ResponseFormat::Text) => {}
         Some(ResponseFormat::JsonObject) => {
             system.push(text("Respond with a single JSON object and nothing else."));
         }
-        Some(ResponseFormat::JsonSchema { schema, .. }) if model.schema && schema::can_be_closed(schema) => {
+        Some(ResponseFormat::JsonSchema { schema, .. }) if binds && schema::can_be_closed(schema) => {
             output
                 .insert("format".into(), json!({ "type": "json_schema", "schema": schema::trimmed(schema) }));
         }
         // A forced tool is the stricter way, but thinking forbids force and other tools would never be called.
         Some(ResponseFormat::JsonSchema { schema, .. }) => {
-            let free = tools.is_empty() && !thinking.is_on() && !model.schema;
+            let free = tools.is_empty() && !thinking.is_on() && !binds;
             answer_tool = free.then(|| Parameters::exactly(schema)).flatten();
             if answer_tool.is_none() {
                 let words = format!(
