@@ -3,6 +3,8 @@
 
 use bytes::Bytes;
 
+use crate::Framing;
+
 /// The aim of one attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct Aim<'a> {
@@ -44,6 +46,28 @@ pub struct Envelope {
     pub betas: Betas,
     /// Whether media must be in the request, because the provider follows no addresses.
     pub fetches_media: bool,
+    /// How its streams are cut into frames, where that is another way than the dialect's: then each message of that
+    /// framing wraps an event.
+    pub framing: Option<Framing>,
+    /// The beginnings of the names of features in test that the provider knows, where it refuses others.
+    pub knows_betas: Option<&'static [&'static str]>,
+    /// What the provider lacks of the dialect.
+    pub lacks: &'static [Lack],
+}
+
+/// A part of a dialect that a provider may not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Calls one at a time, as the choice among tools has it.
+    SingleCalls,
+    /// Priority classes in the body.
+    Tiers,
+    /// Tools that run at the provider.
+    ServerTools,
+    /// Media in a store of the provider.
+    Store,
+    /// Answers bound to a schema, for models before 4.5.
+    OldSchemas,
 }
 
 /// The place of a fact of a request.
@@ -79,7 +103,20 @@ impl Envelope {
         adds: &[],
         betas: Betas::Header,
         fetches_media: false,
+        framing: None,
+        knows_betas: None,
+        lacks: &[],
     };
+
+    /// Whether the provider has no such thing.
+    pub fn lacks(&self, what: Lack) -> bool {
+        self.lacks.contains(&what)
+    }
+
+    /// Whether the provider knows a feature in test.
+    pub fn knows_beta(&self, name: &str) -> bool {
+        self.knows_betas.is_none_or(|known| known.iter().any(|beginning| name.starts_with(beginning)))
+    }
 }
 
 impl Default for Envelope {

@@ -275,6 +275,8 @@ pub struct Correspondence {
     pub(crate) answer_tool: Option<String>,
     /// The media type of spoken output, which the answer itself does not tell.
     pub(crate) sound: Option<String>,
+    /// Who can read the seals of the answer, where that is the model's maker and no format tells it.
+    pub(crate) sealed_by: Option<ir::Maker>,
 }
 
 impl Correspondence {

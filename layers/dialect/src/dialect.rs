@@ -8,7 +8,8 @@ use http::StatusCode;
 use crate::codec::LastTurn;
 use crate::ir::FinishReason;
 use crate::{
-    Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, TextScope, anthropic, fresh_text, ir, openai_chat,
+    Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, TextScope, anthropic, converse, fresh_text, ir,
+    openai_chat,
 };
 
 /// A way of shaping bytes. Adding one is its folder and its row in [`Dialect::codec`].
@@ -18,6 +19,8 @@ pub enum Dialect {
     OpenAiChat,
     /// Anthropic's messages.
     Anthropic,
+    /// Amazon Bedrock's Converse.
+    Converse,
 }
 
 impl Dialect {
@@ -26,6 +29,7 @@ impl Dialect {
         match self {
             Self::OpenAiChat => &openai_chat::CODEC,
             Self::Anthropic => &anthropic::CODEC,
+            Self::Converse => &converse::CODEC,
         }
     }
 

@@ -13,8 +13,10 @@
 mod aim;
 mod anthropic;
 mod asked;
+mod aws_error;
 mod body;
 mod codec;
+mod converse;
 pub mod conversion;
 mod dialect;
 mod error_body;
@@ -42,7 +44,7 @@ mod size;
 mod surrogates;
 mod wait;
 
-pub use aim::{Aim, Betas, Envelope, Place, Quirks};
+pub use aim::{Aim, Betas, Envelope, Lack, Place, Quirks};
 pub use asked::Asked;
 pub use body::{Body, ModelPlace};
 pub use codec::{

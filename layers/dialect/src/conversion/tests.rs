@@ -24,6 +24,7 @@ const VERTEX: Envelope = Envelope {
     adds: &[("anthropic_version", "vertex-2023-10-16")],
     betas: Betas::Header,
     fetches_media: true,
+    ..Envelope::PLAIN
 };
 const BEDROCK: Envelope = Envelope {
     model: Place::Path,
@@ -31,6 +32,7 @@ const BEDROCK: Envelope = Envelope {
     adds: &[("anthropic_version", "bedrock-2023-05-31")],
     betas: Betas::Body,
     fetches_media: true,
+    ..Envelope::PLAIN
 };
 
 impl Case {

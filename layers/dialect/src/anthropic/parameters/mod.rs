@@ -20,13 +20,13 @@ const LONGEST_NAME: usize = 64;
 
 /// The parameters of one tool as the upstream is told of them.
 #[derive(Debug, PartialEq)]
-pub(super) struct Parameters {
+pub(crate) struct Parameters {
     /// `input_schema`.
-    pub(super) schema: Value,
+    pub(crate) schema: Value,
     /// What it cannot say, in sentences for the description of the tool.
-    pub(super) rules: Vec<String>,
+    pub(crate) rules: Vec<String>,
     /// The upstream's names of parameters and the client's, where they differ.
-    pub(super) keys: Keys,
+    pub(crate) keys: Keys,
 }
 
 impl Parameters {
@@ -34,7 +34,7 @@ impl Parameters {
     ///
     /// # Errors
     /// What is wrong with it, as a clause about the parameters.
-    pub(super) fn of(given: &Value) -> Result<Self, String> {
+    pub(crate) fn of(given: &Value) -> Result<Self, String> {
         let read;
         let given = match given {
             // Some clients write the schema as text.
@@ -54,7 +54,7 @@ impl Parameters {
     }
 
     /// The schema of an object where nothing of it has to be told otherwise.
-    pub(super) fn exactly(given: &Value) -> Option<Value> {
+    pub(crate) fn exactly(given: &Value) -> Option<Value> {
         let plain = given.is_object().then(|| Self::of(given).ok()).flatten()?;
         (plain.rules.is_empty() && plain.keys.is_empty()).then_some(plain.schema)
     }
@@ -136,7 +136,7 @@ fn rename(map: &mut Map<String, Value>, fitted: &Keys) {
 }
 
 /// The description of a tool with what its schema cannot say.
-pub(super) fn described<'a>(description: Option<&'a str>, rules: &[String]) -> Option<Cow<'a, str>> {
+pub(crate) fn described<'a>(description: Option<&'a str>, rules: &[String]) -> Option<Cow<'a, str>> {
     match (description, rules) {
         (description, []) => description.map(Cow::Borrowed),
         (None | Some(""), rules) => Some(rules.join(" ").into()),

@@ -12,13 +12,13 @@ mod user;
 
 use serde_json::{Map, Value, json};
 
-use self::thinking::Amount;
+pub(crate) use self::thinking::Amount;
 use self::tools::tool_choice;
 use self::turns::{Writer, WrittenTurn, text, trim_prefill};
 use super::model::{Model, SamplingRule};
 use super::parameters::Parameters;
 use super::{BETAS, betas, schema};
-use crate::aim::{Betas, Place};
+use crate::aim::{Betas, Lack, Place};
 use crate::ir::{Request, ResponseFormat, Role};
 use crate::rope::Node;
 use crate::{Aim, Correspondence, Dialect, FetchedMedia, Unsupported, Written};
@@ -44,19 +44,20 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
 
     let mut system = writer.system;
     let mut output = Map::new();
+    let bound = model.schema && (model.recent || !aim.envelope.lacks(Lack::OldSchemas));
     let mut answer_tool = None;
     match &request.response_format {
         None | Some(ResponseFormat::Text) => {}
         Some(ResponseFormat::JsonObject) => {
             system.push(text("Respond with a single JSON object and nothing else."));
         }
-        Some(ResponseFormat::JsonSchema { schema, .. }) if model.schema && schema::can_be_closed(schema) => {
+        Some(ResponseFormat::JsonSchema { schema, .. }) if bound && schema::can_be_closed(schema) => {
             output
                 .insert("format".into(), json!({ "type": "json_schema", "schema": schema::trimmed(schema) }));
         }
         // A forced tool is the stricter way, but thinking forbids force and other tools would never be called.
         Some(ResponseFormat::JsonSchema { schema, .. }) => {
-            let free = tools.is_empty() && !thinking.is_on() && !model.schema;
+            let free = tools.is_empty() && !thinking.is_on() && !bound;
             answer_tool = free.then(|| Parameters::exactly(schema)).flatten();
             if answer_tool.is_none() {
                 let words = format!(
@@ -65,6 +66,10 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
                 system.push(Node::object([("type", "text".into()), ("text", words.into())]));
             }
         }
+    }
+    let single = request.parallel_tool_calls == Some(false) && !tools.is_empty();
+    if single && aim.envelope.lacks(Lack::SingleCalls) {
+        system.push(text("Call at most one tool at a time."));
     }
     // Where the client had the last word, which was left out, nobody is to go on with the model's own.
     let asked = request.turns.last().is_none_or(|turn| turn.role != Role::Assistant);
@@ -102,7 +107,10 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
             Some(json!({ "type": "tool", "name": ANSWER_TOOL, "disable_parallel_tool_use": true }))
         }
         (None, true) => None,
-        (None, false) => tool_choice(request, thinking.is_on(), &mut writer.names),
+        (None, false) => {
+            let single = !aim.envelope.lacks(Lack::SingleCalls);
+            tool_choice(request, thinking.is_on(), single, &mut writer.names)
+        }
     };
     if let Some(schema) = answer_tool {
         let tool = json!({
@@ -122,7 +130,8 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
         body.insert("output_config", output);
     }
     body.insert_some("metadata", user::id(request).map(|user| json!({ "user_id": user })));
-    body.insert_some("service_tier", request.service_tier.as_deref().map(service_tier));
+    let tier = request.service_tier.as_deref().filter(|_| !aim.envelope.lacks(Lack::Tiers));
+    body.insert_some("service_tier", tier.map(service_tier));
     for (name, value) in &request.extra {
         // A field in test and its flag go together or not at all.
         let known = request.source == Dialect::Anthropic || betas::unlock(aim.betas, name);
@@ -138,12 +147,13 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
         parameters: writer.tools.back,
         answer_tool: answered_by_tool.then(|| ANSWER_TOOL.to_owned()),
         sound: None,
+        sealed_by: None,
     };
     Ok(Written { body: body.into_body(aim.as_json), correspondence })
 }
 
 /// Refuses what no answer of this dialect can hold.
-fn check(request: &Request) -> Result<(), Unsupported> {
+pub(crate) fn check(request: &Request) -> Result<(), Unsupported> {
     if request.modalities.iter().any(|form| form == "audio") {
         return Err(Unsupported::at("modalities", "this upstream cannot answer with sound"));
     }
