@@ -17,6 +17,7 @@ use http::{Request, Response, Uri};
 use layers::body::UpstreamBody;
 use layers::policy::Fingerprint;
 use layers::ports::{Pair, Provider, Secret, Unsupported};
+use serde_json::Value;
 
 /// The row of one kind of upstream: how it is called, recognised, and asked.
 pub struct Engine {
@@ -43,6 +44,13 @@ pub struct Engine {
     pub credentials: fn(&ProviderSpec<'_>) -> Vec<Slot>,
     /// How its models are listed; none where they cannot be asked for.
     pub listing: Option<Listing>,
+    /// The URL of the list where the base URL alone does not tell it; none where there is no list.
+    pub lists_at: Option<fn(&ProviderSpec<'_>) -> Option<Uri>>,
+    /// Lists of models beside the first.
+    pub more_listings: &'static [Listing],
+    /// The name by which an entry of its lists is asked for, given the one that it has there; none
+    /// where it is no model that this version asks for.
+    pub listed: for<'a> fn(&'a str, &Value) -> Option<&'a str>,
     /// Makes what finds its addresses and signs its requests; none where this version asks no such
     /// upstream.
     pub build: Option<Build>,
@@ -100,6 +108,8 @@ pub struct ProviderSpec<'a> {
     pub account: Option<&'a ServiceAccount>,
     /// The AWS keys, where both are there.
     pub pair: Option<&'a Pair>,
+    /// `region`.
+    pub regions: &'a [String],
 }
 
 /// A Google service account.
@@ -182,6 +192,9 @@ impl Engine {
         envelope: Envelope::PLAIN,
         credentials: Slot::keys,
         listing: None,
+        lists_at: None,
+        more_listings: &[],
+        listed: |name, _| Some(name),
         build: None,
         inside: None,
         is_regional: false,

@@ -9,10 +9,12 @@
 //! a model's name go through [`segment`].
 
 mod anthropic;
+mod bedrock;
 mod mock;
 mod openai;
 mod openrouter;
 mod path;
+mod sigv4;
 mod unserved;
 
 use std::sync::Arc;
@@ -23,13 +25,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use layers::ports::{Presented, Provider, Secret, Unsupported};
 
 use self::anthropic::ANTHROPIC;
+use self::bedrock::{BEDROCK, BEDROCK_CLAUDE, BEDROCK_CONVERSE};
 use self::mock::MOCK;
 pub use self::openai::OPENAI;
 use self::openrouter::OPENROUTER;
 pub use self::path::segment;
 use self::unserved::{
-    AZURE, BEDROCK, CLOUDFLARE, COHERE, DATABRICKS, DOUBAO, GEMINI, RESPONSES, VERTEX, VERTEX_CLAUDE,
-    VERTEX_EXPRESS, VERTEX_GEMINI,
+    AZURE, CLOUDFLARE, COHERE, DATABRICKS, DOUBAO, GEMINI, RESPONSES, VERTEX, VERTEX_CLAUDE, VERTEX_EXPRESS,
+    VERTEX_GEMINI,
 };
 
 use crate::engine::{BaseUrl, Engine, Inside, ProviderSpec};
@@ -50,6 +53,8 @@ pub static ENGINES: &[&Engine] = &[
     &COHERE,
     &OPENROUTER,
     &RESPONSES,
+    &BEDROCK_CLAUDE,
+    &BEDROCK_CONVERSE,
     &VERTEX_GEMINI,
     &VERTEX_CLAUDE,
     &VERTEX_EXPRESS,
@@ -210,6 +215,7 @@ pub(crate) mod testing {
             keys: &[],
             account: None,
             pair: None,
+            regions: &[],
         }
     }
 }

@@ -22,6 +22,7 @@ pub(super) struct ChannelAccess {
     keys: Vec<Secret>,
     account: Option<ServiceAccount>,
     pair: Option<Pair>,
+    regions: Vec<String>,
 }
 
 impl ChannelAccess {
@@ -45,10 +46,12 @@ impl ChannelAccess {
                 secret: secret(key),
                 session: settings.aws_session_token.as_ref().map(secret),
             }),
+            regions: settings.regions.clone(),
         }
     }
 
-    fn spec(&self, engine: &'static Engine) -> ProviderSpec<'_> {
+    /// The same for one engine.
+    pub(super) fn spec(&self, engine: &'static Engine) -> ProviderSpec<'_> {
         ProviderSpec {
             engine,
             engine_is_explicit: self.engine_is_explicit,
@@ -56,6 +59,7 @@ impl ChannelAccess {
             keys: &self.keys,
             account: self.account.as_ref(),
             pair: self.pair.as_ref(),
+            regions: &self.regions,
         }
     }
 

@@ -59,9 +59,9 @@ struct ListRequest {
 
 /// The question which models a channel has.
 struct Question {
-    /// Of the first page.
-    uri: Uri,
-    listing: Listing,
+    /// The lists, each with the address of its first page. There is one at least.
+    lists: Vec<(Uri, Listing)>,
+    listed: for<'a> fn(&'a str, &Value) -> Option<&'a str>,
     provider: Arc<dyn Provider>,
     credential: Option<Credential>,
     /// The channel's own.
@@ -135,7 +135,7 @@ async fn ask(channel: ChannelName, question: Question, found: mpsc::Sender<Found
                 let pause = Duration::from_secs(PAUSES[failures.min(PAUSES.len() - 1)]);
                 tracing::warn!(
                     %channel,
-                    url = bare(&question.uri),
+                    url = question.lists.first().map(|(uri, _)| bare(uri)),
                     reason = cause,
                     again_in = ?pause,
                     cure = "write the channel's models below `model:`",
@@ -158,11 +158,32 @@ async fn ask(channel: ChannelName, question: Question, found: mpsc::Sender<Found
 // === impl Question ===
 
 impl Question {
-    /// Asks for all pages.
+    /// Asks for all lists. One of several may fail: what the others name is served.
     async fn ask(&self, fetcher: &Fetcher) -> Result<Vec<Arc<str>>, Unlisted> {
         let mut models: Vec<Arc<str>> = Vec::new();
-        let mut seen = HashSet::new();
-        let mut uri = self.uri.clone();
+        let mut failed = None;
+        for (uri, listing) in &self.lists {
+            if let Err(unlisted) = self.ask_pages(fetcher, uri, listing, &mut models).await {
+                failed.get_or_insert(unlisted);
+            }
+        }
+        match failed {
+            Some(unlisted) if models.is_empty() => Err(unlisted),
+            None if models.is_empty() => Err(Unlisted::answered("the list is empty".to_owned())),
+            _ => Ok(models),
+        }
+    }
+
+    /// Asks for all pages of one list.
+    async fn ask_pages(
+        &self,
+        fetcher: &Fetcher,
+        first: &Uri,
+        listing: &Listing,
+        models: &mut Vec<Arc<str>>,
+    ) -> Result<(), Unlisted> {
+        let mut seen: HashSet<Arc<str>> = models.iter().cloned().collect();
+        let mut uri = first.clone();
         for _ in 0..MOST_PAGES {
             let request = self.signed(uri).await.map_err(Unlisted::unanswered)?;
             let body = fetcher.get_signed(request).await.map_err(|cause| {
@@ -170,20 +191,21 @@ impl Question {
                 let has_answered = cause.starts_with("answered");
                 Unlisted { cause, has_answered }
             })?;
-            let page = read(&self.listing, &body).map_err(Unlisted::answered)?;
+            let page = read(listing, self.listed, &body).map_err(Unlisted::answered)?;
             for name in page.names.into_iter().filter(|name| !name.is_empty() && !self.is_told_in(name)) {
+                let name: Arc<str> = name.into();
                 if models.len() < MOST_MODELS && seen.insert(name.clone()) {
-                    models.push(name.into());
+                    models.push(name);
                 }
             }
-            match self.listing.pages.zip(page.next).filter(|_| models.len() < MOST_MODELS) {
+            match listing.pages.zip(page.next).filter(|_| models.len() < MOST_MODELS) {
                 Some((pages, token)) => {
-                    uri = with_parameter(&self.uri, pages.parameter, &token).map_err(Unlisted::answered)?;
+                    uri = with_parameter(first, pages.parameter, &token).map_err(Unlisted::answered)?;
                 }
                 None => break,
             }
         }
-        if models.is_empty() { Err(Unlisted::answered("the list is empty".to_owned())) } else { Ok(models) }
+        Ok(())
     }
 
     /// Whether a name tells what only the upstream may know.
@@ -242,12 +264,20 @@ struct Page {
 }
 
 /// Reads a page.
-fn read(listing: &Listing, body: &[u8]) -> Result<Page, String> {
+fn read(
+    listing: &Listing,
+    listed: for<'a> fn(&'a str, &Value) -> Option<&'a str>,
+    body: &[u8],
+) -> Result<Page, String> {
     let no_list = || "the answer is no model list".to_owned();
     let answer: Value = serde_json::from_slice(body).map_err(|_other| no_list())?;
     let list = answer.pointer(listing.list).and_then(Value::as_array).ok_or_else(no_list)?;
-    let name = |entry: &Value| entry.pointer(listing.name).and_then(Value::as_str).map(str::to_owned);
+    let name = |entry: &Value| {
+        let name = entry.pointer(listing.name).and_then(Value::as_str)?;
+        Some(listed(name, entry).map(str::to_owned))
+    };
     let names = list.iter().take(MOST_MODELS).map(name).collect::<Option<Vec<_>>>().ok_or_else(no_list)?;
+    let names = names.into_iter().flatten().collect();
     let next = listing.pages.and_then(|pages| answer.pointer(pages.token)?.as_str());
     Ok(Page { names, next: next.filter(|token| !token.is_empty()).map(str::to_owned) })
 }
@@ -261,12 +291,19 @@ fn with_parameter(uri: &Uri, name: &str, value: &str) -> Result<Uri, String> {
 
 /// What a channel is asked, and what its list depends on; none for engines without a list.
 fn question(channel: &ChannelSettings, runtime: &Runtime) -> Option<(ListRequest, Question)> {
-    let base: Uri = channel.base_url.as_deref()?.parse().ok()?;
-    let listing = channel.engine.listing?;
+    let engine = channel.engine;
     // The first of them asks; a channel may have tens of thousands.
     let access = ChannelAccess::new(channel, 1);
+    let base: Uri = match engine.lists_at {
+        Some(lists_at) => lists_at(&access.spec(engine))?,
+        None => channel.base_url.as_deref()?.parse().ok()?,
+    };
+    let lists = engine.listing.iter().chain(engine.more_listings);
+    let lists: Vec<(Uri, Listing)> = lists
+        .filter_map(|listing| Some((with_path(&base, &(listing.path)(&base)).ok()?, *listing)))
+        .collect();
+    let (uri, _) = lists.first()?;
     let credential = access.credentials(channel.engine, runtime).into_iter().next();
-    let uri = with_path(&base, &(listing.path)(&base)).ok()?;
     let proxy = channel.proxy.as_ref().map(crate::config::settings::SecretText::shared);
     let list_request = ListRequest {
         url: uri.to_string(),
@@ -276,7 +313,8 @@ fn question(channel: &ChannelSettings, runtime: &Runtime) -> Option<(ListRequest
     let provider = access.provider(channel.engine);
     let headers = channel.headers.clone();
     let secrets = access::secrets(channel, &[]);
-    Some((list_request, Question { uri, listing, provider, credential, headers, proxy, secrets }))
+    let listed = engine.listed;
+    Some((list_request, Question { lists, listed, provider, credential, headers, proxy, secrets }))
 }
 
 #[cfg(test)]
@@ -317,7 +355,7 @@ mod tests {
     #[test]
     fn lists_of_every_form_are_read() {
         let openai = crate::providers::OPENAI.listing.unwrap();
-        let page = |listing: &Listing, body: &str| read(listing, body.as_bytes());
+        let page = |listing: &Listing, body: &str| read(listing, |name, _| Some(name), body.as_bytes());
         let names = |names: &[&str], next: Option<&str>| {
             Ok(Page {
                 names: names.iter().map(|name| (*name).to_owned()).collect(),
@@ -357,7 +395,7 @@ mod tests {
             "base_url: 'https://a.test/v1', api: k, preferences: {headers: {authorization: own, user-agent: me}}",
         );
 
-        let plain = question.signed(question.uri.clone()).await.unwrap();
+        let plain = question.signed(question.lists[0].0.clone()).await.unwrap();
         let own =
             relayed.as_ref().unwrap().signed("https://a.test/v1/models".parse().unwrap()).await.unwrap();
 
