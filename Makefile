@@ -15,7 +15,7 @@ SCRIPTS     := $(wildcard .ci/run .ci/need .ci/test tests/sdk/install.sh tests/g
 
 SERVED = [ -s api.yaml ] || [ -n "$$CONFIG_URL$$API_YAML_CONTENT" ]
 
-.PHONY: help run install deps deps-build deps-test deps-bench test test-dialect test-layers test-root test-gateway golden check bench bench-micro bench-layout bench-count clean
+.PHONY: help run install deps deps-build deps-test deps-bench test test-dialect test-layers test-root test-gateway golden conformance check bench bench-micro bench-layout bench-count clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -67,6 +67,15 @@ golden: ## Make golden cases out of recordings, with the providers' SDKs (FIXTUR
 	@tests/golden/install.sh
 	@tests/golden/.venv/bin/python tests/golden/make.py $(FIXTURES) layers/dialect/tests/golden $(if $(PROVIDER),--provider $(PROVIDER))
 	@echo "Next: GOLDEN_BLESS=1 make test-dialect FILTER=golden, and read what it wrote."
+
+# Of others, read where they are; CASES names another folder.
+CASES ?= ../shared/external/aws-wire
+
+conformance: deps-build ## Run AWS's own cases of signatures and event streams (CASES=../shared/external/aws-wire)
+	@test -d $(CASES)/sigv4/v4 && test -f $(CASES)/event-stream/rest-json-event-stream.smithy \
+	|| { echo "$(CASES) has no such cases: name their folder, make conformance CASES=..." >&2; exit 1; }
+	AWS_WIRE=$(abspath $(CASES)) cargo test -p dialect --test dialect conformance -- --ignored
+	AWS_WIRE=$(abspath $(CASES)) cargo test -p uni-api --lib the_cases_of_aws -- --ignored
 
 check: deps-build ## Format, lints, documentation, licences, example configuration, scripts
 	cargo fmt --all --check

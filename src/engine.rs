@@ -45,6 +45,13 @@ pub struct Engine {
     pub credentials: fn(&ProviderSpec<'_>) -> Vec<Slot>,
     /// How its models are listed; none where they cannot be asked for.
     pub listing: Option<Listing>,
+    /// The URL of the list where the base URL alone does not tell it; none where there is no list.
+    pub lists_at: Option<fn(&ProviderSpec<'_>) -> Option<Uri>>,
+    /// Lists of models beside the first.
+    pub more_listings: &'static [Listing],
+    /// The name by which an entry of its lists is asked for, given the one that it has there; none
+    /// where it is no model that this version asks for.
+    pub listed: for<'a> fn(&'a str, &Value) -> Option<&'a str>,
     /// Makes what finds its addresses and signs its requests; none where this version asks no such
     /// upstream.
     pub build: Option<Build>,
@@ -59,11 +66,6 @@ pub struct Engine {
     pub quirks: fn(&ProviderSpec<'_>, Quirks) -> Quirks,
     /// Its address, where a channel gives none.
     pub base: Option<&'static str>,
-    /// Lists of models beside the first.
-    pub more_listings: &'static [Listing],
-    /// The name by which an entry of its lists is asked for, given the one that it has there; none
-    /// where it is no model that this version asks for.
-    pub listed: for<'a> fn(&'a str, &Value) -> Option<&'a str>,
 }
 
 /// A maker of a channel's provider.
@@ -118,6 +120,8 @@ pub struct ProviderSpec<'a> {
     pub link: &'a Link,
     /// The AWS keys, where both are there.
     pub pair: Option<&'a Pair>,
+    /// `region`.
+    pub regions: &'a [String],
 }
 
 /// A Google service account.
@@ -224,14 +228,15 @@ impl Engine {
         envelope: Envelope::PLAIN,
         credentials: Slot::keys,
         listing: None,
+        lists_at: None,
+        more_listings: &[],
+        listed: |name, _| Some(name),
         build: None,
         inside: None,
         is_regional: false,
         places: |_, _| Vec::new(),
         quirks: |_, quirks| quirks,
         base: None,
-        more_listings: &[],
-        listed: |name, _| Some(name),
     };
 
     /// Its name in `engine:`.

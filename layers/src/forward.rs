@@ -56,12 +56,10 @@ pub(crate) fn add_upstream_headers(from: &HeaderMap, to: &mut HeaderMap) {
 /// latter stands in its place. What the client alone names stays as it came.
 pub(crate) fn join_betas(call: &Call, headers: &mut HeaderMap) {
     let channel = &call.attempt.target.channel;
-    if channel.dialect != Dialect::Anthropic {
-        return;
-    }
     if channel.envelope.betas == Betas::Body {
         headers.remove(ANTHROPIC_BETA);
-    } else if channel.headers.contains_key(ANTHROPIC_BETA)
+    } else if channel.dialect == Dialect::Anthropic
+        && channel.headers.contains_key(ANTHROPIC_BETA)
         && call.attempt.exchange.headers.contains_key(ANTHROPIC_BETA)
         && let Ok(joined) = HeaderValue::from_str(&betas(call).join(","))
     {
@@ -75,7 +73,8 @@ pub(crate) fn betas_of_body(call: &Call) -> Vec<String> {
     let channel = &call.attempt.target.channel;
     let converted = channel.dialect != call.attempt.exchange.dialect();
     match channel.dialect {
-        Dialect::Anthropic if converted || channel.envelope.betas == Betas::Body => betas(call),
+        _ if channel.envelope.betas == Betas::Body => betas(call),
+        Dialect::Anthropic if converted => betas(call),
         _ => Vec::new(),
     }
 }
@@ -86,5 +85,8 @@ fn betas(call: &Call) -> Vec<String> {
     let lists = given.into_iter().flat_map(|headers| headers.get_all(ANTHROPIC_BETA));
     let names = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim);
     let mut seen = HashSet::new();
-    names.filter(|name| !name.is_empty() && seen.insert(*name)).map(str::to_owned).collect()
+    // One that the provider does not know is refused, whatever it is for.
+    let known =
+        names.filter(|name| !name.is_empty() && call.attempt.target.channel.envelope.knows_beta(name));
+    known.filter(|name| seen.insert(*name)).map(str::to_owned).collect()
 }

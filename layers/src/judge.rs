@@ -100,6 +100,9 @@ fn blame(status: StatusCode, evidence: &Evidence) -> Blame {
         {
             Blame::Terms
         }
+        // A model that this account may not ask, or that is not ready yet: others may be.
+        403 if evidence.no_model => Blame::Model,
+        429 if evidence.busy => Blame::Channel,
         401 | 402 | 403 | 429 | 498 => Blame::Key,
         404 if evidence.no_model => Blame::Model,
         408 | 409 | 424 => Blame::Channel,

@@ -9,6 +9,7 @@
 //! a model's name go through [`segment`].
 
 mod anthropic;
+mod bedrock;
 mod doubao;
 mod gemini;
 mod mock;
@@ -16,6 +17,7 @@ mod openai;
 mod openrouter;
 mod path;
 mod responses;
+mod sigv4;
 mod unserved;
 mod vertex;
 
@@ -27,6 +29,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use layers::ports::{Presented, Provider, Secret, Unsupported};
 
 use self::anthropic::ANTHROPIC;
+use self::bedrock::{BEDROCK, BEDROCK_CLAUDE, BEDROCK_CONVERSE};
 use self::doubao::DOUBAO;
 use self::gemini::GEMINI;
 use self::mock::MOCK;
@@ -34,7 +37,7 @@ pub use self::openai::OPENAI;
 use self::openrouter::OPENROUTER;
 pub use self::path::segment;
 use self::responses::RESPONSES;
-use self::unserved::{AZURE, BEDROCK, CLOUDFLARE, COHERE, DATABRICKS};
+use self::unserved::{AZURE, CLOUDFLARE, COHERE, DATABRICKS};
 pub use self::vertex::key_problem;
 use self::vertex::{VERTEX, VERTEX_CLAUDE, VERTEX_EXPRESS, VERTEX_GEMINI};
 
@@ -56,6 +59,8 @@ pub static ENGINES: &[&Engine] = &[
     &COHERE,
     &OPENROUTER,
     &RESPONSES,
+    &BEDROCK_CLAUDE,
+    &BEDROCK_CONVERSE,
     &VERTEX_GEMINI,
     &VERTEX_CLAUDE,
     &VERTEX_EXPRESS,
@@ -224,6 +229,7 @@ pub(crate) mod testing {
             projects: &[],
             link: &LINK,
             pair: None,
+            regions: &[],
         }
     }
 }

@@ -35,6 +35,9 @@ fn a_base_url_tells_the_engine() {
         ("https://api.cloudflare.com/", Some("cloudflare")),
         ("https://api.cloudflare.com/client/v4/accounts/a/ai/v1/chat/completions", Some("gpt")),
         ("https://bedrock-runtime.us-east-1.amazonaws.com", Some("aws")),
+        ("https://bedrock-runtime.us-west-2.amazonaws.com/openai/v1/chat/completions", None),
+        ("https://bedrock-mantle.us-east-1.api.aws/v1/chat/completions", None),
+        ("https://gateway.ai.cloudflare.com/v1/a/g/aws-bedrock/bedrock-runtime/us-east-1", Some("aws")),
         ("https://api.cohere.com/v2/chat", Some("cohere")),
         ("https://api.cohere.ai/compatibility/v1/chat/completions", None),
         ("https://openrouter.ai/api/v1/chat/completions", Some("openrouter")),
@@ -60,7 +63,7 @@ fn every_name_is_one_engine_s_and_is_known_in_any_case() {
     each_once.dedup();
 
     assert_eq!(known, each_once);
-    assert_eq!(known.len(), 20);
+    assert_eq!(known.len(), 22);
     for name in known {
         assert!(matches!(named(name), Named::Engine(_)), "{name}");
         assert_eq!(named(&name.to_uppercase()), named(name));

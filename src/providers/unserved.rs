@@ -31,24 +31,6 @@ pub(super) static CLOUDFLARE: Engine = Engine {
     ..Engine::PLAIN
 };
 
-/// Amazon Bedrock.
-pub(super) static BEDROCK: Engine = Engine {
-    is_regional: true,
-    names: &["aws", "bedrock"],
-    old_names: &["bedrock-converse"],
-    detect: |url| url.host.contains("amazonaws.com"),
-    hints: &["aws_access_key", "aws_secret_key"],
-    needs: &[Need::AccountOrKey {
-        settings: &["aws_access_key", "aws_secret_key"],
-        told: "aws_access_key and aws_secret_key, or api",
-    }],
-    credentials: |spec| match spec.pair {
-        Some(pair) => vec![Slot::Pair(pair.clone())],
-        None => Slot::keys(spec),
-    },
-    ..Engine::PLAIN
-};
-
 /// Cohere.
 pub(super) static COHERE: Engine = Engine {
     names: &["cohere"],

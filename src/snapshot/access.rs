@@ -25,6 +25,7 @@ pub(super) struct ChannelAccess {
     projects: Vec<String>,
     link: Link,
     pair: Option<Pair>,
+    regions: Vec<String>,
 }
 
 impl ChannelAccess {
@@ -43,6 +44,7 @@ impl ChannelAccess {
                 secret: secret(key),
                 session: settings.aws_session_token.as_ref().map(secret),
             }),
+            regions: settings.regions.clone(),
         }
     }
 
@@ -57,6 +59,7 @@ impl ChannelAccess {
             projects: &self.projects,
             link: &self.link,
             pair: self.pair.as_ref(),
+            regions: &self.regions,
         }
     }
 

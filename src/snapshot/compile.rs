@@ -45,8 +45,14 @@ pub fn compile(
         let models = models(settings, found.flatten().map(AsRef::as_ref).unwrap_or_default());
         let mut channels = Channels::new(settings, &models, runtime);
         for model in models.iter().filter(|model| model.engine.is_served()) {
+            let mut known: Vec<Addresses> = Vec::new();
             for place in channels.places(model) {
                 let (channel, addresses) = channels.of(model, place.as_deref());
+                // A written address is one place, however many regions stand beside it.
+                if known.contains(&addresses) {
+                    continue;
+                }
+                known.push(addresses.clone());
                 let target = target(channel, addresses, place, model, runtime, metrics);
                 targets.push((ordinal, Arc::new(target)));
             }

@@ -292,14 +292,17 @@ fn with_parameter(uri: &Uri, name: &str, value: &str) -> Result<Uri, String> {
 /// What a channel is asked, and what its list depends on; none for engines without a list.
 fn question(channel: &ChannelSettings, runtime: &Runtime) -> Option<(ListRequest, Question)> {
     let engine = channel.engine;
-    let base: Uri = channel.base_url.as_deref().or(engine.base)?.parse().ok()?;
+    // The first of them asks; a channel may have tens of thousands.
+    let access = ChannelAccess::new(channel, 1);
+    let base: Uri = match engine.lists_at {
+        Some(lists_at) => lists_at(&access.spec(engine))?,
+        None => channel.base_url.as_deref().or(engine.base)?.parse().ok()?,
+    };
     let lists = engine.listing.iter().chain(engine.more_listings);
     let lists: Vec<(Uri, Listing)> = lists
         .filter_map(|listing| Some((with_path(&base, &(listing.path)(&base)).ok()?, *listing)))
         .collect();
     let (uri, _) = lists.first()?;
-    // The first of them asks; a channel may have tens of thousands.
-    let access = ChannelAccess::new(channel, 1);
     let credential = access.credentials(channel.engine, runtime).into_iter().next();
     let proxy = channel.proxy.as_ref().map(crate::config::settings::SecretText::shared);
     let list_request = ListRequest {

@@ -3,6 +3,8 @@
 
 use bytes::Bytes;
 
+use crate::Framing;
+
 /// The aim of one attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct Aim<'a> {
@@ -44,8 +46,13 @@ pub struct Envelope {
     pub betas: Betas,
     /// Whether media must be in the request, because the provider follows no addresses.
     pub fetches_media: bool,
-    /// Whether a model that can bind its answers to a JSON schema is asked to there.
-    pub schemas: bool,
+    /// How its streams are cut into frames, where that is another way than the dialect's: then each message of that
+    /// framing wraps an event.
+    pub framing: Option<Framing>,
+    /// The beginnings of the names of features in test that the provider knows, where it refuses others.
+    pub knows_betas: Option<&'static [&'static str]>,
+    /// What the provider lacks of the dialect.
+    pub lacks: &'static [Lack],
     /// Which of Google's services it is, where the dialect is Gemini's.
     pub google: Google,
 }
@@ -58,6 +65,23 @@ pub enum Google {
     AiStudio,
     /// Vertex AI, with an account or with keys.
     Vertex,
+}
+
+/// A part of a dialect that a provider may not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Calls one at a time, as the choice among tools has it.
+    SingleCalls,
+    /// Priority classes in the body.
+    Tiers,
+    /// Tools that run at the provider.
+    ServerTools,
+    /// Media in a store of the provider.
+    Store,
+    /// Answers bound to a schema.
+    Schemas,
+    /// The same, for models before 4.5.
+    OldSchemas,
 }
 
 /// The place of a fact of a request.
@@ -100,7 +124,9 @@ impl Envelope {
         adds: &[],
         betas: Betas::Header,
         fetches_media: false,
-        schemas: true,
+        framing: None,
+        knows_betas: None,
+        lacks: &[],
         google: Google::AiStudio,
     };
 
@@ -110,6 +136,16 @@ impl Envelope {
 
     /// Gemini on Vertex AI.
     pub const VERTEX_GEMINI: Self = Self { google: Google::Vertex, ..Self::GEMINI };
+
+    /// Whether the provider has no such thing.
+    pub fn lacks(&self, what: Lack) -> bool {
+        self.lacks.contains(&what)
+    }
+
+    /// Whether the provider knows a feature in test.
+    pub fn knows_beta(&self, name: &str) -> bool {
+        self.knows_betas.is_none_or(|known| known.iter().any(|beginning| name.starts_with(beginning)))
+    }
 }
 
 impl Default for Envelope {

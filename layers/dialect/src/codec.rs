@@ -280,6 +280,8 @@ pub struct Correspondence {
     pub(crate) sound: Option<String>,
     /// Whether the answer may name sources of its text, which is kept until they come.
     pub(crate) cites: bool,
+    /// Who can read the seals of the answer, where that is the model's maker and no format tells it.
+    pub(crate) sealed_by: Option<ir::Maker>,
 }
 
 impl Correspondence {

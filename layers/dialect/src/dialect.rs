@@ -8,8 +8,8 @@ use http::StatusCode;
 use crate::codec::LastTurn;
 use crate::ir::FinishReason;
 use crate::{
-    Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, TextScope, anthropic, doubao, fresh_text, gemini, ir,
-    openai_chat, responses,
+    Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, TextScope, anthropic, converse, doubao, fresh_text,
+    gemini, ir, openai_chat, responses,
 };
 
 /// A way of shaping bytes. Adding one is its folder and its row in [`Dialect::codec`].
@@ -25,6 +25,8 @@ pub enum Dialect {
     DoubaoTranslation,
     /// Google's Gemini, at AI Studio and on Vertex AI.
     Gemini,
+    /// Amazon Bedrock's Converse.
+    Converse,
 }
 
 impl Dialect {
@@ -36,6 +38,7 @@ impl Dialect {
             Self::Responses => &responses::CODEC,
             Self::DoubaoTranslation => &doubao::CODEC,
             Self::Gemini => &gemini::CODEC,
+            Self::Converse => &converse::CODEC,
         }
     }
 

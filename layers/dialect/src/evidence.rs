@@ -26,6 +26,8 @@ pub struct Evidence {
     pub one_request: bool,
     /// It says that there is no such model or deployment.
     pub no_model: bool,
+    /// The model is not ready, whoever asks for it.
+    pub busy: bool,
     /// It is a page of a proxy in between, not the upstream's judgement of the request.
     pub is_page: bool,
     /// Its status was guessed from words that are the client's own: nothing is known of it.
@@ -43,10 +45,11 @@ enum Sign {
     Length,
     OneRequest,
     NoModel,
+    Busy,
 }
 
 /// Codes, types and reasons of providers, squeezed: letters and digits in lower case.
-const CODES: [(&str, Sign); 36] = [
+const CODES: [(&str, Sign); 45] = [
     ("apikeyinvalid", Sign::Key),
     ("invalidapikey", Sign::Key),
     ("apikeyexpired", Sign::Key),
@@ -62,6 +65,16 @@ const CODES: [(&str, Sign); 36] = [
     ("accountoverdueerror", Sign::KeyAndQuota),
     ("quotaexceeded", Sign::Quota),
     ("usagelimitreached", Sign::Quota),
+    // Of AWS.
+    ("expiredtokenexception", Sign::Key),
+    ("unrecognizedclientexception", Sign::Key),
+    ("invalidsignatureexception", Sign::Key),
+    ("invalidclienttokenid", Sign::Key),
+    ("signaturedoesnotmatch", Sign::Key),
+    ("incompletesignatureexception", Sign::Key),
+    ("servicequotaexceededexception", Sign::KeyAndQuota),
+    ("resourcenotfoundexception", Sign::NoModel),
+    ("modelnotreadyexception", Sign::Busy),
     ("contextlengthexceeded", Sign::Length),
     ("stringabovemaxlength", Sign::Length),
     ("requesttoolarge", Sign::Length),
@@ -88,7 +101,7 @@ const CODES: [(&str, Sign); 36] = [
 ];
 
 /// Codes that say no more than a status does: beside them the message is read.
-const VAGUE: [&str; 10] = [
+const VAGUE: [&str; 12] = [
     "error",
     "unknown",
     "badrequest",
@@ -99,14 +112,18 @@ const VAGUE: [&str; 10] = [
     "failedprecondition",
     "clientspecifiedaninvalidargument",
     "apierror",
+    "validationexception",
+    "accessdeniedexception",
 ];
 
 /// Phrases of providers' messages, in lower case.
-const PHRASES: [(&str, Sign); 25] = [
+const PHRASES: [(&str, Sign); 28] = [
     ("api key not valid", Sign::Key),
     ("api key expired", Sign::Key),
     ("incorrect api key provided", Sign::Key),
     ("user location is not supported", Sign::Key),
+    ("security token included in the request is expired", Sign::Key),
+    ("security token included in the request is invalid", Sign::Key),
     ("credit balance is too low", Sign::KeyAndQuota),
     ("exceeded your current quota", Sign::KeyAndQuota),
     ("you are out of credits", Sign::KeyAndQuota),
@@ -123,6 +140,7 @@ const PHRASES: [(&str, Sign); 25] = [
     ("exceeds the maximum number of tokens allowed", Sign::Length),
     ("prompt is too long", Sign::Length),
     ("input is too long", Sign::Length),
+    ("number of input tokens exceeds", Sign::Length),
     ("context window", Sign::Length),
     ("request too large", Sign::Length),
     ("fewer max_tokens", Sign::OneRequest),
@@ -153,7 +171,7 @@ const NO_SUCH: [&str; 18] = [
 ];
 
 /// The same without the name: how such messages begin, squeezed.
-const NO_MODEL: [&str; 8] = [
+const NO_MODEL: [&str; 13] = [
     "modelnotexist",
     "modeldoesnotexist",
     "modelnotfound",
@@ -161,6 +179,11 @@ const NO_MODEL: [&str; 8] = [
     "therequestedmodeldoesnotexist",
     "theapideploymentforthisresourcedoesnotexist",
     "invalidmodelid",
+    "theprovidedmodelidentifierisinvalid",
+    "theprovidedmodelidisinvalid",
+    "youdonthaveaccesstothemodel",
+    "modelaccessisdenied",
+    "invocationofmodelid",
     "模型不存在",
 ];
 
@@ -234,6 +257,7 @@ impl Evidence {
         self.too_long |= sign == Sign::Length;
         self.one_request |= sign == Sign::OneRequest;
         self.no_model |= sign == Sign::NoModel;
+        self.busy |= sign == Sign::Busy;
     }
 }
 

@@ -13,8 +13,10 @@
 mod aim;
 mod anthropic;
 mod asked;
+mod aws_error;
 mod body;
 mod codec;
+mod converse;
 pub mod conversion;
 mod dialect;
 mod doubao;
@@ -44,7 +46,7 @@ mod size;
 mod surrogates;
 mod wait;
 
-pub use aim::{Aim, Betas, Envelope, Google, Place, Quirks};
+pub use aim::{Aim, Betas, Envelope, Google, Lack, Place, Quirks};
 pub use asked::Asked;
 pub use body::{Body, ModelPlace};
 pub use codec::{

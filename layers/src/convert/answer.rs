@@ -82,7 +82,9 @@ impl Reading<'_> {
         match self.call.attempt.exchange.endpoint.answer {
             endpoint::AnswerForm::Bytes => AnswerForm::Bytes,
             _ if self.call.stream => {
-                AnswerForm::Events(self.call.attempt.target.channel.dialect.codec().upstream.framing)
+                let channel = &self.call.attempt.target.channel;
+                let framing = channel.dialect.codec().upstream.framing;
+                AnswerForm::Events(channel.envelope.framing.unwrap_or(framing))
             }
             _ => AnswerForm::Json,
         }

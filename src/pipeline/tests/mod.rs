@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bad_upstream;
+mod bedrock;
 mod bench;
 mod blame;
 mod cooldown;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use dialect::{Betas, Dialect, Envelope, Kind, Place, ir};
+use dialect::{Betas, Dialect, Envelope, Kind, Lack, Place, ir};
 use foldhash::fast::RandomState;
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
@@ -109,7 +109,7 @@ const CLAUDE_ENVELOPE: Envelope = Envelope {
     betas: Betas::Header,
     fetches_media: true,
     // Structured outputs are not offered there.
-    schemas: false,
+    lacks: &[Lack::Schemas],
     ..Envelope::PLAIN
 };
 

@@ -6,7 +6,7 @@ pub(crate) mod parameters;
 mod probe;
 mod raw;
 mod response;
-mod schema;
+pub(crate) mod schema;
 mod stream;
 mod wire;
 pub(crate) mod words;
@@ -14,13 +14,18 @@ mod write_request;
 
 use http::{HeaderMap, StatusCode};
 
+// Bedrock and others speak of the same models in formats of their own.
+pub(crate) use self::betas::{unlock, without_locked};
+pub(crate) use self::model::{Model, SamplingRule};
+pub(crate) use self::parameters::{Parameters, described};
+pub(crate) use self::write_request::{Amount, check};
 use crate::conversion::ThroughChat;
 use crate::fresh_text::Layout;
 use crate::ir::{self, Error};
 use crate::size::Measure;
 use crate::{
     Aim, Client, Codec, Correspondence, DecodeEvents, Dialect, Envelope, ErrorShape, FetchedMedia, Framing,
-    Unsupported, Upstream, Watch, Written, error_body,
+    Unsupported, Upstream, Watch, Written, aws_error,
 };
 
 /// The field in which features in test are named where no header can.
@@ -75,7 +80,8 @@ impl crate::Outbound for Outbound {
         Box::new(stream::Decoder::new(correspondence.clone()))
     }
 
-    fn error(&self, status: StatusCode, _headers: &HeaderMap, body: &[u8]) -> Error {
-        error_body::normalise(status, body)
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+        // Of Claude at AWS; nobody else names the kind there.
+        aws_error::normalise(status, headers, body)
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Model {
     pub(crate) thinks_by_default: bool,
     /// Whether it goes on with the beginning of an answer that the client wrote.
     pub(crate) prefill: bool,
+    /// Whether it is of version 4.5 or later: what other hosts than Anthropic have taught their older models is less.
+    pub(crate) recent: bool,
 }
 
 /// The way in which the amount of thinking is asked for.
@@ -57,6 +59,7 @@ impl Model {
                 schema: false,
                 thinks_by_default: false,
                 prefill: true,
+                recent: false,
             };
         };
         let mut words = name[at..].split(|letter: char| !letter.is_ascii_alphanumeric()).skip(1).peekable();
@@ -92,6 +95,7 @@ impl Model {
             schema: version >= (4, 5) || (opus && version == (4, 1)),
             thinks_by_default: version >= (5, 0),
             prefill: version < (4, 6),
+            recent: version >= (4, 5),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 
+use super::wrapped::unwrapped;
 use super::{Answered, Ask, Conversion, JSON, Kept, Refused, Sent, Transcode, Whole, Wish, inbound};
 use crate::{
     Aim, AnswerForm, DecodeEvents, Depth, Dialect, EncodeEvents, Frame, Framing, Malformed, Sighting,
@@ -55,7 +56,8 @@ impl Conversion for ThroughChat {
     fn events(&self, kept: &Kept) -> Option<Box<dyn Transcode>> {
         let encoder = inbound(kept.client)?.events(&kept.manner(), &kept.identity);
         let decoder = self.0.codec().upstream.outbound.events(&kept.correspondence);
-        Some(Box::new(Transcription { decoder, encoder, events: Vec::new(), want_text: kept.want_text }))
+        let (want_text, wrapped) = (kept.want_text, kept.wrapped);
+        Some(Box::new(Transcription { decoder, encoder, events: Vec::new(), want_text, wrapped }))
     }
 }
 
@@ -104,7 +106,8 @@ fn fold(answer: &Answered, framing: Framing, kept: &Kept) -> Result<ir::Response
     // A last event without its blank line is whole when the body is.
     for block in blocks.into_iter().chain(framer.finish()) {
         for frame in framing.frames(&block) {
-            decoder.decode(frame, &mut events).map_err(Malformed::into_answer_error)?;
+            let read = read_frame(&mut *decoder, frame, kept.wrapped, &mut events);
+            read.map_err(Malformed::into_answer_error)?;
         }
     }
     if let Some(fault) = framer.fault() {
@@ -115,6 +118,22 @@ fn fold(answer: &Answered, framing: Framing, kept: &Kept) -> Result<ir::Response
     ir::Response::fold(events)
 }
 
+/// Reads a frame, or the event that it wraps.
+fn read_frame(
+    decoder: &mut dyn DecodeEvents,
+    frame: Frame<'_>,
+    wrapped: bool,
+    events: &mut Vec<ir::Event>,
+) -> Result<(), Malformed> {
+    if !wrapped {
+        return decoder.decode(frame, events);
+    }
+    let mut failed = None;
+    unwrapped(frame, |frame| decoder.decode(frame, events), |error| failed = Some(error))?;
+    events.extend(failed.map(ir::Event::Error));
+    Ok(())
+}
+
 /// A decoder and an encoder, back to back.
 struct Transcription {
     decoder: Box<dyn DecodeEvents>,
@@ -122,6 +141,8 @@ struct Transcription {
     /// Kept between frames for its room.
     events: Vec<ir::Event>,
     want_text: bool,
+    /// Events come wrapped.
+    wrapped: bool,
 }
 
 impl Transcription {
@@ -141,7 +162,7 @@ impl Transcription {
 
 impl Transcode for Transcription {
     fn frame(&mut self, frame: Frame<'_>, depth: Depth, out: &mut BytesMut) -> Result<Sighting, Malformed> {
-        let decoded = self.decoder.decode(frame, &mut self.events);
+        let decoded = read_frame(&mut *self.decoder, frame, self.wrapped, &mut self.events);
         let mut seen = self.encode(self.want_text && depth != Depth::Relay, out);
         seen.finished |= self.decoder.is_over();
         decoded.map(|()| seen)

@@ -9,6 +9,7 @@ mod chat;
 mod form;
 mod neutral;
 mod same;
+mod wrapped;
 
 use std::collections::HashMap;
 
@@ -140,6 +141,7 @@ impl<'a> Ask<'a> {
             stream: self.stream,
             want_text: self.want_text,
             hide_usage: false,
+            wrapped: wrapped::wraps(aim, upstream),
             framing: match inbound(self.client) {
                 Some(inbound) => inbound.framing(self.query),
                 None => self.client.codec().upstream.framing,
@@ -195,6 +197,8 @@ pub struct Kept {
     pub(crate) hide_usage: bool,
     /// How a stream for the client is cut into frames.
     pub(crate) framing: Framing,
+    /// The upstream wraps its events in messages of another framing.
+    pub(crate) wrapped: bool,
     pub(crate) identity: Identity,
     pub(crate) correspondence: Correspondence,
     pub(crate) manner: Wish,

@@ -6,12 +6,13 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use serde_json::{Map, Value};
 
+use super::wrapped::unwrapped;
 use super::{Answered, Ask, Conversion, JSON, Kept, Refused, Sent, SentBody, Transcode, Whole, chat};
 use crate::aim::{Betas, Place};
 use crate::codec::{Addition, Probe};
 use crate::{
     Aim, AnswerForm, Body, Depth, Envelope, ErrorShape, Frame, Framing, Kind, Malformed, ModelPlace,
-    Sighting, exact, ir, moderation,
+    Sighting, anthropic, exact, ir, moderation,
 };
 
 /// Bodies up to this are joined: copying them costs less than more buffers on the wire.
@@ -88,6 +89,7 @@ impl Conversion for Same {
             opened: false,
             hide_usage: kept.hide_usage,
             want_text: kept.want_text,
+            wrapped: kept.wrapped,
         }))
     }
 
@@ -114,7 +116,13 @@ fn watched(bytes: &Bytes, framing: Framing, kept: &Kept) -> Sighting {
     let mut all = Sighting::machinery();
     if let Some(mut probe) = Same.probe(kept) {
         let depth = Depth::Opening { want_text: kept.want_text };
-        framing.frames(bytes).for_each(|frame| all.merge(probe.observe(frame, depth)));
+        for frame in framing.frames(bytes) {
+            let seen = match kept.wrapped {
+                false => probe.observe(frame, depth),
+                true => unwrapped(frame, |frame| Ok(probe.observe(frame, depth)), failed).unwrap_or_default(),
+            };
+            all.merge(seen);
+        }
     }
     all
 }
@@ -216,10 +224,20 @@ fn change(
     for (name, value) in envelope.adds {
         map.entry(*name).or_insert_with(|| Value::from(*value));
     }
+    if envelope.knows_betas.is_some() {
+        anthropic::without_locked(&mut map, aim.betas);
+    }
     if envelope.betas == Betas::Body && !aim.betas.is_empty() {
-        map.insert(crate::anthropic::BETAS.to_owned(), aim.betas.into());
+        map.insert(anthropic::BETAS.to_owned(), aim.betas.into());
     }
     Ok(map)
+}
+
+/// What an error tells that the framing itself tells.
+fn failed(error: ir::Error) -> Sighting {
+    let mut sighting = Sighting::default();
+    sighting.detail().error = Some(error);
+    sighting
 }
 
 /// A stream of the same events in the client's framing.
@@ -233,9 +251,22 @@ struct Reframe {
     opened: bool,
     hide_usage: bool,
     want_text: bool,
+    /// Events come wrapped.
+    wrapped: bool,
 }
 
 impl Reframe {
+    /// Writes a frame of the dialect, and tells what it tells.
+    fn relay(&mut self, frame: &Frame<'_>, depth: Depth, out: &mut BytesMut) -> Sighting {
+        let sighting = self.probe.observe(frame.clone(), depth);
+        let hidden = self.hide_usage && sighting.usage_only;
+        if !hidden && sighting.error().is_none() {
+            self.open(out);
+            self.opened |= self.to.write(frame, !self.opened, out);
+        }
+        sighting
+    }
+
     /// What stands before the first frame, once.
     fn open(&mut self, out: &mut BytesMut) {
         if !std::mem::replace(&mut self.begun, true) {
@@ -250,13 +281,10 @@ impl Transcode for Reframe {
             Depth::Opening { .. } => Depth::Opening { want_text: self.want_text },
             Depth::Relay => Depth::Relay,
         };
-        let sighting = self.probe.observe(frame.clone(), depth);
-        let hidden = self.hide_usage && sighting.usage_only;
-        if !hidden && sighting.error().is_none() {
-            self.open(out);
-            self.opened |= self.to.write(&frame, !self.opened, out);
+        if !self.wrapped {
+            return Ok(self.relay(&frame, depth, out));
         }
-        Ok(sighting)
+        unwrapped(frame, |frame| Ok(self.relay(&frame, depth, out)), failed)
     }
 
     fn end(&mut self, _out: &mut BytesMut) -> Sighting {

@@ -24,7 +24,7 @@ const VERTEX: Envelope = Envelope {
     adds: &[("anthropic_version", "vertex-2023-10-16")],
     betas: Betas::Header,
     fetches_media: true,
-    schemas: false,
+    lacks: &[crate::Lack::Schemas],
     ..Envelope::PLAIN
 };
 const BEDROCK: Envelope = Envelope {

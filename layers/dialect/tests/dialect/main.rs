@@ -1,6 +1,8 @@
 //! What the crate promises, seen from outside: one binary, because each more is one more program to link.
 
 mod agents;
+mod conformance;
+mod converse;
 mod cuts;
 mod folds;
 mod golden;

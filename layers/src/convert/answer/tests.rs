@@ -42,6 +42,7 @@ fn endpoint_of(client: Dialect) -> &'static Endpoint {
         Dialect::Anthropic => &MESSAGES,
         // No client speaks it yet.
         Dialect::Gemini => &CHAT_COMPLETIONS,
+        other => unreachable!("{other:?} is none of these"),
     }
 }
 
@@ -72,6 +73,7 @@ fn whole(upstream: Dialect, text: &str) -> String {
         Dialect::Gemini => format!(
             r#"{{"candidates":[{{"content":{{"parts":[{{"text":{text}}}],"role":"model"}},"finishReason":"STOP","index":0}}],"model":"m","responseId":"r","usageMetadata":{{"promptTokenCount":3,"candidatesTokenCount":5,"totalTokenCount":8}}}}"#
         ),
+        other => unreachable!("{other:?} is none of these"),
     }
 }
 
@@ -81,6 +83,7 @@ fn opening(upstream: Dialect) -> String {
         Dialect::OpenAiChat => crate::testing::reply::role(),
         Dialect::Anthropic => crate::testing::adapters::anthropic_stream(&[]).0,
         Dialect::Gemini => gemini_event("{\"content\":{\"role\":\"model\"},\"index\":0}", ""),
+        other => unreachable!("{other:?} is none of these"),
     }
 }
 
@@ -98,6 +101,7 @@ fn said(upstream: Dialect, text: &str) -> String {
         Dialect::Gemini => {
             gemini_event(&format!("{{\"content\":{{\"parts\":[{{\"text\":{text}}}]}},\"index\":0}}"), "")
         }
+        other => unreachable!("{other:?} is none of these"),
     }
 }
 
@@ -118,6 +122,7 @@ fn finish(upstream: Dialect) -> String {
             r#"{"content":{},"finishReason":"STOP","index":0}"#,
             r#","usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":5,"totalTokenCount":8}"#,
         ),
+        other => unreachable!("{other:?} is none of these"),
     }
 }
 
@@ -128,6 +133,7 @@ fn marker(dialect: Dialect) -> &'static str {
         Dialect::Anthropic => "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
         // A stream of it ends with its body.
         Dialect::Gemini => "",
+        other => unreachable!("{other:?} is none of these"),
     }
 }
 
@@ -143,6 +149,7 @@ fn error(upstream: Dialect, message: &str) -> String {
             let error = json!({ "error": { "code": 500, "message": message, "status": "INTERNAL" } });
             format!("data: {error}\n\n")
         }
+        other => unreachable!("{other:?} is none of these"),
     }
 }
 
@@ -439,6 +446,7 @@ async fn an_event_of_any_length_loses_neither_text_nor_reason_nor_usage() {
                         String::new(),
                     ),
                     Dialect::Anthropic | Dialect::Gemini => (said(upstream, &text), finish(upstream)),
+                    other => unreachable!("{other:?} is none of these"),
                 };
                 let body = opening(upstream) + &before + &reason + &end;
                 let case = format!("{way:?} {length} {accepted}");
@@ -528,6 +536,7 @@ fn asking_after(client: Dialect, last: &str) -> ExchangeBuilder {
             { "role": "assistant", "content": [{ "type": "tool_use", "id": "c1", "name": "f", "input": {} }] },
             { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "c1", "content": "ok" }] },
         ]),
+        other => unreachable!("{other:?} is none of these"),
     };
     exchange().endpoint(endpoint_of(client)).fields(json!({ "max_tokens": 9, "messages": turns }))
 }
@@ -571,6 +580,7 @@ async fn nothing_more_to_say_is_claude_s_answer_to_the_result_of_a_tool_and_nobo
                         };
                         body.replace("TokenCount\":5", &format!("TokenCount\":{tokens}"))
                     }
+                    other => unreachable!("{other:?} is none of these"),
                 };
                 let label = if streams { "text/event-stream" } else { "application/json" };
                 let asking = asking_after(client, last);
@@ -613,6 +623,7 @@ async fn a_refusal_of_the_request_is_told_in_the_client_s_shape_whatever_shape_i
             Dialect::Gemini => {
                 r#"{"error":{"code":400,"message":"half \ud83d of it","status":"BAD_THING"},"own":1}"#
             }
+            other => unreachable!("{other:?} is none of these"),
         };
         for (body, message) in flat.into_iter().chain([(own, "half \u{fffd} of it")]) {
             for status in [400, 422] {

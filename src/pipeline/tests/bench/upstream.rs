@@ -40,6 +40,14 @@ impl Upstream {
         upstream
     }
 
+    /// Answers as `script` says at a host that the gateway derives, which no other test of the process may take.
+    pub(crate) fn at(host: &str, script: impl Fn(&Seen) -> Script + Send + Sync + 'static) -> Self {
+        let upstream = Self { host: host.into(), script: Arc::new(script), log: Arc::default() };
+        let before = HOSTS.lock().unwrap().insert(host.to_owned(), upstream.clone());
+        assert!(before.is_none(), "{host} is another test's");
+        upstream
+    }
+
     /// Answers every request in the same way.
     pub(crate) async fn always(script: Script) -> Self {
         Self::start(move |_| script.clone()).await

@@ -34,7 +34,7 @@ impl Parameters {
     ///
     /// # Errors
     /// What is wrong with it, as a clause about the parameters.
-    pub(super) fn of(given: &Value) -> Result<Self, String> {
+    pub(crate) fn of(given: &Value) -> Result<Self, String> {
         Self::within(given, Grammar::of_parameters(LONGEST_NAME))
     }
 
@@ -62,7 +62,7 @@ impl Parameters {
     }
 
     /// The schema of an object where nothing of it has to be told otherwise.
-    pub(super) fn exactly(given: &Value) -> Option<Value> {
+    pub(crate) fn exactly(given: &Value) -> Option<Value> {
         let plain = given.is_object().then(|| Self::of(given).ok()).flatten()?;
         (plain.rules.is_empty() && plain.keys.is_empty()).then_some(plain.schema)
     }

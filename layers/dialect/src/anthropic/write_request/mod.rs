@@ -12,13 +12,13 @@ mod user;
 
 use serde_json::{Map, Value, json};
 
-use self::thinking::Amount;
+pub(crate) use self::thinking::Amount;
 use self::tools::tool_choice;
 use self::turns::{Writer, WrittenTurn, text, trim_prefill};
 use super::model::{Model, SamplingRule};
 use super::parameters::Parameters;
 use super::{BETAS, betas, schema};
-use crate::aim::{Betas, Place};
+use crate::aim::{Betas, Lack, Place};
 use crate::ir::{Request, ResponseFormat, Role};
 use crate::rope::Node;
 use crate::{Aim, Correspondence, Dialect, FetchedMedia, Unsupported, Written};
@@ -45,7 +45,8 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
     let mut system = writer.system;
     let mut output = Map::new();
     let mut answer_tool = None;
-    let binds = model.schema && aim.envelope.schemas;
+    let lacks = |what| aim.envelope.lacks(what);
+    let binds = model.schema && !lacks(Lack::Schemas) && (model.recent || !lacks(Lack::OldSchemas));
     match &request.response_format {
         None | Some(ResponseFormat::Text) => {}
         Some(ResponseFormat::JsonObject) => {
@@ -66,6 +67,10 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
                 system.push(Node::object([("type", "text".into()), ("text", words.into())]));
             }
         }
+    }
+    let single = request.parallel_tool_calls == Some(false) && !tools.is_empty();
+    if single && aim.envelope.lacks(Lack::SingleCalls) {
+        system.push(text("Call at most one tool at a time."));
     }
     // Where the client had the last word, which was left out, nobody is to go on with the model's own.
     let asked = request.turns.last().is_none_or(|turn| turn.role != Role::Assistant);
@@ -103,7 +108,10 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
             Some(json!({ "type": "tool", "name": ANSWER_TOOL, "disable_parallel_tool_use": true }))
         }
         (None, true) => None,
-        (None, false) => tool_choice(request, thinking.is_on(), &mut writer.names),
+        (None, false) => {
+            let single = !aim.envelope.lacks(Lack::SingleCalls);
+            tool_choice(request, thinking.is_on(), single, &mut writer.names)
+        }
     };
     if let Some(schema) = answer_tool {
         let tool = json!({
@@ -123,7 +131,8 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
         body.insert("output_config", output);
     }
     body.insert_some("metadata", user::id(request).map(|user| json!({ "user_id": user })));
-    body.insert_some("service_tier", request.service_tier.as_deref().map(service_tier));
+    let tier = request.service_tier.as_deref().filter(|_| !aim.envelope.lacks(Lack::Tiers));
+    body.insert_some("service_tier", tier.map(service_tier));
     for (name, value) in &request.extra {
         // A field in test and its flag go together or not at all.
         let known = request.source == Dialect::Anthropic || betas::unlock(aim.betas, name);
@@ -144,7 +153,7 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
 }
 
 /// Refuses what no answer of this dialect can hold.
-fn check(request: &Request) -> Result<(), Unsupported> {
+pub(crate) fn check(request: &Request) -> Result<(), Unsupported> {
     if request.modalities.iter().any(|form| form == "audio") {
         return Err(Unsupported::at("modalities", "this upstream cannot answer with sound"));
     }

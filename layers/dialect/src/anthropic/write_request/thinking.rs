@@ -16,7 +16,7 @@ const ALIAS_BUDGET: u64 = 4096;
 
 /// The amount of thinking that the model is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Amount {
+pub(crate) enum Amount {
     /// As it does by itself, which is not at all for most models.
     Default,
     /// Not at all, said so.
@@ -29,9 +29,8 @@ pub(super) enum Amount {
 
 impl Amount {
     /// The client's words first, then the alias.
-    pub(super) fn of(request: &Request, alias: &str, model: &Model, limit: u64) -> Self {
-        let wish = request.reasoning.or_else(|| alias_wish(alias, model, limit));
-        let Some(wish) = wish else { return Self::Default };
+    pub(crate) fn of(request: &Request, alias: &str, model: &Model, limit: u64) -> Self {
+        let Some(wish) = Self::wish(request, alias, model, limit) else { return Self::Default };
         let by_word = model.thinking != Thinking::Budget;
         match (wish.mode, wish.budget, wish.effort) {
             (ReasoningMode::Off, ..) if model.thinks_by_default => Self::Off,
@@ -59,6 +58,11 @@ impl Amount {
         .within(model)
     }
 
+    /// What is asked for, in whatever measure; none where nothing is.
+    pub(crate) fn wish(request: &Request, alias: &str, model: &Model, limit: u64) -> Option<Reasoning> {
+        request.reasoning.or_else(|| alias_wish(alias, model, limit))
+    }
+
     fn within(self, model: &Model) -> Self {
         match self {
             Self::Budget(budget) => {
@@ -84,18 +88,24 @@ impl Amount {
         let in_loop = turns
             .last()
             .is_some_and(|turn| turn.assistant || turn.blocks.iter().any(|block| block.is("tool_result")));
+        self.unless(torn && in_loop)
+    }
+
+    /// None where it cannot go on with what is known.
+    pub(crate) fn unless(self, torn: bool) -> Self {
         match self {
-            Self::Budget(_) if torn && in_loop => Self::Default,
+            Self::Budget(_) if torn => Self::Default,
             other => other,
         }
     }
 
-    pub(super) fn is_on(self) -> bool {
+    /// Whether it thinks.
+    pub(crate) fn is_on(self) -> bool {
         matches!(self, Self::Budget(_) | Self::Adaptive(_))
     }
 
     /// The output limit, with room for the thinking that counts as output here.
-    pub(super) fn limit(self, limit: u64, model: &Model) -> u64 {
+    pub(crate) fn limit(self, limit: u64, model: &Model) -> u64 {
         match self {
             Self::Budget(budget) if limit <= budget => {
                 model.clamp(budget.saturating_add(limit)).max(budget.saturating_add(1))
@@ -105,7 +115,7 @@ impl Amount {
     }
 
     /// The fields for it: `thinking` of the body, and `effort` of `output_config`.
-    pub(super) fn write(
+    pub(crate) fn write(
         self,
         model: &Model,
         visible: Option<bool>,

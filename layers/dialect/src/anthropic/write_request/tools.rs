@@ -11,7 +11,7 @@ use crate::anthropic::parameters::{Parameters, described};
 use crate::ir::{Request, ServerTask, Tool, ToolChoice, WebSearch};
 use crate::names::Names;
 use crate::rekey::Keys;
-use crate::{Dialect, Unsupported};
+use crate::{Dialect, Envelope, Lack, Unsupported};
 
 /// The tools of a request as the upstream is told of them.
 #[derive(Debug, Default)]
@@ -29,7 +29,11 @@ impl<'a> Tools<'a> {
     ///
     /// # Errors
     /// Parameters that are no schema of an object; a tool of a provider that this dialect does not know.
-    pub(super) fn of(request: &'a Request, names: &mut Names) -> Result<Self, Unsupported> {
+    pub(super) fn of(
+        request: &'a Request,
+        envelope: &Envelope,
+        names: &mut Names,
+    ) -> Result<Self, Unsupported> {
         let allowed = |tool: &&Tool| match &request.tool_choice {
             Some(ToolChoice::Allowed { names, .. }) => names.contains(&tool.name),
             _ => true,
@@ -59,6 +63,9 @@ impl<'a> Tools<'a> {
             }
         }
         for tool in &request.server_tools {
+            if envelope.lacks(Lack::ServerTools) && matches!(tool.task, ServerTask::WebSearch(_)) {
+                return Err(Unsupported::at("tools", "this upstream cannot search the web"));
+            }
             match (tool.raw.of(Dialect::Anthropic), &tool.task) {
                 (Some(own), _) => tools.written.push(own.clone()),
                 (None, ServerTask::WebSearch(search)) => tools.written.push(web_search(search)),
@@ -86,7 +93,10 @@ fn web_search(search: &WebSearch) -> Value {
 }
 
 /// `tool_choice`; none where nothing was said. Force is illegal while the model thinks.
-pub(super) fn tool_choice(request: &Request, thinks: bool, names: &mut Names) -> Option<Value> {
+///
+/// `single` is whether the provider can be told to have one call at a time.
+pub(super) fn tool_choice(request: &Request, thinks: bool, single: bool, names: &mut Names) -> Option<Value> {
+    let single = single && request.parallel_tool_calls == Some(false);
     let mut choice = match request.tool_choice.as_ref() {
         Some(ToolChoice::None) => return Some(json!({ "type": "none" })),
         Some(ToolChoice::Required | ToolChoice::Allowed { required: true, .. }) if !thinks => {
@@ -94,10 +104,10 @@ pub(super) fn tool_choice(request: &Request, thinks: bool, names: &mut Names) ->
         }
         Some(ToolChoice::Named(name)) if !thinks => json!({ "type": "tool", "name": names.fitting(name) }),
         Some(_) => json!({ "type": "auto" }),
-        None if request.parallel_tool_calls == Some(false) => json!({ "type": "auto" }),
+        None if single => json!({ "type": "auto" }),
         None => return None,
     };
-    if request.parallel_tool_calls == Some(false) {
+    if single {
         choice["disable_parallel_tool_use"] = true.into();
     }
     Some(choice)

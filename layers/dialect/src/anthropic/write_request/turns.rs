@@ -12,7 +12,7 @@ use super::tools::Tools;
 use crate::ir::{Block, CacheHint, Content, Maker, Request, Role, Source};
 use crate::names::{CallIds, Grammar, Names};
 use crate::rope::Node;
-use crate::{Aim, Dialect, FetchedMedia, Unsupported, exact};
+use crate::{Aim, Dialect, FetchedMedia, Lack, Unsupported, exact};
 
 /// What stands where the grammar wants the user's word and there is none.
 pub(super) const CONTINUE: &str = "(continue)";
@@ -73,7 +73,7 @@ impl<'a> Writer<'a> {
         let known = if aim.tools { request.tools.as_slice() } else { &[] };
         let known = known.iter().map(|tool| tool.name.as_str()).chain(called);
         let mut names = Names::new(Grammar::of_tools(NAME_LIMIT), known);
-        let tools = if aim.tools { Tools::of(request, &mut names)? } else { Tools::default() };
+        let tools = if aim.tools { Tools::of(request, aim.envelope, &mut names)? } else { Tools::default() };
         Ok(Self {
             request,
             aim,
@@ -311,6 +311,9 @@ impl<'a> Writer<'a> {
                 }
                 None => Ok(source),
             },
+            Source::Reference(_) if self.aim.envelope.lacks(Lack::Store) => {
+                Err(self.unsupported("this upstream has no store of files"))
+            }
             _ => Ok(source),
         }
     }

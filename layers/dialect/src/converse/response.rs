@@ -1,0 +1,32 @@
+//! Reads whole answers of Converse.
+
+use super::stream::Decoder;
+use super::wire::Answer;
+use crate::ir::{Error, Response};
+use crate::surrogates::mended;
+use crate::{Correspondence, Malformed, error_body};
+
+/// Reads a whole answer as the fold of its events.
+pub(super) fn read(body: &[u8], correspondence: &Correspondence) -> Result<Response, Error> {
+    let body = mended(body);
+    let malformed = || match serde_json::from_slice(&body).ok().as_ref().and_then(error_body::in_band) {
+        Some(error) => error,
+        None => Malformed::new("upstream sent no message").into_answer_error(),
+    };
+    // What is skipped must be text too.
+    let text = std::str::from_utf8(&body).map_err(|_| malformed())?;
+    let answer =
+        serde_json::from_str::<crate::lenient::Obj<Answer<'_>>>(text).ok().and_then(|answer| answer.0);
+    let message = answer.as_ref().and_then(|answer| answer.output.0.as_ref()?.message.0.as_ref());
+    let (Some(answer), Some(message)) = (&answer, message) else { return Err(malformed()) };
+    let mut decoder = Decoder::new(correspondence.clone());
+    let mut events = Vec::new();
+    Decoder::start(&mut events);
+    for (index, block) in (0..).zip(&message.content.0) {
+        decoder.whole(index, block, &mut events);
+    }
+    decoder.stop(&answer.stop_reason, answer.additional_model_response_fields.0.as_ref());
+    decoder.count(answer.usage.0.as_ref(), &mut events);
+    decoder.end(&mut events);
+    Response::fold(events)
+}
