@@ -40,6 +40,7 @@ pub(super) static BEDROCK_CLAUDE: Engine = Engine {
         framing: Some(Framing::EventStream),
         knows_betas: Some(BETAS),
         lacks: &[Lack::SingleCalls, Lack::Tiers, Lack::ServerTools, Lack::Store, Lack::OldSchemas],
+        ..Envelope::PLAIN
     },
     build: Some(|spec| Ok(Arc::new(Bedrock::new(spec, ["invoke", "invoke-with-response-stream"])?))),
     ..CONVERSE

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Request, Uri};
 use layers::ports::{Presented, Provider, Unsupported, Wanted};
 
-use crate::engine::{Engine, Need, Slot};
+use crate::engine::{Engine, Need};
 
 /// Azure OpenAI and Azure AI Foundry.
 pub(super) static AZURE: Engine =

@@ -90,7 +90,7 @@ impl Issuer for GoogleIssuer {
     }
 
     async fn issue(&self, client: &dyn SideClient) -> Result<Token, NoToken> {
-        let request = self.request(SystemTime::now())?;
+        let request = Box::new(self.request(SystemTime::now())?);
         // On a fresh connection: one that has lain idle may be dead, and nobody would ask again.
         let outgoing = Outgoing { request, link: self.link.clone(), fresh_since: Some(Instant::now()) };
         let (status, body) = client.ask(outgoing).await.map_err(|why| NoToken {
