@@ -3,6 +3,9 @@
 
 use bytes::Bytes;
 
+use crate::Repairs;
+use crate::openai_chat::Subject;
+
 /// The aim of one attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct Aim<'a> {
@@ -29,6 +32,13 @@ pub struct Aim<'a> {
     pub envelope: &'a Envelope,
     /// Deviations of the upstream from its dialect.
     pub quirks: &'a Quirks,
+}
+
+impl<'a> Aim<'a> {
+    /// What repairs of a request look at.
+    pub(crate) fn subject(&self) -> Subject<'a> {
+        Subject { alias: self.alias, model: self.model, repairs: self.quirks.repairs }
+    }
 }
 
 /// The wrapping of a dialect at one provider: what is in the body at some and elsewhere at others.
@@ -69,6 +79,13 @@ pub enum Betas {
 pub struct Quirks {
     /// Usage may be asked for with `stream_options.include_usage`.
     pub stream_options: bool,
+    /// What is repaired in requests and answers that stay in OpenAI's dialect.
+    pub repairs: Repairs,
+}
+
+impl Quirks {
+    /// No deviation, and no wish.
+    pub const NONE: Self = Self { stream_options: false, repairs: Repairs::NONE };
 }
 
 impl Envelope {

@@ -40,6 +40,7 @@ mod scrub;
 mod sighting;
 mod size;
 mod surrogates;
+mod think_tags;
 mod wait;
 
 pub use aim::{Aim, Betas, Envelope, Place, Quirks};
@@ -62,6 +63,7 @@ pub use form::Form;
 pub use framing::{Frame, Framer, Frames, Framing, frames};
 pub use fresh_text::TextScope;
 pub use kind::Kind;
+pub use openai_chat::{Repair, Repairs};
 pub use scrub::{
     Care, Secrets, end_of, hide, hide_in_part, may_be_written_oddly, open_end, scrub, scrub_json,
 };

@@ -8,6 +8,7 @@
 mod chat;
 mod form;
 mod neutral;
+mod repaired;
 mod same;
 
 use std::collections::HashMap;
@@ -23,8 +24,8 @@ pub use same::Same;
 
 use crate::codec::{Correspondence, Identity, Manner, Probe, Received};
 use crate::{
-    Aim, Body, Depth, Dialect, Frame, Framing, Inbound, Kind, Malformed, ModelPlace, Sighting, Unsupported,
-    ir, media,
+    Aim, Body, Depth, Dialect, Frame, Framing, Inbound, Kind, Malformed, ModelPlace, Repairs, Sighting,
+    Unsupported, ir, media,
 };
 
 /// The way between a client's dialect and an upstream's for calls of a kind; none where there is none.
@@ -139,6 +140,10 @@ impl<'a> Ask<'a> {
             stream: self.stream,
             want_text: self.want_text,
             hide_usage: false,
+            repairs: match self.kind {
+                Kind::Chat => aim.quirks.repairs.of_answers(),
+                _ => Repairs::NONE,
+            },
             framing: match inbound(self.client) {
                 Some(inbound) => inbound.framing(self.query),
                 None => self.client.codec().upstream.framing,
@@ -192,6 +197,8 @@ pub struct Kept {
     pub(crate) want_text: bool,
     /// The usage of the stream was asked for by us.
     pub(crate) hide_usage: bool,
+    /// What is repaired in the answer.
+    pub(crate) repairs: Repairs,
     /// How a stream for the client is cut into frames.
     pub(crate) framing: Framing,
     pub(crate) identity: Identity,

@@ -16,7 +16,7 @@ struct Case {
     media: FetchedMedia,
 }
 
-const QUIRKS: Quirks = Quirks { stream_options: true };
+const QUIRKS: Quirks = Quirks { stream_options: true, ..Quirks::NONE };
 static MODEL_JSON: Bytes = Bytes::from_static(b"\"up\"");
 const VERTEX: Envelope = Envelope {
     model: Place::Path,

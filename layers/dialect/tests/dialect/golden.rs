@@ -51,11 +51,11 @@ fn check(case: &Path, client: Dialect, upstream: Dialect) -> Result<(), String> 
     Ok(())
 }
 
-fn pretty(value: &Value) -> String {
+pub(crate) fn pretty(value: &Value) -> String {
     format!("{value:#}\n")
 }
 
-fn compare(file: &Path, found: &str) -> Result<(), String> {
+pub(crate) fn compare(file: &Path, found: &str) -> Result<(), String> {
     if std::env::var_os("GOLDEN_BLESS").is_some() {
         fs::write(file, found).expect("writable");
         return Ok(());

@@ -49,7 +49,7 @@ pub(crate) fn write(
     model: &str,
 ) -> Result<(Value, Correspondence), Unsupported> {
     let model_json = Value::from(model).to_string().into();
-    let aim = aim(alias, model, &model_json, false);
+    let aim = aim(alias, model, &model_json, false, &QUIRKS);
     let written = outbound(upstream).request(request, &aim, &FetchedMedia::default())?;
     let SentBody::Bytes(parts) = written.body else { panic!("bytes were asked for") };
     Ok((serde_json::from_slice(&parts.concat()).expect("JSON"), written.correspondence))
@@ -61,8 +61,16 @@ pub(crate) fn response(client: Dialect, answer: &ir::Response) -> Value {
     serde_json::from_slice(&bytes).expect("JSON")
 }
 
-fn aim<'a>(alias: &'a str, model: &'a str, model_json: &'a Bytes, stream: bool) -> Aim<'a> {
-    const QUIRKS: Quirks = Quirks { stream_options: true };
+/// What is taken for granted of an unknown upstream.
+const QUIRKS: Quirks = Quirks { stream_options: true, ..Quirks::NONE };
+
+fn aim<'a>(
+    alias: &'a str,
+    model: &'a str,
+    model_json: &'a Bytes,
+    stream: bool,
+    quirks: &'a Quirks,
+) -> Aim<'a> {
     Aim {
         alias,
         model,
@@ -74,7 +82,7 @@ fn aim<'a>(alias: &'a str, model: &'a str, model_json: &'a Bytes, stream: bool) 
         as_json: false,
         betas: &[],
         envelope: &Envelope::PLAIN,
-        quirks: &QUIRKS,
+        quirks,
     }
 }
 
@@ -89,6 +97,17 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// The exchange of a request under its own model's name, whose client wants events or none.
     pub(crate) fn new(client: Dialect, upstream: Dialect, body: &[u8], stream: bool) -> Self {
+        Self::with(client, upstream, body, stream, &QUIRKS)
+    }
+
+    /// The same with an upstream that has quirks.
+    pub(crate) fn with(
+        client: Dialect,
+        upstream: Dialect,
+        body: &[u8],
+        stream: bool,
+        quirks: &Quirks,
+    ) -> Self {
         let value: Value = serde_json::from_slice(body).expect("JSON");
         let model = value["model"].as_str().expect("a model");
         let body = Body::Json(Bytes::copy_from_slice(body));
@@ -107,7 +126,7 @@ impl Exchange {
         };
         let model_json = Value::from(model).to_string().into();
         let way = between(Kind::Chat, client, upstream).expect("a way");
-        let sent = way.up(&ask, &aim(model, model, &model_json, value["stream"] == true));
+        let sent = way.up(&ask, &aim(model, model, &model_json, value["stream"] == true, quirks));
         let sent = sent.unwrap_or_else(|refused| panic!("{refused}")).remove(0);
         let SentBody::Bytes(parts) = sent.body else { panic!("bytes were asked for") };
         Self { way, sent: serde_json::from_slice(&parts.concat()).expect("JSON"), kept: sent.kept }
@@ -128,6 +147,11 @@ impl Exchange {
         }
         let told = frames(&out).filter(|frame| !frame.is_comment()).map(|frame| frame.raw);
         String::from_utf8(told.collect::<Vec<_>>().concat()).expect("text")
+    }
+
+    /// Whether the stream goes on byte for byte.
+    pub(crate) fn passes(&self) -> bool {
+        self.way.probe(&self.kept).is_some()
     }
 
     /// What the client gets of an answer that was collected.

@@ -5,6 +5,7 @@ mod cuts;
 mod folds;
 mod golden;
 mod kit;
+mod repairs;
 mod robustness;
 mod streams;
 mod vectors;
