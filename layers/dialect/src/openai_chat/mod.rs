@@ -7,6 +7,7 @@ mod read_request;
 mod repairs;
 mod response;
 mod stream;
+mod usage;
 mod wire;
 pub(crate) mod words;
 mod write_request;

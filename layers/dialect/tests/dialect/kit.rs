@@ -146,7 +146,7 @@ impl Exchange {
             None => transcode.trailer(&mut out),
         }
         let told = frames(&out).filter(|frame| !frame.is_comment()).map(|frame| frame.raw);
-        String::from_utf8(told.collect::<Vec<_>>().concat()).expect("text")
+        String::from_utf8_lossy(&told.collect::<Vec<_>>().concat()).into_owned()
     }
 
     /// Whether the stream goes on byte for byte.
