@@ -10,6 +10,7 @@ mod form;
 mod neutral;
 mod repaired;
 mod same;
+mod tags;
 
 use std::collections::HashMap;
 
