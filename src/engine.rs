@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dialect::{Dialect, Envelope};
+use dialect::{Dialect, Envelope, Quirks};
 use http::{Request, Response, Uri};
 use layers::body::UpstreamBody;
 use layers::policy::Fingerprint;
@@ -39,6 +39,8 @@ pub struct Engine {
     pub dialect: Dialect,
     /// What is different around bodies of that dialect.
     pub envelope: Envelope,
+    /// What such upstreams do otherwise, wherever they are.
+    pub quirks: Quirks,
     /// What the slots of a channel's key pool hold.
     pub credentials: fn(&ProviderSpec<'_>) -> Vec<Slot>,
     /// How its models are listed; none where they cannot be asked for.
@@ -100,6 +102,8 @@ pub struct ProviderSpec<'a> {
     pub account: Option<&'a ServiceAccount>,
     /// The AWS keys, where both are there.
     pub pair: Option<&'a Pair>,
+    /// `api_version`.
+    pub api_version: Option<&'a str>,
 }
 
 /// A Google service account.
@@ -180,6 +184,8 @@ impl Engine {
         needs: &[Need::BaseUrl, Need::Key],
         dialect: Dialect::OpenAiChat,
         envelope: Envelope::PLAIN,
+        // Usage is asked of everybody: who does not understand it says so once.
+        quirks: Quirks { stream_options: true, ..Quirks::NONE },
         credentials: Slot::keys,
         listing: None,
         build: None,

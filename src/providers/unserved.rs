@@ -74,19 +74,6 @@ const VERTEX_BY_ACCOUNT: Engine = Engine {
 pub(super) static VERTEX_EXPRESS: Engine =
     Engine { names: &["vertex-express"], needs: &[Need::Key], ..Engine::PLAIN };
 
-/// Azure OpenAI and Azure AI Foundry.
-pub(super) static AZURE: Engine =
-    Engine { names: &["azure"], detect: |url| url.is_on("azure.com"), ..Engine::PLAIN };
-
-/// Databricks serving endpoints.
-pub(super) static DATABRICKS: Engine = Engine {
-    names: &["azure-databricks", "databricks"],
-    detect: |url| {
-        ["azuredatabricks.net", "cloud.databricks.com", "gcp.databricks.com"].iter().any(|on| url.is_on(on))
-    },
-    ..Engine::PLAIN
-};
-
 /// Cloudflare Workers AI.
 pub(super) static CLOUDFLARE: Engine = Engine {
     names: &["cloudflare"],

@@ -22,6 +22,7 @@ pub(super) struct ChannelAccess {
     keys: Vec<Secret>,
     account: Option<ServiceAccount>,
     pair: Option<Pair>,
+    api_version: Option<String>,
 }
 
 impl ChannelAccess {
@@ -45,6 +46,7 @@ impl ChannelAccess {
                 secret: secret(key),
                 session: settings.aws_session_token.as_ref().map(secret),
             }),
+            api_version: settings.api_version.clone(),
         }
     }
 
@@ -56,6 +58,7 @@ impl ChannelAccess {
             keys: &self.keys,
             account: self.account.as_ref(),
             pair: self.pair.as_ref(),
+            api_version: self.api_version.as_deref(),
         }
     }
 

@@ -262,7 +262,7 @@ fn with_parameter(uri: &Uri, name: &str, value: &str) -> Result<Uri, String> {
 /// What a channel is asked, and what its list depends on; none for engines without a list.
 fn question(channel: &ChannelSettings, runtime: &Runtime) -> Option<(ListRequest, Question)> {
     let base: Uri = channel.base_url.as_deref()?.parse().ok()?;
-    let listing = channel.engine.listing?;
+    let listing = channel.listing()?;
     // The first of them asks; a channel may have tens of thousands.
     let access = ChannelAccess::new(channel, 1);
     let credential = access.credentials(channel.engine, runtime).into_iter().next();

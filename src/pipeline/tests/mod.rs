@@ -19,6 +19,7 @@ mod keepalive;
 mod keys;
 mod limits;
 mod moderation;
+mod openai_hosts;
 mod overrides;
 mod routing;
 mod secrets;
