@@ -41,6 +41,8 @@ pub struct Engine {
     pub dialect: Dialect,
     /// What is different around bodies of that dialect.
     pub envelope: Envelope,
+    /// What such upstreams do otherwise, wherever they are.
+    pub quirks: fn(Option<&str>) -> Quirks,
     /// What the slots of a channel's key pool hold.
     pub credentials: fn(&ProviderSpec<'_>) -> Vec<Slot>,
     /// How its models are listed; none where they cannot be asked for.
@@ -62,8 +64,6 @@ pub struct Engine {
     /// Where an upstream model is served, for a channel without `region`; nowhere in particular by
     /// default.
     pub places: fn(&ProviderSpec<'_>, &str) -> Vec<Cow<'static, str>>,
-    /// The deviations of a channel, given those that hold otherwise.
-    pub quirks: fn(&ProviderSpec<'_>, Quirks) -> Quirks,
     /// Its address, where a channel gives none.
     pub base: Option<&'static str>,
 }
@@ -122,6 +122,8 @@ pub struct ProviderSpec<'a> {
     pub pair: Option<&'a Pair>,
     /// `region`.
     pub regions: &'a [String],
+    /// `api_version`.
+    pub api_version: Option<&'a str>,
 }
 
 /// A Google service account.
@@ -226,6 +228,8 @@ impl Engine {
         needs: &[Need::BaseUrl, Need::Key],
         dialect: Dialect::OpenAiChat,
         envelope: Envelope::PLAIN,
+        // Usage is asked of everybody: who does not understand it says so once.
+        quirks: |_| Quirks { stream_options: true, ..Quirks::NONE },
         credentials: Slot::keys,
         listing: None,
         lists_at: None,
@@ -235,7 +239,6 @@ impl Engine {
         inside: None,
         is_regional: false,
         places: |_, _| Vec::new(),
-        quirks: |_, quirks| quirks,
         base: None,
     };
 

@@ -25,9 +25,6 @@ use self::fields::{
     quirks,
 };
 
-/// Deviations that `quirks` may add or remove.
-pub const QUIRKS: &[&str] = &["stream_options"];
-
 /// The memory of what channels share while they are read one after the other.
 pub(super) struct Channels {
     pub(super) globals: Arc<Globals>,

@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::lookup::{Patterns, Prefixes, layered};
-use crate::engine::Engine;
+use crate::engine::{Engine, Listing};
 use crate::values::{Algorithm, KeyAlgorithm, Price, Rule};
 
 pub use self::time::{
@@ -310,6 +310,11 @@ impl fmt::Debug for ChannelSettings {
 }
 
 impl ChannelSettings {
+    /// How its models are listed; none where they cannot be asked for.
+    pub fn listing(&self) -> Option<Listing> {
+        crate::providers::listing(self.engine, self.base_url.as_deref())
+    }
+
     /// Resolves one model as if it were written down: for models found by discovery.
     pub fn model(&self, alias: &str, upstream: &str) -> ModelSettings {
         self.resolve(alias, upstream, |name| {

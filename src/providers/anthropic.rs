@@ -16,7 +16,12 @@ pub(super) static ANTHROPIC: Engine = Engine {
     names: &["claude", "anthropic"],
     // Claude on Azure ends so too, and is not Azure's own format.
     detect: |url| {
-        !super::is_openai_shim(url) && (url.path.ends_with("/v1/messages") || url.host == "api.anthropic.com")
+        let is_on_azure = url.is_on("azure.com") && url.path.ends_with("/anthropic");
+        // It speaks OpenAI's format too.
+        let is_chat = url.path.ends_with("/chat/completions");
+        !super::is_openai_shim(url)
+            && !is_chat
+            && (url.path.ends_with("/v1/messages") || url.host == "api.anthropic.com" || is_on_azure)
     },
     dialect: Dialect::Anthropic,
     listing: Some(Listing { path: |_| "/v1/models".to_owned(), list: "/data", name: "/id", pages: None }),
@@ -40,6 +45,7 @@ impl Anthropic {
         let path = match path {
             "" => "/v1/messages".to_owned(),
             path if path.ends_with("/messages") => path.to_owned(),
+            path if path.ends_with("/anthropic") => format!("{path}/v1/messages"),
             path => format!("{path}/messages"),
         };
         Ok(Self { messages: with_path(&base, &path)? })
@@ -83,6 +89,7 @@ mod tests {
             ("https://api.anthropic.com/v1/messages", "https://api.anthropic.com/v1/messages"),
             ("https://api.anthropic.com", "https://api.anthropic.com/v1/messages"),
             ("https://a.example/anthropic/v1", "https://a.example/anthropic/v1/messages"),
+            ("https://a.example/anthropic", "https://a.example/anthropic/v1/messages"),
         ] {
             assert_eq!(Anthropic::new(&spec(&ANTHROPIC, base)).unwrap().messages, expected);
         }

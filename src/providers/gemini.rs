@@ -27,7 +27,7 @@ pub(super) static GEMINI: Engine = Engine {
     },
     dialect: Dialect::Gemini,
     envelope: Envelope::GEMINI,
-    quirks: |spec, quirks| Quirks { system_in_turns: is_v1(spec.base_url), ..quirks },
+    quirks: |base_url| Quirks { stream_options: true, system_in_turns: is_v1(base_url), ..Quirks::NONE },
     listing: Some(Listing {
         path: |base| format!("{}/models?pageSize=1000", root(base)),
         list: "/models",
@@ -169,7 +169,7 @@ mod tests {
             ("https://generativelanguage.googleapis.com/v1beta", false),
             ("https://generativelanguage.googleapis.com", false),
         ] {
-            let quirks = (GEMINI.quirks)(&spec(&GEMINI, base), Quirks::NONE);
+            let quirks = (GEMINI.quirks)(Some(base));
             assert_eq!(quirks.system_in_turns, expected, "{base}");
         }
     }

@@ -5,13 +5,18 @@
 //! says both, and everything else that differs between upstreams. Addresses are computed when the
 //! configuration is compiled; on the request path a provider writes a header or two.
 //!
-//! To add one: a file with its row and its [`Provider`], and its name in the table. Paths that hold
+//! One that speaks OpenAI's format and signs as OpenAI does is a row in `hosts.rs`, or nothing at all.
+//!
+//! To add another: a file with its row and its [`Provider`], and its name in the table. Paths that hold
 //! a model's name go through [`segment`].
 
 mod anthropic;
+mod azure;
 mod bedrock;
+mod databricks;
 mod doubao;
 mod gemini;
+mod hosts;
 mod mock;
 mod openai;
 mod openrouter;
@@ -24,24 +29,27 @@ mod vertex;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dialect::Quirks;
+use dialect::{Quirks, Repair};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use layers::ports::{Presented, Provider, Secret, Unsupported};
 
 use self::anthropic::ANTHROPIC;
+use self::azure::AZURE;
 use self::bedrock::{BEDROCK, BEDROCK_CLAUDE, BEDROCK_CONVERSE};
+use self::databricks::DATABRICKS;
 use self::doubao::DOUBAO;
 use self::gemini::GEMINI;
+use self::hosts::Host;
 use self::mock::MOCK;
 pub use self::openai::OPENAI;
 use self::openrouter::OPENROUTER;
 pub use self::path::segment;
 use self::responses::RESPONSES;
-use self::unserved::{AZURE, CLOUDFLARE, COHERE, DATABRICKS};
+use self::unserved::{CLOUDFLARE, COHERE};
 pub use self::vertex::key_problem;
 use self::vertex::{VERTEX, VERTEX_CLAUDE, VERTEX_EXPRESS, VERTEX_GEMINI};
 
-use crate::engine::{BaseUrl, Engine, Inside, ProviderSpec};
+use crate::engine::{BaseUrl, Engine, Inside, Listing, ProviderSpec};
 
 /// All engines. A base URL is of the first that knows it for one of its own, so the order counts
 /// where two of them could: Anthropic before Azure, which serves Claude in Anthropic's format too,
@@ -142,16 +150,43 @@ pub fn inside(name: &str) -> Option<Inside> {
     ENGINES.iter().find(|engine| engine.name() == name)?.inside
 }
 
-/// The deviations that are taken for granted, changed by a channel's own: names that are added
-/// (true) or removed (false). Usage is asked of everybody: who does not understand it says so once.
-pub fn quirks(changes: &[(Box<str>, bool)]) -> Quirks {
-    let mut quirks = Quirks { stream_options: true, ..Quirks::NONE };
+/// Names that `quirks` may add or remove.
+pub fn quirk_names() -> impl Iterator<Item = &'static str> {
+    [STREAM_OPTIONS].into_iter().chain(Repair::ALL.map(Repair::name))
+}
+
+/// The quirk of upstreams that take the question for usage.
+const STREAM_OPTIONS: &str = "stream_options";
+
+/// The deviations of an upstream: those of its engine and of its host, changed by the channel's own, names that are
+/// added (true) or removed (false).
+pub fn quirks(engine: &Engine, base_url: Option<&str>, changes: &[(Box<str>, bool)]) -> Quirks {
+    let mut quirks = (engine.quirks)(base_url);
+    if let Some(host) = host(engine, base_url) {
+        let of_host = host.quirks();
+        quirks.stream_options &= of_host.stream_options;
+        quirks.repairs = quirks.repairs.and(of_host.repairs);
+    }
     for (name, on) in changes {
-        if &**name == "stream_options" {
+        if let Some(repair) = Repair::named(name) {
+            quirks.repairs = quirks.repairs.with(repair, *on);
+            quirks.stream_options &= !(*on && repair == Repair::UsageUnasked);
+        } else if &**name == STREAM_OPTIONS {
             quirks.stream_options = *on;
         }
     }
     quirks
+}
+
+/// How the models of an upstream are listed.
+pub fn listing(engine: &Engine, base_url: Option<&str>) -> Option<Listing> {
+    host(engine, base_url).map_or(engine.listing, Host::listing)
+}
+
+/// The host of an upstream, where it is a known one of OpenAI's format.
+fn host(engine: &Engine, base_url: Option<&str>) -> Option<&'static Host> {
+    let base = base_url.filter(|_| [&OPENAI, &OPENROUTER].contains(&engine))?.parse().ok()?;
+    Host::of(&base)
 }
 
 /// Whether this is OpenAI's format, offered by Google below the paths of its own.
@@ -230,6 +265,7 @@ pub(crate) mod testing {
             link: &LINK,
             pair: None,
             regions: &[],
+            api_version: None,
         }
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dialect::{Dialect, Kind};
 use http::header::AUTHORIZATION;
-use http::{Request, Uri};
+use http::{HeaderName, HeaderValue, Request, Uri};
 use layers::ports::{Presented, Provider, Unsupported, Wanted};
 
+use super::hosts::Host;
 use super::{bearer, put, secret_of, usable, with_path};
 use crate::engine::{Engine, Listing, ProviderSpec};
 
@@ -51,7 +52,8 @@ const ENDPOINTS: [&str; 14] = [
 pub(super) struct OpenAi {
     base: Uri,
     chat: Uri,
-    is_openrouter: bool,
+    /// Headers that the host wants of every request.
+    headers: &'static [(&'static str, &'static str)],
 }
 
 impl OpenAi {
@@ -62,8 +64,8 @@ impl OpenAi {
     pub(super) fn new(spec: &ProviderSpec<'_>) -> Result<Self, Unsupported> {
         let base = usable(spec.base_url)?;
         let chat = format!("{}/chat/completions", root(&base));
-        let is_openrouter = base.host() == Some("openrouter.ai");
-        Ok(Self { chat: with_path(&base, &chat)?, base, is_openrouter })
+        let headers = Host::of(&base).map_or(&[][..], |host| host.headers);
+        Ok(Self { chat: with_path(&base, &chat)?, base, headers })
     }
 
     /// The same with another URL for chat.
@@ -112,8 +114,8 @@ impl Provider for OpenAi {
         if let Some(secret) = secret_of(with)? {
             put(request, AUTHORIZATION, bearer(secret)?);
         }
-        if self.is_openrouter {
-            super::openrouter::put_title(request);
+        for (name, value) in self.headers {
+            put(request, HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use dialect::{Quirks, Repair, Repairs};
 use http::{HeaderName, HeaderValue, Request, Uri};
 use layers::ports::{Presented, Provider, Unsupported, Wanted};
 
@@ -14,6 +15,11 @@ use crate::engine::{Engine, ProviderSpec};
 pub(super) static OPENROUTER: Engine = Engine {
     names: &["openrouter"],
     detect: |url| url.is_on("openrouter.ai"),
+    quirks: |_| Quirks {
+        stream_options: true,
+        repairs: Repairs::of(&[Repair::ReasoningField]),
+        ..Quirks::NONE
+    },
     listing: Some(openai::LISTING),
     build: Some(|spec| Ok(Arc::new(OpenRouter(upstream(spec)?)))),
     ..Engine::PLAIN
@@ -32,7 +38,7 @@ fn upstream(spec: &ProviderSpec<'_>) -> Result<OpenAi, Unsupported> {
 }
 
 /// Tells OpenRouter which program asks.
-pub(super) fn put_title(request: &mut Request<Vec<Bytes>>) {
+fn put_title(request: &mut Request<Vec<Bytes>>) {
     put(request, HeaderName::from_static("x-title"), HeaderValue::from_static("uni-api"));
 }
 

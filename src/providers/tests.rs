@@ -24,6 +24,7 @@ fn a_base_url_tells_the_engine() {
         ("https://aiplatform.eu.rep.googleapis.com", Some("vertex")),
         ("https://proxy.example/aiplatform.googleapis.com/", Some("vertex")),
         ("https://api.anthropic.com/v1/messages", Some("claude")),
+        ("https://api.anthropic.com/v1/chat/completions", None),
         ("https://x.services.ai.azure.com/anthropic/v1/messages", Some("claude")),
         ("https://models.inference.ai.azure.com/chat/completions", Some("gpt")),
         ("https://your-endpoint.openai.azure.com", Some("azure")),
@@ -31,6 +32,11 @@ fn a_base_url_tells_the_engine() {
             "https://e.services.ai.azure.com/models/chat/completions?api-version=2024-05-01-preview",
             Some("azure"),
         ),
+        ("https://r.openai.azure.com/openai/responses?api-version=2025-04-01-preview", Some("responses")),
+        ("https://r.services.ai.azure.com/openai/v1/responses", Some("responses")),
+        ("https://r.services.ai.azure.com/api/projects/p/openai/v1", Some("azure")),
+        ("https://r.services.ai.azure.com/anthropic", Some("claude")),
+        ("https://r.cognitiveservices.azure.com", Some("azure")),
         ("https://xxx.azuredatabricks.net", Some("azure-databricks")),
         ("https://api.cloudflare.com/", Some("cloudflare")),
         ("https://api.cloudflare.com/client/v4/accounts/a/ai/v1/chat/completions", Some("gpt")),
@@ -170,6 +176,60 @@ fn a_key_is_a_bearer_and_anthropic_s_own_header_at_anthropic() {
     assert_eq!(signed(&ANTHROPIC, "k")["x-api-key"], "k");
     assert_eq!(signed(&ANTHROPIC, "k")["anthropic-version"], "2023-06-01");
     assert_eq!(signed(&ANTHROPIC, "sk-ant-oat-k")["authorization"], "Bearer sk-ant-oat-k");
+}
+
+fn repairs(engine: &Engine, base_url: &str, changes: &[(&str, bool)]) -> (bool, Vec<&'static str>) {
+    let changes: Vec<(Box<str>, bool)> = changes.iter().map(|(name, on)| ((*name).into(), *on)).collect();
+    let quirks = quirks(engine, Some(base_url), &changes);
+    (quirks.stream_options, quirks.repairs.iter().map(Repair::name).collect())
+}
+
+#[test]
+fn an_unknown_host_has_no_quirk_but_the_question_for_usage() {
+    assert_eq!(repairs(&OPENAI, "https://relay.example/v1/chat/completions", &[]), (true, vec![]));
+    assert_eq!(repairs(&ANTHROPIC, "https://api.openai.com/v1/messages", &[]), (true, vec![]));
+}
+
+#[test]
+fn a_known_host_has_its_quirks_and_a_channel_adds_or_removes_some() {
+    let openai = "https://api.openai.com/v1/chat/completions";
+    let mistral = "https://api.mistral.ai/v1/chat/completions";
+
+    assert_eq!(repairs(&OPENAI, openai, &[]).1, ["max_completion_tokens", "fixed_sampling"]);
+    assert_eq!(
+        repairs(&OPENAI, openai, &[("fixed_sampling", false), ("think_tags", true)]).1,
+        ["max_completion_tokens", "think_tags"]
+    );
+    let (asks_usage, of_mistral) = repairs(&OPENAI, mistral, &[]);
+    assert!(!asks_usage && of_mistral.contains(&"nine_letter_ids"));
+    let relay = "https://relay.example/v1";
+    assert_eq!(repairs(&OPENAI, relay, &[("stream_options", false)]), (false, vec![]));
+    assert_eq!(repairs(&OPENAI, relay, &[("usage_unasked", true)]), (false, vec!["usage_unasked"]));
+    assert!(repairs(&DATABRICKS, "https://gateway.example", &[]).1.contains(&"content_parts"));
+    assert_eq!(repairs(&OPENROUTER, "https://openrouter.ai/api/v1", &[]).1, ["reasoning_field"]);
+}
+
+#[test]
+fn a_known_host_lists_its_models_in_its_own_way() {
+    let path = |engine, base: &str| {
+        let listing = listing(engine, Some(base))?;
+        Some(((listing.path)(&base.parse().unwrap()), listing.list, listing.name))
+    };
+
+    assert_eq!(
+        path(&OPENAI, "https://models.github.ai/inference/chat/completions"),
+        Some(("/catalog/models".to_owned(), "", "/id"))
+    );
+    assert_eq!(
+        path(&OPENAI, "https://models.inference.ai.azure.com/chat/completions"),
+        Some(("/models".to_owned(), "", "/name"))
+    );
+    assert_eq!(path(&OPENAI, "https://api.perplexity.ai/chat/completions"), None);
+    assert_eq!(path(&OPENAI, "https://a.test/v1"), Some(("/v1/models".to_owned(), "/data", "/id")));
+    assert_eq!(
+        path(&DATABRICKS, "https://xxx.azuredatabricks.net"),
+        Some(("/api/2.0/serving-endpoints".to_owned(), "/endpoints", "/name"))
+    );
 }
 
 #[test]

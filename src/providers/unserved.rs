@@ -9,19 +9,6 @@ use layers::ports::{Presented, Provider, Unsupported, Wanted};
 
 use crate::engine::{Engine, Need};
 
-/// Azure OpenAI and Azure AI Foundry.
-pub(super) static AZURE: Engine =
-    Engine { names: &["azure"], detect: |url| url.is_on("azure.com"), ..Engine::PLAIN };
-
-/// Databricks serving endpoints.
-pub(super) static DATABRICKS: Engine = Engine {
-    names: &["azure-databricks", "databricks"],
-    detect: |url| {
-        ["azuredatabricks.net", "cloud.databricks.com", "gcp.databricks.com"].iter().any(|on| url.is_on(on))
-    },
-    ..Engine::PLAIN
-};
-
 /// Cloudflare Workers AI.
 pub(super) static CLOUDFLARE: Engine = Engine {
     names: &["cloudflare"],

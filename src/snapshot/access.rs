@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use dialect::{Quirks, Secrets};
+use dialect::Secrets;
 use layers::policy::Link;
 use layers::ports::{Credential, Pair, Provider, Secret};
 use serde_json::Value;
@@ -26,6 +26,7 @@ pub(super) struct ChannelAccess {
     link: Link,
     pair: Option<Pair>,
     regions: Vec<String>,
+    api_version: Option<String>,
 }
 
 impl ChannelAccess {
@@ -45,6 +46,7 @@ impl ChannelAccess {
                 session: settings.aws_session_token.as_ref().map(secret),
             }),
             regions: settings.regions.clone(),
+            api_version: settings.api_version.clone(),
         }
     }
 
@@ -60,6 +62,7 @@ impl ChannelAccess {
             link: &self.link,
             pair: self.pair.as_ref(),
             regions: &self.regions,
+            api_version: self.api_version.as_deref(),
         }
     }
 
@@ -70,11 +73,6 @@ impl ChannelAccess {
             return regions.iter().map(|region| region.as_str().into()).collect();
         }
         (engine.places)(&self.spec(engine), &model.upstream).iter().map(|place| Arc::from(&**place)).collect()
-    }
-
-    /// The deviations of an engine here, given those of the channel's configuration.
-    pub(super) fn quirks(&self, engine: &'static Engine, quirks: Quirks) -> Quirks {
-        (engine.quirks)(&self.spec(engine), quirks)
     }
 
     /// Who finds the addresses of an engine's models and signs.

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dialect::Quirks;
 use layers::address::Addresses;
 use layers::endpoint;
 use layers::policy::{Caller, Channel, ChannelName, Takes, Target, UsageWish};
@@ -39,7 +38,7 @@ pub fn compile(
     let mut targets = Vec::new();
     for (ordinal, settings) in settings.channels.iter().enumerate() {
         let found = settings.discover.then(|| discovered.get(&settings.name));
-        if matches!(found, Some(None)) && settings.engine.listing.is_some() {
+        if matches!(found, Some(None)) && settings.listing().is_some() {
             pending = Some(runtime.started() + FIRST_ROUND);
         }
         let models = models(settings, found.flatten().map(AsRef::as_ref).unwrap_or_default());
@@ -139,7 +138,6 @@ struct Channels<'a> {
     access: ChannelAccess,
     keys: Arc<dyn layers::ports::Keys>,
     usage_wish: Arc<UsageWish>,
-    quirks: Quirks,
     by_engine: Vec<(&'static Engine, Arc<Channel>)>,
     /// Of the model before: most upstreams have no model in the path, and then one list is for all.
     addresses: Option<Addresses>,
@@ -154,14 +152,12 @@ impl<'a> Channels<'a> {
         };
         let access = ChannelAccess::new(settings, settings.keys.len());
         let credentials = access.credentials(settings.engine, runtime);
-        let quirks = providers::quirks(&settings.quirks);
         Self {
             settings,
             models,
             access,
             keys: runtime.keys(&settings.name, pool, credentials),
             usage_wish: runtime.usage_wish(&settings.name),
-            quirks,
             by_engine: Vec::new(),
             addresses: None,
         }
@@ -214,7 +210,7 @@ impl<'a> Channels<'a> {
                     .collect(),
                 most_body: settings.max_request_body_bytes,
             },
-            quirks: self.access.quirks(engine, self.quirks),
+            quirks: providers::quirks(engine, settings.base_url.as_deref(), &settings.quirks),
             secrets: access::secrets(settings, self.models),
             usage_wish: self.usage_wish.clone(),
         }

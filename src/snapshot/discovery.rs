@@ -298,7 +298,8 @@ fn question(channel: &ChannelSettings, runtime: &Runtime) -> Option<(ListRequest
         Some(lists_at) => lists_at(&access.spec(engine))?,
         None => channel.base_url.as_deref().or(engine.base)?.parse().ok()?,
     };
-    let lists = engine.listing.iter().chain(engine.more_listings);
+    let first = channel.listing();
+    let lists = first.iter().chain(engine.more_listings);
     let lists: Vec<(Uri, Listing)> = lists
         .filter_map(|listing| Some((with_path(&base, &(listing.path)(&base)).ok()?, *listing)))
         .collect();

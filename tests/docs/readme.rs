@@ -8,12 +8,13 @@ use std::process::Command;
 use crate::{between, read, root};
 
 /// Pages for users that show configurations.
-const PAGES: [&str; 5] = [
+const PAGES: [&str; 6] = [
     "README.md",
     "docs/behaviour.md",
     "docs/configuration.md",
     "docs/from-uni-api.md",
     "docs/logs-and-statistics.md",
+    "docs/providers.md",
 ];
 
 #[test]

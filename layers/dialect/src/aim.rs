@@ -3,7 +3,8 @@
 
 use bytes::Bytes;
 
-use crate::Framing;
+use crate::openai_chat::Subject;
+use crate::{Framing, Repairs};
 
 /// The aim of one attempt.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,13 @@ pub struct Aim<'a> {
     pub envelope: &'a Envelope,
     /// Deviations of the upstream from its dialect.
     pub quirks: &'a Quirks,
+}
+
+impl<'a> Aim<'a> {
+    /// What repairs of a request look at.
+    pub(crate) fn subject(&self) -> Subject<'a> {
+        Subject { alias: self.alias, model: self.model, repairs: self.quirks.repairs }
+    }
 }
 
 /// The wrapping of a dialect at one provider: what is in the body at some and elsewhere at others.
@@ -109,11 +117,13 @@ pub struct Quirks {
     pub stream_options: bool,
     /// Instructions have no field of their own and stand before the first turn (`/v1` of Google AI Studio).
     pub system_in_turns: bool,
+    /// What is repaired in requests and answers that stay in OpenAI's dialect.
+    pub repairs: Repairs,
 }
 
 impl Quirks {
-    /// No deviation.
-    pub const NONE: Self = Self { stream_options: false, system_in_turns: false };
+    /// No deviation, and no wish.
+    pub const NONE: Self = Self { stream_options: false, system_in_turns: false, repairs: Repairs::NONE };
 }
 
 impl Envelope {

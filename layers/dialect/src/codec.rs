@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::conversion::ThroughChat;
 use crate::fresh_text::Layout;
+use crate::openai_chat::{Repairs, Subject};
 use crate::rekey::Keys;
 use crate::sighting::{Depth, Sighting};
 use crate::size::Measure;
@@ -51,6 +52,8 @@ pub struct Watch {
     /// What a whole JSON answer tells, with its text where that is wanted. Bytes that are no answer tell nothing:
     /// `done` is false.
     pub whole: fn(&[u8], bool) -> Sighting,
+    /// What repairs one answer; none where none of these repairs is one of answers of this dialect.
+    pub(crate) mender: fn(Repairs) -> Option<Box<dyn Mend>>,
 }
 
 /// The client half of a dialect.
@@ -173,6 +176,15 @@ pub trait Probe: Send {
     fn keepalive(&mut self, out: &mut BytesMut);
 }
 
+/// A repairer of one answer that is otherwise forwarded as it is.
+pub(crate) trait Mend: Send {
+    /// What the client gets in place of an event with this payload: any number of payloads. `None`: the event itself.
+    fn event(&mut self, payload: &[u8]) -> Option<Vec<Vec<u8>>>;
+
+    /// What the client gets in place of this whole answer. `None`: the answer itself.
+    fn whole(&mut self, body: &[u8]) -> Option<Vec<u8>>;
+}
+
 /// Changes of a JSON request that stays in its dialect: what layers must not know field by field.
 pub(crate) trait RawRequest: Send + Sync {
     /// Leaves out tools, and what refers to them.
@@ -194,6 +206,14 @@ pub(crate) trait RawRequest: Send + Sync {
     fn usage_field(&self) -> Option<&'static str> {
         None
     }
+
+    /// Whether quirks of the upstream demand that a body is changed; cheap, and rather yes than no.
+    fn concerns_quirks(&self, _body: &[u8], _subject: Subject<'_>) -> bool {
+        false
+    }
+
+    /// Changes a body as quirks of the upstream demand.
+    fn mend(&self, _body: &mut Map<String, Value>, _subject: Subject<'_>) {}
 
     /// Whether a body may hold tools; cheap, and rather yes than no.
     fn may_hold_tools(&self, body: &[u8]) -> bool;

@@ -7,9 +7,10 @@ use http::StatusCode;
 
 use crate::codec::LastTurn;
 use crate::ir::FinishReason;
+use crate::openai_chat::Subject;
 use crate::{
-    Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, TextScope, anthropic, converse, doubao, fresh_text,
-    gemini, ir, openai_chat, responses,
+    Asked, Body, Codec, ErrorShape, Kind, Quirks, Repairs, Sighting, Size, TextScope, anthropic, converse, doubao,
+    fresh_text, gemini, ir, openai_chat, responses,
 };
 
 /// A way of shaping bytes. Adding one is its folder and its row in [`Dialect::codec`].
@@ -85,6 +86,20 @@ impl Dialect {
     /// Whether a client's request may hold pictures; cheap, and rather yes than no.
     pub fn may_hold_images(self, body: &[u8]) -> bool {
         self.codec().client.as_ref().is_none_or(|client| client.raw.may_hold_images(body))
+    }
+
+    /// Whether quirks of an upstream of the same dialect demand that a client's request for this model is changed;
+    /// cheap, and rather yes than no.
+    pub fn is_mended(self, kind: Kind, body: &Body, alias: &str, model: &str, quirks: Quirks) -> bool {
+        let subject = Subject { alias, model, repairs: quirks.repairs };
+        quirks.repairs != Repairs::NONE
+            && body.json().is_some_and(|json| self.concerns_quirks(kind, json, subject))
+    }
+
+    /// The same of a body in JSON.
+    pub(crate) fn concerns_quirks(self, kind: Kind, json: &[u8], subject: Subject<'_>) -> bool {
+        let client = self.codec().client.as_ref().filter(|_| kind == Kind::Chat);
+        client.is_some_and(|client| client.raw.concerns_quirks(json, subject))
     }
 
     /// Whether an answer that says nothing, and ended well, is one to a client's conversation: where that ends with

@@ -189,6 +189,58 @@ impl<'de> Deserialize<'de> for Flag {
     }
 }
 
+/// A cost in dollars: a number (OpenRouter), or an object with a total (Perplexity: `total_cost`, Venice: `usd`).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cost(Decimal);
+
+impl Cost {
+    /// The cost in billionths of a dollar.
+    pub(crate) fn billionths(self) -> u64 {
+        self.0.times(1e9)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cost {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Cost;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a cost")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Cost, A::Error> {
+                let mut cost = Cost::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    match &*key {
+                        "total_cost" | "usd" => cost = Cost(map.next_value()?),
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(cost)
+            }
+
+            fn visit_f64<E>(self, dollars: f64) -> Result<Cost, E> {
+                Ok(Cost(Decimal(dollars)))
+            }
+
+            fn visit_u64<E>(self, dollars: u64) -> Result<Cost, E> {
+                Ok(Cost(Decimal(dollars as f64)))
+            }
+
+            fn visit_i64<E>(self, dollars: i64) -> Result<Cost, E> {
+                Ok(Cost(Decimal(dollars as f64)))
+            }
+
+            ignore!(Cost, Cost(Decimal(0.0)); null, bool, string, seq);
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
 /// An object, read as `T`. Anything else is absent.
 #[derive(Clone, Debug)]
 pub(crate) struct Obj<T>(pub(crate) Option<T>);

@@ -44,6 +44,7 @@ mod scrub;
 mod sighting;
 mod size;
 mod surrogates;
+mod think_tags;
 mod wait;
 
 pub use aim::{Aim, Betas, Envelope, Google, Lack, Place, Quirks};
@@ -67,6 +68,7 @@ pub use framing::{Frame, Framer, Frames, Framing, frames};
 pub use fresh_text::TextScope;
 pub use json_scan::{object_members, string_length};
 pub use kind::Kind;
+pub use openai_chat::{Repair, Repairs};
 pub use scrub::{
     Care, Secrets, end_of, hide, hide_in_part, may_be_written_oddly, open_end, scrub, scrub_json,
 };

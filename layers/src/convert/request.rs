@@ -125,6 +125,13 @@ fn passes_untouched(call: &Call) -> bool {
         && channel.tools
         && channel.image
         && call.stream == exchange.peek.stream
+        && !exchange.dialect().is_mended(
+            exchange.endpoint.kind,
+            &exchange.body,
+            &target.alias,
+            &target.upstream_model,
+            channel.quirks,
+        )
 }
 
 /// Fetches the media that the upstream cannot fetch itself, unless an earlier attempt has.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::QUIRKS;
 use crate::config::lookup::{Patterns, layered};
 use crate::config::problem::{Report, nearest, shown};
 use crate::config::schema::{Item, Section};
 use crate::config::settings::{ChannelSettings, KEEPALIVE_OFF, SecretText, names_a_model};
 use crate::config::tree::Value;
+use crate::providers;
 use crate::values::KeyAlgorithm;
 
 /// Request headers that never go to an upstream: they carry the client's own credentials, or
@@ -268,10 +268,11 @@ pub(super) fn quirks(preferences: &Section<'_>, report: &mut Report) -> Vec<(Box
         return list;
     };
     let mut add = |name: &str, on: bool, item: Item<'_>, report: &mut Report| {
-        if QUIRKS.contains(&name) {
+        if providers::quirk_names().any(|known| known == name) {
             list.push((name.into(), on));
         } else {
-            let accepted = format!("one of {}; this one is ignored", QUIRKS.join(", "));
+            let known: Vec<_> = providers::quirk_names().collect();
+            let accepted = format!("one of {}; this one is ignored", known.join(", "));
             item.warn(format!("{:?}", shown(name)), &accepted, report);
         }
     };

@@ -21,6 +21,7 @@ mod keepalive;
 mod keys;
 mod limits;
 mod moderation;
+mod openai_hosts;
 mod overrides;
 mod routing;
 mod secrets;

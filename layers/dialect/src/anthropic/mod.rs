@@ -1,7 +1,7 @@
 //! Anthropic messages.
 
 mod betas;
-mod model;
+pub(crate) mod model;
 pub(crate) mod parameters;
 mod probe;
 mod raw;
@@ -38,7 +38,11 @@ pub(crate) static CODEC: Codec = Codec {
         outbound: &Outbound,
         envelope: Envelope::PLAIN,
         framing: Framing::Sse,
-        watch: Some(Watch { probe: |_| Box::new(probe::Probe::default()), whole: probe::whole }),
+        watch: Some(Watch {
+            probe: |_| Box::new(probe::Probe::default()),
+            whole: probe::whole,
+            mender: |_| None,
+        }),
         stops_silently: true,
         through_chat: ThroughChat(Dialect::Anthropic),
     },

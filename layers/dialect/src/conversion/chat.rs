@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 
+use super::tags::Tags;
 use super::wrapped::unwrapped;
 use super::{Answered, Ask, Conversion, JSON, Kept, Refused, Sent, Transcode, Whole, Wish, inbound};
 use crate::{
@@ -56,8 +57,8 @@ impl Conversion for ThroughChat {
     fn events(&self, kept: &Kept) -> Option<Box<dyn Transcode>> {
         let encoder = inbound(kept.client)?.events(&kept.manner(), &kept.identity);
         let decoder = self.0.codec().upstream.outbound.events(&kept.correspondence);
-        let (want_text, wrapped) = (kept.want_text, kept.wrapped);
-        Some(Box::new(Transcription { decoder, encoder, events: Vec::new(), want_text, wrapped }))
+        let (tags, want_text, wrapped) = (Tags::of(kept.repairs), kept.want_text, kept.wrapped);
+        Some(Box::new(Transcription { decoder, encoder, tags, events: Vec::new(), want_text, wrapped }))
     }
 }
 
@@ -88,12 +89,16 @@ fn addresses<'a>(
 /// Reads a whole answer of the upstream, or the events of one.
 pub(super) fn read(answer: &Answered, kept: &Kept) -> Result<ir::Response, ir::Error> {
     let outbound = kept.upstream.codec().upstream.outbound;
-    match answer.form {
+    let answer = match answer.form {
         AnswerForm::Events(framing) => fold(answer, framing, kept),
         // A page is no answer; whoever reads it says so.
         AnswerForm::Json | AnswerForm::Page | AnswerForm::Bytes => {
             outbound.response(&answer.unmarked(), &kept.correspondence)
         }
+    }?;
+    match Tags::of(kept.repairs) {
+        Some(tags) => tags.of_whole(&answer),
+        None => Ok(answer),
     }
 }
 
@@ -138,6 +143,7 @@ fn read_frame(
 struct Transcription {
     decoder: Box<dyn DecodeEvents>,
     encoder: Box<dyn EncodeEvents>,
+    tags: Option<Tags>,
     /// Kept between frames for its room.
     events: Vec<ir::Event>,
     want_text: bool,
@@ -149,6 +155,9 @@ impl Transcription {
     /// Encodes the events that are there. An error event is only sighted.
     fn encode(&mut self, want_text: bool, out: &mut BytesMut) -> Sighting {
         let mut seen = Sighting::machinery();
+        if let Some(tags) = &mut self.tags {
+            tags.split(&mut self.events);
+        }
         for event in self.events.drain(..) {
             let sighting = Sighting::of(&event, want_text);
             if sighting.error().is_none() {

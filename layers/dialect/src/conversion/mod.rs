@@ -8,7 +8,9 @@
 mod chat;
 mod form;
 mod neutral;
+mod repaired;
 mod same;
+mod tags;
 mod wrapped;
 
 use std::collections::HashMap;
@@ -24,8 +26,8 @@ pub use same::Same;
 
 use crate::codec::{Correspondence, Identity, Manner, Probe, Received};
 use crate::{
-    Aim, Body, Depth, Dialect, Frame, Framing, Inbound, Kind, Malformed, ModelPlace, Sighting, Unsupported,
-    ir, media,
+    Aim, Body, Depth, Dialect, Frame, Framing, Inbound, Kind, Malformed, ModelPlace, Repairs, Sighting,
+    Unsupported, ir, media,
 };
 
 /// The way between a client's dialect and an upstream's for calls of a kind; none where there is none.
@@ -142,6 +144,10 @@ impl<'a> Ask<'a> {
             want_text: self.want_text,
             hide_usage: false,
             wrapped: wrapped::wraps(aim, upstream),
+            repairs: match self.kind {
+                Kind::Chat => aim.quirks.repairs.of_answers(),
+                _ => Repairs::NONE,
+            },
             framing: match inbound(self.client) {
                 Some(inbound) => inbound.framing(self.query),
                 None => self.client.codec().upstream.framing,
@@ -195,6 +201,8 @@ pub struct Kept {
     pub(crate) want_text: bool,
     /// The usage of the stream was asked for by us.
     pub(crate) hide_usage: bool,
+    /// What is repaired in the answer.
+    pub(crate) repairs: Repairs,
     /// How a stream for the client is cut into frames.
     pub(crate) framing: Framing,
     /// The upstream wraps its events in messages of another framing.

@@ -6,12 +6,13 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use serde_json::{Map, Value};
 
+use super::repaired::Repaired;
 use super::wrapped::unwrapped;
 use super::{Answered, Ask, Conversion, JSON, Kept, Refused, Sent, SentBody, Transcode, Whole, chat};
 use crate::aim::{Betas, Place};
-use crate::codec::{Addition, Probe};
+use crate::codec::{Addition, Mend, Probe};
 use crate::{
-    Aim, AnswerForm, Body, Depth, Envelope, ErrorShape, Frame, Framing, Kind, Malformed, ModelPlace,
+    Aim, AnswerForm, Body, Depth, Envelope, ErrorShape, Frame, Framing, Kind, Malformed, ModelPlace, Repairs,
     Sighting, anthropic, exact, ir, moderation,
 };
 
@@ -57,9 +58,15 @@ impl Conversion for Same {
         {
             return kept.tell(chat::read(answer, kept)?);
         }
-        let bytes = answer.unmarked();
+        let mut bytes = answer.unmarked();
         let sighting = match answer.form {
-            AnswerForm::Json => sighted(&bytes, kept),
+            AnswerForm::Json => {
+                let sighting = sighted(&bytes, kept);
+                if let Some(mended) = mender(kept).and_then(|mut mender| mender.whole(&bytes)) {
+                    bytes = mended.into();
+                }
+                sighting
+            }
             AnswerForm::Events(framing) => watched(&answer.bytes, framing, kept),
             AnswerForm::Bytes => Sighting {
                 content: !answer.bytes.is_empty(),
@@ -80,7 +87,11 @@ impl Conversion for Same {
     }
 
     fn events(&self, kept: &Kept) -> Option<Box<dyn Transcode>> {
-        let (probe, to) = (self.probe(kept)?, kept.framing());
+        let (probe, to) = (watch(kept)?, kept.framing());
+        if let Some(mender) = mender(kept) {
+            let (hide_usage, want_text) = (kept.hide_usage, kept.want_text);
+            return Some(Box::new(Repaired { probe, mender, hide_usage, want_text }));
+        }
         Some(Box::new(Reframe {
             probe,
             shape: kept.client.error_shape(),
@@ -94,8 +105,22 @@ impl Conversion for Same {
     }
 
     fn probe(&self, kept: &Kept) -> Option<Box<dyn Probe>> {
-        kept.upstream.codec().upstream.watch.as_ref().map(|watch| (watch.probe)(kept.framing))
+        // What is repaired cannot go on as it is.
+        if kept.repairs.is_empty() || mender(kept).is_none() { watch(kept) } else { None }
     }
+}
+
+/// The probe for one stream.
+fn watch(kept: &Kept) -> Option<Box<dyn Probe>> {
+    kept.upstream.codec().upstream.watch.as_ref().map(|watch| (watch.probe)(kept.framing))
+}
+
+/// What repairs the answer, where anything does.
+fn mender(kept: &Kept) -> Option<Box<dyn Mend>> {
+    if kept.repairs.is_empty() {
+        return None;
+    }
+    kept.upstream.codec().upstream.watch.as_ref().and_then(|watch| (watch.mender)(kept.repairs))
 }
 
 /// What a whole JSON answer tells.
@@ -114,7 +139,7 @@ fn sighted(bytes: &[u8], kept: &Kept) -> Sighting {
 /// What the events of an answer tell that was collected.
 fn watched(bytes: &Bytes, framing: Framing, kept: &Kept) -> Sighting {
     let mut all = Sighting::machinery();
-    if let Some(mut probe) = Same.probe(kept) {
+    if let Some(mut probe) = watch(kept) {
         let depth = Depth::Opening { want_text: kept.want_text };
         for frame in framing.frames(bytes) {
             let seen = match kept.wrapped {
@@ -137,7 +162,9 @@ fn json_body(
         && aim.tools
         && aim.image
         && ask.stream == aim.stream
-        && *aim.envelope == Envelope::PLAIN;
+        && *aim.envelope == Envelope::PLAIN
+        && !(aim.quirks.repairs != Repairs::NONE
+            && ask.client.concerns_quirks(ask.kind, json, aim.subject()));
     if untouched {
         return Ok(SentBody::Bytes(splice(json, ask, aim, added)));
     }
@@ -216,6 +243,9 @@ fn change(
         }
         if !aim.image {
             raw.without_images(&mut map);
+        }
+        if ask.kind == Kind::Chat && aim.quirks.repairs != Repairs::NONE {
+            raw.mend(&mut map, aim.subject());
         }
     }
     if envelope.stream == Place::Path {

@@ -4,11 +4,16 @@ mod encode;
 mod probe;
 mod raw;
 mod read_request;
+mod repairs;
 mod response;
 mod stream;
+mod usage;
 pub(crate) mod wire;
 pub(crate) mod words;
 mod write_request;
+
+pub(crate) use self::repairs::Subject;
+pub use self::repairs::{Repair, Repairs};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -31,7 +36,11 @@ pub(crate) static CODEC: Codec = Codec {
         outbound: &Outbound,
         envelope: Envelope::PLAIN,
         framing: Framing::Sse,
-        watch: Some(Watch { probe: |_| Box::new(probe::Probe::default()), whole: probe::whole }),
+        watch: Some(Watch {
+            probe: |_| Box::new(probe::Probe::default()),
+            whole: probe::whole,
+            mender: repairs::mender,
+        }),
         stops_silently: false,
         through_chat: ThroughChat(Dialect::OpenAiChat),
     },

@@ -4,7 +4,8 @@
 
 use bytes::BytesMut;
 
-use super::wire::{Chunk, Message, WireUsage};
+use super::usage::WireUsage;
+use super::wire::{Chunk, Message};
 use crate::ir::{Error, FinishReason, Usage};
 use crate::json_scan::{is_empty, members, string_length, walk};
 use crate::lenient::TextOr;

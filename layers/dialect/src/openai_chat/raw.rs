@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::repairs::{self, Subject};
 use crate::codec::{Addition, LastTurn, RawRequest};
 use crate::{Manner, fresh_text};
 
@@ -68,6 +69,14 @@ impl RawRequest for Raw {
 
     fn usage_field(&self) -> Option<&'static str> {
         Some(STREAM_OPTIONS)
+    }
+
+    fn concerns_quirks(&self, body: &[u8], subject: Subject<'_>) -> bool {
+        repairs::concerns(body, subject)
+    }
+
+    fn mend(&self, body: &mut Map<String, Value>, subject: Subject<'_>) {
+        repairs::mend(body, subject);
     }
 
     fn may_hold_tools(&self, body: &[u8]) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! Source: <https://platform.openai.com/docs/api-reference/chat-streaming>.
 
-use super::wire::{Chunk, Function, Message, Part};
+use super::wire::{self, Chunk, Function, Message, Part};
 use crate::ir::{Citation, CitationKind, Error, Event, FinishReason, Raw, Source};
 use crate::lenient::{Count, TextOr};
 use crate::surrogates::mended;
@@ -23,6 +23,8 @@ pub(crate) struct Decoder {
     choices: Vec<Candidate>,
     /// The number of the candidate that the last event was about.
     current: u32,
+    /// The sources that are told beside the text, as JSON: many tell them with every chunk.
+    sources: String,
 }
 
 /// A candidate under way.
@@ -33,6 +35,8 @@ struct Candidate {
     said: bool,
     calls: Vec<Call>,
     finish: Option<(FinishReason, String)>,
+    /// A source was told within the text.
+    cited: bool,
     sound: media::Pieces,
 }
 
@@ -62,6 +66,9 @@ impl Decoder {
             self.seed = chunk.id.text().to_owned();
             let created = Some(chunk.created.0).filter(|created| *created > 0);
             out.push(Event::Start { id: chunk.id.owned(), model: chunk.model.owned(), created });
+        }
+        if let Some(sources) = chunk.sources().filter(|sources| sources.len() != self.sources.len()) {
+            sources.clone_into(&mut self.sources);
         }
         for choice in &chunk.choices.0 {
             let Some(place) = self.choice(choice.index.0, out) else { continue };
@@ -143,6 +150,7 @@ impl Decoder {
         }
         for (annotation, json) in message.annotations() {
             let Some(source) = &annotation.url_citation.0 else { continue };
+            self.choices[place].cited = true;
             let index = |count: Option<Count>| count.and_then(|count| u32::try_from(count.0).ok());
             out.push(Event::Citation(Citation {
                 kind: CitationKind::Web,
@@ -177,8 +185,13 @@ impl Decoder {
         if !marked && self.choices.iter().any(|choice| choice.finish.is_none()) {
             return out.push(Event::Error(Error::truncated()));
         }
+        let sources = std::mem::take(&mut self.sources);
         for mut candidate in std::mem::take(&mut self.choices) {
             self.switch(candidate.number, out);
+            // Told at their places they need not be told once more.
+            if !candidate.cited {
+                tell_sources(&sources, out);
+            }
             let data = candidate.sound.finish();
             if !data.is_empty() {
                 let (mime, data) = (self.mime(), data.into());
@@ -306,6 +319,22 @@ impl DecodeEvents for Decoder {
 
     fn finish(&mut self, out: &mut Vec<Event>) {
         self.end(false, out);
+    }
+}
+
+/// The sources that were told beside the text. Where in it they are meant is not said.
+fn tell_sources(sources: &str, out: &mut Vec<Event>) {
+    /// More are not told.
+    const MOST: usize = 256;
+    let sources: Vec<wire::Source> = serde_json::from_str(sources).unwrap_or_default();
+    for source in sources.into_iter().take(MOST) {
+        let (url, title, cited_text) = match source {
+            wire::Source::Address(url) => (url, None, None),
+            wire::Source::Result { url, title, snippet } => (url, title, snippet),
+            wire::Source::Other(_) => continue,
+        };
+        let (kind, url, span, raw) = (CitationKind::Web, Some(url), None, None);
+        out.push(Event::Citation(Citation { kind, block: 0, span, url, title, cited_text, raw }));
     }
 }
 

@@ -12,8 +12,8 @@ use serde_json::{Number, Value};
 
 use crate::error_body;
 use crate::ir::{Error, Logprob, Usage};
-use crate::json_scan::counts;
-use crate::lenient::{Count, Decimal, List, Obj, Str, TextOr};
+use crate::lenient::{Cost, Count, List, Obj, Str, TextOr};
+use crate::openai_chat::usage::WireUsage;
 
 /// A chunk, or a whole answer: `{"id", "model", "created" (unix seconds), "choices", "usage"?}`.
 #[derive(Debug, Default, Deserialize)]
@@ -30,6 +30,14 @@ pub(crate) struct Chunk<'a> {
     pub(crate) choices: List<Choice<'a>>,
     pub(crate) usage: Obj<WireUsage>,
     x_groq: Obj<Groq>,
+    /// Venice has it beside the usage.
+    cost: Cost,
+    /// Perplexity, xAI: addresses of the sources of the text, in the order in which it counts them.
+    #[serde(borrow)]
+    citations: Option<&'a RawValue>,
+    /// Perplexity: the same with titles.
+    #[serde(borrow)]
+    search_results: Option<&'a RawValue>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -74,7 +82,18 @@ impl<'a> Chunk<'a> {
     /// The usage, wherever the provider puts it.
     pub(crate) fn usage(&self) -> Option<Usage> {
         let wire = self.usage.0.as_ref().or(self.x_groq.0.as_ref().and_then(|groq| groq.usage.0.as_ref()))?;
-        Some(wire.normal()).filter(|usage| !usage.is_empty())
+        let mut usage = wire.normal();
+        if usage.stated_cost == 0 {
+            usage.stated_cost = self.cost.billionths();
+        }
+        Some(usage).filter(|usage| !usage.is_empty())
+    }
+
+    /// The sources of the text as they are told beside it; the fuller of two lists.
+    pub(crate) fn sources(&self) -> Option<&'a str> {
+        let list =
+            |value: Option<&'a RawValue>| value.map(RawValue::get).filter(|json| json.starts_with('['));
+        list(self.search_results).or(list(self.citations))
     }
 
     /// Whether it holds the answer of an operation other than chat.
@@ -327,6 +346,21 @@ pub(crate) struct UrlCitation<'a> {
     pub(crate) end_index: Option<Count>,
 }
 
+/// A source that is told beside the text: an address, or one with a title.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Source {
+    Address(String),
+    Result {
+        url: String,
+        #[serde(default)]
+        title: Option<String>,
+        #[serde(default)]
+        snippet: Option<String>,
+    },
+    Other(serde::de::IgnoredAny),
+}
+
 /// `logprobs` of a choice.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -353,142 +387,5 @@ impl WireLogprob {
             bytes: self.bytes.clone(),
             top: self.top_logprobs.0.iter().filter_map(Self::normal).collect(),
         })
-    }
-}
-
-/// Token counts, and what some providers count besides.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct WireUsage {
-    prompt_tokens: Count,
-    completion_tokens: Count,
-    total_tokens: Count,
-    /// Images and transcriptions count with these names.
-    input_tokens: Count,
-    output_tokens: Count,
-    prompt_tokens_details: Obj<InputDetails>,
-    input_tokens_details: Obj<InputDetails>,
-    completion_tokens_details: Obj<OutputDetails>,
-    /// DeepSeek.
-    prompt_cache_hit_tokens: Count,
-    /// Moonshot.
-    cached_tokens: Count,
-    /// Perplexity.
-    reasoning_tokens: Count,
-    /// OpenRouter, in dollars.
-    cost: Decimal,
-    /// Transcriptions that are charged by the length of the sound.
-    seconds: Decimal,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct InputDetails {
-    cached_tokens: Count,
-    cache_write_tokens: Count,
-    audio_tokens: Count,
-    image_tokens: Count,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct OutputDetails {
-    reasoning_tokens: Count,
-    audio_tokens: Count,
-    accepted_prediction_tokens: Count,
-    rejected_prediction_tokens: Count,
-    image_tokens: Count,
-}
-
-impl WireUsage {
-    /// The usage at the beginning of `json`, which more may follow. The form that OpenAI documents
-    /// is tried first: reading it takes a fraction of what tolerance takes.
-    pub(crate) fn at(json: &[u8]) -> Option<Usage> {
-        if let Some(documented) = Self::documented(json) {
-            return Some(documented.normal());
-        }
-        let Obj(usage) = serde_json::Deserializer::from_slice(json).into_iter::<Obj<Self>>().next()?.ok()?;
-        Some(usage?.normal())
-    }
-
-    /// The usage in the documented form, with nothing else in it.
-    fn documented(json: &[u8]) -> Option<Self> {
-        let mut usage = Self::default();
-        let (mut input, mut output) = (InputDetails::default(), OutputDetails::default());
-        counts(json, |details, key, count| {
-            let place = match details {
-                b"" => match key {
-                    b"prompt_tokens" => &mut usage.prompt_tokens,
-                    b"completion_tokens" => &mut usage.completion_tokens,
-                    b"total_tokens" => &mut usage.total_tokens,
-                    _ => return None,
-                },
-                b"prompt_tokens_details" => match key {
-                    b"cached_tokens" => &mut input.cached_tokens,
-                    b"audio_tokens" => &mut input.audio_tokens,
-                    _ => return None,
-                },
-                b"completion_tokens_details" => match key {
-                    b"reasoning_tokens" => &mut output.reasoning_tokens,
-                    b"audio_tokens" => &mut output.audio_tokens,
-                    b"accepted_prediction_tokens" => &mut output.accepted_prediction_tokens,
-                    b"rejected_prediction_tokens" => &mut output.rejected_prediction_tokens,
-                    _ => return None,
-                },
-                _ => return None,
-            };
-            *place = Count(count);
-            Some(())
-        })?;
-        usage.prompt_tokens_details = Obj(Some(input));
-        usage.completion_tokens_details = Obj(Some(output));
-        Some(usage)
-    }
-
-    /// The counts in normal form.
-    pub(crate) fn normal(&self) -> Usage {
-        let input = self.prompt_tokens_details.0.as_ref().or(self.input_tokens_details.0.as_ref());
-        let output = self.completion_tokens_details.0.as_ref();
-        let first = |counts: &[u64]| counts.iter().copied().find(|count| *count > 0).unwrap_or(0);
-        let cached_read = first(&[
-            input.map_or(0, |details| details.cached_tokens.0),
-            self.prompt_cache_hit_tokens.0,
-            self.cached_tokens.0,
-        ]);
-        let cache_write = input.map_or(0, |details| details.cache_write_tokens.0);
-        let reasoning =
-            first(&[output.map_or(0, |details| details.reasoning_tokens.0), self.reasoning_tokens.0]);
-        let mut input_total = first(&[self.prompt_tokens.0, self.input_tokens.0]);
-        // More cached than there is input: this provider counts them apart.
-        if cached_read > input_total {
-            input_total = input_total.saturating_add(cached_read);
-        }
-        let mut output_total = first(&[self.completion_tokens.0, self.output_tokens.0]);
-        let total = self.total_tokens.0;
-        // xAI counts reasoning apart from output; its total gives it away.
-        let apart = input_total.saturating_add(output_total).saturating_add(reasoning);
-        if reasoning > output_total || (reasoning > 0 && total == apart) {
-            output_total = output_total.saturating_add(reasoning);
-        }
-        Usage {
-            input_total,
-            cached_read,
-            cache_write,
-            cache_write_1h: 0,
-            output_total,
-            reasoning,
-            audio_in: input.map_or(0, |details| details.audio_tokens.0),
-            audio_out: output.map_or(0, |details| details.audio_tokens.0),
-            image_in: input.map_or(0, |details| details.image_tokens.0),
-            tool_prompt: 0,
-            accepted_prediction: output.map_or(0, |details| details.accepted_prediction_tokens.0),
-            rejected_prediction: output.map_or(0, |details| details.rejected_prediction_tokens.0),
-            // A total that the parts exceed was counted otherwise.
-            stated_total: if total < input_total.saturating_add(output_total) { 0 } else { total },
-            image_out: output.map_or(0, |details| details.image_tokens.0),
-            sound_ms: self.seconds.times(1e3),
-            stated_cost: self.cost.times(1e9),
-            ..Usage::default()
-        }
     }
 }

@@ -32,7 +32,7 @@ impl FinishReason {
             "" | "null" => return None,
             "length" | "max_tokens" | "MAX_TOKENS" => Self::Length,
             "model_length" => Self::ContextWindow,
-            "tool_calls" | "function_call" | "tool_use" => Self::ToolCalls,
+            "tool_calls" | "tool_call" | "function_call" | "tool_use" => Self::ToolCalls,
             "content_filter" | "refusal" | "SAFETY" => Self::ContentFilter,
             "RECITATION" => Self::Recitation,
             "error" => Self::Error,

@@ -9,7 +9,8 @@ use crate::ir::{
     Block, Content, Effort, Reasoning, ReasoningMode, Request, ResponseFormat, Role, Sampling, Source,
     ToolChoice, Turn,
 };
-use crate::names::{self, Grammar, Names};
+use crate::names::{Grammar, Names};
+use crate::openai_chat::repairs::{self, Repair};
 use crate::rope::Node;
 use crate::{Aim, Correspondence, Dialect, FetchedMedia, Unsupported, Written, media};
 
@@ -37,7 +38,9 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
             body.insert("stream", true);
         }
         // The usage is always wanted here; whether the client sees it is the encoder's business.
-        body.insert("stream_options", json!({ "include_usage": true }));
+        if !aim.quirks.repairs.has(Repair::UsageUnasked) {
+            body.insert("stream_options", json!({ "include_usage": true }));
+        }
     }
     let mut fields = Map::new();
     write_sampling(request, aim, family, &mut fields);
@@ -45,6 +48,7 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
         write_tools(request, family, &mut writer.names, &mut fields);
     }
     write_rest(request, family, &mut fields);
+    repairs::mend(&mut fields, aim.subject());
     for (name, value) in aim.envelope.adds {
         fields.entry(*name).or_insert_with(|| Value::from(*value));
     }
@@ -116,7 +120,7 @@ fn effort(wanted: Reasoning) -> Option<Effort> {
 }
 
 /// Models that count thinking as output, and take no sampling parameters.
-fn thinks(model: &str) -> bool {
+pub(super) fn thinks(model: &str) -> bool {
     let name = model.rsplit('/').next().unwrap_or(model);
     ["o1", "o3", "o4", "gpt-5"].iter().any(|prefix| name.starts_with(prefix))
 }
@@ -235,10 +239,16 @@ impl<'a> Writer<'a> {
         Ok(messages)
     }
 
+    /// The identity of a call as this upstream takes it.
+    fn id(&self, id: &str) -> String {
+        repairs::fitting_id(id, ID_LIMIT, self.aim.quirks.repairs)
+    }
+
     fn assistant(&mut self, turn: &'a Turn) -> Node<'a> {
         let mut message = Map::new();
         message.insert("role".into(), "assistant".into());
         let mut text = String::new();
+        let mut thought = String::new();
         let mut calls = Vec::new();
         for block in &turn.blocks {
             match &block.content {
@@ -249,17 +259,23 @@ impl<'a> Writer<'a> {
                 Content::ToolCall { id, name, arguments } => {
                     let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
                     calls.push(json!({
-                        "id": names::fitting_id(id, ID_LIMIT),
+                        "id": self.id(id),
                         "type": "function",
                         "function": { "name": self.names.fitting(name), "arguments": arguments },
                     }));
                 }
-                // Reasoning is not replayed, and pictures of the model's own cannot be.
+                Content::Thinking { text } => thought.push_str(text),
+                // Pictures of the model's own cannot be replayed, nor what others have sealed.
                 _ => {}
             }
         }
         let silent = text.is_empty() && !calls.is_empty();
         message.insert("content".into(), if silent { Value::Null } else { text.into() });
+        // Few want thoughts back, and many refuse them.
+        if !calls.is_empty() && repairs::replays(self.aim) {
+            let thought = if thought.is_empty() { " " } else { &thought };
+            message.insert("reasoning_content".into(), thought.into());
+        }
         if !calls.is_empty() {
             message.insert("tool_calls".into(), calls.into());
         }
@@ -278,7 +294,7 @@ impl<'a> Writer<'a> {
             }
             messages.push(Node::object([
                 ("role", "tool".into()),
-                ("tool_call_id", names::fitting_id(call_id, ID_LIMIT).into()),
+                ("tool_call_id", self.id(call_id).into()),
                 ("content", text.into()),
             ]));
             for block in blocks.iter().filter(|block| !matches!(block.content, Content::Text(_))) {

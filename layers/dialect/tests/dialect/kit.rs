@@ -68,7 +68,7 @@ pub(crate) fn write_bytes(
     model: &str,
 ) -> Result<(Vec<u8>, Correspondence), Unsupported> {
     let model_json = Value::from(model).to_string().into();
-    let mut aim = aim(alias, model, &model_json, false);
+    let mut aim = aim(alias, model, &model_json, false, &QUIRKS);
     aim.envelope = &upstream.codec().upstream.envelope;
     let written = outbound(upstream).request(request, &aim, &FetchedMedia::default())?;
     let SentBody::Bytes(parts) = written.body else { panic!("bytes were asked for") };
@@ -81,8 +81,16 @@ pub(crate) fn response(client: Dialect, answer: &ir::Response) -> Value {
     serde_json::from_slice(&bytes).expect("JSON")
 }
 
-fn aim<'a>(alias: &'a str, model: &'a str, model_json: &'a Bytes, stream: bool) -> Aim<'a> {
-    const QUIRKS: Quirks = Quirks { stream_options: true, ..Quirks::NONE };
+/// What is taken for granted of an unknown upstream.
+const QUIRKS: Quirks = Quirks { stream_options: true, ..Quirks::NONE };
+
+fn aim<'a>(
+    alias: &'a str,
+    model: &'a str,
+    model_json: &'a Bytes,
+    stream: bool,
+    quirks: &'a Quirks,
+) -> Aim<'a> {
     Aim {
         alias,
         model,
@@ -94,7 +102,7 @@ fn aim<'a>(alias: &'a str, model: &'a str, model_json: &'a Bytes, stream: bool) 
         as_json: false,
         betas: &[],
         envelope: &Envelope::PLAIN,
-        quirks: &QUIRKS,
+        quirks,
     }
 }
 
@@ -144,6 +152,19 @@ impl Exchange {
         Self::asked(client, upstream, body, stream).unwrap_or_else(|refused| panic!("{refused}"))
     }
 
+    /// The same with an upstream that has quirks.
+    pub(crate) fn with(
+        client: Dialect,
+        upstream: Dialect,
+        body: &[u8],
+        stream: bool,
+        quirks: &Quirks,
+    ) -> Self {
+        let value: Value = serde_json::from_slice(body).expect("JSON");
+        let model = value["model"].as_str().expect("a model");
+        Self::odd(client, upstream, body, stream, model, quirks).unwrap_or_else(|refused| panic!("{refused}"))
+    }
+
     /// The same, where the upstream may be unable to be asked that. What it cannot fetch itself is fetched.
     pub(crate) fn asked(
         client: Dialect,
@@ -164,10 +185,21 @@ impl Exchange {
         stream: bool,
         model: &str,
     ) -> Result<Self, Refused> {
+        Self::odd(client, upstream, body, stream, model, &QUIRKS)
+    }
+
+    fn odd(
+        client: Dialect,
+        upstream: Dialect,
+        body: &[u8],
+        stream: bool,
+        model: &str,
+        quirks: &Quirks,
+    ) -> Result<Self, Refused> {
         let body = Body::Json(Bytes::copy_from_slice(body));
         let (nothing, mut media) = (FetchedMedia::default(), FetchedMedia::default());
         let model_json = Value::from(model).to_string().into();
-        let mut aim = aim(model, model, &model_json, stream);
+        let mut aim = aim(model, model, &model_json, stream, quirks);
         aim.envelope = &upstream.codec().upstream.envelope;
         let way = between(Kind::Chat, client, upstream).expect("a way");
         let neutral = Neutral::default();
@@ -221,7 +253,7 @@ impl Exchange {
             None => transcode.trailer(&mut out),
         }
         let told = frames(&out).filter(|frame| !frame.is_comment()).map(|frame| frame.raw);
-        String::from_utf8(told.collect::<Vec<_>>().concat()).expect("text")
+        String::from_utf8_lossy(&told.collect::<Vec<_>>().concat()).into_owned()
     }
 
     /// What the client gets of an answer that was collected.

@@ -8,6 +8,7 @@ mod folds;
 mod golden;
 mod kit;
 mod meaning;
+mod repairs;
 mod requests;
 mod responses;
 mod robustness;

@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use dialect::{
-    Asked, Body, Correspondence, Depth, Dialect, Evidence, Frame, Framing, Identity, Kind, Received,
-    Sighting, frames, ir,
+    AnswerForm, Asked, Body, Correspondence, Depth, Dialect, Evidence, Frame, Framing, Identity, Kind, Quirks,
+    Received, Repair, Repairs, Sighting, frames, ir,
 };
 use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
@@ -43,9 +43,20 @@ static RECORDINGS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     found.iter().map(|path| fs::read(path).expect("a recording")).collect()
 });
 
+/// An exchange with an upstream that has every quirk.
+fn repaired(request: &[u8], stream: bool) -> kit::Exchange {
+    let quirks = Quirks { stream_options: true, repairs: Repairs::of(&Repair::ALL) };
+    kit::Exchange::with(Dialect::OpenAiChat, Dialect::OpenAiChat, request, stream, &quirks)
+}
+
 /// Puts bytes through everything that reads bytes, and all that comes of it through everything that writes.
 fn survive(bytes: &[u8]) {
     let body = Body::Json(Bytes::copy_from_slice(bytes));
+    let _ = repaired(br#"{"model":"m"}"#, true).stream(bytes, &[]);
+    let _ = repaired(br#"{"model":"m"}"#, false).whole(bytes, AnswerForm::Json);
+    if serde_json::from_slice::<serde_json::Value>(bytes).is_ok_and(|body| body["model"].is_string()) {
+        let _ = repaired(bytes, false);
+    }
     for &dialect in kit::UPSTREAMS {
         let is_spoken = dialect.codec().upstream.watch.is_some();
         let _ = is_spoken.then(|| kit::whole(dialect, bytes, true));
