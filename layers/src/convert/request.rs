@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use dialect::{Aim, Ask, Conversion, FetchedMedia, Refused, Sent, SentBody};
+use dialect::{Aim, Ask, Conversion, Envelope, FetchedMedia, Refused, Sent, SentBody};
 use http::HeaderValue;
 use tokio::time::Instant;
 
@@ -125,6 +125,7 @@ fn passes_untouched(call: &Call) -> bool {
         && channel.tools
         && channel.image
         && call.stream == exchange.peek.stream
+        && channel.envelope == Envelope::PLAIN
         && !exchange.dialect().is_mended(
             exchange.endpoint.kind,
             &exchange.body,

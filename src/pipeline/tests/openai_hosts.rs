@@ -114,7 +114,7 @@ async fn a_deployment_that_azure_does_not_have_is_asked_elsewhere_and_a_filtered
         assert_eq!(answer.status, if served { 200 } else { 400 }, "{code}");
         assert_eq!(other.count(), usize::from(served), "{code}");
         if !served {
-            assert_eq!(answer.error()["code"], "content_filter");
+            assert_eq!(answer.json()["error"]["code"], "content_filter");
         }
     }
 }
