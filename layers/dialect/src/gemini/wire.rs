@@ -17,7 +17,7 @@ use crate::lenient::{Count, Flag, List, Obj, Str};
 #[serde(default)]
 pub(super) struct Chunk<'a> {
     #[serde(borrow)]
-    pub(super) candidates: List<Candidate<'a>>,
+    candidates: Option<List<Candidate<'a>>>,
     #[serde(borrow, alias = "promptFeedback")]
     pub(super) prompt_feedback: Obj<Feedback<'a>>,
     #[serde(borrow, alias = "usageMetadata")]
@@ -41,8 +41,13 @@ impl<'a> Chunk<'a> {
         }
     }
 
+    pub(super) fn candidates(&self) -> &[Candidate<'a>] {
+        self.candidates.as_ref().map(|list| list.0.as_slice()).unwrap_or_default()
+    }
+
+    /// Whether it is an answer at all; one without candidates keeps a stream alive.
     fn says_something(&self) -> bool {
-        !self.candidates.0.is_empty()
+        self.candidates.is_some()
             || self.prompt_feedback.0.is_some()
             || self.usage_metadata.0.is_some()
             || self.response_id.full().is_some()

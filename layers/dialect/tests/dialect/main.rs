@@ -3,6 +3,7 @@
 mod agents;
 mod cuts;
 mod folds;
+mod gemini;
 mod golden;
 mod kit;
 mod meaning;

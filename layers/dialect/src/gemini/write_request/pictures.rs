@@ -1,7 +1,5 @@
 //! Pictures within the text of earlier answers, where chat clients have them (`![image](data:…)`).
 
-use bytes::Bytes;
-
 use crate::ir::Source;
 use crate::media;
 

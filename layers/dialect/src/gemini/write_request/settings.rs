@@ -59,10 +59,11 @@ impl Form {
                 Self { mime: None, schema: None, words: Some(words) }
             }
             Some(ResponseFormat::JsonSchema { schema, description, .. }) if takes => {
-                let schema = schema::sanitised(schema, true);
-                let words = description.as_ref().filter(|words| !words.trim().is_empty());
-                let words = words.map(|words| format!("The answer is: {words}"));
-                Self { mime: Some("application/json"), schema: Some(schema), words }
+                let mut schema = schema::sanitised(schema, true);
+                if let (Some(words), Some(map)) = (description, schema.as_object_mut()) {
+                    map.entry("description").or_insert_with(|| words.as_str().into());
+                }
+                Self { mime: Some("application/json"), schema: Some(schema), words: None }
             }
             Some(ResponseFormat::JsonSchema { schema, .. }) => {
                 let words = format!(

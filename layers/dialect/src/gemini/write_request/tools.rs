@@ -97,7 +97,9 @@ impl<'a> Tools<'a> {
         let name = names.fitting(&tool.name);
         let mut written = Map::new();
         written.insert("name".into(), name.as_str().into());
-        if let Some(description) = described(tool.description.as_deref(), &rules) {
+        if let Some(description) =
+            described(tool.description.as_deref(), &rules).filter(|words| !words.is_empty())
+        {
             written.insert("description".into(), description.as_ref().into());
         }
         if !is_empty {

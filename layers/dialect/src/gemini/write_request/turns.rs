@@ -49,6 +49,8 @@ pub(super) struct Writer<'a> {
     pub(super) system: Vec<Node<'a>>,
     ids: CallIds<'a>,
     turns: Vec<WrittenTurn<'a>>,
+    /// The user had the word since the model's last turn.
+    answered: bool,
     /// The client's message that is being written.
     message: usize,
 }
@@ -73,6 +75,7 @@ impl<'a> Writer<'a> {
             system: Vec::new(),
             ids: CallIds::new(LONGEST_ID),
             turns: Vec::new(),
+            answered: false,
             message: 0,
         }
     }
@@ -125,9 +128,12 @@ impl<'a> Writer<'a> {
         self.aim.envelope.google == Google::AiStudio
     }
 
-    /// The turn of this side, at its end.
+    /// The turn of this side, at its end. Behind results of calls, which stand with the calls, the model's next turn is
+    /// another.
     fn turn(&mut self, model: bool) -> &mut WrittenTurn<'a> {
-        if self.turns.last().is_none_or(|turn| turn.model != model) {
+        let answered = model && std::mem::take(&mut self.answered);
+        let merges = |turn: &WrittenTurn<'_>| turn.model == model && !(answered && !turn.calls.is_empty());
+        if !self.turns.last().is_some_and(merges) {
             self.turns.push(WrittenTurn { model, parts: Vec::new(), calls: Vec::new() });
         }
         let last = self.turns.len() - 1;
@@ -251,6 +257,7 @@ impl<'a> Writer<'a> {
 
     /// The user's turn, instructions in its middle, and results of calls.
     fn question(&mut self, blocks: &'a [Block], role: Role) -> Result<(), Unsupported> {
+        self.answered = true;
         let (mut files, mut parts) = (Vec::new(), Vec::new());
         for block in blocks {
             match &block.content {
