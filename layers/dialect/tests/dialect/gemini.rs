@@ -494,6 +494,8 @@ fn decoded(framing: Framing, stream: &str, cuts: &[usize]) -> Vec<ir::Event> {
     let mut decoder = kit::outbound(Dialect::Gemini).events(&Correspondence::default());
     play_as(framing, stream.as_bytes(), cuts, |frame| decoder.decode(frame, &mut events).expect("readable"));
     decoder.finish(&mut events);
+    // The end of an array is a frame, too.
+    events.retain(|event| *event != ir::Event::KeepAlive);
     events
 }
 

@@ -192,7 +192,7 @@ fn modalities(request: &Request, model: &Model) -> Option<Value> {
 
 fn speech(request: &Request) -> Value {
     let voice = request.audio.as_ref().and_then(|audio| audio.get("voice"));
-    let voice = voice.and_then(|voice| voice.as_str().or(voice.get("id")?.as_str()));
+    let voice = voice.and_then(|voice| voice.get("id").unwrap_or(voice).as_str());
     let voice = voice.filter(|voice| !voice.is_empty()).unwrap_or(VOICE);
     let known = VOICES.iter().find(|(theirs, _)| voice.eq_ignore_ascii_case(theirs));
     let voice = known.map_or(voice, |(_, ours)| ours);
