@@ -55,7 +55,7 @@ impl<'a> Chunk<'a> {
     }
 }
 
-/// What is said of a prompt that was not answered.
+/// The judgement on a prompt that was not answered.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Feedback<'a> {
@@ -82,7 +82,7 @@ pub(super) struct Candidate<'a> {
     pub(super) logprobs_result: Option<&'a RawValue>,
 }
 
-/// What a candidate says.
+/// The content of a candidate.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Contents<'a> {
@@ -171,7 +171,7 @@ pub(super) struct Code<'a> {
     pub(super) code: Str<'a>,
 }
 
-/// What came of it.
+/// The outcome of such code.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Outcome<'a> {
@@ -181,7 +181,7 @@ pub(super) struct Outcome<'a> {
     pub(super) output: Str<'a>,
 }
 
-/// Where an answer comes from.
+/// The sources of an answer.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Grounding<'a> {
@@ -205,7 +205,7 @@ pub(super) struct Origin<'a> {
     pub(super) retrieved_context: Obj<Page<'a>>,
 }
 
-/// What a source is called and where it is.
+/// The name and the place of a source.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Page<'a> {
@@ -237,7 +237,7 @@ pub(super) struct Segment<'a> {
     pub(super) text: Str<'a>,
 }
 
-/// How likely each token was, and what could have stood in its place.
+/// The likelihoods of tokens, and of those that could have stood in their place.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Likelihoods {

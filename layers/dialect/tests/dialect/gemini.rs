@@ -359,6 +359,17 @@ fn media_are_told_in_their_parts_and_files_stand_before_the_words_about_them() {
 }
 
 #[test]
+fn media_without_a_word_get_one_in_their_own_message() {
+    let picture = json!({ "type": "image_url", "image_url": { "url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUg==" } });
+
+    let sent =
+        write(json!({ "messages": [{ "role": "user", "content": [picture] }, user("what is it?")] }), FLASH);
+
+    let parts = sent["contents"][0]["parts"].as_array().unwrap();
+    assert_eq!((&parts[1]["text"], &parts[2]["text"]), (&json!(" "), &json!("what is it?")));
+}
+
+#[test]
 fn a_picture_within_an_earlier_answer_is_a_picture_again() {
     let text = "Here:\n![image](data:image/png;base64,iVBORw0KGgoAAAANSUhEUg==)";
     let body = json!({ "messages": [user("draw"), { "role": "assistant", "content": text }, user("bluer")] });

@@ -37,7 +37,7 @@ const VOICES: [(&str, &str); 13] = [
     ("verse", "Fenrir"),
 ];
 
-/// What an answer is to be made of, and what of that has to be told in words.
+/// The form that an answer is to have, and what of that has to be told in words.
 pub(super) struct Form {
     mime: Option<&'static str>,
     schema: Option<Value>,

@@ -106,11 +106,7 @@ impl<'a> Writer<'a> {
             contents.push(content("user", vec![text(CONTINUE)]));
         }
         for turn in turns {
-            let WrittenTurn { model, mut parts, calls } = turn;
-            if !model && !parts.is_empty() && parts.iter().all(|part| !part.has("text")) {
-                // Media alone are no question.
-                parts.push(text(" "));
-            }
+            let WrittenTurn { model, parts, calls } = turn;
             if !parts.is_empty() {
                 contents.push(content(if model { "model" } else { "user" }, parts));
             }
@@ -132,7 +128,7 @@ impl<'a> Writer<'a> {
     /// another.
     fn turn(&mut self, model: bool) -> &mut WrittenTurn<'a> {
         let answered = model && std::mem::take(&mut self.answered);
-        let merges = |turn: &WrittenTurn<'_>| turn.model == model && !(answered && !turn.calls.is_empty());
+        let merges = |turn: &WrittenTurn<'_>| turn.model == model && (turn.calls.is_empty() || !answered);
         if !self.turns.last().is_some_and(merges) {
             self.turns.push(WrittenTurn { model, parts: Vec::new(), calls: Vec::new() });
         }
@@ -281,6 +277,10 @@ impl<'a> Writer<'a> {
         }
         files.append(&mut parts);
         if !files.is_empty() {
+            // Media alone are no question.
+            if files.iter().all(|part| !part.has("text")) {
+                files.push(text(" "));
+            }
             self.turn(false).parts.append(&mut files);
         }
         Ok(())
