@@ -167,10 +167,21 @@ impl Exchange {
     ) -> Result<Self, Refused> {
         let value: Value = serde_json::from_slice(body).expect("JSON");
         let model = value["model"].as_str().expect("a model");
+        Self::aimed(client, upstream, body, stream, model)
+    }
+
+    /// The same under another model's name.
+    pub(crate) fn aimed(
+        client: Dialect,
+        upstream: Dialect,
+        body: &[u8],
+        stream: bool,
+        model: &str,
+    ) -> Result<Self, Refused> {
         let body = Body::Json(Bytes::copy_from_slice(body));
         let (nothing, mut media) = (FetchedMedia::default(), FetchedMedia::default());
         let model_json = Value::from(model).to_string().into();
-        let mut aim = aim(model, model, &model_json, value["stream"] == true);
+        let mut aim = aim(model, model, &model_json, stream);
         aim.envelope = &upstream.codec().upstream.envelope;
         let way = between(Kind::Chat, client, upstream).expect("a way");
         let neutral = Neutral::default();

@@ -7,6 +7,7 @@ mod gemini;
 mod golden;
 mod kit;
 mod meaning;
+mod requests;
 mod robustness;
 mod streams;
 mod vectors;
