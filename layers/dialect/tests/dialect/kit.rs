@@ -16,6 +16,7 @@ pub(crate) const UPSTREAMS: &[Dialect] = &[
     Dialect::OpenAiChat,
     Dialect::Responses,
     Dialect::DoubaoTranslation,
+    Dialect::Gemini,
 ];
 
 /// How clients of a dialect are understood.
@@ -73,6 +74,21 @@ pub(crate) fn write_bytes(
     let written = outbound(upstream).request(request, &aim, &FetchedMedia::default())?;
     let SentBody::Bytes(parts) = written.body else { panic!("bytes were asked for") };
     Ok((parts.concat(), written.correspondence))
+}
+
+/// Writes a request for a provider that wraps and bends its dialect like this.
+pub(crate) fn write_wrapped(
+    upstream: Dialect,
+    request: &ir::Request,
+    (alias, model): (&str, &str),
+    envelope: &Envelope,
+    quirks: &Quirks,
+) -> Result<Value, Unsupported> {
+    let model_json = Value::from(model).to_string().into();
+    let aim = Aim { envelope, quirks, ..aim(alias, model, &model_json, false) };
+    let written = outbound(upstream).request(request, &aim, &FetchedMedia::default())?;
+    let SentBody::Bytes(parts) = written.body else { panic!("bytes were asked for") };
+    Ok(serde_json::from_slice(&parts.concat()).expect("JSON"))
 }
 
 /// Writes a whole answer.

@@ -5,6 +5,7 @@ mod conformance;
 mod converse;
 mod cuts;
 mod folds;
+mod gemini;
 mod golden;
 mod kit;
 mod meaning;
