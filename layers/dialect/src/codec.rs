@@ -278,6 +278,8 @@ pub struct Correspondence {
     pub(crate) answer_tool: Option<String>,
     /// The media type of spoken output, which the answer itself does not tell.
     pub(crate) sound: Option<String>,
+    /// Sequences at which the answer ends, where the upstream knows none.
+    pub(crate) stop: Vec<String>,
 }
 
 impl Correspondence {

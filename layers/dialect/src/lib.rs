@@ -41,6 +41,7 @@ mod rope;
 mod scrub;
 mod sighting;
 mod size;
+mod stops;
 mod surrogates;
 mod wait;
 

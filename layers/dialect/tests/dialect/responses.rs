@@ -1,10 +1,11 @@
 //! OpenAI responses as upstream, rule by rule: what it is sent, and what is read out of its answers.
 
-use dialect::{Correspondence, Dialect, Unsupported, ir};
+use dialect::{AnswerForm, Correspondence, Dialect, Unsupported, ir};
 use serde_json::{Value, json};
 
 use crate::cuts::play;
-use crate::kit::{self, outbound};
+use crate::kit::{self, Exchange, outbound};
+use crate::meaning;
 
 // === requests ===
 
@@ -699,6 +700,31 @@ fn an_answer_that_was_cut_says_why() {
         assert_eq!(streamed, whole);
         assert_eq!(whole.choices[0].finish, finish, "{reason}");
     }
+}
+
+#[test]
+fn an_answer_ends_at_a_stop_sequence_although_the_upstream_knows_none() {
+    let request = with(json!({ "stop": ["END", ""], "stream": true })).to_string();
+    let exchange =
+        |stream| Exchange::new(Dialect::OpenAiChat, Dialect::Responses, request.as_bytes(), stream);
+    let message = json!({ "type": "message", "content": [{ "type": "output_text", "text": "HelEND!lo" }] });
+    let end = completed(json!([message]));
+    let delta = |text: &str| {
+        let event = event("output_text.delta", json!({ "output_index": 0, "delta": text }));
+        format!("data: {event}\n\n")
+    };
+
+    let stream = [delta("HelE"), delta("ND!"), delta("lo"), format!("data: {end}\n\n")].concat();
+    let streamed = exchange(true).stream(stream.as_bytes(), &[]);
+    let whole =
+        exchange(false).whole(end["response"].to_string().as_bytes(), AnswerForm::Json).expect("whole");
+
+    assert_eq!(exchange(true).sent.get("stop"), None);
+    let (streamed, whole) = (meaning::of_events(streamed.as_bytes()), meaning::of_whole(&whole));
+    for meaning in [&streamed, &whole] {
+        assert_eq!((&meaning["text"], &meaning["finish"]), (&json!("Hel"), &json!("stop")));
+    }
+    assert_eq!(whole["usage"]["output"], 2, "what was written is counted");
 }
 
 #[test]
