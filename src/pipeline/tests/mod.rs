@@ -20,6 +20,7 @@ mod keys;
 mod limits;
 mod moderation;
 mod overrides;
+mod responses;
 mod routing;
 mod secrets;
 mod served;
