@@ -1,5 +1,6 @@
 //! OpenAI responses, at OpenAI and wherever else it is spoken (Azure, xAI, Ark, local servers).
 
+mod items;
 mod model;
 mod response;
 mod stream;
