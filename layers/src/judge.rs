@@ -119,7 +119,7 @@ fn clean(error: &mut ir::Error, hidden: &Hidden) {
 /// As much of a body as may be passed on. Only what clients read as an error is worth it: the rest is told in our own
 /// words.
 fn passed_on(body: Bytes, dialect: Dialect) -> Bytes {
-    if !dialect.error_shape().fits(&body) {
+    if dialect.own_error_shape().is_none_or(|shape| !shape.fits(&body)) {
         return Bytes::new();
     }
     // Written anew only where it holds what looks like somebody's key, and where it can be.

@@ -109,6 +109,11 @@ impl Dialect {
         self.codec().client.as_ref().map_or(ErrorShape::OpenAi, |client| client.shape)
     }
 
+    /// The shape of its own errors, where there are clients that read it.
+    pub fn own_error_shape(self) -> Option<ErrorShape> {
+        self.codec().client.as_ref().map(|client| client.shape)
+    }
+
     /// An error as a whole body.
     pub fn error(self, error: &ir::Error) -> Bytes {
         self.error_shape().body(error)

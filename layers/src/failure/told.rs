@@ -140,7 +140,7 @@ impl Failure {
     pub fn verbatim(&self, client: ErrorShape) -> Option<Bytes> {
         match self {
             Self::Upstream(rejection)
-                if rejection.dialect.error_shape() == client
+                if rejection.dialect.own_error_shape() == Some(client)
                     && rejection.client_status() == rejection.status
                     && rejection.status != StatusCode::NOT_FOUND
                     && !rejection.body.is_empty()
