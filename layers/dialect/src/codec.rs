@@ -302,6 +302,8 @@ pub struct Correspondence {
     pub(crate) cites: bool,
     /// Who can read the seals of the answer, where that is the model's maker and no format tells it.
     pub(crate) sealed_by: Option<ir::Maker>,
+    /// Sequences at which the answer ends, where the upstream knows none.
+    pub(crate) stop: Vec<String>,
 }
 
 impl Correspondence {

@@ -23,6 +23,7 @@ mod limits;
 mod moderation;
 mod openai_hosts;
 mod overrides;
+mod responses;
 mod routing;
 mod secrets;
 mod served;

@@ -23,7 +23,7 @@ pub(super) struct Model {
     pub(super) hears: bool,
 }
 
-/// Whether a model thinks before it answers.
+/// The habit of thinking before an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Thinks {
     /// It does, and gives its thoughts away sealed.
@@ -34,7 +34,7 @@ pub(super) enum Thinks {
     Never,
 }
 
-/// When a model takes sampling parameters.
+/// The rule by which sampling parameters are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sampling {
     /// In any case.

@@ -116,7 +116,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// Why a response is incomplete.
+/// The reason for which a response is incomplete.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Incomplete<'a> {

@@ -1,17 +1,18 @@
 //! OpenAI responses as upstream, rule by rule: what it is sent, and what is read out of its answers.
 
-use dialect::{Correspondence, Dialect, Unsupported, ir};
+use dialect::{AnswerForm, Correspondence, Dialect, Unsupported, ir};
 use serde_json::{Value, json};
 
 use crate::cuts::play;
-use crate::kit::{self, outbound};
+use crate::kit::{self, Exchange, outbound};
+use crate::meaning;
 
 // === requests ===
 
 fn try_sent(request: &Value) -> Result<Value, Unsupported> {
-    let (alias, model) = (request["model"].as_str().unwrap(), request["upstream"].as_str());
+    let (alias, model) = (request["model"].as_str().expect("a model"), request["upstream"].as_str());
     let mut read = request.clone();
-    read.as_object_mut().unwrap().remove("upstream");
+    read.as_object_mut().expect("an object").remove("upstream");
     let read = kit::read(Dialect::OpenAiChat, read.to_string().as_bytes()).expect("a good request");
     kit::write(Dialect::Responses, &read, alias, model.unwrap_or(alias)).map(|(body, _)| body)
 }
@@ -555,6 +556,15 @@ fn arguments_are_told_once_and_are_an_object_where_there_are_none() {
 }
 
 #[test]
+fn clients_of_streams_get_an_object_where_a_call_has_no_arguments() {
+    let call = json!({ "type": "function_call", "call_id": "c", "name": "f", "arguments": "" });
+    let stream = format!("data: {}\n\n", completed(json!([call])));
+
+    let fragment = "{}".to_owned();
+    assert!(decoded(&stream).contains(&ir::Event::ToolArgs { index: 0, fragment }));
+}
+
+#[test]
 fn an_answer_goes_on_behind_the_end_of_a_text() {
     let message =
         |text: &str| json!({ "type": "message", "content": [{ "type": "output_text", "text": text }] });
@@ -573,6 +583,10 @@ fn an_answer_goes_on_behind_the_end_of_a_text() {
 
     assert_eq!(texts(&answer), ["A", "B"]);
     assert_eq!((answer.choices[0].blocks.len(), answer.choices[0].finish), (3, ir::FinishReason::ToolCalls));
+
+    // What a relay leaves to the end comes behind what it told.
+    let late = folded(&[item(0, &message("A")), completed(json!([message("A"), call, message("B")]))]);
+    assert_eq!(texts(&late.expect("whole")), ["A", "B"]);
 }
 
 #[test]
@@ -583,6 +597,12 @@ fn parts_of_reasoning_are_set_apart_and_the_last_seal_counts() {
             json!({ "output_index": 0, "summary_index": part, "delta": text }),
         )
     };
+    let done = |part: u64, text: &str| {
+        event(
+            "reasoning_summary_text.done",
+            json!({ "output_index": 0, "summary_index": part, "text": text }),
+        )
+    };
     let item = |seal: &str, parts: Value| json!({ "type": "reasoning", "id": "rs", "summary": parts, "encrypted_content": seal });
     let parts = json!([{ "type": "summary_text", "text": "AB" }, { "type": "summary_text", "text": "C" }]);
     let whole = event("output_item.done", json!({ "output_index": 0, "item": item("whole", parts) }));
@@ -591,6 +611,8 @@ fn parts_of_reasoning_are_set_apart_and_the_last_seal_counts() {
     for events in [
         vec![start.clone(), delta(0, "A"), delta(0, "B"), delta(1, "C"), whole.clone()],
         vec![start.clone(), delta(0, "A"), whole.clone()],
+        vec![start.clone(), delta(0, "AB"), delta(1, "C"), done(0, "AB"), done(1, "C"), whole.clone()],
+        vec![start.clone(), done(0, "AB"), whole.clone()],
         vec![start, whole],
     ] {
         let mut all =
@@ -617,7 +639,7 @@ fn sources_count_from_their_own_part_and_are_told_once() {
     let done =
         |index: u64, item: &Value| event("output_item.done", json!({ "output_index": index, "item": item }));
 
-    let streamed = folded(&[
+    let events = [
         delta(0, "AB"),
         added(0, 0),
         done(0, &first),
@@ -626,8 +648,11 @@ fn sources_count_from_their_own_part_and_are_told_once() {
         delta(1, "CD"),
         done(1, &second),
         completed(json!([first, second])),
-    ])
-    .expect("whole");
+    ];
+    let streamed = folded(&events).expect("whole");
+    let stream: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    let mut told = decoded(&stream).into_iter().skip_while(|event| *event != ir::Event::BlockEnd).skip(1);
+    assert_eq!(told.next(), Some(ir::Event::Text("CD".to_owned())), "the words come before their source");
     let whole = folded(&[completed(json!([first, second]))]).expect("whole");
 
     assert_eq!(streamed, whole);
@@ -702,6 +727,31 @@ fn an_answer_that_was_cut_says_why() {
 }
 
 #[test]
+fn an_answer_ends_at_a_stop_sequence_although_the_upstream_knows_none() {
+    let request = with(json!({ "stop": ["END", ""], "stream": true })).to_string();
+    let exchange =
+        |stream| Exchange::new(Dialect::OpenAiChat, Dialect::Responses, request.as_bytes(), stream);
+    let message = json!({ "type": "message", "content": [{ "type": "output_text", "text": "HelEND!lo" }] });
+    let end = completed(json!([message]));
+    let delta = |text: &str| {
+        let event = event("output_text.delta", json!({ "output_index": 0, "delta": text }));
+        format!("data: {event}\n\n")
+    };
+
+    let stream = [delta("HelE"), delta("ND!"), delta("lo"), format!("data: {end}\n\n")].concat();
+    let streamed = exchange(true).stream(stream.as_bytes(), &[]);
+    let whole =
+        exchange(false).whole(end["response"].to_string().as_bytes(), AnswerForm::Json).expect("whole");
+
+    assert_eq!(exchange(true).sent.get("stop"), None);
+    let (streamed, whole) = (meaning::of_events(streamed.as_bytes()), meaning::of_whole(&whole));
+    for meaning in [&streamed, &whole] {
+        assert_eq!((&meaning["text"], &meaning["finish"]), (&json!("Hel"), &json!("stop")));
+    }
+    assert_eq!(whole["usage"]["output"], 2, "what was written is counted");
+}
+
+#[test]
 fn failures_are_told_by_their_codes_wherever_they_stand() {
     let error = |code: &str| json!({ "code": code, "message": "M" });
     let failed = |code: &str| {
@@ -731,6 +781,9 @@ fn failures_are_told_by_their_codes_wherever_they_stand() {
     assert_eq!(whole(&cancelled).unwrap_err().status.as_u16(), 502);
     assert_eq!(whole(&pending).unwrap_err(), ir::Error::truncated());
     assert!(whole(r#"{"id":"c","choices":[]}"#).unwrap_err().is_malformed());
+    // Some relays send the last event alone, where no stream was asked for.
+    assert_eq!(whole(&failed("server_error").to_string()).unwrap_err().status.as_u16(), 500);
+    assert!(whole(&completed(json!([])).to_string()).is_ok());
 }
 
 #[test]

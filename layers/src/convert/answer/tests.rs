@@ -40,15 +40,15 @@ fn endpoint_of(client: Dialect) -> &'static Endpoint {
     match client {
         Dialect::OpenAiChat => &CHAT_COMPLETIONS,
         Dialect::Anthropic => &MESSAGES,
-        // No client speaks it yet.
-        Dialect::Gemini => &CHAT_COMPLETIONS,
+        // No client speaks them yet.
+        Dialect::Gemini | Dialect::Responses | Dialect::DoubaoTranslation => &CHAT_COMPLETIONS,
         other => unreachable!("{other:?} is none of these"),
     }
 }
 
 /// Every way that there is.
 fn ways() -> Vec<Way> {
-    let all = [Dialect::OpenAiChat, Dialect::Anthropic, Dialect::Gemini];
+    let all = [Dialect::OpenAiChat, Dialect::Anthropic, Dialect::Gemini, Dialect::Responses];
     let pairs = all.into_iter().flat_map(|client| all.map(|upstream| (client, upstream)));
     let ways: Vec<Way> =
         pairs.filter(|&(client, upstream)| between(Kind::Chat, client, upstream).is_some()).collect();
@@ -73,6 +73,9 @@ fn whole(upstream: Dialect, text: &str) -> String {
         Dialect::Gemini => format!(
             r#"{{"candidates":[{{"content":{{"parts":[{{"text":{text}}}],"role":"model"}},"finishReason":"STOP","index":0}}],"model":"m","responseId":"r","usageMetadata":{{"promptTokenCount":3,"candidatesTokenCount":5,"totalTokenCount":8}}}}"#
         ),
+        Dialect::Responses | Dialect::DoubaoTranslation => format!(
+            r#"{{"id":"r","object":"response","created_at":1,"model":"m","status":"completed","output":[{{"type":"message","content":[{{"type":"output_text","text":{text}}}]}}],"usage":{{"input_tokens":3,"output_tokens":5,"total_tokens":8}}}}"#
+        ),
         other => unreachable!("{other:?} is none of these"),
     }
 }
@@ -83,6 +86,10 @@ fn opening(upstream: Dialect) -> String {
         Dialect::OpenAiChat => crate::testing::reply::role(),
         Dialect::Anthropic => crate::testing::adapters::anthropic_stream(&[]).0,
         Dialect::Gemini => gemini_event("{\"content\":{\"role\":\"model\"},\"index\":0}", ""),
+        Dialect::Responses | Dialect::DoubaoTranslation => responses_event(
+            "response.created",
+            r#""response":{"id":"r","object":"response","model":"m","status":"in_progress","output":[]}"#,
+        ),
         other => unreachable!("{other:?} is none of these"),
     }
 }
@@ -101,6 +108,9 @@ fn said(upstream: Dialect, text: &str) -> String {
         Dialect::Gemini => {
             gemini_event(&format!("{{\"content\":{{\"parts\":[{{\"text\":{text}}}]}},\"index\":0}}"), "")
         }
+        Dialect::Responses | Dialect::DoubaoTranslation => {
+            responses_event("response.output_text.delta", &format!("\"output_index\":0,\"delta\":{text}"))
+        }
         other => unreachable!("{other:?} is none of these"),
     }
 }
@@ -108,6 +118,11 @@ fn said(upstream: Dialect, text: &str) -> String {
 /// A frame of Gemini's with this candidate, and more beside it.
 fn gemini_event(candidate: &str, more: &str) -> String {
     format!("data: {{\"candidates\":[{candidate}]{more},\"modelVersion\":\"m\",\"responseId\":\"r\"}}\n\n")
+}
+
+/// An event of responses with these fields.
+fn responses_event(kind: &str, fields: &str) -> String {
+    format!("event: {kind}\ndata: {{\"type\":\"{kind}\",{fields}}}\n\n")
 }
 
 /// Why a stream ends, and its usage.
@@ -122,6 +137,10 @@ fn finish(upstream: Dialect) -> String {
             r#"{"content":{},"finishReason":"STOP","index":0}"#,
             r#","usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":5,"totalTokenCount":8}"#,
         ),
+        Dialect::Responses | Dialect::DoubaoTranslation => responses_event(
+            "response.completed",
+            r#""response":{"id":"r","object":"response","status":"completed","output":[],"usage":{"input_tokens":3,"output_tokens":5,"total_tokens":8}}"#,
+        ),
         other => unreachable!("{other:?} is none of these"),
     }
 }
@@ -133,6 +152,8 @@ fn marker(dialect: Dialect) -> &'static str {
         Dialect::Anthropic => "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
         // A stream of it ends with its body.
         Dialect::Gemini => "",
+        // The reason is the end.
+        Dialect::Responses | Dialect::DoubaoTranslation => "",
         other => unreachable!("{other:?} is none of these"),
     }
 }
@@ -148,6 +169,10 @@ fn error(upstream: Dialect, message: &str) -> String {
         Dialect::Gemini => {
             let error = json!({ "error": { "code": 500, "message": message, "status": "INTERNAL" } });
             format!("data: {error}\n\n")
+        }
+        Dialect::Responses | Dialect::DoubaoTranslation => {
+            let error = json!({ "code": "server_error", "message": message });
+            responses_event("error", &format!("\"error\":{error}"))
         }
         other => unreachable!("{other:?} is none of these"),
     }
@@ -445,7 +470,9 @@ async fn an_event_of_any_length_loses_neither_text_nor_reason_nor_usage() {
                         ) + "\n",
                         String::new(),
                     ),
-                    Dialect::Anthropic | Dialect::Gemini => (said(upstream, &text), finish(upstream)),
+                    Dialect::Anthropic | Dialect::Gemini | Dialect::Responses | Dialect::DoubaoTranslation => {
+                        (said(upstream, &text), finish(upstream))
+                    }
                     other => unreachable!("{other:?} is none of these"),
                 };
                 let body = opening(upstream) + &before + &reason + &end;
@@ -526,7 +553,7 @@ fn asking_after(client: Dialect, last: &str) -> ExchangeBuilder {
         (_, "answer") => {
             json!([{ "role": "user", "content": "hi" }, { "role": "assistant", "content": "he" }])
         }
-        (Dialect::OpenAiChat | Dialect::Gemini, _) => json!([
+        (Dialect::OpenAiChat | Dialect::Gemini | Dialect::Responses | Dialect::DoubaoTranslation, _) => json!([
             { "role": "user", "content": "hi" },
             { "role": "assistant", "content": null, "tool_calls": [{ "id": "c1", "type": "function", "function": { "name": "f", "arguments": "{}" } }] },
             { "role": "tool", "tool_call_id": "c1", "content": "cut \\ud83d off" },
@@ -563,6 +590,13 @@ async fn nothing_more_to_say_is_claude_s_answer_to_the_result_of_a_tool_and_nobo
                         let end = finish(upstream)
                             .replace("\"completion_tokens\":5", &format!("\"completion_tokens\":{tokens}"));
                         opening(upstream) + &end + marker(upstream)
+                    }
+                    (Dialect::Responses | Dialect::DoubaoTranslation, streams) => {
+                        let body = match streams {
+                            true => opening(upstream) + &finish(upstream),
+                            false => whole(upstream, "\"\""),
+                        };
+                        body.replace("output_tokens\":5", &format!("output_tokens\":{tokens}"))
                     }
                     (Dialect::Anthropic, false) => whole(upstream, "\"\"")
                         .replace(r#"{"type":"text","text":""}"#, "")
@@ -622,6 +656,9 @@ async fn a_refusal_of_the_request_is_told_in_the_client_s_shape_whatever_shape_i
             }
             Dialect::Gemini => {
                 r#"{"error":{"code":400,"message":"half \ud83d of it","status":"BAD_THING"},"own":1}"#
+            }
+            Dialect::Responses | Dialect::DoubaoTranslation => {
+                r#"{"error":{"message":"half \ud83d of it","type":"x","code":"bad_thing"},"own":1}"#
             }
             other => unreachable!("{other:?} is none of these"),
         };

@@ -81,6 +81,7 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
     let correspondence = Correspondence {
         tools: writer.names.into_renamed(),
         sound: sound.map(media::audio_mime),
+        stop: request.sampling.stop.iter().filter(|stop| !stop.is_empty()).cloned().collect(),
         ..Correspondence::default()
     };
     Ok(Written { body: body.into_body(aim.as_json), correspondence })
@@ -93,9 +94,6 @@ fn check(request: &Request, model: &Model) -> Result<(), Unsupported> {
     }
     if request.sampling.n.is_some_and(|n| n > 1) {
         return Err(Unsupported::at("n", "n must be 1 for this upstream: it gives one answer at a time"));
-    }
-    if !request.sampling.stop.is_empty() {
-        return Err(Unsupported::at("stop", "this upstream knows no stop sequences"));
     }
     if request.sampling.logprobs == Some(true) && model.sampling == Sampling::Never {
         return Err(Unsupported::at("logprobs", "this model does not tell how likely its words are"));

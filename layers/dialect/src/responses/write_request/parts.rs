@@ -7,7 +7,7 @@ use crate::responses::model::Model;
 use crate::rope::Node;
 use crate::{Aim, Dialect, FetchedMedia};
 
-/// What parts are written with.
+/// A writer of parts.
 #[derive(Clone, Copy)]
 pub(super) struct Parts<'a> {
     pub(super) aim: &'a Aim<'a>,
@@ -76,7 +76,8 @@ impl<'a> Parts<'a> {
         let mut file = Node::object([("type", "input_file".into())]);
         match self.fetched(source)? {
             Source::Base64 { mime, data } => {
-                file.insert("filename", title.unwrap_or("document.pdf"));
+                let named = title.map_or_else(|| format!("document.{}", ending(mime)), str::to_owned);
+                file.insert("filename", named);
                 let before = format!("data:{mime};base64,");
                 file.insert("file_data", Node::Media { before, data: data.clone() });
             }
@@ -98,6 +99,15 @@ impl<'a> Parts<'a> {
             None if followed.iter().any(|scheme| url.starts_with(scheme)) => Ok(source),
             None => Err("a medium at an address of this kind cannot be sent to this upstream"),
         }
+    }
+}
+
+/// The ending of a file's name, by which the provider knows what is in it.
+fn ending(mime: &str) -> &str {
+    match mime {
+        "text/plain" => "txt",
+        "text/markdown" => "md",
+        mime => mime.rsplit('/').next().filter(|kind| !kind.is_empty()).unwrap_or("pdf"),
     }
 }
 

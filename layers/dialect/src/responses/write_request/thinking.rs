@@ -17,7 +17,7 @@ pub(super) struct Amount {
     visible: Option<bool>,
 }
 
-/// How much is wanted.
+/// The amount that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     /// As the model does by itself.
