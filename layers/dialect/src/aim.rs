@@ -49,8 +49,9 @@ pub struct Envelope {
     /// How its streams are cut into frames, where that is another way than the dialect's: then each message of that
     /// framing wraps an event.
     pub framing: Option<Framing>,
-    /// The beginnings of the names of features in test that the provider knows, where it refuses others.
-    pub knows_betas: Option<&'static [&'static str]>,
+    /// The features in test that the provider knows, by what their names begin with, where it refuses requests that
+    /// name others.
+    pub flags: Option<&'static [&'static str]>,
     /// What the provider lacks of the dialect.
     pub lacks: &'static [Lack],
 }
@@ -104,7 +105,7 @@ impl Envelope {
         betas: Betas::Header,
         fetches_media: false,
         framing: None,
-        knows_betas: None,
+        flags: None,
         lacks: &[],
     };
 
@@ -113,9 +114,9 @@ impl Envelope {
         self.lacks.contains(&what)
     }
 
-    /// Whether the provider knows a feature in test.
-    pub fn knows_beta(&self, name: &str) -> bool {
-        self.knows_betas.is_none_or(|known| known.iter().any(|beginning| name.starts_with(beginning)))
+    /// Whether a request may name this feature in test.
+    pub fn knows(&self, flag: &str) -> bool {
+        self.flags.is_none_or(|known| known.iter().any(|known| flag.starts_with(known)))
     }
 }
 

@@ -32,7 +32,7 @@ impl Conversion for ThroughChat {
         let (request, _) = Self::read(ask)?;
         let blocks = request.turns.iter().flat_map(|turn| &turn.blocks);
         Ok(addresses(blocks, aim)
-            .filter(|address| ask.media.get(address).is_none())
+            .filter(|address| !address.starts_with("s3://") && ask.media.get(address).is_none())
             .map(str::to_owned)
             .collect())
     }
