@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::Framing;
+use crate::{Dialect, Framing};
 
 /// The aim of one attempt.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +108,11 @@ impl Envelope {
         flags: None,
         lacks: &[],
     };
+
+    /// How its streams of a dialect are cut into frames, unless their content type says otherwise.
+    pub fn framing_of(&self, dialect: Dialect) -> Framing {
+        self.framing.unwrap_or(dialect.codec().upstream.framing)
+    }
 
     /// Whether the provider has no such thing.
     pub fn lacks(&self, what: Lack) -> bool {
