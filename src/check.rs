@@ -230,10 +230,7 @@ api_keys: [{api: sk-1}]
         assert_eq!(code, 0, "{told}");
         let place =
             "warning: providers[3] (line 5, column 5)\n  found: channel g cannot be served by this version";
-        assert!(
-            told.contains(place) && told.contains("accepted: an engine of this version: "),
-            "{told}"
-        );
+        assert!(told.contains(place) && told.contains("accepted: an engine of this version: "), "{told}");
         assert!(told.ends_with(
             "ok with 1 warning (4 channels (3 served now), 2 models, 1 client key; 1 channel is asked for its models when serving)\n"
         ), "{told}");

@@ -86,7 +86,6 @@ fn betas(call: &Call) -> Vec<String> {
     let names = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim);
     let mut seen = HashSet::new();
     // One that the provider does not know is refused, whatever it is for.
-    let known =
-        names.filter(|name| !name.is_empty() && call.attempt.target.channel.envelope.knows_beta(name));
+    let known = names.filter(|name| !name.is_empty() && call.attempt.target.channel.envelope.knows(name));
     known.filter(|name| seen.insert(*name)).map(str::to_owned).collect()
 }

@@ -38,7 +38,7 @@ pub(super) static BEDROCK_CLAUDE: Engine = Engine {
         betas: Betas::Body,
         fetches_media: true,
         framing: Some(Framing::EventStream),
-        knows_betas: Some(BETAS),
+        flags: Some(BETAS),
         lacks: &[Lack::SingleCalls, Lack::Tiers, Lack::ServerTools, Lack::Store, Lack::OldSchemas],
         ..Envelope::PLAIN
     },
@@ -80,7 +80,7 @@ const CONVERSE: Engine = Engine {
         stream: Place::Path,
         betas: Betas::Body,
         fetches_media: true,
-        knows_betas: Some(BETAS),
+        flags: Some(BETAS),
         ..Envelope::PLAIN
     },
     build: Some(|spec| Ok(Arc::new(Bedrock::new(spec, ["converse", "converse-stream"])?))),

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::openai_chat::Subject;
-use crate::{Framing, Repairs};
+use crate::{Dialect, Framing, Repairs};
 
 /// The aim of one attempt.
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +57,9 @@ pub struct Envelope {
     /// How its streams are cut into frames, where that is another way than the dialect's: then each message of that
     /// framing wraps an event.
     pub framing: Option<Framing>,
-    /// The beginnings of the names of features in test that the provider knows, where it refuses others.
-    pub knows_betas: Option<&'static [&'static str]>,
+    /// The features in test that the provider knows, by what their names begin with, where it refuses requests that
+    /// name others.
+    pub flags: Option<&'static [&'static str]>,
     /// What the provider lacks of the dialect.
     pub lacks: &'static [Lack],
     /// Which of Google's services it is, where the dialect is Gemini's.
@@ -135,7 +136,7 @@ impl Envelope {
         betas: Betas::Header,
         fetches_media: false,
         framing: None,
-        knows_betas: None,
+        flags: None,
         lacks: &[],
         google: Google::AiStudio,
     };
@@ -147,14 +148,19 @@ impl Envelope {
     /// Gemini on Vertex AI.
     pub const VERTEX_GEMINI: Self = Self { google: Google::Vertex, ..Self::GEMINI };
 
+    /// How its streams of a dialect are cut into frames, unless their content type says otherwise.
+    pub fn framing_of(&self, dialect: Dialect) -> Framing {
+        self.framing.unwrap_or(dialect.codec().upstream.framing)
+    }
+
     /// Whether the provider has no such thing.
     pub fn lacks(&self, what: Lack) -> bool {
         self.lacks.contains(&what)
     }
 
-    /// Whether the provider knows a feature in test.
-    pub fn knows_beta(&self, name: &str) -> bool {
-        self.knows_betas.is_none_or(|known| known.iter().any(|beginning| name.starts_with(beginning)))
+    /// Whether a request may name this feature in test.
+    pub fn knows(&self, flag: &str) -> bool {
+        self.flags.is_none_or(|known| known.iter().any(|known| flag.starts_with(known)))
     }
 }
 

@@ -9,8 +9,8 @@ use crate::codec::LastTurn;
 use crate::ir::FinishReason;
 use crate::openai_chat::Subject;
 use crate::{
-    Asked, Body, Codec, ErrorShape, Kind, Quirks, Repairs, Sighting, Size, TextScope, anthropic, converse, doubao,
-    fresh_text, gemini, ir, openai_chat, responses,
+    Asked, Body, Codec, ErrorShape, Kind, Quirks, Repairs, Sighting, Size, TextScope, anthropic, converse,
+    doubao, fresh_text, gemini, ir, openai_chat, responses,
 };
 
 /// A way of shaping bytes. Adding one is its folder and its row in [`Dialect::codec`].

@@ -19,7 +19,7 @@ pub(crate) fn source(text: String, assumed: &str) -> Result<Source, &'static str
     }
     let scheme = trimmed.split_once("://").map(|(scheme, _)| scheme);
     match scheme {
-        Some("http" | "https" | "gs" | "file") => Ok(Source::Url(trimmed.to_owned())),
+        Some("http" | "https" | "gs" | "s3" | "file") => Ok(Source::Url(trimmed.to_owned())),
         _ => inline(assumed.to_owned(), Bytes::from(text)),
     }
 }

@@ -83,8 +83,7 @@ impl Reading<'_> {
             endpoint::AnswerForm::Bytes => AnswerForm::Bytes,
             _ if self.call.stream => {
                 let channel = &self.call.attempt.target.channel;
-                let framing = channel.dialect.codec().upstream.framing;
-                AnswerForm::Events(channel.envelope.framing.unwrap_or(framing))
+                AnswerForm::Events(channel.envelope.framing_of(channel.dialect))
             }
             _ => AnswerForm::Json,
         }

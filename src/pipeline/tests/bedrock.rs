@@ -203,25 +203,6 @@ async fn claude_is_asked_in_its_own_format_with_the_version_and_the_features_in_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_of_claude_s_own_format_gets_the_events_that_were_wrapped() {
-    let upstream = Upstream::always(messages(claude_stream(&["one ", "two"]))).await;
-    let gateway = Gateway::start(config([signing(&upstream, CLAUDE)])).await;
-    let body = hello_stream().with("/max_tokens", json!(10)).with("/context_management", json!({}));
-
-    let answer = gateway.ask(&Ask::post("/v1/messages", &body)).await.expect(200);
-
-    assert_eq!(answer.header("content-type"), Some("text/event-stream"));
-    let text = answer.text();
-    assert!(text.starts_with("event: message_start\ndata: {"), "{text}");
-    assert!(text.contains("event: message_stop\n"), "{text}");
-    assert!(text.contains(r#""text":"two""#), "{text}");
-    let sent = upstream.only().json();
-    assert_eq!((sent.get("model"), sent.get("stream")), (None, None));
-    assert_eq!(sent.get("context_management"), None, "nothing unlocks it");
-    assert_eq!((&sent["anthropic_version"], &sent["max_tokens"]), (&json!("bedrock-2023-05-31"), &json!(10)));
-}
-
-#[tokio::test(start_paused = true)]
 async fn an_exception_before_the_first_word_is_a_reason_to_go_elsewhere_and_behind_it_an_error_event() {
     for stream in [converse_stream(&["one "]), claude_stream(&["one "])] {
         let model = if stream.len() == converse_stream(&["one "]).len() { NOVA } else { CLAUDE };

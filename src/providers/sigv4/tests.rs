@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use aws_sigv4::http_request::{PayloadChecksumKind, UriPathNormalizationMode};
+use aws_sigv4::http_request::{PayloadChecksumKind, SessionTokenMode, UriPathNormalizationMode};
 use http::Method;
 use layers::policy::Fingerprint;
 use layers::ports::Secret;
@@ -153,6 +153,9 @@ fn the_cases_of_aws_are_signed_as_they_say() {
             Some(true) => PayloadChecksumKind::XAmzSha256,
             _ => PayloadChecksumKind::NoHeader,
         };
+        if context["omit_session_token"] == true {
+            settings.session_token_mode = SessionTokenMode::Exclude;
+        }
         let url = request.uri().to_string();
         let scope = Scope { url: url.into(), region: text("/region").expect("a region"), service: "service" };
         let now = text("/timestamp").expect("a time").parse::<jiff::Timestamp>().expect("a time");

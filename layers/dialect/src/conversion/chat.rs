@@ -33,7 +33,8 @@ impl Conversion for ThroughChat {
         let (request, _) = Self::read(ask)?;
         let blocks = request.turns.iter().flat_map(|turn| &turn.blocks);
         Ok(addresses(blocks, aim)
-            .filter(|address| !media::is_for_provider(address) && ask.media.get(address).is_none())
+            .filter(|address| !media::is_for_provider(address) && !address.starts_with("s3://"))
+            .filter(|address| ask.media.get(address).is_none())
             .map(str::to_owned)
             .collect())
     }

@@ -254,7 +254,7 @@ fn change(
     for (name, value) in envelope.adds {
         map.entry(*name).or_insert_with(|| Value::from(*value));
     }
-    if envelope.knows_betas.is_some() {
+    if envelope.flags.is_some() {
         anthropic::without_locked(&mut map, aim.betas);
     }
     if envelope.betas == Betas::Body && !aim.betas.is_empty() {

@@ -3,6 +3,8 @@ use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::framing::event_stream::{HeaderValue as HeaderText, encode};
+use crate::framing::wrap_invoke;
 use crate::{Betas, Envelope, Form, Place, Quirks};
 
 /// A client's request, and where it is aimed.
@@ -243,6 +245,55 @@ fn an_envelope_is_put_around_a_body_of_the_same_dialect() {
         value(&sent),
         json!({ "messages": [], "anthropic_version": "bedrock-2023-05-31", "anthropic_beta": betas })
     );
+}
+
+/// A message of the event stream.
+fn message(kind: &str, name: &str, payload: &Value) -> Vec<u8> {
+    let label = if kind == "event" { ":event-type" } else { ":exception-type" };
+    let headers = [
+        (label, HeaderText::String(name.as_bytes())),
+        (":message-type", HeaderText::String(kind.as_bytes())),
+    ];
+    let mut out = BytesMut::new();
+    encode(&headers, payload.to_string().as_bytes(), &mut out);
+    out.to_vec()
+}
+
+#[test]
+fn events_that_are_wrapped_come_out_as_a_client_of_their_dialect_knows_them() {
+    let body =
+        r#"{"model":"alias","stream":true,"messages":[],"context_management":{},"service_tier":"auto"}"#;
+    let case = Case::new(Dialect::Anthropic, body);
+    let flags = Envelope { framing: Some(Framing::EventStream), flags: Some(&["known-"]), ..BEDROCK };
+    let sent = case.sent(Dialect::Anthropic, Aim { envelope: &flags, ..aim(true) });
+    // What no flag unlocks is refused there.
+    assert_eq!(value(&sent).get("context_management"), None);
+    let event = |json: &Value| {
+        let mut out = BytesMut::new();
+        wrap_invoke(json.to_string().as_bytes(), &mut out);
+        out.to_vec()
+    };
+    let delta =
+        json!({ "type": "content_block_delta", "index": 0, "delta": { "type": "text_delta", "text": "Hi" } });
+    let stop = json!({ "type": "message_stop" });
+    let stream = [event(&delta), event(&stop)].concat();
+    let mut transcode = case.way(Dialect::Anthropic).events(&sent.kept).expect("events");
+    let (mut out, mut seen) = (BytesMut::new(), Sighting::machinery());
+    for frame in Framing::EventStream.frames(&stream) {
+        seen.merge(transcode.frame(frame, Depth::Relay, &mut out).expect("readable"));
+    }
+
+    assert!(seen.content && seen.done);
+    let expected =
+        format!("event: content_block_delta\ndata: {delta}\n\nevent: message_stop\ndata: {stop}\n\n");
+    assert_eq!(String::from_utf8_lossy(&out), expected);
+    let throttled = message("exception", "throttlingException", &json!({ "message": "slow down" }));
+    let frame = Framing::EventStream.frames(&throttled).next().expect("a frame");
+    let sighting = transcode.frame(frame, Depth::Relay, &mut BytesMut::new()).expect("readable");
+    assert_eq!(sighting.error().map(|error| error.status.as_u16()), Some(429));
+    let odd = message("event", "chunk", &json!({ "bytes": 1 }));
+    let frame = Framing::EventStream.frames(&odd).next().expect("a frame");
+    assert!(transcode.frame(frame, Depth::Relay, &mut BytesMut::new()).is_err());
 }
 
 #[test]

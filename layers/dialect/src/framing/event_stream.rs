@@ -103,7 +103,7 @@ pub(super) fn next<'a>(block: &'a [u8], at: &mut usize) -> Option<Frame<'a>> {
     };
     *at += message.raw.len();
     let mut frame = Frame { raw: message.raw, ..Frame::default() };
-    let mut told: &[u8] = b"";
+    let (mut told, mut is_odd): (&[u8], bool) = (b"", false);
     for (name, value) in headers(message.headers) {
         match (name, value) {
             (b":event-type" | b":exception-type" | b":error-code", HeaderValue::String(name)) => {
@@ -111,9 +111,12 @@ pub(super) fn next<'a>(block: &'a [u8], at: &mut usize) -> Option<Frame<'a>> {
             }
             (b":message-type", HeaderValue::String(kind)) => frame.exception = kind != b"event",
             (b":error-message", HeaderValue::String(message)) => told = message,
+            // Whatever it is, it does not say that it is an event.
+            (b":event-type" | b":message-type", _) => is_odd = true,
             _ => {}
         }
     }
+    frame.exception |= is_odd;
     if !message.payload.is_empty() {
         frame.data = Some(Cow::Borrowed(message.payload));
     } else if !told.is_empty() {

@@ -428,6 +428,11 @@ fn media_are_bytes_with_a_format_and_documents_have_names_of_their_own() {
     assert_eq!(content[2]["document"]["name"], "a-pdf (2)");
     assert_eq!(content[3]["video"]["format"], "mp4");
     assert!(content[4]["text"].is_string(), "a document never comes without a word");
+    let stored = json!({ "messages": [{ "role": "user", "content": [
+        { "type": "image_url", "image_url": { "url": "s3://bucket/b.png" } },
+    ]}]});
+    let image = json!({ "format": "png", "source": { "s3Location": { "uri": "s3://bucket/b.png" } } });
+    assert_eq!(sent(NOVA, stored)["messages"][0]["content"][0]["image"], image);
     let address = json!({ "messages": [{ "role": "user", "content": [
         { "type": "image_url", "image_url": { "url": "https://a.test/b.png" } },
     ]}]});

@@ -17,6 +17,7 @@ pub(crate) const UPSTREAMS: &[Dialect] = &[
     Dialect::Responses,
     Dialect::DoubaoTranslation,
     Dialect::Gemini,
+    Dialect::Converse,
 ];
 
 /// How clients of a dialect are understood.
@@ -85,7 +86,7 @@ pub(crate) fn write_wrapped(
     quirks: &Quirks,
 ) -> Result<Value, Unsupported> {
     let model_json = Value::from(model).to_string().into();
-    let aim = Aim { envelope, quirks, ..aim(alias, model, &model_json, false) };
+    let aim = Aim { envelope, ..aim(alias, model, &model_json, false, quirks) };
     let written = outbound(upstream).request(request, &aim, &FetchedMedia::default())?;
     let SentBody::Bytes(parts) = written.body else { panic!("bytes were asked for") };
     Ok(serde_json::from_slice(&parts.concat()).expect("JSON"))

@@ -30,7 +30,7 @@ fn quirks(case: &Path) -> Quirks {
     let (_, names) = meta.split_once("quirks: [").expect("quirks");
     let names = names.trim_end().trim_end_matches(']').split(", ");
     let repairs = names.map(|name| Repair::named(name).unwrap_or_else(|| panic!("{name}")));
-    Quirks { stream_options: true, repairs: Repairs::of(&repairs.collect::<Vec<_>>()) }
+    Quirks { stream_options: true, repairs: Repairs::of(&repairs.collect::<Vec<_>>()), ..Quirks::NONE }
 }
 
 fn exchange(request: &[u8], stream: bool, quirks: Quirks) -> Exchange {
@@ -89,7 +89,7 @@ fn read(stream: &[u8]) -> Value {
 /// All but the tags, which are no deviation to a decoder.
 fn all_but_tags() -> Quirks {
     let repairs = Repairs::of(&Repair::ALL).with(Repair::ThinkTags, false);
-    Quirks { stream_options: true, repairs }
+    Quirks { stream_options: true, repairs, ..Quirks::NONE }
 }
 
 #[test]
@@ -111,7 +111,8 @@ fn repairs_change_the_form_of_an_answer_and_never_its_meaning() {
 #[test]
 fn an_upstream_without_quirks_is_relayed_untouched() {
     let passes = |quirks| exchange(REQUEST, true, quirks).passes();
-    let of_requests = Quirks { stream_options: true, repairs: Repairs::of(&[Repair::SystemRole]) };
+    let of_requests =
+        Quirks { stream_options: true, repairs: Repairs::of(&[Repair::SystemRole]), ..Quirks::NONE };
 
     assert!(passes(Quirks::NONE) && passes(of_requests));
     assert!(!passes(all_but_tags()));

@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use dialect::{
-    AnswerForm, Asked, Body, Correspondence, Depth, Dialect, Evidence, Frame, Framing, Identity, Kind, Quirks,
-    Received, Repair, Repairs, Sighting, frames, ir,
+    AnswerForm, Asked, Body, Correspondence, Depth, Dialect, Evidence, Frame, Framing, Identity, Kind,
+    Quirks, Received, Repair, Repairs, Sighting, frames, ir,
 };
 use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
@@ -45,7 +45,7 @@ static RECORDINGS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
 
 /// An exchange with an upstream that has every quirk.
 fn repaired(request: &[u8], stream: bool) -> kit::Exchange {
-    let quirks = Quirks { stream_options: true, repairs: Repairs::of(&Repair::ALL) };
+    let quirks = Quirks { stream_options: true, repairs: Repairs::of(&Repair::ALL), ..Quirks::NONE };
     kit::Exchange::with(Dialect::OpenAiChat, Dialect::OpenAiChat, request, stream, &quirks)
 }
 

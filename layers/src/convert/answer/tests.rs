@@ -553,11 +553,13 @@ fn asking_after(client: Dialect, last: &str) -> ExchangeBuilder {
         (_, "answer") => {
             json!([{ "role": "user", "content": "hi" }, { "role": "assistant", "content": "he" }])
         }
-        (Dialect::OpenAiChat | Dialect::Gemini | Dialect::Responses | Dialect::DoubaoTranslation, _) => json!([
-            { "role": "user", "content": "hi" },
-            { "role": "assistant", "content": null, "tool_calls": [{ "id": "c1", "type": "function", "function": { "name": "f", "arguments": "{}" } }] },
-            { "role": "tool", "tool_call_id": "c1", "content": "cut \\ud83d off" },
-        ]),
+        (Dialect::OpenAiChat | Dialect::Gemini | Dialect::Responses | Dialect::DoubaoTranslation, _) => {
+            json!([
+                { "role": "user", "content": "hi" },
+                { "role": "assistant", "content": null, "tool_calls": [{ "id": "c1", "type": "function", "function": { "name": "f", "arguments": "{}" } }] },
+                { "role": "tool", "tool_call_id": "c1", "content": "cut \\ud83d off" },
+            ])
+        }
         (Dialect::Anthropic, _) => json!([
             { "role": "user", "content": "hi" },
             { "role": "assistant", "content": [{ "type": "tool_use", "id": "c1", "name": "f", "input": {} }] },
