@@ -17,7 +17,7 @@ use http::{HeaderName, HeaderValue, Request};
 use layers::ports::{Pair, Unsupported};
 use sha2::{Digest, Sha256};
 
-/// What a signature is for.
+/// The scope of a signature: whom it is for.
 #[derive(Debug, Clone)]
 pub(super) struct Scope<'a> {
     /// The URL that the service sees, where a gateway in front is asked at another.

@@ -43,7 +43,7 @@ const STATUSES: [(&str, u16); 22] = [
     ("validation", 400),
 ];
 
-/// What else an exception may tell beside its message.
+/// The rest of an exception, beside its message.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Told<'a> {

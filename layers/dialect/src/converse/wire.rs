@@ -247,7 +247,7 @@ pub(super) struct ImageSource<'a> {
     pub(super) bytes: Str<'a>,
 }
 
-/// What Claude says beside its reason to stop, where it was asked for.
+/// The words of Claude beside its reason to stop, where they were asked for.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Additional<'a> {
@@ -291,7 +291,7 @@ struct CacheDetail {
     input_tokens: Count,
 }
 
-/// How long what was written is kept.
+/// The time for which what was written is kept: whether it is an hour.
 #[derive(Debug, Default)]
 struct Ttl(bool);
 

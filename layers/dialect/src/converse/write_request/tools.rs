@@ -117,7 +117,7 @@ fn server_tool(tool: &ServerTool, family: Family) -> Result<Value, Unsupported> 
     Ok(json!({ "systemTool": { "name": name } }))
 }
 
-/// How the model is told which tools it may or must call.
+/// The way in which the model is told which tools it may or must call.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// `toolChoice`.
