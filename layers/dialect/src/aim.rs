@@ -42,6 +42,9 @@ pub struct Envelope {
     pub adds: &'static [(&'static str, &'static str)],
     /// Where features in test are named.
     pub betas: Betas,
+    /// The features in test that the provider knows, by what their names begin with, where it refuses requests that
+    /// name others.
+    pub flags: Option<&'static [&'static str]>,
     /// Whether media must be in the request, because the provider follows no addresses.
     pub fetches_media: bool,
     /// Whether a model that can bind its answers to a JSON schema is asked to there.
@@ -99,6 +102,7 @@ impl Envelope {
         stream: Place::Body,
         adds: &[],
         betas: Betas::Header,
+        flags: None,
         fetches_media: false,
         schemas: true,
         google: Google::AiStudio,
@@ -108,8 +112,38 @@ impl Envelope {
     pub const GEMINI: Self =
         Self { model: Place::Path, stream: Place::Path, fetches_media: true, ..Self::PLAIN };
 
+    /// Claude on Vertex AI: the model is in the path, the version in the body. Flags of features in test stay a header.
+    ///
+    /// Source: <https://docs.anthropic.com/en/api/claude-on-vertex-ai>.
+    pub const VERTEX_CLAUDE: Self = Self {
+        model: Place::Path,
+        adds: &[("anthropic_version", "vertex-2023-10-16")],
+        flags: Some(&[
+            "computer-use-",
+            "context-1m-",
+            "context-management-",
+            "fine-grained-tool-streaming-",
+            "interleaved-thinking-",
+            "output-128k-",
+            "token-efficient-tools-",
+            "tool-search-tool-",
+            "web-search-",
+        ]),
+        fetches_media: true,
+        // Structured outputs are not offered there.
+        schemas: false,
+        ..Self::PLAIN
+    };
+
     /// Gemini on Vertex AI.
     pub const VERTEX_GEMINI: Self = Self { google: Google::Vertex, ..Self::GEMINI };
+}
+
+impl Envelope {
+    /// Whether a request may name this feature in test.
+    pub fn knows(&self, flag: &str) -> bool {
+        self.flags.is_none_or(|known| known.iter().any(|known| flag.starts_with(known)))
+    }
 }
 
 impl Default for Envelope {

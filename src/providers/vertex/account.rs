@@ -109,7 +109,8 @@ fn read(status: StatusCode, body: &[u8]) -> Result<Token, NoToken> {
         return Ok(Token { text: answer.access_token, expires_in: life });
     }
     let reason = [answer.error, answer.error_description].into_iter().filter(|text| !text.is_empty());
-    let reason = reason.collect::<Vec<_>>().join(": ");
+    // An endpoint that repeats the assertion would have it told to everybody.
+    let reason = reason.filter(|text| !text.contains("eyJ")).collect::<Vec<_>>().join(": ");
     let reason: String = dialect::scrub(&reason).chars().take(LONGEST_REASON).collect();
     let said = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     Err(NoToken {
@@ -284,6 +285,14 @@ pub(crate) mod tests {
             (
                 Ok((400, r#"{"error":"invalid_grant","error_description":"Invalid JWT Signature."}"#)),
                 "the token endpoint answered 400: invalid_grant: Invalid JWT Signature.",
+                true,
+            ),
+            (
+                Ok((
+                    400,
+                    r#"{"error":"invalid_grant","error_description":"Bad eyJhbGciOiJSUzI1NiJ9.e30.c2ln"}"#,
+                )),
+                "the token endpoint answered 400: invalid_grant",
                 true,
             ),
             (Ok((401, "<html>")), "the token endpoint answered 401", true),

@@ -149,13 +149,23 @@ impl Exchange {
         body: &[u8],
         stream: bool,
     ) -> Result<Self, Refused> {
+        Self::asked_in(&upstream.codec().upstream.envelope, client, upstream, body, stream)
+    }
+
+    /// The same at a provider that wraps the dialect so.
+    pub(crate) fn asked_in(
+        envelope: &Envelope,
+        client: Dialect,
+        upstream: Dialect,
+        body: &[u8],
+        stream: bool,
+    ) -> Result<Self, Refused> {
         let value: Value = serde_json::from_slice(body).expect("JSON");
         let model = value["model"].as_str().expect("a model");
         let body = Body::Json(Bytes::copy_from_slice(body));
         let (nothing, mut media) = (FetchedMedia::default(), FetchedMedia::default());
         let model_json = Value::from(model).to_string().into();
-        let mut aim = aim(model, model, &model_json, value["stream"] == true);
-        aim.envelope = &upstream.codec().upstream.envelope;
+        let aim = Aim { envelope, ..aim(model, model, &model_json, value["stream"] == true) };
         let way = between(Kind::Chat, client, upstream).expect("a way");
         let neutral = Neutral::default();
         let ask = |media| Ask {
