@@ -88,12 +88,14 @@ pub(crate) fn betas_of_body(call: &Call) -> Vec<String> {
 /// then the channel's, each once.
 fn betas(call: &Call) -> Vec<String> {
     let channel = &call.attempt.target.channel;
-    let named = |headers| {
-        let lists = HeaderMap::get_all(headers, ANTHROPIC_BETA).into_iter();
-        lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim)
-    };
     let of_client = named(&call.attempt.exchange.headers).filter(|name| channel.envelope.knows(name));
     let names = of_client.chain(named(&channel.headers));
     let mut seen = HashSet::new();
     names.filter(|name| !name.is_empty() && seen.insert(*name)).map(str::to_owned).collect()
+}
+
+/// The features in test that headers name.
+fn named(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lists = headers.get_all(ANTHROPIC_BETA).into_iter();
+    lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim)
 }
