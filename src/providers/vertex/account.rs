@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use layers::address::Address;
 use layers::policy::{Fingerprint, Link};
@@ -21,7 +21,6 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::engine::{Issuer, NoToken, ServiceAccount, SideClient, Token};
-use crate::upstream::{AGENT, ANYTHING};
 use crate::values::seconds;
 
 /// Google's endpoint, which is also whom an assertion is for, wherever it is sent.
@@ -77,8 +76,6 @@ impl GoogleIssuer {
         let headers = request.headers_mut();
         headers.insert(HOST, address.host);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        headers.insert(ACCEPT, ANYTHING);
-        headers.insert(USER_AGENT, AGENT);
         Ok(request)
     }
 }
