@@ -39,6 +39,7 @@ deps-build:
 deps-test: deps-build
 	@.ci/need $(TEST_NEEDS)
 	@test ! -x tests/sdk/install.sh || tests/sdk/install.sh
+	@test ! -x tests/golden/install.sh || tests/golden/install.sh
 
 deps-bench: deps-build
 	@.ci/need $(BENCH_NEEDS)

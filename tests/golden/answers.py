@@ -4,13 +4,11 @@ Every reader asks a server that replays the answer, and gives back the meaning i
 """
 
 import json
-import os
-import sys
 
 import anthropic
-import boto3
 import botocore.config
 import botocore.exceptions
+import botocore.session
 import cohere
 import google.oauth2.credentials
 import google.genai
@@ -150,8 +148,7 @@ def read_gemini(url, stream, provider):
 
 
 def gemini_meaning(chunks):
-    found, more = {}, []
-    counted = None
+    found, counted = {}, None
     for chunk in chunks:
         if chunk.prompt_feedback and chunk.prompt_feedback.block_reason:
             found.setdefault(0, Meaning()).finish = "content_filter"
@@ -203,7 +200,7 @@ CONVERSE_ENDS = {
 
 
 def read_converse(url, stream, _provider):
-    client = boto3.client(
+    client = botocore.session.get_session().create_client(
         "bedrock-runtime",
         region_name="us-east-1",
         endpoint_url=url,

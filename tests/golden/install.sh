@@ -12,6 +12,6 @@ if ! cmp -s requirements.txt .venv/installed; then
         echo "tests/golden: python3 cannot make environments; on Debian or Ubuntu: sudo apt-get install -y python3-venv" >&2
         exit 1
     }
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.txt
     cp requirements.txt .venv/installed
 fi

@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(characters(text, &(19..31), "Birnen auch."), Some(16..28));
         assert_eq!(characters(text, &(0..0), "Birnen auch."), Some(16..28), "its words are found");
         assert_eq!(characters(text, &(0..1), ""), None, "half a letter");
-        assert_eq!(characters(text, &(7..3), ""), None);
+        assert_eq!(characters(text, &Range { start: 7, end: 3 }, ""), None);
         assert_eq!(characters(text, &(0..900), "nowhere"), None);
     }
 

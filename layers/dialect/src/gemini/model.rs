@@ -90,7 +90,7 @@ impl Model {
         let thinking = match version {
             _ if answers != Answers::Text => Thinking::None,
             None if !moves => Thinking::None,
-            Some((..=2, minor)) if minor != 5 => Thinking::None,
+            Some((..=1, _) | (2, ..=4)) => Thinking::None,
             Some((3, 0)) if pro => Thinking::Level(&[Effort::Low, Effort::High]),
             Some((3.., _)) if pro => Thinking::Level(&[Effort::Low, Effort::Medium, Effort::High]),
             Some((3.., _)) => Thinking::Level(&[Effort::Minimal, Effort::Low, Effort::Medium, Effort::High]),

@@ -54,12 +54,13 @@ impl Decoder {
 
     /// Reads a frame, or a whole answer.
     pub(super) fn read(&mut self, chunk: &Chunk<'_>, whole: bool, out: &mut Vec<Event>) {
-        if !std::mem::replace(&mut self.started, true) {
+        let begins = chunk.response_id.full().is_some() || !chunk.candidates().is_empty();
+        if begins && !std::mem::replace(&mut self.started, true) {
             self.seed = chunk.response_id.text().to_owned();
             let (id, model) = (chunk.response_id.owned(), chunk.model_version.owned());
             out.push(Event::Start { id, model, created: None });
         }
-        for candidate in &chunk.candidates.0 {
+        for candidate in chunk.candidates() {
             self.candidate(candidate, whole, out);
         }
         if let Some(usage) = &chunk.usage_metadata.0 {
@@ -148,13 +149,17 @@ impl Decoder {
         if searches > 0 {
             out.push(Event::Usage(Usage { server_calls: searches, ..Usage::default() }));
         }
+        // A call that could not be read, and nothing else: another attempt may do better.
+        let silent = self.candidates.iter().all(|told| !told.said && told.partial.is_none());
+        if let Some(error) = silent.then(|| self.candidates.iter().find_map(Told::unreadable_call)).flatten()
+        {
+            out.push(Event::Error(error));
+            return;
+        }
         for place in 0..self.candidates.len() {
             self.turn_to(self.candidates[place].number, out);
             let (told, known) = (&mut self.candidates[place], &self.correspondence);
-            if let Err(error) = told.end(known, &self.seed, out) {
-                out.push(Event::Error(error));
-                return;
-            }
+            told.end(known, &self.seed, out);
         }
     }
 }
@@ -270,22 +275,25 @@ impl Told {
         out.push(Event::ToolEnd { index });
     }
 
-    fn end(&mut self, known: &Correspondence, seed: &str, out: &mut Vec<Event>) -> Result<(), Error> {
+    fn end(&mut self, known: &Correspondence, seed: &str, out: &mut Vec<Event>) {
         self.close(known, seed, out);
         self.sound.end(out);
         out.extend(std::mem::take(&mut self.sources).citations().map(Event::Citation));
-        let Some((reason, raw, message)) = self.finish.take() else { return Err(Error::truncated()) };
-        if reason == FinishReason::MalformedToolCall && !self.said {
-            let told = message.map(|message| format!(": {message}")).unwrap_or_default();
-            let message = format!("the model wrote a tool call that cannot be read ({raw}){told}");
-            return Err(Error::new(StatusCode::BAD_GATEWAY, message).with_code("malformed_function_call"));
-        }
+        let Some((reason, raw, _)) = self.finish.take() else { return };
         let reason = match reason {
             FinishReason::Stop if self.calls > 0 => FinishReason::ToolCalls,
             reason => reason,
         };
         out.push(Event::Finish { reason, raw: Some(raw), stop_sequence: None });
-        Ok(())
+    }
+
+    /// The error of a candidate that ends with a call that cannot be read.
+    fn unreadable_call(&self) -> Option<Error> {
+        let (_, raw, message) =
+            self.finish.as_ref().filter(|(reason, ..)| *reason == FinishReason::MalformedToolCall)?;
+        let told = message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+        let message = format!("the model wrote a tool call that cannot be read ({raw}){told}");
+        Some(Error::new(StatusCode::BAD_GATEWAY, message).with_code("malformed_function_call"))
     }
 }
 

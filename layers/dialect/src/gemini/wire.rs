@@ -17,7 +17,7 @@ use crate::lenient::{Count, Flag, List, Obj, Str};
 #[serde(default)]
 pub(super) struct Chunk<'a> {
     #[serde(borrow)]
-    pub(super) candidates: List<Candidate<'a>>,
+    candidates: Option<List<Candidate<'a>>>,
     #[serde(borrow, alias = "promptFeedback")]
     pub(super) prompt_feedback: Obj<Feedback<'a>>,
     #[serde(borrow, alias = "usageMetadata")]
@@ -41,8 +41,13 @@ impl<'a> Chunk<'a> {
         }
     }
 
+    pub(super) fn candidates(&self) -> &[Candidate<'a>] {
+        self.candidates.as_ref().map(|list| list.0.as_slice()).unwrap_or_default()
+    }
+
+    /// Whether it is an answer at all; one without candidates keeps a stream alive.
     fn says_something(&self) -> bool {
-        !self.candidates.0.is_empty()
+        self.candidates.is_some()
             || self.prompt_feedback.0.is_some()
             || self.usage_metadata.0.is_some()
             || self.response_id.full().is_some()
@@ -50,7 +55,7 @@ impl<'a> Chunk<'a> {
     }
 }
 
-/// What is said of a prompt that was not answered.
+/// The judgement on a prompt that was not answered.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Feedback<'a> {
@@ -77,7 +82,7 @@ pub(super) struct Candidate<'a> {
     pub(super) logprobs_result: Option<&'a RawValue>,
 }
 
-/// What a candidate says.
+/// The content of a candidate.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Contents<'a> {
@@ -166,7 +171,7 @@ pub(super) struct Code<'a> {
     pub(super) code: Str<'a>,
 }
 
-/// What came of it.
+/// The outcome of such code.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Outcome<'a> {
@@ -176,7 +181,7 @@ pub(super) struct Outcome<'a> {
     pub(super) output: Str<'a>,
 }
 
-/// Where an answer comes from.
+/// The sources of an answer.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Grounding<'a> {
@@ -200,7 +205,7 @@ pub(super) struct Origin<'a> {
     pub(super) retrieved_context: Obj<Page<'a>>,
 }
 
-/// What a source is called and where it is.
+/// The name and the place of a source.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Page<'a> {
@@ -232,7 +237,7 @@ pub(super) struct Segment<'a> {
     pub(super) text: Str<'a>,
 }
 
-/// How likely each token was, and what could have stood in its place.
+/// The likelihoods of tokens, and of those that could have stood in their place.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Likelihoods {

@@ -12,6 +12,7 @@ mod write_request;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::conversion::ThroughChat;
@@ -121,6 +122,13 @@ fn insert_seal(call: &mut Value, seal: Option<&Seal>) {
     if let Some(seal) = seal.and_then(|seal| seal.for_maker(Maker::Google)) {
         call["extra_content"] = json!({ "google": { "thought_signature": seal } });
     }
+}
+
+/// The seal beside a call.
+fn seal_in(extra_content: &RawValue) -> Option<Seal> {
+    let extra: Value = serde_json::from_str(extra_content.get()).ok()?;
+    let data = extra.pointer("/google/thought_signature")?.as_str()?.to_owned();
+    Some(Seal { maker: Maker::Google, data })
 }
 
 /// A picture within text: chat answers have no other place for it.

@@ -3,7 +3,7 @@
 //! Source: <https://platform.openai.com/docs/api-reference/chat-streaming>.
 
 use super::wire::{Chunk, Function, Message, Part};
-use crate::ir::{Citation, CitationKind, Error, Event, FinishReason, Raw, Source};
+use crate::ir::{Citation, CitationKind, Error, Event, FinishReason, Raw, Seal, Source};
 use crate::lenient::{Count, TextOr};
 use crate::surrogates::mended;
 use crate::{Correspondence, DecodeEvents, Dialect, Frame, Malformed, media, names};
@@ -45,6 +45,7 @@ struct Call {
     name: String,
     /// Arguments that came before the name.
     early: String,
+    seal: Option<Seal>,
     announced: bool,
     any_arguments: bool,
 }
@@ -133,6 +134,9 @@ impl Decoder {
         for call in &message.tool_calls.0 {
             let Some(function) = &call.function.0 else { continue };
             let at = candidate.place(call.index.map(|index| index.0), call.id.text(), function);
+            if let Some(extra) = call.extra_content {
+                candidate.calls[at].seal = super::seal_in(extra);
+            }
             candidate.advance(at, call.id.text(), function, &naming, out);
         }
         // The form before tool calls; there is at most one.
@@ -253,7 +257,7 @@ impl Candidate {
                 index: place,
                 id: call.id.clone(),
                 name: naming.correspondence.tool(&call.name).to_owned(),
-                seal: None,
+                seal: call.seal.take(),
             });
         }
         if !call.early.is_empty() {

@@ -255,6 +255,8 @@ pub(crate) struct ToolCall<'a> {
     pub(crate) id: Str<'a>,
     #[serde(borrow)]
     pub(crate) function: Obj<Function<'a>>,
+    #[serde(borrow)]
+    pub(crate) extra_content: Option<&'a RawValue>,
 }
 
 /// A function that is called.

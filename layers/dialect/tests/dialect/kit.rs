@@ -14,6 +14,7 @@ use crate::cuts::play_as;
 pub(crate) const UPSTREAMS: &[Dialect] = &[
     Dialect::Anthropic, //
     Dialect::OpenAiChat,
+    Dialect::Gemini,
 ];
 
 /// How clients of a dialect are understood.
@@ -71,6 +72,21 @@ pub(crate) fn write_bytes(
     let written = outbound(upstream).request(request, &aim, &FetchedMedia::default())?;
     let SentBody::Bytes(parts) = written.body else { panic!("bytes were asked for") };
     Ok((parts.concat(), written.correspondence))
+}
+
+/// Writes a request for a provider that wraps and bends its dialect like this.
+pub(crate) fn write_wrapped(
+    upstream: Dialect,
+    request: &ir::Request,
+    (alias, model): (&str, &str),
+    envelope: &Envelope,
+    quirks: &Quirks,
+) -> Result<Value, Unsupported> {
+    let model_json = Value::from(model).to_string().into();
+    let aim = Aim { envelope, quirks, ..aim(alias, model, &model_json, false) };
+    let written = outbound(upstream).request(request, &aim, &FetchedMedia::default())?;
+    let SentBody::Bytes(parts) = written.body else { panic!("bytes were asked for") };
+    Ok(serde_json::from_slice(&parts.concat()).expect("JSON"))
 }
 
 /// Writes a whole answer.
@@ -162,10 +178,31 @@ impl Exchange {
     ) -> Result<Self, Refused> {
         let value: Value = serde_json::from_slice(body).expect("JSON");
         let model = value["model"].as_str().expect("a model");
+        Self::wrapped(envelope, (client, upstream), body, stream, model)
+    }
+
+    /// The same under another model's name.
+    pub(crate) fn aimed(
+        client: Dialect,
+        upstream: Dialect,
+        body: &[u8],
+        stream: bool,
+        model: &str,
+    ) -> Result<Self, Refused> {
+        Self::wrapped(&upstream.codec().upstream.envelope, (client, upstream), body, stream, model)
+    }
+
+    fn wrapped(
+        envelope: &Envelope,
+        (client, upstream): (Dialect, Dialect),
+        body: &[u8],
+        stream: bool,
+        model: &str,
+    ) -> Result<Self, Refused> {
         let body = Body::Json(Bytes::copy_from_slice(body));
         let (nothing, mut media) = (FetchedMedia::default(), FetchedMedia::default());
         let model_json = Value::from(model).to_string().into();
-        let aim = Aim { envelope, ..aim(model, model, &model_json, value["stream"] == true) };
+        let aim = Aim { envelope, ..aim(model, model, &model_json, stream) };
         let way = between(Kind::Chat, client, upstream).expect("a way");
         let neutral = Neutral::default();
         let ask = |media| Ask {

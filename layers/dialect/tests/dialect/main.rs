@@ -3,9 +3,11 @@
 mod agents;
 mod cuts;
 mod folds;
+mod gemini;
 mod golden;
 mod kit;
 mod meaning;
+mod requests;
 mod robustness;
 mod streams;
 mod vectors;

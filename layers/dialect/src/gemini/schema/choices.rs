@@ -1,7 +1,10 @@
 //! Choices among schemas.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
+use super::weight;
 use super::words::Words;
 
 /// The keywords of a choice.
@@ -23,7 +26,12 @@ pub(super) enum Branches {
 
 impl Branches {
     /// Takes the choice out of a schema.
-    pub(super) fn of(map: &mut Map<String, Value>, words: &mut Words, nullable: &mut bool) -> Self {
+    pub(super) fn of(
+        map: &mut Map<String, Value>,
+        words: &mut Words,
+        nullable: &mut bool,
+        left: &mut usize,
+    ) -> Self {
         let mut lists = CHOICES.into_iter().filter_map(|choice| match map.shift_remove(choice) {
             Some(Value::Array(list)) if !list.is_empty() => Some(list),
             _ => None,
@@ -51,7 +59,20 @@ impl Branches {
                 Self::None
             }
             1 => branches.pop().map_or(Self::None, Self::One),
-            _ => Self::Several(spread(map, branches)),
+            count => {
+                let shared: Vec<String> =
+                    map.keys().filter(|key| !NOTES.contains(&key.as_str())).cloned().collect();
+                let weights = shared.iter().filter_map(|key| map.get(key)).map(|value| weight(value, *left));
+                let once = weights.sum::<usize>();
+                let all = once.saturating_mul(count);
+                if all > *left {
+                    *left = left.saturating_sub(once);
+                    words.add(format!("one of {}", Value::from(branches)));
+                    return Self::None;
+                }
+                *left -= all;
+                Self::Several(spread(map, shared, branches))
+            }
         }
     }
 }
@@ -82,7 +103,7 @@ fn only_required(branches: &[Value]) -> Option<String> {
 
 /// The list of words that branches are, each of which may be explained.
 fn as_words(branches: &[Value], words: &mut Words) -> Option<Value> {
-    let mut list: Vec<Value> = Vec::new();
+    let (mut list, mut known): (Vec<Value>, HashSet<String>) = (Vec::new(), HashSet::new());
     let mut notes = Vec::new();
     for branch in branches {
         let branch = branch.as_object()?;
@@ -102,11 +123,7 @@ fn as_words(branches: &[Value], words: &mut Words) -> Option<Value> {
                 Value::from(own.as_slice()).to_string().trim_matches(['[', ']'])
             ));
         }
-        own.into_iter().for_each(|word| {
-            if !list.contains(&word) {
-                list.push(word);
-            }
-        });
+        list.extend(own.into_iter().filter(|word| known.insert(word.to_string())));
     }
     if list.is_empty() {
         return None;
@@ -116,8 +133,7 @@ fn as_words(branches: &[Value], words: &mut Words) -> Option<Value> {
 }
 
 /// Writes what holds for all branches into each of them.
-fn spread(map: &mut Map<String, Value>, branches: Vec<Value>) -> Vec<Value> {
-    let shared: Vec<String> = map.keys().filter(|key| !NOTES.contains(&key.as_str())).cloned().collect();
+fn spread(map: &mut Map<String, Value>, shared: Vec<String>, branches: Vec<Value>) -> Vec<Value> {
     let shared: Map<String, Value> =
         shared.into_iter().filter_map(|key| map.shift_remove(&key).map(|value| (key, value))).collect();
     if shared.is_empty() {

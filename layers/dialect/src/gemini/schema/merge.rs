@@ -1,9 +1,11 @@
 //! References and parts that hold all together, written into the schema that has them.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::words::Words;
-use super::{DEEPEST, Sanitiser};
+use super::{DEEPEST, Sanitiser, weight};
 
 /// Tables of schemas that only references speak of.
 const TABLES: [&str; 2] = ["$defs", "definitions"];
@@ -28,9 +30,11 @@ impl Sanitiser<'_> {
         let name = reference.rsplit('/').next().unwrap_or_default().to_owned();
         let target = target(self.root, &reference);
         let is_loop = self.open.contains(&reference);
+        let cost = target.filter(|_| !is_loop).map_or(0, |target| weight(target, self.left));
+        self.left -= cost;
         match target {
+            // With nothing left it was not gone through to its end.
             Some(target) if !is_loop && self.left > 0 => {
-                self.left -= 1;
                 self.open.push(reference);
                 if let Value::Object(target) = target.clone() {
                     self.all(map, target, words, depth);
@@ -79,11 +83,9 @@ impl Sanitiser<'_> {
                     }
                 }
                 ("required", Some(Value::Array(known))) => {
-                    let Value::Array(more) = value else { continue };
-                    for name in more {
-                        if !known.contains(&name) {
-                            known.push(name);
-                        }
+                    // Names that stand twice are told once in the end.
+                    if let Value::Array(more) = value {
+                        known.extend(more);
                     }
                 }
                 // What is said of the nearer place holds; the general words of a part say no more.
@@ -98,7 +100,8 @@ impl Sanitiser<'_> {
                 }
                 ("enum", Some(Value::Array(known))) => {
                     if let Value::Array(more) = value {
-                        known.retain(|word| more.contains(word));
+                        let more: HashSet<String> = more.iter().map(Value::to_string).collect();
+                        known.retain(|word| more.contains(&word.to_string()));
                     }
                 }
                 ("nullable" | "additionalProperties", Some(_)) => {}

@@ -9,14 +9,18 @@ mod merge;
 mod types;
 mod words;
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use self::choices::Branches;
 use self::types::{Kind, Kinds};
 use self::words::Words;
 
-/// Most schemas in one: references may name each other many times over.
-const MOST: usize = 5_000;
+/// Most values that are written out and gone through: references may name each other many times over.
+const MOST: usize = 50_000;
+/// Branches of a choice of which no two may be the same.
+const MOST_COMPARED: usize = 256;
 /// Deepest nesting.
 const DEEPEST: usize = 48;
 
@@ -29,7 +33,7 @@ pub(super) fn sanitised(schema: &Value, ordered: bool) -> Value {
 /// A rewriter of one schema.
 struct Sanitiser<'a> {
     root: &'a Value,
-    /// Schemas that may still be written.
+    /// Values that may still be written out or gone through.
     left: usize,
     /// The references that lead to what is being written.
     open: Vec<String>,
@@ -62,7 +66,7 @@ impl Sanitiser<'_> {
         }
         let mut nullable = map.shift_remove("nullable") == Some(Value::Bool(true));
         loop {
-            match Branches::of(&mut map, &mut words, &mut nullable) {
+            match Branches::of(&mut map, &mut words, &mut nullable, &mut self.left) {
                 Branches::None => break,
                 // What is left of a choice is no choice.
                 Branches::One(branch) => {
@@ -119,7 +123,7 @@ impl Sanitiser<'_> {
                 _ => vec![written],
             };
             more.into_iter().for_each(|more| {
-                if !list.contains(&more) {
+                if list.len() > MOST_COMPARED || !list.contains(&more) {
                     list.push(more);
                 }
             });
@@ -169,14 +173,14 @@ impl Sanitiser<'_> {
             Some(Value::Array(names)) => names,
             _ => Vec::new(),
         };
-        let mut names: Vec<Value> = Vec::new();
-        for name in required {
-            let Some(text) = name.as_str() else { continue };
+        let mut known = HashSet::new();
+        let names: Vec<Value> = required
+            .into_iter()
+            .filter(|name| name.as_str().is_some_and(|name| known.insert(name.to_owned())))
+            .collect();
+        for name in names.iter().filter_map(Value::as_str) {
             // What has to be there is something.
-            properties.entry(text).or_insert(Value::Bool(true));
-            if !names.contains(&name) {
-                names.push(name);
-            }
+            properties.entry(name).or_insert(Value::Bool(true));
         }
         match map.shift_remove("additionalProperties") {
             None | Some(Value::Bool(_) | Value::Null) => {}
@@ -229,6 +233,23 @@ impl Sanitiser<'_> {
         };
         written.insert("items".into(), items);
     }
+}
+
+/// How many values there are in one, up to `most`.
+fn weight(value: &Value, most: usize) -> usize {
+    /// Whether there was room for all of it.
+    fn fits(value: &Value, left: &mut usize) -> bool {
+        let Some(less) = left.checked_sub(1) else { return false };
+        *left = less;
+        match value {
+            Value::Array(list) => list.iter().all(|value| fits(value, left)),
+            Value::Object(map) => map.values().all(|value| fits(value, left)),
+            _ => true,
+        }
+    }
+    let mut left = most;
+    fits(value, &mut left);
+    most - left
 }
 
 /// Any value at all.

@@ -157,3 +157,16 @@ fn answers_keep_the_order_of_their_properties() {
     assert_eq!(sanitised(&schema, true)["propertyOrdering"], json!(["z", "a"]));
     assert_eq!(sanitised(&schema, false).get("propertyOrdering"), None);
 }
+
+#[test]
+fn what_would_be_written_out_many_times_is_told_in_words() {
+    let many: Map<String, Value> =
+        (0..1_000).map(|at| (format!("p{at}"), json!({ "type": "string" }))).collect();
+    let branches: Vec<Value> =
+        (0..1_000).map(|at| json!({ "properties": { format!("q{at}"): {} } })).collect();
+
+    let told = told(json!({ "type": "object", "properties": many, "anyOf": branches }));
+
+    assert_eq!(told["properties"].as_object().map(Map::len), Some(1_000));
+    assert!(told["description"].as_str().unwrap().starts_with("(one of [{"));
+}

@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 /// Longest part that is told, in bytes.
 const LONGEST: usize = 1_000;
 
+/// Most remarks on one schema.
+const MOST: usize = 64;
+
 /// Keywords without a meaning for who reads a schema, and those whose meaning is told elsewhere.
 const SILENT: [&str; 26] = [
     "$schema",
@@ -43,7 +46,7 @@ impl Words {
     /// Adds a remark, cut where it is long.
     pub(super) fn add(&mut self, remark: impl Into<String>) {
         let remark = cut(remark.into());
-        if !self.0.contains(&remark) {
+        if self.0.len() < MOST && !self.0.contains(&remark) {
             self.0.push(remark);
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::ir::Request;
 
-/// What a client says in Google's words.
+/// The fields of a client that are in Google's words.
 #[derive(Debug, Default)]
 pub(super) struct Extras {
     thinking: Option<Value>,

@@ -1,7 +1,5 @@
 //! Pictures within the text of earlier answers, where chat clients have them (`![image](data:…)`).
 
-use bytes::Bytes;
-
 use crate::ir::Source;
 use crate::media;
 
@@ -21,17 +19,20 @@ pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
     let (mut rest, mut from) = (text, 0);
     while let Some(at) = rest[from..].find(OPENS).map(|at| from + at) {
         let address = &rest[at + OPENS.len()..];
-        let end = address.starts_with("data:image/").then(|| address.find(')')).flatten();
-        let picture =
-            end.and_then(|end| Some((end, media::source(address[..end].to_owned(), "image/png").ok()?)));
-        match picture {
-            Some((end, picture)) => {
+        if !address.starts_with("data:image/") {
+            from = at + OPENS.len();
+            continue;
+        }
+        // Without an end nothing behind it has one.
+        let Some(end) = address.find(')') else { break };
+        match media::source(address[..end].to_owned(), "image/png") {
+            Ok(picture) => {
                 found.push(Piece::Text(&rest[..at]));
                 found.push(Piece::Picture(picture));
                 rest = &address[end + 1..];
                 from = 0;
             }
-            None => from = at + OPENS.len(),
+            Err(_) => from = at + OPENS.len() + end,
         }
     }
     found.push(Piece::Text(rest));

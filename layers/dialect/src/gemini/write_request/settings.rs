@@ -37,7 +37,7 @@ const VOICES: [(&str, &str); 13] = [
     ("verse", "Fenrir"),
 ];
 
-/// What an answer is to be made of, and what of that has to be told in words.
+/// The form that an answer is to have, and what of that has to be told in words.
 pub(super) struct Form {
     mime: Option<&'static str>,
     schema: Option<Value>,
@@ -59,10 +59,11 @@ impl Form {
                 Self { mime: None, schema: None, words: Some(words) }
             }
             Some(ResponseFormat::JsonSchema { schema, description, .. }) if takes => {
-                let schema = schema::sanitised(schema, true);
-                let words = description.as_ref().filter(|words| !words.trim().is_empty());
-                let words = words.map(|words| format!("The answer is: {words}"));
-                Self { mime: Some("application/json"), schema: Some(schema), words }
+                let mut schema = schema::sanitised(schema, true);
+                if let (Some(words), Some(map)) = (description, schema.as_object_mut()) {
+                    map.entry("description").or_insert_with(|| words.as_str().into());
+                }
+                Self { mime: Some("application/json"), schema: Some(schema), words: None }
             }
             Some(ResponseFormat::JsonSchema { schema, .. }) => {
                 let words = format!(
@@ -191,7 +192,7 @@ fn modalities(request: &Request, model: &Model) -> Option<Value> {
 
 fn speech(request: &Request) -> Value {
     let voice = request.audio.as_ref().and_then(|audio| audio.get("voice"));
-    let voice = voice.and_then(|voice| voice.as_str().or(voice.get("id")?.as_str()));
+    let voice = voice.and_then(|voice| voice.get("id").unwrap_or(voice).as_str());
     let voice = voice.filter(|voice| !voice.is_empty()).unwrap_or(VOICE);
     let known = VOICES.iter().find(|(theirs, _)| voice.eq_ignore_ascii_case(theirs));
     let voice = known.map_or(voice, |(_, ours)| ours);

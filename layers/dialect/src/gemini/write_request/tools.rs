@@ -87,17 +87,15 @@ impl<'a> Tools<'a> {
             Parameters::within(&tool.schema, Grammar::of_google_parameters()).map_err(|what| {
                 Unsupported::at("tools", format!("the parameters of the tool {} {what}", tool.name))
             })?;
-        let mut schema = schema::sanitised(&parameters.schema, false);
-        let mut rules = parameters.rules;
-        // An object without properties is refused, and what is said of it is said of the function.
-        let is_empty = schema.get("properties").is_none();
-        if is_empty && let Some(Value::String(words)) = schema.get_mut("description").map(Value::take) {
-            rules.push(format!("Arguments: {words}"));
-        }
+        let schema = schema::sanitised(&parameters.schema, false);
+        // An object of which nothing is said is refused by older versions.
+        let is_empty = schema.get("properties").is_none() && schema.get("description").is_none();
         let name = names.fitting(&tool.name);
         let mut written = Map::new();
         written.insert("name".into(), name.as_str().into());
-        if let Some(description) = described(tool.description.as_deref(), &rules) {
+        if let Some(description) =
+            described(tool.description.as_deref(), &parameters.rules).filter(|words| !words.is_empty())
+        {
             written.insert("description".into(), description.as_ref().into());
         }
         if !is_empty {

@@ -49,6 +49,8 @@ pub(super) struct Writer<'a> {
     pub(super) system: Vec<Node<'a>>,
     ids: CallIds<'a>,
     turns: Vec<WrittenTurn<'a>>,
+    /// The user had the word since the model's last turn.
+    answered: bool,
     /// The client's message that is being written.
     message: usize,
 }
@@ -73,6 +75,7 @@ impl<'a> Writer<'a> {
             system: Vec::new(),
             ids: CallIds::new(LONGEST_ID),
             turns: Vec::new(),
+            answered: false,
             message: 0,
         }
     }
@@ -103,11 +106,7 @@ impl<'a> Writer<'a> {
             contents.push(content("user", vec![text(CONTINUE)]));
         }
         for turn in turns {
-            let WrittenTurn { model, mut parts, calls } = turn;
-            if !model && !parts.is_empty() && parts.iter().all(|part| !part.has("text")) {
-                // Media alone are no question.
-                parts.push(text(" "));
-            }
+            let WrittenTurn { model, parts, calls } = turn;
             if !parts.is_empty() {
                 contents.push(content(if model { "model" } else { "user" }, parts));
             }
@@ -125,9 +124,12 @@ impl<'a> Writer<'a> {
         self.aim.envelope.google == Google::AiStudio
     }
 
-    /// The turn of this side, at its end.
+    /// The turn of this side, at its end. Behind results of calls, which stand with the calls, the model's next turn is
+    /// another.
     fn turn(&mut self, model: bool) -> &mut WrittenTurn<'a> {
-        if self.turns.last().is_none_or(|turn| turn.model != model) {
+        let answered = model && std::mem::take(&mut self.answered);
+        let merges = |turn: &WrittenTurn<'_>| turn.model == model && (turn.calls.is_empty() || !answered);
+        if !self.turns.last().is_some_and(merges) {
             self.turns.push(WrittenTurn { model, parts: Vec::new(), calls: Vec::new() });
         }
         let last = self.turns.len() - 1;
@@ -251,6 +253,7 @@ impl<'a> Writer<'a> {
 
     /// The user's turn, instructions in its middle, and results of calls.
     fn question(&mut self, blocks: &'a [Block], role: Role) -> Result<(), Unsupported> {
+        self.answered = true;
         let (mut files, mut parts) = (Vec::new(), Vec::new());
         for block in blocks {
             match &block.content {
@@ -274,6 +277,10 @@ impl<'a> Writer<'a> {
         }
         files.append(&mut parts);
         if !files.is_empty() {
+            // Media alone are no question.
+            if files.iter().all(|part| !part.has("text")) {
+                files.push(text(" "));
+            }
             self.turn(false).parts.append(&mut files);
         }
         Ok(())
