@@ -16,8 +16,8 @@
 //! | 10 | `server` |
 //! | 9 | `pipeline` |
 //! | 8 | `edge` |
-//! | 7 | `admin` |
-//! | 6 | `explain`, `check`, `init`, `allowance`, `recall` |
+//! | 7 | `admin`, `check` |
+//! | 6 | `explain`, `init`, `allowance`, `recall` |
 //! | 5 | `snapshot` |
 //! | 4 | `routing`, `accounting`, `upstream` |
 //! | 3 | `config`, `state`, `telemetry` |

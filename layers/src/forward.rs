@@ -2,7 +2,8 @@
 //!
 //! Of the client's these are, between equal dialects, the dialect's own. Those of Anthropic go to its upstreams from
 //! clients of other dialects too, since the SDKs of those can add headers. A list of features in test
-//! is joined with the channel's own; a provider that wants it in the body gets it there alone.
+//! is joined with the channel's own; a provider that wants it in the body gets it there alone, and one
+//! that refuses what it does not know is named only what it does.
 
 use std::collections::HashSet;
 
@@ -59,11 +60,15 @@ pub(crate) fn join_betas(call: &Call, headers: &mut HeaderMap) {
     if channel.envelope.betas == Betas::Body {
         headers.remove(ANTHROPIC_BETA);
     } else if channel.dialect == Dialect::Anthropic
-        && channel.headers.contains_key(ANTHROPIC_BETA)
         && call.attempt.exchange.headers.contains_key(ANTHROPIC_BETA)
-        && let Ok(joined) = HeaderValue::from_str(&betas(call).join(","))
+        && (channel.headers.contains_key(ANTHROPIC_BETA) || channel.envelope.flags.is_some())
     {
-        headers.insert(ANTHROPIC_BETA, joined);
+        let joined = betas(call).join(",");
+        if joined.is_empty() {
+            headers.remove(ANTHROPIC_BETA);
+        } else if let Ok(joined) = HeaderValue::from_str(&joined) {
+            headers.insert(ANTHROPIC_BETA, joined);
+        }
     }
 }
 
@@ -79,13 +84,18 @@ pub(crate) fn betas_of_body(call: &Call) -> Vec<String> {
     }
 }
 
-/// The features in test that an attempt asks for: the client's, then the channel's, each once.
+/// The features in test that an attempt asks for: the client's, as far as the provider knows them,
+/// then the channel's, each once.
 fn betas(call: &Call) -> Vec<String> {
-    let given = [&call.attempt.exchange.headers, &call.attempt.target.channel.headers];
-    let lists = given.into_iter().flat_map(|headers| headers.get_all(ANTHROPIC_BETA));
-    let names = lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim);
+    let channel = &call.attempt.target.channel;
+    let of_client = named(&call.attempt.exchange.headers).filter(|name| channel.envelope.knows(name));
+    let names = of_client.chain(named(&channel.headers));
     let mut seen = HashSet::new();
-    // One that the provider does not know is refused, whatever it is for.
-    let known = names.filter(|name| !name.is_empty() && call.attempt.target.channel.envelope.knows(name));
-    known.filter(|name| seen.insert(*name)).map(str::to_owned).collect()
+    names.filter(|name| !name.is_empty() && seen.insert(*name)).map(str::to_owned).collect()
+}
+
+/// The features in test that headers name.
+fn named(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lists = headers.get_all(ANTHROPIC_BETA).into_iter();
+    lists.filter_map(|list| list.to_str().ok()).flat_map(|list| list.split(',')).map(str::trim)
 }

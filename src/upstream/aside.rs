@@ -2,13 +2,16 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::{ACCEPT, USER_AGENT};
+use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
+use layers::body::UpstreamBody;
+use layers::failure::TransportFault;
 use layers::ports::Outgoing;
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 
+use super::fetch::{AGENT, ANYTHING};
 use crate::engine::SideClient;
-use crate::pipeline::Upstreams;
 
 /// Longest answer that is read.
 const LONGEST: usize = 64 << 10;
@@ -26,8 +29,18 @@ impl<U> Aside<U> {
 }
 
 #[async_trait]
-impl<U: Upstreams> SideClient for Aside<U> {
-    async fn ask(&self, outgoing: Outgoing) -> Result<(StatusCode, Bytes), String> {
+impl<U> SideClient for Aside<U>
+where
+    U: Service<Outgoing, Response = Response<UpstreamBody>, Error = TransportFault, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+{
+    async fn ask(&self, mut outgoing: Outgoing) -> Result<(StatusCode, Bytes), String> {
+        for (name, value) in [(ACCEPT, ANYTHING), (USER_AGENT, AGENT)] {
+            outgoing.request.headers_mut().entry(name).or_insert(value);
+        }
         let answer = self.0.clone().oneshot(outgoing).await.map_err(|fault| match fault.cause {
             Some(cause) => format!("{} ({})", fault.kind, cause.chain()),
             None => fault.kind.to_string(),

@@ -52,14 +52,14 @@ pub struct Envelope {
     pub adds: &'static [(&'static str, &'static str)],
     /// Where features in test are named.
     pub betas: Betas,
+    /// The features in test that the provider knows, by what their names begin with, where it refuses requests that
+    /// name others.
+    pub flags: Option<&'static [&'static str]>,
     /// Whether media must be in the request, because the provider follows no addresses.
     pub fetches_media: bool,
     /// How its streams are cut into frames, where that is another way than the dialect's: then each message of that
     /// framing wraps an event.
     pub framing: Option<Framing>,
-    /// The features in test that the provider knows, by what their names begin with, where it refuses requests that
-    /// name others.
-    pub flags: Option<&'static [&'static str]>,
     /// What the provider lacks of the dialect.
     pub lacks: &'static [Lack],
     /// Which of Google's services it is, where the dialect is Gemini's.
@@ -134,9 +134,9 @@ impl Envelope {
         stream: Place::Body,
         adds: &[],
         betas: Betas::Header,
+        flags: None,
         fetches_media: false,
         framing: None,
-        flags: None,
         lacks: &[],
         google: Google::AiStudio,
     };
@@ -144,6 +144,29 @@ impl Envelope {
     /// Gemini at Google AI Studio: model and method are in the path.
     pub const GEMINI: Self =
         Self { model: Place::Path, stream: Place::Path, fetches_media: true, ..Self::PLAIN };
+
+    /// Claude on Vertex AI: the model is in the path, the version in the body. Flags of features in test stay a header.
+    ///
+    /// Source: <https://docs.anthropic.com/en/api/claude-on-vertex-ai>.
+    pub const VERTEX_CLAUDE: Self = Self {
+        model: Place::Path,
+        adds: &[("anthropic_version", "vertex-2023-10-16")],
+        flags: Some(&[
+            "computer-use-",
+            "context-1m-",
+            "context-management-",
+            "fine-grained-tool-streaming-",
+            "interleaved-thinking-",
+            "output-128k-",
+            "token-efficient-tools-",
+            "tool-search-tool-",
+            "web-search-",
+        ]),
+        fetches_media: true,
+        // Structured outputs are not offered there.
+        lacks: &[Lack::Schemas],
+        ..Self::PLAIN
+    };
 
     /// Gemini on Vertex AI.
     pub const VERTEX_GEMINI: Self = Self { google: Google::Vertex, ..Self::GEMINI };

@@ -151,6 +151,20 @@ async fn features_in_test_of_the_client_and_the_channel_are_joined_each_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_a_client_s_features_in_test_a_strict_provider_is_named_those_that_it_knows() {
+    let strict = || channel("a").dialect(Dialect::Anthropic).knows_flags(&["b-", "x-"]);
+    let asking = |flags| exchange().header("anthropic-beta", flags);
+
+    let some = headers_to(strict().build(), asking("a-1, b-2")).await;
+    let none = headers_to(strict().build(), asking("a-1")).await;
+    let own = headers_to(strict().header("anthropic-beta", "o-1").build(), asking("a-1,x-1")).await;
+
+    assert_eq!(some["anthropic-beta"], "b-2");
+    assert!(!none.contains_key("anthropic-beta"));
+    assert_eq!(own["anthropic-beta"], "x-1,o-1", "what the channel names is the operator's business");
+}
+
+#[tokio::test(start_paused = true)]
 async fn configured_headers_win_over_generated_ones_and_over_the_client_s() {
     let provider = FixedProvider::at("https://a.test/").header("x-version", "generated");
     let channel = channel("a")

@@ -187,6 +187,13 @@ impl ChannelBuilder {
         self
     }
 
+    /// It refuses to be named features in test that it does not know.
+    #[must_use]
+    pub fn knows_flags(mut self, flags: &'static [&'static str]) -> Self {
+        self.0.envelope.flags = Some(flags);
+        self
+    }
+
     /// It takes no tools.
     #[must_use]
     pub fn without_tools(mut self) -> Self {

@@ -1,6 +1,7 @@
 //! Reads the service accounts of an entry: keys beside their e-mail addresses and projects, or the
 //! key files that Google gives out, whole.
 
+use http::Uri;
 use serde_json::{Map, Value as Json};
 
 use crate::config::problem::Report;
@@ -26,7 +27,7 @@ struct Written {
 pub(super) fn accounts(section: &Section<'_>, report: &mut Report) -> Vec<AccountSettings> {
     let emails = section.texts("client_email", report);
     let projects = section.texts("project_id", report);
-    let token_uri = section.text("token_uri", report);
+    let token_uri = token_uri(section, report);
     let Some(item) = section.get("private_key") else { return Vec::new() };
     let of = |list: &[String], at: usize| if list.len() == 1 { list.first() } else { list.get(at) }.cloned();
     let mut accounts: Vec<AccountSettings> = Vec::new();
@@ -52,6 +53,19 @@ pub(super) fn accounts(section: &Section<'_>, report: &mut Report) -> Vec<Accoun
         accounts.push(account);
     }
     accounts
+}
+
+/// Where tokens come from, if not from Google's endpoint.
+fn token_uri(section: &Section<'_>, report: &mut Report) -> Option<String> {
+    let item = section.get("token_uri")?;
+    let text = item.text(report)?;
+    let is_url = |url: Uri| {
+        matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
+    };
+    if !text.parse::<Uri>().is_ok_and(is_url) {
+        item.warn(item.node.describe(), "an address that begins with https:// or http://", report);
+    }
+    Some(text)
 }
 
 /// One key in any of its forms.

@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use layers::address::Address;
 use layers::policy::{Fingerprint, Link};
@@ -21,7 +21,6 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::engine::{Issuer, NoToken, ServiceAccount, SideClient, Token};
-use crate::upstream::{AGENT, ANYTHING};
 use crate::values::seconds;
 
 /// Google's endpoint, which is also whom an assertion is for, wherever it is sent.
@@ -77,8 +76,6 @@ impl GoogleIssuer {
         let headers = request.headers_mut();
         headers.insert(HOST, address.host);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        headers.insert(ACCEPT, ANYTHING);
-        headers.insert(USER_AGENT, AGENT);
         Ok(request)
     }
 }
@@ -109,7 +106,8 @@ fn read(status: StatusCode, body: &[u8]) -> Result<Token, NoToken> {
         return Ok(Token { text: answer.access_token, expires_in: life });
     }
     let reason = [answer.error, answer.error_description].into_iter().filter(|text| !text.is_empty());
-    let reason = reason.collect::<Vec<_>>().join(": ");
+    // An endpoint that repeats the assertion would have it told to everybody.
+    let reason = reason.filter(|text| !text.contains("eyJ")).collect::<Vec<_>>().join(": ");
     let reason: String = dialect::scrub(&reason).chars().take(LONGEST_REASON).collect();
     let said = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     Err(NoToken {
@@ -284,6 +282,14 @@ pub(crate) mod tests {
             (
                 Ok((400, r#"{"error":"invalid_grant","error_description":"Invalid JWT Signature."}"#)),
                 "the token endpoint answered 400: invalid_grant: Invalid JWT Signature.",
+                true,
+            ),
+            (
+                Ok((
+                    400,
+                    r#"{"error":"invalid_grant","error_description":"Bad eyJhbGciOiJSUzI1NiJ9.e30.c2ln"}"#,
+                )),
+                "the token endpoint answered 400: invalid_grant",
                 true,
             ),
             (Ok((401, "<html>")), "the token endpoint answered 401", true),

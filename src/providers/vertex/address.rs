@@ -14,7 +14,7 @@ use crate::providers::{usable, with_path};
 pub(super) const GOOGLE: &str = "https://aiplatform.googleapis.com";
 const HOST: &str = "aiplatform.googleapis.com";
 
-/// What all addresses of a channel begin with.
+/// The beginning of all addresses of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Base {
     /// As it is written, or Google's.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use dialect::{Betas, Dialect, Envelope, Kind, Lack, Place, ir};
+use dialect::{Dialect, Envelope, Kind, ir};
 use foldhash::fast::RandomState;
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
@@ -59,7 +59,7 @@ pub(super) static VERTEX_GEMINI: Engine =
 pub(super) static VERTEX_CLAUDE: Engine = Engine {
     names: &["vertex-claude"],
     dialect: Dialect::Anthropic,
-    envelope: CLAUDE_ENVELOPE,
+    envelope: Envelope::VERTEX_CLAUDE,
     places: |spec, model| places(spec, regions::of_claude(model)),
     listing: Some(CLAUDE_MODELS),
     build: Some(|spec| Ok(Arc::new(Vertex::new(spec, Publisher::Anthropic)?))),
@@ -97,20 +97,6 @@ const BY_ACCOUNT: Engine = Engine {
     listed,
     build: Some(|spec| Ok(Arc::new(Vertex::new(spec, Publisher::Google)?))),
     ..Engine::PLAIN
-};
-
-/// What is different around the Messages format here. Flags of features in test stay a header.
-///
-/// Source: <https://docs.anthropic.com/en/api/claude-on-vertex-ai>.
-const CLAUDE_ENVELOPE: Envelope = Envelope {
-    model: Place::Path,
-    stream: Place::Body,
-    adds: &[("anthropic_version", "vertex-2023-10-16")],
-    betas: Betas::Header,
-    fetches_media: true,
-    // Structured outputs are not offered there.
-    lacks: &[Lack::Schemas],
-    ..Envelope::PLAIN
 };
 
 /// Source: <https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/publishers.models/list>.

@@ -20,15 +20,7 @@ struct Case {
 
 const QUIRKS: Quirks = Quirks { stream_options: true, ..Quirks::NONE };
 static MODEL_JSON: Bytes = Bytes::from_static(b"\"up\"");
-const VERTEX: Envelope = Envelope {
-    model: Place::Path,
-    stream: Place::Body,
-    adds: &[("anthropic_version", "vertex-2023-10-16")],
-    betas: Betas::Header,
-    fetches_media: true,
-    lacks: &[crate::Lack::Schemas],
-    ..Envelope::PLAIN
-};
+const VERTEX: Envelope = Envelope::VERTEX_CLAUDE;
 const BEDROCK: Envelope = Envelope {
     model: Place::Path,
     stream: Place::Path,

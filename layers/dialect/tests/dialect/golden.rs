@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use dialect::{AnswerForm, Asked, Body, Dialect, Evidence, Framing};
+use dialect::{AnswerForm, Asked, Body, Dialect, Envelope, Evidence, Framing};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
@@ -114,6 +114,15 @@ impl Case {
         self.status().is_success()
     }
 
+    /// What its provider wraps the dialect in.
+    fn envelope(&self) -> &'static Envelope {
+        match self.told["provider"].as_str() {
+            Some("vertex-claude") => &Envelope::VERTEX_CLAUDE,
+            Some("vertex-gemini") => &Envelope::VERTEX_GEMINI,
+            _ => &self.upstream.codec().upstream.envelope,
+        }
+    }
+
     fn check(&self) -> Result<(), String> {
         let expected = read_json(&self.folder.join("expected.json"));
         let body = self.request();
@@ -125,7 +134,8 @@ impl Case {
             return self.same(&body, &answer, &expected);
         }
         let coming = self.coming();
-        let exchange = match Exchange::asked(self.client, self.upstream, &body, coming.is_some()) {
+        let (client, upstream, events) = (self.client, self.upstream, coming.is_some());
+        let exchange = match Exchange::asked_in(self.envelope(), client, upstream, &body, events) {
             Ok(exchange) => exchange,
             // Another channel is asked.
             Err(refused) => {

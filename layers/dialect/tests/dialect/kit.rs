@@ -179,7 +179,9 @@ impl Exchange {
     ) -> Self {
         let value: Value = serde_json::from_slice(body).expect("JSON");
         let model = value["model"].as_str().expect("a model");
-        Self::odd(client, upstream, body, stream, model, quirks).unwrap_or_else(|refused| panic!("{refused}"))
+        let envelope = &upstream.codec().upstream.envelope;
+        Self::bent((envelope, quirks), (client, upstream), body, stream, model)
+            .unwrap_or_else(|refused| panic!("{refused}"))
     }
 
     /// The same, where the upstream may be unable to be asked that. What it cannot fetch itself is fetched.
@@ -189,9 +191,20 @@ impl Exchange {
         body: &[u8],
         stream: bool,
     ) -> Result<Self, Refused> {
+        Self::asked_in(&upstream.codec().upstream.envelope, client, upstream, body, stream)
+    }
+
+    /// The same at a provider that wraps the dialect so.
+    pub(crate) fn asked_in(
+        envelope: &Envelope,
+        client: Dialect,
+        upstream: Dialect,
+        body: &[u8],
+        stream: bool,
+    ) -> Result<Self, Refused> {
         let value: Value = serde_json::from_slice(body).expect("JSON");
         let model = value["model"].as_str().expect("a model");
-        Self::aimed(client, upstream, body, stream, model)
+        Self::bent((envelope, &QUIRKS), (client, upstream), body, stream, model)
     }
 
     /// The same under another model's name.
@@ -202,22 +215,22 @@ impl Exchange {
         stream: bool,
         model: &str,
     ) -> Result<Self, Refused> {
-        Self::odd(client, upstream, body, stream, model, &QUIRKS)
+        let envelope = &upstream.codec().upstream.envelope;
+        Self::bent((envelope, &QUIRKS), (client, upstream), body, stream, model)
     }
 
-    fn odd(
-        client: Dialect,
-        upstream: Dialect,
+    /// The same at a provider that wraps and bends the dialect so.
+    fn bent(
+        (envelope, quirks): (&Envelope, &Quirks),
+        (client, upstream): (Dialect, Dialect),
         body: &[u8],
         stream: bool,
         model: &str,
-        quirks: &Quirks,
     ) -> Result<Self, Refused> {
         let body = Body::Json(Bytes::copy_from_slice(body));
         let (nothing, mut media) = (FetchedMedia::default(), FetchedMedia::default());
         let model_json = Value::from(model).to_string().into();
-        let mut aim = aim(model, model, &model_json, stream, quirks);
-        aim.envelope = &upstream.codec().upstream.envelope;
+        let aim = Aim { envelope, ..aim(model, model, &model_json, stream, quirks) };
         let way = between(Kind::Chat, client, upstream).expect("a way");
         let neutral = Neutral::default();
         let ask = |media| Ask {
