@@ -1,12 +1,18 @@
 //! What the crate promises, seen from outside: one binary, because each more is one more program to link.
 
 mod agents;
+mod bodies;
 mod cuts;
 mod folds;
+mod fuzzed;
 mod golden;
 mod kit;
 mod meaning;
+mod prefixes;
 mod requests;
 mod robustness;
+mod round_trips;
 mod streams;
+mod table;
+mod upstreams;
 mod vectors;
