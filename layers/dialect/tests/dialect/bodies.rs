@@ -73,7 +73,8 @@ pub(crate) fn streamed_answer(dialect: Dialect, framing: Framing, bytes: &[u8]) 
 /// Reads the body of a failed answer.
 pub(crate) fn failed_answer(dialect: Dialect, bytes: &[u8]) {
     let headers = HeaderMap::new();
-    let status = if bytes.len() % 2 == 0 { StatusCode::BAD_REQUEST } else { StatusCode::TOO_MANY_REQUESTS };
+    let status =
+        if bytes.len().is_multiple_of(2) { StatusCode::BAD_REQUEST } else { StatusCode::TOO_MANY_REQUESTS };
     let error = dialect.codec().upstream.outbound.error(status, &headers, bytes);
     assert!(error.message.len() < 64 << 10, "what a client is told is bounded");
     let body = Body::Json(Bytes::from_static(br#"{"messages":[]}"#));

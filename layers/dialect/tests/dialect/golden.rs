@@ -30,7 +30,7 @@ pub(crate) struct Case {
 
 /// The cases whose dialects are known, or of those the wanted ones.
 pub(crate) fn cases() -> Vec<Case> {
-    of(&std::env::var("GOLDEN").unwrap_or_default())
+    of(&std::env::var_os("GOLDEN").unwrap_or_default().to_string_lossy())
 }
 
 /// All cases whose dialects are known.

@@ -127,8 +127,11 @@ fn wishes() -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// Whether an answer holds something, by its case and its meaning.
+type Holds = fn(&golden::Case, &Value) -> bool;
+
 /// What an answer may hold, and how that is seen in its meaning and its case.
-const FOUND: &[(&str, fn(&golden::Case, &Value) -> bool)] = &[
+const FOUND: &[(&str, Holds)] = &[
     ("text", |_, meaning| meaning["text"].as_str().is_some_and(|text| !text.is_empty())),
     ("streams", |case, _| case.coming().is_some()),
     ("tool calls", |_, meaning| meaning["tools"][0].is_object()),
