@@ -69,7 +69,8 @@ fn pieces(upstream: Dialect) -> Vec<Piece> {
 
 #[test]
 fn a_converted_chunk_allocates_its_text_and_nothing_else() {
-    for upstream in UPSTREAMS {
+    // Between equal dialects nothing is converted.
+    for upstream in UPSTREAMS.iter().filter(|upstream| **upstream != Dialect::OpenAiChat) {
         let pieces = pieces(*upstream);
         assert!(pieces.len() > 50 || streams(*upstream).len() < 3, "{upstream:?}: {}", pieces.len());
 

@@ -77,9 +77,12 @@ pub(crate) fn failed_answer(dialect: Dialect, bytes: &[u8]) {
         if bytes.len().is_multiple_of(2) { StatusCode::BAD_REQUEST } else { StatusCode::TOO_MANY_REQUESTS };
     let error = dialect.codec().upstream.outbound.error(status, &headers, bytes);
     assert!(error.message.len() < 64 << 10, "what a client is told is bounded");
-    let body = Body::Json(Bytes::from_static(br#"{"messages":[]}"#));
-    let asked = Asked { body: &body, headers: &headers, model: "m" };
-    let _ = Evidence::read(&headers, &error, bytes, &asked, SystemTime::UNIX_EPOCH);
+    // Evidence is looked for in the same way in every dialect, by many phrases: some inputs are enough.
+    if bytes.len().is_multiple_of(8) {
+        let body = Body::Json(Bytes::from_static(br#"{"messages":[]}"#));
+        let asked = Asked { body: &body, headers: &headers, model: "m" };
+        let _ = Evidence::read(&headers, &error, bytes, &asked, SystemTime::UNIX_EPOCH);
+    }
 }
 
 /// Reads a client's request, and writes it for every upstream.
