@@ -15,7 +15,7 @@ SCRIPTS     := $(wildcard .ci/run .ci/need .ci/test tests/sdk/install.sh tests/g
 
 SERVED = [ -s api.yaml ] || [ -n "$$CONFIG_URL$$API_YAML_CONTENT" ]
 
-.PHONY: help run install deps deps-build deps-test deps-bench test test-dialect test-layers test-root test-gateway golden conformance check bench bench-micro bench-layout bench-count clean
+.PHONY: help run install deps deps-build deps-test deps-bench test test-dialect test-layers test-root test-gateway golden conformance fuzz mutants check bench bench-micro bench-layout bench-count clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -77,6 +77,15 @@ conformance: deps-build ## Run AWS's own cases of signatures and event streams (
 	AWS_WIRE=$(abspath $(CASES)) cargo test -p dialect --test dialect conformance -- --ignored
 	AWS_WIRE=$(abspath $(CASES)) cargo test -p uni-api --lib the_cases_of_aws -- --ignored
 
+fuzz: deps-build ## Run the decoders under a fuzzer (SECONDS=60 TARGET=streamed_answer)
+	@rustup toolchain list 2>/dev/null | grep -q nightly || { echo "nightly is missing: rustup toolchain install nightly" >&2; exit 1; }
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing: cargo install cargo-fuzz" >&2; exit 1; }
+	@for target in $(or $(TARGET),whole_answer streamed_answer failed_answer request frames); do \
+	cargo +nightly fuzz run $$target --fuzz-dir fuzz -- -max_total_time=$(or $(SECONDS),60) -max_len=2000 || exit 1; done
+
+mutants: deps-test ## Break the codecs in small ways, of which each must fail a test (FILTER=anthropic)
+	@python3 tests/mutants/mutants.py $(FILTER)
+
 check: deps-build ## Format, lints, documentation, licences, example configuration, scripts
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
@@ -85,7 +94,7 @@ check: deps-build ## Format, lints, documentation, licences, example configurati
 	else echo "NOT CHECKED: licences and banned crates (cargo install cargo-deny)" >&2; fi
 	cargo run --quiet -- check --strict --config api.yaml.example
 	@for script in $(SCRIPTS); do sh -n $$script; done
-	@! command -v python3 >/dev/null || for script in .ci/*.py benches/*/*.py tests/sdk/python/*.py tests/golden/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' $$script; done
+	@! command -v python3 >/dev/null || for script in .ci/*.py benches/*/*.py tests/sdk/python/*.py tests/golden/*.py tests/mutants/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' $$script; done
 
 bench: deps-bench ## Compare the whole process with a bare hyper proxy and nginx (ROUNDS=3 BEFORE=PATH)
 	cargo build --release --bin uni-api
@@ -109,4 +118,4 @@ bench-micro: deps-build ## Time the hot parts alone
 
 clean: ## Remove what was built and installed here
 	cargo clean
-	rm -rf benches/run/target tests/sdk/python/.venv tests/sdk/node/node_modules tests/golden/.venv
+	rm -rf benches/run/target fuzz/target tests/sdk/python/.venv tests/sdk/node/node_modules tests/golden/.venv

@@ -28,10 +28,18 @@ pub(crate) struct Case {
     told: Value,
 }
 
-/// All cases whose dialects are known.
+/// The cases whose dialects are known, or of those the wanted ones.
 pub(crate) fn cases() -> Vec<Case> {
+    of(&std::env::var_os("GOLDEN").unwrap_or_default().to_string_lossy())
+}
+
+/// All cases whose dialects are known.
+pub(crate) fn every() -> Vec<Case> {
+    of("")
+}
+
+fn of(wanted: &str) -> Vec<Case> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let wanted = std::env::var("GOLDEN").unwrap_or_default();
     let mut cases = Vec::new();
     for pair in folders(&root) {
         let name = pair.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
@@ -39,7 +47,7 @@ pub(crate) fn cases() -> Vec<Case> {
         let known = |label: &str| UPSTREAMS.iter().copied().find(|dialect| dialect.label() == label);
         let (Some(client), Some(upstream)) = (known(client), known(upstream)) else { continue };
         for folder in folders(&pair) {
-            if folder.display().to_string().contains(&wanted) {
+            if folder.display().to_string().contains(wanted) {
                 let told = read_json(&folder.join("case.json"));
                 cases.push(Case { folder, client, upstream, told });
             }
@@ -109,6 +117,20 @@ impl Case {
         StatusCode::from_u16(status.try_into().expect("a status")).expect("a status")
     }
 
+    /// What the provider's SDK finds in the answer.
+    pub(crate) fn expected(&self) -> Value {
+        read_json(&self.folder.join("expected.json"))
+    }
+
+    /// Where clients rightly get something else: the case, the field, and why.
+    pub(crate) fn differences(&self) -> Vec<(String, String, String)> {
+        let name = self.folder.file_name().expect("a name").to_string_lossy().into_owned();
+        let differs = self.told["differs"].as_object().into_iter().flatten();
+        differs
+            .map(|(field, why)| (name.clone(), field.clone(), why.as_str().unwrap_or_default().to_owned()))
+            .collect()
+    }
+
     /// Whether its status says that it is an answer.
     pub(crate) fn is_answer(&self) -> bool {
         self.status().is_success()
@@ -124,7 +146,7 @@ impl Case {
     }
 
     fn check(&self) -> Result<(), String> {
-        let expected = read_json(&self.folder.join("expected.json"));
+        let expected = self.expected();
         let body = self.request();
         let answer = self.answer();
         if !self.is_answer() {

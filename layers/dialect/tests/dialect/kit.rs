@@ -9,16 +9,7 @@ use dialect::{
 use serde_json::Value;
 
 use crate::cuts::play_as;
-
-/// The dialects that upstreams speak.
-pub(crate) const UPSTREAMS: &[Dialect] = &[
-    Dialect::Anthropic, //
-    Dialect::OpenAiChat,
-    Dialect::Responses,
-    Dialect::DoubaoTranslation,
-    Dialect::Gemini,
-    Dialect::Converse,
-];
+pub(crate) use crate::upstreams::UPSTREAMS;
 
 /// How clients of a dialect are understood.
 pub(crate) fn inbound(client: Dialect) -> &'static dyn Inbound {

@@ -1,17 +1,23 @@
 //! What the crate promises, seen from outside: one binary, because each more is one more program to link.
 
 mod agents;
+mod bodies;
 mod conformance;
 mod converse;
 mod cuts;
 mod folds;
+mod fuzzed;
 mod gemini;
 mod golden;
 mod kit;
 mod meaning;
+mod prefixes;
 mod repairs;
 mod requests;
 mod responses;
 mod robustness;
+mod round_trips;
 mod streams;
+mod table;
+mod upstreams;
 mod vectors;

@@ -15,7 +15,7 @@ use crate::golden;
 use crate::kit::{Exchange, UPSTREAMS};
 
 /// Models by whose names an upstream is asked: families that are asked in different ways.
-fn models(upstream: Dialect) -> &'static [&'static str] {
+pub(crate) fn models(upstream: Dialect) -> &'static [&'static str] {
     match upstream.label() {
         "anthropic" => &["claude-sonnet-4-5", "claude-opus-4-8", "claude-3-5-haiku-20241022"],
         "gemini" => &["gemini-2.5-flash", "gemini-3-pro-preview", "gemini-2.0-flash"],
