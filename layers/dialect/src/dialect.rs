@@ -8,7 +8,8 @@ use http::StatusCode;
 use crate::codec::LastTurn;
 use crate::ir::FinishReason;
 use crate::{
-    Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, TextScope, anthropic, fresh_text, ir, openai_chat,
+    Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, TextScope, anthropic, cohere,
+    fresh_text, ir, openai_chat,
 };
 
 /// A way of shaping bytes. Adding one is its folder and its row in [`Dialect::codec`].
@@ -18,6 +19,10 @@ pub enum Dialect {
     OpenAiChat,
     /// Anthropic's messages.
     Anthropic,
+    /// Cohere's chat, version 2.
+    CohereV2,
+    /// Cohere's chat, version 1.
+    CohereV1,
 }
 
 impl Dialect {
@@ -26,6 +31,8 @@ impl Dialect {
         match self {
             Self::OpenAiChat => &openai_chat::CODEC,
             Self::Anthropic => &anthropic::CODEC,
+            Self::CohereV2 => &cohere::CODEC_V2,
+            Self::CohereV1 => &cohere::CODEC_V1,
         }
     }
 

@@ -26,10 +26,12 @@ pub(crate) fn fitting_id(id: &str, longest: usize) -> String {
 pub(crate) struct Grammar {
     longest: usize,
     signs: &'static [u8],
+    /// Whether a digit may stand first.
+    digit_first: bool,
 }
 
 /// Names of tools, and identities of calls.
-const TOOL: Grammar = Grammar { longest: 64, signs: b"_-" };
+const TOOL: Grammar = Grammar { longest: 64, signs: b"_-", digit_first: true };
 
 impl Grammar {
     /// Names of tools, up to this length.
@@ -39,7 +41,12 @@ impl Grammar {
 
     /// Names of a tool's parameters, up to this length.
     pub(crate) fn of_parameters(longest: usize) -> Self {
-        Self { longest, signs: b"_.-" }
+        Self { longest, signs: b"_.-", digit_first: true }
+    }
+
+    /// Names as programs have them, `[A-Za-z_][A-Za-z0-9_]*`, up to this length.
+    pub(crate) fn of_identifiers(longest: usize) -> Self {
+        Self { longest, signs: b"_", digit_first: false }
     }
 
     const fn with(self, longest: usize) -> Self {
@@ -52,7 +59,10 @@ impl Grammar {
 
     /// Whether a name can stay as it is.
     pub(crate) fn fits(self, name: &str) -> bool {
-        !name.is_empty() && name.len() <= self.longest && name.bytes().all(|byte| self.takes(byte))
+        !name.is_empty()
+            && name.len() <= self.longest
+            && name.bytes().all(|byte| self.takes(byte))
+            && (self.digit_first || !name.starts_with(|first: char| first.is_ascii_digit()))
     }
 }
 
@@ -82,11 +92,10 @@ impl Names {
             return self.renamed[*place].0.clone();
         }
         let stays = |letter: char| letter.is_ascii() && letter != '.' && self.grammar.takes(letter as u8);
-        let mut fitted: String = name
-            .chars()
-            .map(|letter| if stays(letter) { letter } else { '_' })
-            .take(self.grammar.longest)
-            .collect();
+        let leads = !self.grammar.digit_first && name.starts_with(|first: char| first.is_ascii_digit());
+        let letters = name.chars().map(|letter| if stays(letter) { letter } else { '_' });
+        let mut fitted: String =
+            leads.then_some('_').into_iter().chain(letters).take(self.grammar.longest).collect();
         if fitted.is_empty() || self.taken.contains(&fitted) {
             let digest = digest(name);
             fitted.truncate(self.grammar.longest - 9);
@@ -231,6 +240,17 @@ mod tests {
         let fitted = names.fitting(&long("a"));
 
         assert!(!known.contains(&fitted) && Grammar::of_tools(64).fits(&fitted), "{fitted}");
+    }
+
+    #[test]
+    fn an_identifier_has_no_other_signs_and_begins_with_no_digit() {
+        let mut names = Names::new(Grammar::of_identifiers(64), ["get_time", "get-time"].into_iter());
+
+        assert_eq!(names.fitting("get_time"), "get_time");
+        assert_eq!(names.fitting("2nd.try"), "_2nd_try");
+        let fitted = names.fitting("get-time");
+        assert!(fitted.starts_with("get_time_") && Grammar::of_identifiers(64).fits(&fitted), "{fitted}");
+        assert!(!Grammar::of_identifiers(64).fits("2nd"));
     }
 
     #[test]
