@@ -275,6 +275,8 @@ pub struct Correspondence {
     pub(crate) answer_tool: Option<String>,
     /// The media type of spoken output, which the answer itself does not tell.
     pub(crate) sound: Option<String>,
+    /// The limit of output tokens, where an answer that reaches it does not tell so.
+    pub(crate) limit: Option<u64>,
 }
 
 impl Correspondence {

@@ -8,7 +8,7 @@ use http::StatusCode;
 use crate::codec::LastTurn;
 use crate::ir::FinishReason;
 use crate::{
-    Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, TextScope, anthropic, cohere,
+    Asked, Body, Codec, ErrorShape, Kind, Sighting, Size, TextScope, anthropic, cloudflare, cohere,
     fresh_text, ir, openai_chat,
 };
 
@@ -23,6 +23,8 @@ pub enum Dialect {
     CohereV2,
     /// Cohere's chat, version 1.
     CohereV1,
+    /// Workers AI's own format at Cloudflare.
+    Cloudflare,
 }
 
 impl Dialect {
@@ -33,6 +35,7 @@ impl Dialect {
             Self::Anthropic => &anthropic::CODEC,
             Self::CohereV2 => &cohere::CODEC_V2,
             Self::CohereV1 => &cohere::CODEC_V1,
+            Self::Cloudflare => &cloudflare::CODEC,
         }
     }
 

@@ -14,6 +14,7 @@ mod aim;
 mod anthropic;
 mod asked;
 mod body;
+mod cloudflare;
 mod codec;
 mod cohere;
 pub mod conversion;

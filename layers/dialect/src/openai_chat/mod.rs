@@ -6,7 +6,7 @@ mod raw;
 mod read_request;
 mod response;
 mod stream;
-mod wire;
+pub(crate) mod wire;
 pub(crate) mod words;
 mod write_request;
 

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 use crate::kit;
 
-const DIALECTS: [Dialect; 4] =
+const DIALECTS: [Dialect; 5] =
     [Dialect::OpenAiChat, Dialect::Anthropic, Dialect::CohereV2, Dialect::CohereV1, Dialect::Cloudflare];
 
 /// All recordings of the other tests.
