@@ -30,6 +30,8 @@ pub struct Engine {
     pub hints: &'static [&'static str],
     /// The engine that it is instead where there are API keys and no account.
     pub with_keys: Option<&'static Engine>,
+    /// The engine that it is instead at this base URL: another version or format of the same provider.
+    pub at: fn(&BaseUrl<'_>) -> Option<&'static Engine>,
     /// The engine that it is instead for this upstream model; whether `engine` was written is told
     /// too.
     pub refine: fn(&str, bool) -> Option<&'static Engine>,
@@ -43,6 +45,10 @@ pub struct Engine {
     pub credentials: fn(&ProviderSpec<'_>) -> Vec<Slot>,
     /// How its models are listed; none where they cannot be asked for.
     pub listing: Option<Listing>,
+    /// The URL of the list where the base URL alone does not tell it; none where there is no list.
+    pub lists_at: Option<fn(&ProviderSpec<'_>) -> Option<Uri>>,
+    /// How a list goes on whose pages have numbers.
+    pub numbered: Option<Numbered>,
     /// Makes what finds its addresses and signs its requests; none where this version asks no such
     /// upstream.
     pub build: Option<Build>,
@@ -96,6 +102,8 @@ pub struct ProviderSpec<'a> {
     pub base_url: Option<&'a str>,
     /// `api`.
     pub keys: &'a [Secret],
+    /// `cf_account_id`.
+    pub cf_account: Option<&'a str>,
     /// The service account, where all of it is there.
     pub account: Option<&'a ServiceAccount>,
     /// The AWS keys, where both are there.
@@ -166,6 +174,17 @@ pub struct Pages {
     pub parameter: &'static str,
 }
 
+/// The way through a list whose pages have numbers, from 1.
+#[derive(Debug, Clone, Copy)]
+pub struct Numbered {
+    /// JSON pointer to the number of entries on all pages.
+    pub total: &'static str,
+    /// How many there are on one.
+    pub size: usize,
+    /// The query parameter that asks for a page.
+    pub parameter: &'static str,
+}
+
 // === impl Engine ===
 
 impl Engine {
@@ -176,12 +195,15 @@ impl Engine {
         detect: |_| false,
         hints: &[],
         with_keys: None,
+        at: |_| None,
         refine: |_, _| None,
         needs: &[Need::BaseUrl, Need::Key],
         dialect: Dialect::OpenAiChat,
         envelope: Envelope::PLAIN,
         credentials: Slot::keys,
         listing: None,
+        lists_at: None,
+        numbered: None,
         build: None,
         inside: None,
         is_regional: false,
@@ -190,6 +212,11 @@ impl Engine {
     /// Its name in `engine:`.
     pub fn name(&self) -> &'static str {
         self.names.first().copied().unwrap_or_default()
+    }
+
+    /// The engine that it is at a base URL.
+    pub fn at(&'static self, url: &Uri) -> &'static Self {
+        (self.at)(&BaseUrl::of(url)).unwrap_or(self)
     }
 
     /// The format of one upstream model on a channel of this engine.

@@ -65,7 +65,7 @@ mod tests {
 providers:
   - {provider: good, base_url: 'https://a.test/v1', api: k, model: [m]}
   - {provider: gemini, base_url: 'https://generativelanguage.googleapis.com/v1beta', api: k, model: [g, h]}
-  - {provider: cohere, base_url: 'https://api.cohere.com/v2/chat', api: k}
+  - {provider: doubao, base_url: 'https://ark.volces.com/api/v3/responses', api: k}
 api_keys: [{api: sk-1}]
 ",
         );
@@ -75,6 +75,6 @@ api_keys: [{api: sk-1}]
         let left_out = |name: &str| {
             format!("channel {name} cannot be served by this version (engine {name}); left out of routes")
         };
-        assert_eq!(told, [left_out("gemini"), left_out("cohere")]);
+        assert_eq!(told, [left_out("gemini"), left_out("doubao")]);
     }
 }

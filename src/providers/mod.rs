@@ -9,6 +9,9 @@
 //! a model's name go through [`segment`].
 
 mod anthropic;
+mod cloudflare;
+mod cohere;
+mod gateway;
 mod mock;
 mod openai;
 mod openrouter;
@@ -23,13 +26,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use layers::ports::{Presented, Provider, Secret, Unsupported};
 
 use self::anthropic::ANTHROPIC;
+use self::cloudflare::CLOUDFLARE;
+use self::cohere::{COHERE, COHERE_V1};
 use self::mock::MOCK;
 pub use self::openai::OPENAI;
 use self::openrouter::OPENROUTER;
 pub use self::path::segment;
 use self::unserved::{
-    AZURE, BEDROCK, CLOUDFLARE, COHERE, DATABRICKS, DOUBAO, GEMINI, RESPONSES, VERTEX, VERTEX_CLAUDE,
-    VERTEX_EXPRESS, VERTEX_GEMINI,
+    AZURE, BEDROCK, DATABRICKS, DOUBAO, GEMINI, RESPONSES, VERTEX, VERTEX_CLAUDE, VERTEX_EXPRESS,
+    VERTEX_GEMINI,
 };
 
 use crate::engine::{BaseUrl, Engine, Inside, ProviderSpec};
@@ -50,6 +55,7 @@ pub static ENGINES: &[&Engine] = &[
     &COHERE,
     &OPENROUTER,
     &RESPONSES,
+    &COHERE_V1,
     &VERTEX_GEMINI,
     &VERTEX_CLAUDE,
     &VERTEX_EXPRESS,
@@ -105,7 +111,9 @@ pub fn served_names() -> Vec<&'static str> {
 /// The engine of a base URL; `None` when nothing in it tells, which means OpenAI's format.
 pub fn detect(url: &Uri) -> Option<&'static Engine> {
     let base = BaseUrl::of(url);
-    ENGINES.iter().copied().find(|engine| (engine.detect)(&base))
+    let engine = gateway::engine(&base);
+    let engine = engine.or_else(|| ENGINES.iter().copied().find(|engine| (engine.detect)(&base)))?;
+    Some(engine.at(url))
 }
 
 /// The engine that some setting of a channel speaks for, where its address tells nothing: an
@@ -158,6 +166,7 @@ fn usable(base_url: Option<&str>) -> Result<Uri, Unsupported> {
 pub(crate) fn with_path(base: &Uri, path: &str) -> Result<Uri, Unsupported> {
     let mut parts = base.clone().into_parts();
     let target = match base.query() {
+        Some(query) if path.contains('?') => format!("{path}&{query}"),
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
@@ -208,6 +217,7 @@ pub(crate) mod testing {
             engine_is_explicit: false,
             base_url: Some(base_url),
             keys: &[],
+            cf_account: None,
             account: None,
             pair: None,
         }

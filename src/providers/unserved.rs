@@ -87,15 +87,6 @@ pub(super) static DATABRICKS: Engine = Engine {
     ..Engine::PLAIN
 };
 
-/// Cloudflare Workers AI.
-pub(super) static CLOUDFLARE: Engine = Engine {
-    names: &["cloudflare"],
-    detect: |url| url.host == "api.cloudflare.com",
-    hints: &["cf_account_id"],
-    needs: &[Need::SettingOrBaseUrl("cf_account_id"), Need::Key],
-    ..Engine::PLAIN
-};
-
 /// Amazon Bedrock.
 pub(super) static BEDROCK: Engine = Engine {
     is_regional: true,
@@ -110,15 +101,6 @@ pub(super) static BEDROCK: Engine = Engine {
     credentials: |spec| match spec.pair {
         Some(pair) => vec![Slot::Pair(pair.clone())],
         None => Slot::keys(spec),
-    },
-    ..Engine::PLAIN
-};
-
-/// Cohere.
-pub(super) static COHERE: Engine = Engine {
-    names: &["cohere"],
-    detect: |url| {
-        matches!(&*url.host, "api.cohere.com" | "api.cohere.ai") && !url.path.contains("/compatibility/")
     },
     ..Engine::PLAIN
 };

@@ -20,6 +20,7 @@ pub(super) struct ChannelAccess {
     engine_is_explicit: bool,
     base_url: Option<String>,
     keys: Vec<Secret>,
+    cf_account: Option<String>,
     account: Option<ServiceAccount>,
     pair: Option<Pair>,
 }
@@ -33,6 +34,7 @@ impl ChannelAccess {
             engine_is_explicit: settings.engine_is_explicit,
             base_url: settings.base_url.clone(),
             keys: settings.keys.iter().take(most_keys).map(secret).collect(),
+            cf_account: settings.cf_account_id.clone(),
             account: account.filter(|_| !settings.project_ids.is_empty()).map(|(key, email)| {
                 ServiceAccount {
                     email: email.clone(),
@@ -48,12 +50,14 @@ impl ChannelAccess {
         }
     }
 
-    fn spec(&self, engine: &'static Engine) -> ProviderSpec<'_> {
+    /// The same for one engine.
+    pub(super) fn spec(&self, engine: &'static Engine) -> ProviderSpec<'_> {
         ProviderSpec {
             engine,
             engine_is_explicit: self.engine_is_explicit,
             base_url: self.base_url.as_deref(),
             keys: &self.keys,
+            cf_account: self.cf_account.as_deref(),
             account: self.account.as_ref(),
             pair: self.pair.as_ref(),
         }

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 use super::access::{self, ChannelAccess};
 use crate::config::{ChannelSettings, Settings};
-use crate::engine::Listing;
+use crate::engine::{Listing, Numbered};
 use crate::providers::with_path;
 use crate::state::Runtime;
 use crate::upstream::{AGENT, ANYTHING, Fetcher};
@@ -62,6 +62,7 @@ struct Question {
     /// Of the first page.
     uri: Uri,
     listing: Listing,
+    numbered: Option<Numbered>,
     provider: Arc<dyn Provider>,
     credential: Option<Credential>,
     /// The channel's own.
@@ -163,22 +164,22 @@ impl Question {
         let mut models: Vec<Arc<str>> = Vec::new();
         let mut seen = HashSet::new();
         let mut uri = self.uri.clone();
-        for _ in 0..MOST_PAGES {
+        for number in 2..MOST_PAGES + 2 {
             let request = self.signed(uri).await.map_err(Unlisted::unanswered)?;
             let body = fetcher.get_signed(request).await.map_err(|cause| {
                 // A refusal is an answer too.
                 let has_answered = cause.starts_with("answered");
                 Unlisted { cause, has_answered }
             })?;
-            let page = read(&self.listing, &body).map_err(Unlisted::answered)?;
+            let page = read(&self.listing, self.numbered, number, &body).map_err(Unlisted::answered)?;
             for name in page.names.into_iter().filter(|name| !name.is_empty() && !self.is_told_in(name)) {
                 if models.len() < MOST_MODELS && seen.insert(name.clone()) {
                     models.push(name.into());
                 }
             }
-            match self.listing.pages.zip(page.next).filter(|_| models.len() < MOST_MODELS) {
-                Some((pages, token)) => {
-                    uri = with_parameter(&self.uri, pages.parameter, &token).map_err(Unlisted::answered)?;
+            match page.next.filter(|_| models.len() < MOST_MODELS) {
+                Some((parameter, token)) => {
+                    uri = with_parameter(&self.uri, parameter, &token).map_err(Unlisted::answered)?;
                 }
                 None => break,
             }
@@ -237,19 +238,31 @@ impl Unlisted {
 #[derive(Debug, PartialEq, Eq)]
 struct Page {
     names: Vec<String>,
-    /// The token of the next one.
-    next: Option<String>,
+    /// The query parameter that asks for the next one, and its value.
+    next: Option<(&'static str, String)>,
 }
 
-/// Reads a page.
-fn read(listing: &Listing, body: &[u8]) -> Result<Page, String> {
+/// Reads a page; `number` is that of the next one.
+fn read(listing: &Listing, numbered: Option<Numbered>, number: usize, body: &[u8]) -> Result<Page, String> {
     let no_list = || "the answer is no model list".to_owned();
     let answer: Value = serde_json::from_slice(body).map_err(|_other| no_list())?;
     let list = answer.pointer(listing.list).and_then(Value::as_array).ok_or_else(no_list)?;
     let name = |entry: &Value| entry.pointer(listing.name).and_then(Value::as_str).map(str::to_owned);
     let names = list.iter().take(MOST_MODELS).map(name).collect::<Option<Vec<_>>>().ok_or_else(no_list)?;
-    let next = listing.pages.and_then(|pages| answer.pointer(pages.token)?.as_str());
-    Ok(Page { names, next: next.filter(|token| !token.is_empty()).map(str::to_owned) })
+    // Anthropic names the last entry on the last page too.
+    let ends = answer.get("has_more") == Some(&Value::Bool(false));
+    let by_token = || {
+        let pages = listing.pages?;
+        let token = answer.pointer(pages.token)?.as_str().filter(|token| !token.is_empty() && !ends)?;
+        Some((pages.parameter, token.to_owned()))
+    };
+    let by_number = || {
+        let pages = numbered?;
+        let total = usize::try_from(answer.pointer(pages.total)?.as_u64()?).ok()?;
+        (total > (number - 1) * pages.size && !names.is_empty())
+            .then(|| (pages.parameter, number.to_string()))
+    };
+    Ok(Page { next: by_token().or_else(by_number), names })
 }
 
 /// A URL with one more query parameter.
@@ -261,12 +274,17 @@ fn with_parameter(uri: &Uri, name: &str, value: &str) -> Result<Uri, String> {
 
 /// What a channel is asked, and what its list depends on; none for engines without a list.
 fn question(channel: &ChannelSettings, runtime: &Runtime) -> Option<(ListRequest, Question)> {
-    let base: Uri = channel.base_url.as_deref()?.parse().ok()?;
     let listing = channel.engine.listing?;
     // The first of them asks; a channel may have tens of thousands.
     let access = ChannelAccess::new(channel, 1);
     let credential = access.credentials(channel.engine, runtime).into_iter().next();
-    let uri = with_path(&base, &(listing.path)(&base)).ok()?;
+    let uri = match channel.engine.lists_at {
+        Some(lists_at) => lists_at(&access.spec(channel.engine))?,
+        None => {
+            let base: Uri = channel.base_url.as_deref()?.parse().ok()?;
+            with_path(&base, &(listing.path)(&base)).ok()?
+        }
+    };
     let proxy = channel.proxy.as_ref().map(crate::config::settings::SecretText::shared);
     let list_request = ListRequest {
         url: uri.to_string(),
@@ -276,7 +294,8 @@ fn question(channel: &ChannelSettings, runtime: &Runtime) -> Option<(ListRequest
     let provider = access.provider(channel.engine);
     let headers = channel.headers.clone();
     let secrets = access::secrets(channel, &[]);
-    Some((list_request, Question { uri, listing, provider, credential, headers, proxy, secrets }))
+    let numbered = channel.engine.numbered;
+    Some((list_request, Question { uri, listing, numbered, provider, credential, headers, proxy, secrets }))
 }
 
 #[cfg(test)]
@@ -301,6 +320,33 @@ mod tests {
     };
 
     #[test]
+    fn a_list_with_numbered_pages_is_read_to_its_end() {
+        let numbered = Some(Numbered { total: "/result_info/total_count", size: 2, parameter: "page" });
+        let listing = Listing { path: |_| String::new(), list: "/result", name: "/name", pages: None };
+        let body = |names: &str, total: u64| {
+            format!(r#"{{"success":true,"result":[{names}],"result_info":{{"total_count":{total}}}}}"#)
+        };
+        let next = |number: usize, body: String| {
+            read(&listing, numbered, number, body.as_bytes())
+                .unwrap()
+                .next
+                .map(|(name, value)| format!("{name}={value}"))
+        };
+
+        assert_eq!(next(2, body(r#"{"name":"a"},{"name":"b"}"#, 3)), Some("page=2".to_owned()));
+        assert_eq!(next(3, body(r#"{"name":"c"}"#, 3)), None);
+        assert_eq!(next(2, body("", 3)), None, "an empty page is the last");
+    }
+
+    #[test]
+    fn channels_that_are_known_by_an_account_are_asked_there() {
+        let question = asked("cf_account_id: ID, api: k").unwrap();
+
+        assert_eq!(question.uri.host(), Some("api.cloudflare.com"));
+        assert!(question.uri.path().contains("/accounts/ID/"), "{}", question.uri);
+    }
+
+    #[test]
     fn a_model_is_not_known_by_a_name_that_tells_a_key() {
         let question = asked(
             "base_url: 'https://a.test/v1?key=query-0a1b2c3d', api: sk-provider-0123, \
@@ -317,11 +363,11 @@ mod tests {
     #[test]
     fn lists_of_every_form_are_read() {
         let openai = crate::providers::OPENAI.listing.unwrap();
-        let page = |listing: &Listing, body: &str| read(listing, body.as_bytes());
+        let page = |listing: &Listing, body: &str| read(listing, None, 2, body.as_bytes());
         let names = |names: &[&str], next: Option<&str>| {
             Ok(Page {
                 names: names.iter().map(|name| (*name).to_owned()).collect(),
-                next: next.map(str::to_owned),
+                next: next.map(|token| ("page_token", token.to_owned())),
             })
         };
 
