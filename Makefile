@@ -11,11 +11,11 @@ BUILD_NEEDS := cc:gcc cc:libc6-dev cmake:cmake
 TEST_NEEDS  := python3:python3 py/ensurepip:python3-venv node:nodejs npm:npm /usr/lib/postgresql/*/bin/postgres:postgresql
 BENCH_NEEDS := python3:python3 nginx:nginx-light taskset:util-linux
 LAYOUT_NEEDS := python3:python3 taskset:util-linux valgrind:valgrind nm:binutils
-SCRIPTS     := $(wildcard .ci/run .ci/need .ci/test tests/sdk/install.sh)
+SCRIPTS     := $(wildcard .ci/run .ci/need .ci/test tests/sdk/install.sh tests/golden/install.sh)
 
 SERVED = [ -s api.yaml ] || [ -n "$$CONFIG_URL$$API_YAML_CONTENT" ]
 
-.PHONY: help run install deps deps-build deps-test deps-bench test test-dialect test-layers test-root test-gateway check bench bench-micro bench-layout bench-count clean
+.PHONY: help run install deps deps-build deps-test deps-bench test test-dialect test-layers test-root test-gateway golden check bench bench-micro bench-layout bench-count clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -39,6 +39,7 @@ deps-build:
 deps-test: deps-build
 	@.ci/need $(TEST_NEEDS)
 	@test ! -x tests/sdk/install.sh || tests/sdk/install.sh
+	@test ! -x tests/golden/install.sh || tests/golden/install.sh
 
 deps-bench: deps-build
 	@.ci/need $(BENCH_NEEDS)
@@ -61,6 +62,12 @@ test-root: ## Test the program's library and the pages about it (FILTER=config)
 test-gateway: ## Test the built program (FILTER=failover)
 	@.ci/test -p uni-api --test gateway -- $(FILTER)
 
+golden: ## Make golden cases out of recordings, with the providers' SDKs (FIXTURES=folder PROVIDER=name)
+	@test -n "$(FIXTURES)" || { echo "usage: make golden FIXTURES=folder-of-recordings [PROVIDER=name]" >&2; exit 1; }
+	@tests/golden/install.sh
+	@tests/golden/.venv/bin/python tests/golden/make.py $(FIXTURES) layers/dialect/tests/golden $(if $(PROVIDER),--provider $(PROVIDER))
+	@echo "Next: GOLDEN_BLESS=1 make test-dialect FILTER=golden, and read what it wrote."
+
 check: deps-build ## Format, lints, documentation, licences, example configuration, scripts
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
@@ -69,7 +76,7 @@ check: deps-build ## Format, lints, documentation, licences, example configurati
 	else echo "NOT CHECKED: licences and banned crates (cargo install cargo-deny)" >&2; fi
 	cargo run --quiet -- check --strict --config api.yaml.example
 	@for script in $(SCRIPTS); do sh -n $$script; done
-	@! command -v python3 >/dev/null || for script in .ci/*.py benches/*/*.py tests/sdk/python/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' $$script; done
+	@! command -v python3 >/dev/null || for script in .ci/*.py benches/*/*.py tests/sdk/python/*.py tests/golden/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' $$script; done
 
 bench: deps-bench ## Compare the whole process with a bare hyper proxy and nginx (ROUNDS=3 BEFORE=PATH)
 	cargo build --release --bin uni-api
@@ -93,4 +100,4 @@ bench-micro: deps-build ## Time the hot parts alone
 
 clean: ## Remove what was built and installed here
 	cargo clean
-	rm -rf benches/run/target tests/sdk/python/.venv tests/sdk/node/node_modules
+	rm -rf benches/run/target tests/sdk/python/.venv tests/sdk/node/node_modules tests/golden/.venv

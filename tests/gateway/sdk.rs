@@ -245,6 +245,29 @@ async fn the_node_sdk_reads_answers_converted_from_anthropic() {
     reads_converted_answers(Sdk::Node).await;
 }
 
+/// Runs a script of `tests/golden` with the Python that has OpenAI's SDK.
+fn golden(script: &str, arguments: &[&Path]) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join("tests/sdk/python/.venv/bin/python");
+    assert!(python.exists(), "{} is missing; install it with: tests/sdk/install.sh", python.display());
+    let output = Command::new(python).arg(root.join("tests/golden").join(script)).args(arguments).output();
+    let output = output.expect("python starts");
+    let printed =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{printed}");
+    printed
+}
+
+#[test]
+fn the_python_sdk_finds_in_every_converted_answer_what_the_providers_sdk_found() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("layers/dialect/tests/golden");
+
+    let printed = golden("check.py", &[&cases]);
+
+    let count = printed.lines().last().and_then(|line| line.strip_suffix(" cases")?.parse::<usize>().ok());
+    assert!(count.is_some_and(|count| count > 50), "{printed}");
+}
+
 /// Promises: `api-models`.
 #[tokio::test]
 async fn the_python_sdk_lists_the_models() {

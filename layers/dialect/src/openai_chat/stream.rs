@@ -118,7 +118,7 @@ impl Decoder {
         }
         push_text(message.refusal.text(), out, Event::Refusal);
         message.images.0.iter().for_each(|image| read_part(image, out));
-        if let Some(audio) = &message.audio.0 {
+        if let Some(audio) = message.audio.0.as_ref().filter(|audio| !audio.is_empty()) {
             let data = self.choices[place].sound.push(audio.data.text().as_bytes());
             out.push(Event::Audio {
                 id: audio.id.owned(),
@@ -136,7 +136,8 @@ impl Decoder {
             candidate.advance(at, call.id.text(), function, &naming, out);
         }
         // The form before tool calls; there is at most one.
-        if let Some(function) = &message.function_call.0 {
+        // Snowflake gives an empty one to every message.
+        if let Some(function) = message.function_call.0.as_ref().filter(|function| !function.is_empty()) {
             let at = candidate.place(Some(u64::MAX), "", function);
             candidate.advance(at, "", function, &naming, out);
         }

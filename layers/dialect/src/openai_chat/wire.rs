@@ -268,6 +268,11 @@ pub(crate) struct Function<'a> {
 }
 
 impl Function<'_> {
+    /// Whether nothing is called.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.name.full().is_none() && self.arguments().is_empty()
+    }
+
     /// The arguments as JSON text; some providers send the object itself.
     pub(crate) fn arguments(&self) -> Cow<'_, str> {
         match self.arguments.map(RawValue::get) {
@@ -291,6 +296,13 @@ pub(crate) struct Audio<'a> {
     #[serde(borrow)]
     pub(crate) transcript: Str<'a>,
     pub(crate) expires_at: Count,
+}
+
+impl Audio<'_> {
+    /// Whether there is no sound, and no word of one.
+    pub(crate) fn is_empty(&self) -> bool {
+        [&self.id, &self.data, &self.transcript].iter().all(|text| text.full().is_none())
+    }
 }
 
 /// A source of the text.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use dialect::{Frame, Framing, frames};
+use dialect::{Frame, Framing};
 
 /// Length up to which a stream is cut behind every byte.
 const SHORT: usize = 4096;
@@ -11,18 +11,35 @@ const SHORT: usize = 4096;
 const PLAYS: usize = 64;
 
 /// Gives the events of a stream that comes in pieces to `see`.
-pub(crate) fn play(stream: &[u8], cuts: &[usize], mut see: impl FnMut(Frame<'_>)) {
-    let mut framer = Framing::Sse.framer(1 << 20);
+pub(crate) fn play(stream: &[u8], cuts: &[usize], see: impl FnMut(Frame<'_>)) {
+    play_as(Framing::Sse, stream, cuts, see);
+}
+
+/// Gives the frames of a stream that comes in pieces to `see`.
+pub(crate) fn play_as(framing: Framing, stream: &[u8], cuts: &[usize], mut see: impl FnMut(Frame<'_>)) {
+    let mut framer = framing.framer(1 << 20);
     let mut from = 0;
     for to in cuts.iter().copied().chain([stream.len()]) {
         if let Some(block) = framer.push(Bytes::copy_from_slice(&stream[from..to])) {
-            frames(&block).for_each(&mut see);
+            framing.frames(&block).for_each(&mut see);
         }
         from = to;
     }
     if let Some(block) = framer.finish() {
-        frames(&block).for_each(&mut see);
+        framing.frames(&block).for_each(&mut see);
     }
+}
+
+/// A few ways to cut a stream, for tests that play many: its boundaries dealt out to some plays, places drawn at
+/// random, and byte by byte.
+pub(crate) fn few(framing: Framing, stream: &[u8]) -> Vec<Vec<usize>> {
+    const FEW: usize = 16;
+    let mut found = boundaries_of(framing, stream);
+    found.extend(drawn(stream.len()).step_by(4));
+    let mut dealt = vec![Vec::new(); FEW];
+    found.into_iter().zip((0..FEW).cycle()).for_each(|(cut, play)| dealt[play].push(cut));
+    dealt.push((1..stream.len()).collect());
+    dealt
 }
 
 /// The ways to cut a stream, each a list of places. A short one is cut once behind every byte. In a longer one that
@@ -45,6 +62,10 @@ pub(crate) fn ways(stream: &[u8]) -> Vec<Vec<usize>> {
 /// Where a cut may hurt: before, within and behind line ends, one byte around the end of each event, and within
 /// characters of several bytes.
 fn boundaries(stream: &[u8]) -> BTreeSet<usize> {
+    boundaries_of(Framing::Sse, stream)
+}
+
+fn boundaries_of(framing: Framing, stream: &[u8]) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
     for (at, byte) in stream.iter().enumerate() {
         match byte {
@@ -54,7 +75,7 @@ fn boundaries(stream: &[u8]) -> BTreeSet<usize> {
         }
     }
     let mut end = 0;
-    for frame in frames(stream) {
+    for frame in framing.frames(stream) {
         end += frame.raw.len();
         found.extend([end - 1, end, end + 1]);
     }

@@ -7,12 +7,13 @@ use dialect::{AnswerForm, Correspondence, Dialect, Framing, ir};
 use serde_json::{Value, json};
 
 use crate::cuts::play;
+use crate::golden;
 use crate::kit::{Exchange, outbound, response};
 
 const EVENTS: AnswerForm = AnswerForm::Events(Framing::Sse);
 
-fn cases(folder: &str) -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
+fn recorded_streams() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/streams");
     let mut cases: Vec<PathBuf> =
         fs::read_dir(root).expect("the cases are there").map(|case| case.expect("a case").path()).collect();
     cases.sort();
@@ -35,31 +36,35 @@ fn given(body: &[u8]) -> Value {
 }
 
 #[test]
-fn recorded_answers_are_the_same_streamed_and_whole_citations_included() {
+fn recorded_answers_of_every_dialect_are_the_same_streamed_and_whole_citations_included() {
     let (mut streams, mut wholes, mut cited) = (0, 0, 0);
-    for case in cases("golden/openai_chat-anthropic") {
-        let request = fs::read(case.join("request.json")).expect("a request");
-        let exchange = |stream| Exchange::new(Dialect::OpenAiChat, Dialect::Anthropic, &request, stream);
-        let (whole, events) = (exchange(false), exchange(true));
-        if let Ok(answer) = fs::read(case.join("upstream.sse")) {
+    for case in golden::cases().iter().filter(|case| case.is_answer() && case.client != case.upstream) {
+        let at = case.folder.display();
+        let (request, answer) = (case.request(), case.answer());
+        let exchange = |stream| Exchange::asked(case.client, case.upstream, &request, stream);
+        let (Ok(whole), Ok(events)) = (exchange(false), exchange(true)) else { continue };
+        if let Some(coming) = case.coming() {
             streams += 1;
+            let answer = coming.as_sse(&answer);
             let collected = collected(&events.stream(&answer, &[]));
             let given = whole.whole(&answer, EVENTS).map(|body| given(&body));
 
-            assert_eq!(collected.is_err(), given.is_err(), "{}", case.display());
+            assert_eq!(collected.is_err(), given.is_err(), "{at}");
             cited +=
                 usize::from(given.as_ref().is_ok_and(|given| given.to_string().contains("url_citation")));
             if let (Ok(collected), Ok(given)) = (collected, given) {
-                assert_eq!(collected, given, "{}", case.display());
+                assert_eq!(collected, given, "{at}");
             }
         } else {
             wholes += 1;
-            let answer = fs::read(case.join("upstream.json")).expect("an answer");
-            let unfolded = events.whole(&answer, AnswerForm::Json).expect("whole");
-            let given = given(&whole.whole(&answer, AnswerForm::Json).expect("whole"));
+            let unfolded = events.whole(&answer, AnswerForm::Json);
+            let whole = whole.whole(&answer, AnswerForm::Json);
 
-            let text = std::str::from_utf8(&unfolded).expect("text");
-            assert_eq!(collected(text), Ok(given), "{}", case.display());
+            assert_eq!(unfolded.is_err(), whole.is_err(), "{at}");
+            if let (Ok(unfolded), Ok(whole)) = (unfolded, whole) {
+                let text = std::str::from_utf8(&unfolded).expect("text");
+                assert_eq!(collected(text), Ok(given(&whole)), "{at}");
+            }
         }
     }
     assert!(streams > 5 && wholes > 5 && cited > 0);
@@ -69,7 +74,7 @@ fn recorded_answers_are_the_same_streamed_and_whole_citations_included() {
 fn recorded_streams_of_the_clients_own_dialect_survive_folding_and_unfolding() {
     let request = br#"{"model":"m","messages":[]}"#;
     let exchange = |stream| Exchange::new(Dialect::OpenAiChat, Dialect::OpenAiChat, request, stream);
-    for case in cases("streams") {
+    for case in recorded_streams() {
         let stream = fs::read(case.join("stream.sse")).expect("a recording");
         let text = std::str::from_utf8(&stream).expect("text");
 

@@ -2,13 +2,19 @@
 
 use bytes::{Bytes, BytesMut};
 use dialect::{
-    Aim, Answered, Ask, Body, Conversion, Correspondence, Depth, Dialect, Envelope, FetchedMedia, Framing,
-    Identity, Inbound, Kept, Kind, Malformed, Manner, ModelPlace, Neutral, Outbound, Probe, Quirks, Received,
-    SentBody, Sighting, Unsupported, Watch, between, frames, ir,
+    Aim, Answered, Ask, Body, Conversion, Correspondence, Depth, Dialect, Envelope, FetchedMedia, Frame,
+    Framing, Identity, Inbound, Kept, Kind, Malformed, Manner, ModelPlace, Neutral, Outbound, Probe, Quirks,
+    Received, Refused, SentBody, Sighting, Unsupported, Watch, between, frames, framing::unwrap_invoke, ir,
 };
 use serde_json::Value;
 
-use crate::cuts::play;
+use crate::cuts::play_as;
+
+/// The dialects that upstreams speak.
+pub(crate) const UPSTREAMS: &[Dialect] = &[
+    Dialect::Anthropic, //
+    Dialect::OpenAiChat,
+];
 
 /// How clients of a dialect are understood.
 pub(crate) fn inbound(client: Dialect) -> &'static dyn Inbound {
@@ -48,11 +54,23 @@ pub(crate) fn write(
     alias: &str,
     model: &str,
 ) -> Result<(Value, Correspondence), Unsupported> {
+    let (body, correspondence) = write_bytes(upstream, request, alias, model)?;
+    Ok((serde_json::from_slice(&body).expect("JSON"), correspondence))
+}
+
+/// The same, with the body as it goes out.
+pub(crate) fn write_bytes(
+    upstream: Dialect,
+    request: &ir::Request,
+    alias: &str,
+    model: &str,
+) -> Result<(Vec<u8>, Correspondence), Unsupported> {
     let model_json = Value::from(model).to_string().into();
-    let aim = aim(alias, model, &model_json, false);
+    let mut aim = aim(alias, model, &model_json, false);
+    aim.envelope = &upstream.codec().upstream.envelope;
     let written = outbound(upstream).request(request, &aim, &FetchedMedia::default())?;
     let SentBody::Bytes(parts) = written.body else { panic!("bytes were asked for") };
-    Ok((serde_json::from_slice(&parts.concat()).expect("JSON"), written.correspondence))
+    Ok((parts.concat(), written.correspondence))
 }
 
 /// Writes a whole answer.
@@ -86,13 +104,72 @@ pub(crate) struct Exchange {
     kept: Kept,
 }
 
+/// How the frames of a stream come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Coming {
+    pub(crate) framing: Framing,
+    /// Whether each is wrapped as an event of an invoked model.
+    pub(crate) wrapped: bool,
+}
+
+impl Coming {
+    pub(crate) const SSE: Self = Self { framing: Framing::Sse, wrapped: false };
+
+    /// Gives the frames of a stream that comes in pieces to `see`.
+    pub(crate) fn play(self, stream: &[u8], cuts: &[usize], mut see: impl FnMut(Frame<'_>)) {
+        play_as(self.framing, stream, cuts, |frame| match self.wrapped {
+            true => match unwrap_invoke(&frame).expect("an event") {
+                Some(event) => see(event.frame()),
+                None => see(frame),
+            },
+            false => see(frame),
+        });
+    }
+}
+
+impl Coming {
+    /// A stream as server-sent events.
+    pub(crate) fn as_sse(self, stream: &[u8]) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        self.play(stream, &[], |frame| _ = Framing::Sse.write(&frame, false, &mut out));
+        out.to_vec()
+    }
+}
+
 impl Exchange {
     /// The exchange of a request under its own model's name, whose client wants events or none.
     pub(crate) fn new(client: Dialect, upstream: Dialect, body: &[u8], stream: bool) -> Self {
+        Self::asked(client, upstream, body, stream).unwrap_or_else(|refused| panic!("{refused}"))
+    }
+
+    /// The same, where the upstream may be unable to be asked that. What it cannot fetch itself is fetched.
+    pub(crate) fn asked(
+        client: Dialect,
+        upstream: Dialect,
+        body: &[u8],
+        stream: bool,
+    ) -> Result<Self, Refused> {
         let value: Value = serde_json::from_slice(body).expect("JSON");
         let model = value["model"].as_str().expect("a model");
+        Self::aimed(client, upstream, body, stream, model)
+    }
+
+    /// The same under another model's name.
+    pub(crate) fn aimed(
+        client: Dialect,
+        upstream: Dialect,
+        body: &[u8],
+        stream: bool,
+        model: &str,
+    ) -> Result<Self, Refused> {
         let body = Body::Json(Bytes::copy_from_slice(body));
-        let ask = Ask {
+        let (nothing, mut media) = (FetchedMedia::default(), FetchedMedia::default());
+        let model_json = Value::from(model).to_string().into();
+        let mut aim = aim(model, model, &model_json, stream);
+        aim.envelope = &upstream.codec().upstream.envelope;
+        let way = between(Kind::Chat, client, upstream).expect("a way");
+        let neutral = Neutral::default();
+        let ask = |media| Ask {
             kind: Kind::Chat,
             client,
             body: &body,
@@ -102,27 +179,42 @@ impl Exchange {
             want_text: false,
             id: "fallback",
             created: 1_700_000_000,
-            neutral: &Neutral::default(),
-            media: &FetchedMedia::default(),
+            neutral: &neutral,
+            media,
         };
-        let model_json = Value::from(model).to_string().into();
-        let way = between(Kind::Chat, client, upstream).expect("a way");
-        let sent = way.up(&ask, &aim(model, model, &model_json, value["stream"] == true));
-        let sent = sent.unwrap_or_else(|refused| panic!("{refused}")).remove(0);
+        for address in way.fetches(&ask(&nothing), &aim)? {
+            media.insert(address, "image/png", b"\x89PNG\r\n\x1A\n");
+        }
+        let sent = way.up(&ask(&media), &aim)?.remove(0);
         let SentBody::Bytes(parts) = sent.body else { panic!("bytes were asked for") };
-        Self { way, sent: serde_json::from_slice(&parts.concat()).expect("JSON"), kept: sent.kept }
+        Ok(Self { way, sent: serde_json::from_slice(&parts.concat()).expect("JSON"), kept: sent.kept })
+    }
+
+    /// Whether the client gets the very bytes of the upstream.
+    pub(crate) fn passes(&self) -> bool {
+        self.way.probe(&self.kept).is_some()
     }
 
     /// What the client gets of a stream that comes in these pieces, without pings, which tell when and not what.
     pub(crate) fn stream(&self, answer: &[u8], cuts: &[usize]) -> String {
+        self.told(Coming::SSE, answer, cuts)
+    }
+
+    /// The same of a stream in any framing.
+    pub(crate) fn told(&self, coming: Coming, answer: &[u8], cuts: &[usize]) -> String {
         let mut transcode = self.way.events(&self.kept).expect("events");
         let (mut out, mut seen) = (BytesMut::new(), Sighting::machinery());
-        play(answer, cuts, |frame| {
-            let sighting = transcode.frame(frame, Depth::Opening { want_text: false }, &mut out);
-            seen.merge(sighting.expect("readable"));
+        let mut torn = None;
+        coming.play(answer, cuts, |frame| {
+            if torn.is_none() {
+                match transcode.frame(frame, Depth::Opening { want_text: false }, &mut out) {
+                    Ok(sighting) => seen.merge(sighting),
+                    Err(malformed) => torn = Some(malformed.into_answer_error()),
+                }
+            }
         });
         seen.merge(transcode.end(&mut out));
-        match seen.error() {
+        match torn.as_ref().or(seen.error()) {
             Some(error) => transcode.fail(error, &mut out),
             None => transcode.trailer(&mut out),
         }

@@ -7,6 +7,8 @@ mod cuts;
 mod folds;
 mod golden;
 mod kit;
+mod meaning;
+mod requests;
 mod robustness;
 mod streams;
 mod vectors;
