@@ -275,6 +275,8 @@ pub struct Correspondence {
     pub(crate) answer_tool: Option<String>,
     /// The media type of spoken output, which the answer itself does not tell.
     pub(crate) sound: Option<String>,
+    /// Sequences at which the answer ends, where the upstream knows none.
+    pub(crate) stop: Vec<String>,
     /// The limit of output tokens, where an answer that reaches it does not tell so.
     pub(crate) limit: Option<u64>,
 }

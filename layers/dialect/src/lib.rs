@@ -43,6 +43,7 @@ mod rope;
 mod scrub;
 mod sighting;
 mod size;
+mod stops;
 mod surrogates;
 mod wait;
 mod worded;

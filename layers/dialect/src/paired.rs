@@ -35,7 +35,7 @@ pub(crate) struct Call<'a> {
     pub(crate) message: usize,
 }
 
-/// What a call gave back.
+/// The outcome of a call.
 #[derive(Debug)]
 pub(crate) struct Outcome<'a> {
     /// Which call of the group.
@@ -46,7 +46,7 @@ pub(crate) struct Outcome<'a> {
     pub(crate) is_error: bool,
 }
 
-/// Something that neither the model nor its tools said.
+/// A word of neither the model's nor its tools'.
 #[derive(Debug)]
 pub(crate) enum Said<'a> {
     /// A turn of the user's, or an instruction.

@@ -19,7 +19,7 @@ use crate::conversion::ThroughChat;
 use crate::ir::{self, Error};
 use crate::{
     Aim, Codec, Correspondence, DecodeEvents, Dialect, Envelope, FetchedMedia, Framing, Unsupported,
-    Upstream, Written, error_body,
+    Upstream, Written, error_body, stops,
 };
 
 /// The row of this dialect.
@@ -54,11 +54,11 @@ impl crate::Outbound for Outbound {
     }
 
     fn response(&self, body: &[u8], correspondence: &Correspondence) -> Result<ir::Response, Error> {
-        response::read(body, correspondence)
+        response::read(body, correspondence).and_then(|answer| stops::whole(answer, &correspondence.stop))
     }
 
     fn events(&self, correspondence: &Correspondence) -> Box<dyn DecodeEvents> {
-        Box::new(stream::Decoder::new(correspondence.clone()))
+        stops::decoder(Box::new(stream::Decoder::new(correspondence.clone())), &correspondence.stop)
     }
 
     fn error(&self, status: StatusCode, _headers: &HeaderMap, body: &[u8]) -> Error {

@@ -36,7 +36,7 @@ pub(super) fn is_older(name: &str) -> bool {
     name.starts_with("@hf/") || OLDER.iter().any(|family| name.contains(family))
 }
 
-/// How a model is told the form of its answer.
+/// The way in which a model is told the form of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// `response_format`, which it cannot stream.

@@ -32,8 +32,8 @@ const OWN: [&str; 4] = ["repetition_penalty", "lora", "raw", "guided_json"];
 /// Writes a request. Limits are in tokens, the temperature ends at 5.
 ///
 /// # Errors
-/// Spoken answers, several candidates, likelihoods and weights of tokens, stop sequences; media and tools that these
-/// models cannot take.
+/// Spoken answers, several candidates, likelihoods and weights of tokens; media and tools that these models cannot
+/// take.
 pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> Result<Written, Unsupported> {
     check(request)?;
     let mut rules = Vec::new();
@@ -88,6 +88,7 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
     }
     let correspondence = Correspondence {
         tools: writer.names.into_renamed(),
+        stop: request.sampling.stop.iter().filter(|stop| !stop.is_empty()).cloned().collect(),
         limit: Some(limit),
         ..Correspondence::default()
     };
@@ -105,9 +106,6 @@ fn check(request: &Request) -> Result<(), Unsupported> {
     }
     if sampling.logprobs == Some(true) {
         return Err(Unsupported::at("logprobs", "this upstream does not tell how likely its words are"));
-    }
-    if sampling.stop.iter().any(|stop| !stop.is_empty()) {
-        return Err(Unsupported::at("stop", "this upstream takes no stop sequences"));
     }
     let weights = sampling.logit_bias.as_ref();
     if weights.is_some_and(|weights| weights.as_object().is_none_or(|weights| !weights.is_empty())) {

@@ -3,6 +3,7 @@
 //! Sources: <https://docs.cohere.com/reference/chat> (version 2), <https://docs.cohere.com/v1/reference/chat>
 //! (version 1) and <https://docs.cohere.com/reference/errors>.
 
+mod documents;
 mod response;
 mod schema;
 mod stream;
@@ -17,7 +18,7 @@ use crate::conversion::ThroughChat;
 use crate::ir::{self, Error};
 use crate::{
     Aim, Codec, Correspondence, DecodeEvents, Dialect, Envelope, FetchedMedia, Framing, Unsupported,
-    Upstream, Written, error_body,
+    Upstream, Written, error_body, stops,
 };
 
 /// The row of version 2.
@@ -63,11 +64,11 @@ impl crate::Outbound for OutboundV2 {
     }
 
     fn response(&self, body: &[u8], correspondence: &Correspondence) -> Result<ir::Response, Error> {
-        response::read(body, correspondence)
+        response::read(body, correspondence).and_then(|answer| stops::whole(answer, &correspondence.stop))
     }
 
     fn events(&self, correspondence: &Correspondence) -> Box<dyn DecodeEvents> {
-        Box::new(stream::Decoder::new(correspondence.clone()))
+        stops::decoder(Box::new(stream::Decoder::new(correspondence.clone())), &correspondence.stop)
     }
 
     fn error(&self, status: StatusCode, _headers: &HeaderMap, body: &[u8]) -> Error {
@@ -90,11 +91,11 @@ impl crate::Outbound for OutboundV1 {
     }
 
     fn response(&self, body: &[u8], correspondence: &Correspondence) -> Result<ir::Response, Error> {
-        v1::response::read(body, correspondence)
+        v1::response::read(body, correspondence).and_then(|answer| stops::whole(answer, &correspondence.stop))
     }
 
     fn events(&self, correspondence: &Correspondence) -> Box<dyn DecodeEvents> {
-        Box::new(v1::stream::Decoder::new(correspondence.clone()))
+        stops::decoder(Box::new(v1::stream::Decoder::new(correspondence.clone())), &correspondence.stop)
     }
 
     fn error(&self, status: StatusCode, _headers: &HeaderMap, body: &[u8]) -> Error {

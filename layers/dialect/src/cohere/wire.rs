@@ -190,7 +190,7 @@ impl WireCitation<'_> {
     }
 }
 
-/// How likely a piece of text was, token by token.
+/// The likelihood of a piece of text, token by token.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct WireLogprob<'a> {
@@ -211,7 +211,7 @@ impl WireLogprob<'_> {
     }
 }
 
-/// What an answer took: `{"tokens", "billed_units", "cached_tokens"}`, which version 1 calls `meta`.
+/// The counts of what an answer took: `{"tokens", "billed_units", "cached_tokens"}`, which version 1 calls `meta`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct WireUsage {

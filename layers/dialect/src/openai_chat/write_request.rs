@@ -59,6 +59,7 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
         parameters: Vec::new(),
         answer_tool: None,
         sound: sound.map(media::audio_mime),
+        stop: Vec::new(),
         limit: None,
     };
     Ok(Written { body: body.into_body(aim.as_json), correspondence })

@@ -155,7 +155,6 @@ fn pictures_go_as_data_and_an_address_is_fetched_before() {
 fn what_these_models_cannot_be_asked_is_refused_by_name() {
     for (fields, param) in [
         (json!({ "n": 2 }), "n"),
-        (json!({ "stop": ["X"] }), "stop"),
         (json!({ "logprobs": true }), "logprobs"),
         (json!({ "logit_bias": { "1": 1 } }), "logit_bias"),
         (json!({ "modalities": ["audio"] }), "modalities"),
@@ -163,6 +162,18 @@ fn what_these_models_cannot_be_asked_is_refused_by_name() {
     ] {
         assert_eq!(try_sent(fields).unwrap_err().param.as_deref(), Some(param));
     }
+}
+
+#[test]
+fn stop_sequences_end_the_answer_of_models_that_know_none() {
+    let (body, correspondence) = try_sent(json!({ "stop": ["X"] })).unwrap();
+    let stream = "data: {\"response\":\"one \"}\n\ndata: {\"response\":\"X two\"}\n\ndata: [DONE]\n\n";
+
+    let told = folded(stream, &correspondence).unwrap();
+
+    assert_eq!(body.get("stop"), None);
+    assert_eq!(told["choices"][0]["message"]["content"], "one ");
+    assert_eq!(told["choices"][0]["finish_reason"], "stop");
 }
 
 #[test]

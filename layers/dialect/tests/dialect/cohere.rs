@@ -263,7 +263,6 @@ fn what_the_provider_cannot_be_asked_is_refused_by_name() {
     for (fields, param) in [
         (json!({ "n": 2 }), "n"),
         (json!({ "logit_bias": { "1": 2 } }), "logit_bias"),
-        (json!({ "stop": ["a", "b", "c", "d", "e", "f"] }), "stop"),
         (json!({ "logprobs": true, "top_logprobs": 2 }), "top_logprobs"),
         (json!({ "modalities": ["text", "audio"] }), "modalities"),
         (json!({ "tools": [{ "type": "web_search" }] }), "tools"),
@@ -279,6 +278,21 @@ fn what_the_provider_cannot_be_asked_is_refused_by_name() {
         assert_eq!(refused.param.as_deref(), Some(param));
     }
     assert!(try_sent(V2, &with(json!({ "n": 1, "logit_bias": {}, "top_logprobs": 0 }))).is_ok());
+}
+
+#[test]
+fn more_stop_sequences_than_the_provider_takes_end_the_answer_all_the_same() {
+    let request = with(json!({ "stop": ["a", "b", "c", "d", "e", "X"] }));
+    for upstream in [V2, V1] {
+        let (body, correspondence) = try_sent(upstream, &request).unwrap();
+        let answer = json!({ "id": "i", "text": "one X two", "finish_reason": "COMPLETE",
+            "message": { "content": [{ "type": "text", "text": "one X two" }] } });
+
+        let read = outbound(upstream).response(answer.to_string().as_bytes(), &correspondence).unwrap();
+
+        assert_eq!(body["stop_sequences"], json!(["a", "b", "c", "d", "e"]));
+        assert_eq!(kit::response(Dialect::OpenAiChat, &read)["choices"][0]["message"]["content"], "one ");
+    }
 }
 
 #[test]

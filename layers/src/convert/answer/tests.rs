@@ -40,6 +40,7 @@ fn endpoint_of(client: Dialect) -> &'static Endpoint {
     match client {
         Dialect::OpenAiChat => &CHAT_COMPLETIONS,
         Dialect::Anthropic => &MESSAGES,
+        other => unreachable!("{other:?} is none of these"),
     }
 }
 
@@ -67,6 +68,7 @@ fn whole(upstream: Dialect, text: &str) -> String {
         Dialect::Anthropic => format!(
             r#"{{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{{"type":"text","text":{text}}}],"stop_reason":"end_turn","stop_sequence":null,"usage":{{"input_tokens":3,"output_tokens":5}}}}"#
         ),
+        other => unreachable!("{other:?} is none of these"),
     }
 }
 
@@ -75,6 +77,7 @@ fn opening(upstream: Dialect) -> String {
     match upstream {
         Dialect::OpenAiChat => crate::testing::reply::role(),
         Dialect::Anthropic => crate::testing::adapters::anthropic_stream(&[]).0,
+        other => unreachable!("{other:?} is none of these"),
     }
 }
 
@@ -89,6 +92,7 @@ fn said(upstream: Dialect, text: &str) -> String {
         Dialect::Anthropic => format!(
             "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":{text}}}}}\n\n"
         ),
+        other => unreachable!("{other:?} is none of these"),
     }
 }
 
@@ -100,6 +104,7 @@ fn finish(upstream: Dialect) -> String {
             "message_delta",
             &json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn" }, "usage": { "output_tokens": 5 } }),
         ),
+        other => unreachable!("{other:?} is none of these"),
     }
 }
 
@@ -108,6 +113,7 @@ fn marker(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::OpenAiChat => "data: [DONE]\n\n",
         Dialect::Anthropic => "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+        other => unreachable!("{other:?} is none of these"),
     }
 }
 
@@ -119,6 +125,7 @@ fn error(upstream: Dialect, message: &str) -> String {
             "error",
             &json!({ "type": "error", "error": { "type": "api_error", "message": message } }),
         ),
+        other => unreachable!("{other:?} is none of these"),
     }
 }
 
@@ -409,6 +416,7 @@ async fn an_event_of_any_length_loses_neither_text_nor_reason_nor_usage() {
                         String::new(),
                     ),
                     Dialect::Anthropic => (said(upstream, &text), finish(upstream)),
+                    other => unreachable!("{other:?} is none of these"),
                 };
                 let body = opening(upstream) + &before + &reason + &end;
                 let case = format!("{way:?} {length} {accepted}");
@@ -498,6 +506,7 @@ fn asking_after(client: Dialect, last: &str) -> ExchangeBuilder {
             { "role": "assistant", "content": [{ "type": "tool_use", "id": "c1", "name": "f", "input": {} }] },
             { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "c1", "content": "ok" }] },
         ]),
+        other => unreachable!("{other:?} is none of these"),
     };
     exchange().endpoint(endpoint_of(client)).fields(json!({ "max_tokens": 9, "messages": turns }))
 }
@@ -534,6 +543,7 @@ async fn nothing_more_to_say_is_claude_s_answer_to_the_result_of_a_tool_and_nobo
                             .replace("\"output_tokens\":5", &format!("\"output_tokens\":{tokens}"));
                         start + &end + marker(upstream)
                     }
+                    other => unreachable!("{other:?} is none of these"),
                 };
                 let label = if streams { "text/event-stream" } else { "application/json" };
                 let asking = asking_after(client, last);
@@ -573,6 +583,7 @@ async fn a_refusal_of_the_request_is_told_in_the_client_s_shape_whatever_shape_i
             Dialect::Anthropic => {
                 r#"{"type":"error","error":{"type":"bad_thing","message":"half \ud83d of it"},"own":1}"#
             }
+            other => unreachable!("{other:?} is none of these"),
         };
         for (body, message) in flat.into_iter().chain([(own, "half \u{fffd} of it")]) {
             for status in [400, 422] {

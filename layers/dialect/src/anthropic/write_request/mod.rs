@@ -138,6 +138,7 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
         parameters: writer.tools.back,
         answer_tool: answered_by_tool.then(|| ANSWER_TOOL.to_owned()),
         sound: None,
+        stop: Vec::new(),
         limit: None,
     };
     Ok(Written { body: body.into_body(aim.as_json), correspondence })

@@ -6,8 +6,8 @@
 use serde_json::{Map, Value, json};
 
 use super::tools::Tools;
-use crate::cohere::schema;
 use crate::cohere::write_request::common::{check, write_sampling};
+use crate::cohere::{documents, schema};
 use crate::ir::{Block, Content, Request, ResponseFormat, Role, Source};
 use crate::paired::{Group, Outcome, Said, groups};
 use crate::rope::Node;
@@ -79,9 +79,10 @@ pub(in crate::cohere) fn write(
     body.insert_some("tool_results", results.map(Value::from));
     body.insert_some("response_format", format);
     let limit = request.sampling.max_tokens.filter(|limit| *limit > 0);
-    write_sampling(&request.sampling, limit, &mut body)?;
+    let stop = write_sampling(&request.sampling, limit, &mut body);
     for name in OWN {
-        body.insert_some(name, own(name).cloned());
+        let value = own(name);
+        body.insert_some(name, if name == "documents" { value.map(documents::v1) } else { value.cloned() });
     }
     for (name, value) in aim.envelope.adds {
         body.insert(name, *value);
@@ -92,6 +93,7 @@ pub(in crate::cohere) fn write(
     let correspondence = Correspondence {
         tools: tools.names.into_renamed(),
         parameters: tools.back,
+        stop,
         ..Correspondence::default()
     };
     Ok(Written { body: body.into_body(aim.as_json), correspondence })

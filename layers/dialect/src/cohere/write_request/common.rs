@@ -11,7 +11,7 @@ const MOST_STOPS: usize = 5;
 /// Most candidates for a token.
 const MOST_CANDIDATES: u64 = 500;
 
-/// What is known of a model by its name.
+/// A model, as far as its name tells.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::cohere) struct Model {
     /// It thinks before it answers.
@@ -56,15 +56,12 @@ pub(in crate::cohere) fn check(request: &Request) -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// The fields by which tokens are drawn, and where they end.
-///
-/// # Errors
-/// More stop sequences than are taken.
+/// The fields by which tokens are drawn, and where they end; the stop sequences that are more than are taken.
 pub(in crate::cohere) fn write_sampling(
     sampling: &Sampling,
     limit: Option<u64>,
     body: &mut Node<'_>,
-) -> Result<(), Unsupported> {
+) -> Vec<String> {
     body.insert_some("max_tokens", limit);
     let within =
         |number: &Option<Number>, low, high| number.as_ref().map(|number| clamped(number, low, high));
@@ -74,12 +71,11 @@ pub(in crate::cohere) fn write_sampling(
     body.insert_some("k", sampling.top_k.map(|k| k.min(MOST_CANDIDATES)));
     body.insert_some("seed", sampling.seed.as_ref().map(seed));
     let stops: Vec<&str> = sampling.stop.iter().map(String::as_str).filter(|stop| !stop.is_empty()).collect();
-    if stops.len() > MOST_STOPS {
-        return Err(Unsupported::at("stop", "this upstream takes no more than 5 stop sequences"));
+    let (taken, rest) = stops.split_at(stops.len().min(MOST_STOPS));
+    if !taken.is_empty() {
+        body.insert("stop_sequences", Value::from(taken));
     }
-    if !stops.is_empty() {
-        body.insert("stop_sequences", Value::from(stops));
-    }
+    let rest = rest.iter().map(|stop| (*stop).to_owned()).collect();
     // Only one of the two is taken: the stronger one, where they differ.
     let weight = |number: &Option<Number>| number.as_ref().and_then(Number::as_f64).unwrap_or(0.0).max(0.0);
     let (frequency, presence) = (weight(&sampling.frequency_penalty), weight(&sampling.presence_penalty));
@@ -88,7 +84,7 @@ pub(in crate::cohere) fn write_sampling(
     } else if presence > 0.0 {
         body.insert_some("presence_penalty", within(&sampling.presence_penalty, 0.0, 1.0));
     }
-    Ok(())
+    rest
 }
 
 fn clamped(number: &Number, low: f64, high: f64) -> Value {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use self::common::{Model, check, thinking, write_sampling};
 use self::tools::Tools;
 use self::turns::Writer;
-use super::schema;
+use super::{documents, schema};
 use crate::ir::{Request, ResponseFormat};
 use crate::rope::Node;
 use crate::worded::{JSON_OBJECT, json_schema};
@@ -37,8 +37,9 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
     let mut tools = Tools::of(request, aim, &model)?;
     let mut rules = std::mem::take(&mut tools.rules);
     let own = |name: &str| request.extra.get(name).filter(|value| !value.is_null());
-    let documents = own("documents").is_some_and(|list| list.as_array().is_none_or(|list| !list.is_empty()));
-    let format = format(request, documents || !tools.written.is_empty(), &mut rules);
+    let has_documents =
+        own("documents").is_some_and(|list| list.as_array().is_none_or(|list| !list.is_empty()));
+    let format = format(request, has_documents || !tools.written.is_empty(), &mut rules);
 
     let mut writer = Writer { request, aim, media, tools };
     let messages = writer.messages(&rules)?;
@@ -55,7 +56,7 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
     }
     body.insert_some("response_format", format);
     let (thinking, limit) = thinking(request, aim.alias, &model);
-    write_sampling(&request.sampling, limit, &mut body)?;
+    let stop = write_sampling(&request.sampling, limit, &mut body);
     if request.sampling.logprobs == Some(true) {
         body.insert("logprobs", true);
     }
@@ -65,7 +66,7 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
             && !body.has(name)
             && !value.as_array().is_some_and(Vec::is_empty)
         {
-            body.insert(name, value.clone());
+            body.insert(name, if name == "documents" { documents::v2(value) } else { value.clone() });
         }
     }
     for (name, value) in aim.envelope.adds {
@@ -74,7 +75,8 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
     if aim.stream {
         body.insert("stream", true);
     }
-    let correspondence = Correspondence { tools: tools.names.into_renamed(), ..Correspondence::default() };
+    let correspondence =
+        Correspondence { tools: tools.names.into_renamed(), stop, ..Correspondence::default() };
     Ok(Written { body: body.into_body(aim.as_json), correspondence })
 }
 
