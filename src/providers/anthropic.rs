@@ -20,7 +20,7 @@ pub(super) static ANTHROPIC: Engine = Engine {
     },
     dialect: Dialect::Anthropic,
     listing: Some(Listing {
-        path: |_| "/v1/models?limit=1000".to_owned(),
+        path: |base| format!("{}/v1/models?limit=1000", super::gateway::prefix(base.host(), base.path())),
         list: "/data",
         name: "/id",
         pages: Some(Pages { token: "/last_id", parameter: "after_id" }),

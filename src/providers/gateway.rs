@@ -44,6 +44,15 @@ pub(super) fn engine(url: &BaseUrl<'_>) -> Option<&'static Engine> {
     })
 }
 
+/// The path of a gateway up to the provider behind it; empty for any other address.
+pub(super) fn prefix<'a>(host: Option<&str>, path: &'a str) -> &'a str {
+    match behind(host.unwrap_or_default(), path) {
+        Some((_, "")) => path.trim_end_matches('/'),
+        Some((_, own)) => &path[..path.len() - own.len() - 1],
+        None => "",
+    }
+}
+
 /// What has to follow a path that ends with the provider's name, before its endpoints.
 pub(super) fn version(host: Option<&str>, path: &str) -> &'static str {
     match behind(host.unwrap_or_default(), path) {
@@ -97,6 +106,21 @@ mod tests {
             assert_eq!(of(path).1.name(), engine, "{path}");
         }
         assert_eq!(detect(&"https://relay.test/v1/A/G/cohere".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn models_are_listed_behind_the_gateway_too() {
+        for (path, list) in [
+            ("anthropic", "anthropic/v1/models?limit=1000"),
+            ("anthropic/v1/messages", "anthropic/v1/models?limit=1000"),
+            ("cohere", "cohere/v1/models?page_size=1000&endpoint=chat"),
+            ("openai", "openai/models"),
+            ("mistral", "mistral/v1/models"),
+        ] {
+            let (base, engine) = of(path);
+            let listing = engine.listing.unwrap();
+            assert_eq!((listing.path)(&base.parse().unwrap()), format!("/v1/A/G/{list}"), "{path}");
+        }
     }
 
     #[test]

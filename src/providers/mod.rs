@@ -217,7 +217,7 @@ pub(crate) mod testing {
             engine_is_explicit: false,
             base_url: Some(base_url),
             keys: &[],
-            cf_account: None,
+            cf_account: Some("account"),
             account: None,
             pair: None,
         }

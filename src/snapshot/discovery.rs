@@ -46,7 +46,26 @@ pub(super) struct Found {
     pub channel: ChannelName,
     /// The models, in the upstream's order, each once; none of a channel that has answered with no
     /// list.
-    pub models: Arc<[Arc<str>]>,
+    pub models: Arc<[Listed]>,
+}
+
+/// A model on a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The upstream's name of it.
+    pub name: Arc<str>,
+    /// What the list says besides.
+    pub told: Told,
+}
+
+/// The facts that an upstream tells of a model, as far as it does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// How many tokens it can look at.
+    pub context: Option<u64>,
+    /// What it takes besides text, in the upstream's words: `image`, `audio`, `file` …; none where
+    /// nothing is told.
+    pub inputs: Vec<Arc<str>>,
 }
 
 /// The inputs of a channel's list: a change of one makes the list void.
@@ -160,8 +179,8 @@ async fn ask(channel: ChannelName, question: Question, found: mpsc::Sender<Found
 
 impl Question {
     /// Asks for all pages.
-    async fn ask(&self, fetcher: &Fetcher) -> Result<Vec<Arc<str>>, Unlisted> {
-        let mut models: Vec<Arc<str>> = Vec::new();
+    async fn ask(&self, fetcher: &Fetcher) -> Result<Vec<Listed>, Unlisted> {
+        let mut models: Vec<Listed> = Vec::new();
         let mut seen = HashSet::new();
         let mut uri = self.uri.clone();
         for number in 2..MOST_PAGES + 2 {
@@ -172,9 +191,10 @@ impl Question {
                 Unlisted { cause, has_answered }
             })?;
             let page = read(&self.listing, self.numbered, number, &body).map_err(Unlisted::answered)?;
-            for name in page.names.into_iter().filter(|name| !name.is_empty() && !self.is_told_in(name)) {
-                if models.len() < MOST_MODELS && seen.insert(name.clone()) {
-                    models.push(name.into());
+            let may_be_known = |listed: &Listed| !listed.name.is_empty() && !self.is_told_in(&listed.name);
+            for listed in page.models.into_iter().filter(may_be_known) {
+                if models.len() < MOST_MODELS && seen.insert(listed.name.clone()) {
+                    models.push(listed);
                 }
             }
             match page.next.filter(|_| models.len() < MOST_MODELS) {
@@ -237,7 +257,7 @@ impl Unlisted {
 /// One page of a list.
 #[derive(Debug, PartialEq, Eq)]
 struct Page {
-    names: Vec<String>,
+    models: Vec<Listed>,
     /// The query parameter that asks for the next one, and its value.
     next: Option<(&'static str, String)>,
 }
@@ -246,9 +266,19 @@ struct Page {
 fn read(listing: &Listing, numbered: Option<Numbered>, number: usize, body: &[u8]) -> Result<Page, String> {
     let no_list = || "the answer is no model list".to_owned();
     let answer: Value = serde_json::from_slice(body).map_err(|_other| no_list())?;
-    let list = answer.pointer(listing.list).and_then(Value::as_array).ok_or_else(no_list)?;
-    let name = |entry: &Value| entry.pointer(listing.name).and_then(Value::as_str).map(str::to_owned);
-    let names = list.iter().take(MOST_MODELS).map(name).collect::<Option<Vec<_>>>().ok_or_else(no_list)?;
+    // Some who imitate others give the list itself, or call it and its names otherwise.
+    let list = answer.pointer(listing.list).or(answer.get("models")).unwrap_or(&answer);
+    let list = list.as_array().ok_or_else(no_list)?;
+    let listed = |entry: &Value| {
+        let names = ["/id", "/name", "/model"].map(|name| entry.pointer(name));
+        let named = [entry.pointer(listing.name)].into_iter().chain(names).flatten();
+        let name = named.filter_map(Value::as_str).next()?.into();
+        Some(Listed { name, told: Told::of(entry) })
+    };
+    // Groq lists models that nobody can ask.
+    let can_be_asked = |entry: &&Value| entry.get("active") != Some(&Value::Bool(false));
+    let list = list.iter().filter(can_be_asked);
+    let models = list.take(MOST_MODELS).map(listed).collect::<Option<Vec<_>>>().ok_or_else(no_list)?;
     // Anthropic names the last entry on the last page too.
     let ends = answer.get("has_more") == Some(&Value::Bool(false));
     let by_token = || {
@@ -259,10 +289,72 @@ fn read(listing: &Listing, numbered: Option<Numbered>, number: usize, body: &[u8
     let by_number = || {
         let pages = numbered?;
         let total = usize::try_from(answer.pointer(pages.total)?.as_u64()?).ok()?;
-        (total > (number - 1) * pages.size && !names.is_empty())
+        (total > (number - 1) * pages.size && !models.is_empty())
             .then(|| (pages.parameter, number.to_string()))
     };
-    Ok(Page { next: by_token().or_else(by_number), names })
+    Ok(Page { next: by_token().or_else(by_number), models })
+}
+
+/// Where lists tell how many tokens a model can look at: OpenRouter, Together, Cohere and Moonshot; Groq; Mistral;
+/// Gemini; Anthropic; vLLM; GitHub; Venice; llama.cpp.
+const CONTEXTS: [&str; 9] = [
+    "/context_length",
+    "/context_window",
+    "/max_context_length",
+    "/inputTokenLimit",
+    "/max_input_tokens",
+    "/max_model_len",
+    "/limits/max_input_tokens",
+    "/model_spec/availableContextTokens",
+    "/meta/n_ctx_train",
+];
+/// Where they tell what a model takes (OpenRouter and who lists as it does).
+const INPUTS: [&str; 2] = ["/architecture/input_modalities", "/input_modalities"];
+/// No model looks at more tokens: who says so counts something else.
+const MOST_CONTEXT: u64 = 1_000_000_000;
+/// Most kinds of input that are kept, and the longest name of one.
+const MOST_INPUTS: usize = 8;
+
+impl Told {
+    /// What an entry of a list says.
+    fn of(entry: &Value) -> Self {
+        let written = CONTEXTS.iter().find_map(|place| count(entry.pointer(place)?));
+        let inputs = INPUTS.iter().find_map(|place| entry.pointer(place)?.as_array());
+        let words = inputs.into_iter().flatten().filter_map(Value::as_str).filter(|word| {
+            *word != "text" && word.len() <= 16 && word.bytes().all(|byte| byte.is_ascii_lowercase())
+        });
+        Self {
+            context: written.or_else(|| property(entry, "context_window")),
+            inputs: words.take(MOST_INPUTS).map(Arc::from).collect(),
+        }
+    }
+
+    /// Takes in what another channel tells of the same model: clients are told of the best of them.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.context = self.context.max(other.context);
+        for word in &other.inputs {
+            if !self.inputs.contains(word) && self.inputs.len() < MOST_INPUTS {
+                self.inputs.push(word.clone());
+            }
+        }
+    }
+}
+
+/// A number of tokens, which some write with a fraction or as text.
+fn count(value: &Value) -> Option<u64> {
+    let count = match value {
+        Value::Number(number) => number.as_u64().or_else(|| number.as_f64().map(|count| count as u64)),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    count.filter(|count| (1..=MOST_CONTEXT).contains(count))
+}
+
+/// A fact that stands among others in a list of them (Cloudflare).
+fn property(entry: &Value, name: &str) -> Option<u64> {
+    let facts = entry.get("properties")?.as_array()?;
+    let fact = facts.iter().find(|fact| fact.get("property_id").and_then(Value::as_str) == Some(name))?;
+    count(fact.get("value")?)
 }
 
 /// A URL with one more query parameter.
@@ -320,6 +412,33 @@ mod tests {
     };
 
     #[test]
+    fn what_lists_tell_of_a_model_is_read_wherever_it_stands() {
+        for (entry, context) in [
+            (r#"{"context_length":131072,"top_provider":{"context_length":8}}"#, Some(131_072)),
+            (r#"{"context_window":8192}"#, Some(8192)),
+            (r#"{"max_context_length":32768}"#, Some(32_768)),
+            (r#"{"inputTokenLimit":1048576}"#, Some(1_048_576)),
+            (r#"{"max_input_tokens":200000}"#, Some(200_000)),
+            (r#"{"context_length":128000.0}"#, Some(128_000)),
+            (
+                r#"{"properties":[{"property_id":"x"},{"property_id":"context_window","value":"24000"}]}"#,
+                Some(24_000),
+            ),
+            (r#"{"context_length":0}"#, None),
+            (r#"{"context_length":-5}"#, None),
+            (r#"{"context_length":1e300}"#, None),
+            (r#"{"context_length":null,"context_window":7}"#, Some(7)),
+            ("{}", None),
+        ] {
+            assert_eq!(Told::of(&serde_json::from_str(entry).unwrap()).context, context, "{entry}");
+        }
+        let told = Told::of(&serde_json::json!({
+            "architecture": { "input_modalities": ["text", "image", 7, "<script>", "audio"] },
+        }));
+        assert_eq!(told.inputs.iter().map(AsRef::as_ref).collect::<Vec<_>>(), ["image", "audio"]);
+    }
+
+    #[test]
     fn a_list_with_numbered_pages_is_read_to_its_end() {
         let numbered = Some(Numbered { total: "/result_info/total_count", size: 2, parameter: "page" });
         let listing = Listing { path: |_| String::new(), list: "/result", name: "/name", pages: None };
@@ -365,8 +484,9 @@ mod tests {
         let openai = crate::providers::OPENAI.listing.unwrap();
         let page = |listing: &Listing, body: &str| read(listing, None, 2, body.as_bytes());
         let names = |names: &[&str], next: Option<&str>| {
+            let listed = |name: &&str| Listed { name: (*name).into(), told: Told::default() };
             Ok(Page {
-                names: names.iter().map(|name| (*name).to_owned()).collect(),
+                models: names.iter().map(listed).collect(),
                 next: next.map(|token| ("page_token", token.to_owned())),
             })
         };
@@ -381,7 +501,14 @@ mod tests {
         );
         assert_eq!(page(&COHERE, r#"{"models":[],"next_page_token":""}"#), names(&[], None));
         assert_eq!(page(&COHERE, r#"{"models":[{"name":"a"}],"next_page_token":null}"#), names(&["a"], None));
-        for other in ["", "[]", r#"{"data":{}}"#, r#"{"data":[{"name":"a"}]}"#] {
+        for odd in [
+            r#"[{"id":"a"},{"id":"b","active":true}]"#,
+            r#"{"models":[{"model":"a"},{"name":"b"}]}"#,
+            r#"{"data":[{"name":"a"},{"id":"c","active":false},{"id":"b"}]}"#,
+        ] {
+            assert_eq!(page(&openai, odd), names(&["a", "b"], None), "{odd}");
+        }
+        for other in ["", "{}", r#"{"data":{}}"#, r#"{"data":[{"nick":"a"}]}"#, r#"{"data":["a"]}"#] {
             assert_eq!(page(&openai, other), Err("the answer is no model list".to_owned()), "{other}");
         }
     }
@@ -407,7 +534,7 @@ mod tests {
         let own =
             relayed.as_ref().unwrap().signed("https://a.test/v1/models".parse().unwrap()).await.unwrap();
 
-        assert_eq!(plain.uri(), "https://a.test:8443/v1/models");
+        assert_eq!(plain.uri(), "https://a.test:8443/v1/models?limit=1000");
         assert_eq!(
             (&plain.headers()["x-api-key"], &plain.headers()["host"]),
             (&"k".parse().unwrap(), &"a.test:8443".parse().unwrap())
