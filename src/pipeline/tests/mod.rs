@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_upstream;
 mod bench;
 mod blame;
+mod cohere_and_cloudflare;
 mod cooldown;
 mod credits;
 mod disposition;
