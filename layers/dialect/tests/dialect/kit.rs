@@ -14,6 +14,9 @@ use crate::cuts::play_as;
 pub(crate) const UPSTREAMS: &[Dialect] = &[
     Dialect::Anthropic, //
     Dialect::OpenAiChat,
+    Dialect::CohereV2,
+    Dialect::CohereV1,
+    Dialect::Cloudflare,
 ];
 
 /// How clients of a dialect are understood.
