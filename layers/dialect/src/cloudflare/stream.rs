@@ -99,7 +99,8 @@ impl Decoder {
                 place
             }
         };
-        if !arguments.is_empty() && !(arguments == "null" && !self.calls[place].any) {
+        let says_none = arguments.is_empty() || arguments == "null" && !self.calls[place].any;
+        if !says_none {
             self.calls[place].any = true;
             out.push(Event::ToolArgs { index: place, fragment: arguments.into_owned() });
         }
