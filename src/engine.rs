@@ -32,6 +32,8 @@ pub struct Engine {
     pub hints: &'static [&'static str],
     /// The engine that it is instead where there are API keys and no account.
     pub with_keys: Option<&'static Engine>,
+    /// The engine that it is instead at this base URL: another version or format of the same provider.
+    pub at: fn(&BaseUrl<'_>) -> Option<&'static Engine>,
     /// The engine that it is instead for this upstream model; whether `engine` was written is told
     /// too.
     pub refine: fn(&str, bool) -> Option<&'static Engine>,
@@ -54,6 +56,8 @@ pub struct Engine {
     /// The name by which an entry of its lists is asked for, given the one that it has there; none
     /// where it is no model that this version asks for.
     pub listed: for<'a> fn(&'a str, &Value) -> Option<&'a str>,
+    /// How a list goes on whose pages have numbers.
+    pub numbered: Option<Numbered>,
     /// Makes what finds its addresses and signs its requests; none where this version asks no such
     /// upstream.
     pub build: Option<Build>,
@@ -112,6 +116,8 @@ pub struct ProviderSpec<'a> {
     pub base_url: Option<&'a str>,
     /// `api`.
     pub keys: &'a [Secret],
+    /// `cf_account_id`.
+    pub cf_account: Option<&'a str>,
     /// The service accounts of which everything is there.
     pub accounts: &'a [ServiceAccount],
     /// `project_id`; one for all credentials, or one for each.
@@ -214,6 +220,17 @@ pub struct Pages {
     pub parameter: &'static str,
 }
 
+/// The way through a list whose pages have numbers, from 1.
+#[derive(Debug, Clone, Copy)]
+pub struct Numbered {
+    /// JSON pointer to the number of entries on all pages.
+    pub total: &'static str,
+    /// How many there are on one.
+    pub size: usize,
+    /// The query parameter that asks for a page.
+    pub parameter: &'static str,
+}
+
 // === impl Engine ===
 
 impl Engine {
@@ -224,6 +241,7 @@ impl Engine {
         detect: |_| false,
         hints: &[],
         with_keys: None,
+        at: |_| None,
         refine: |_, _| None,
         needs: &[Need::BaseUrl, Need::Key],
         dialect: Dialect::OpenAiChat,
@@ -235,6 +253,7 @@ impl Engine {
         lists_at: None,
         more_listings: &[],
         listed: |name, _| Some(name),
+        numbered: None,
         build: None,
         inside: None,
         is_regional: false,
@@ -245,6 +264,11 @@ impl Engine {
     /// Its name in `engine:`.
     pub fn name(&self) -> &'static str {
         self.names.first().copied().unwrap_or_default()
+    }
+
+    /// The engine that it is at a base URL.
+    pub fn at(&'static self, url: &Uri) -> &'static Self {
+        (self.at)(&BaseUrl::of(url)).unwrap_or(self)
     }
 
     /// The format of one upstream model on a channel of this engine.

@@ -95,7 +95,7 @@ fn blame(status: StatusCode, evidence: &Evidence) -> Blame {
         400 | 403 | 422 if evidence.is_page => Blame::Nobody,
         400 | 422 => Blame::Request,
         413 => Blame::Length,
-        401..=403 | 429
+        401..=403 | 429 | 498
             if evidence.one_request || (status == StatusCode::TOO_MANY_REQUESTS && evidence.too_long) =>
         {
             Blame::Terms
@@ -225,6 +225,8 @@ mod tests {
         let large = r#"{"error":{"message":"Request too large for m: Limit 30000, Requested 50000.","type":"tokens","code":"rate_limit_exceeded"}}"#;
         assert_eq!(judged(429, &[], large).blame, Blame::Terms);
         assert_eq!(judged(400, &[], r#"{"error":{"message":"Model Not Exist"}}"#).blame, Blame::Model);
+        let forbidden = r#"{"error":{"message":"blocked input","code":"content_filter"}}"#;
+        assert_eq!(judged(498, &[], forbidden).blame, Blame::Terms);
     }
 
     #[test]

@@ -328,6 +328,8 @@ pub struct Target {
     pub forced_stream: Option<bool>,
     /// `api_key_rate_limit` for this model.
     pub key_quota: Option<Arc<Quota>>,
+    /// How many tokens the model can look at, where that is known.
+    pub context: Option<u64>,
     /// Whether it is cooling, and since when.
     pub health: Arc<dyn Health>,
     /// Its resolved metric handles.

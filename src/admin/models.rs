@@ -9,6 +9,7 @@ use layers::Failure;
 use serde::Serialize;
 
 use super::{Asker, Current, Refused};
+use crate::snapshot::Snapshot;
 
 /// What OpenAI clients expect in `created`; models here have no date of their own.
 const CREATED: i64 = 1_720_524_448;
@@ -27,17 +28,29 @@ pub(super) struct Model {
     object: &'static str,
     created: i64,
     owned_by: &'static str,
+    /// How many tokens it can look at, where an upstream tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context_length: Option<u64>,
+    /// What it takes, where an upstream tells: text, and what else.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    input_modalities: Vec<Arc<str>>,
 }
 
-impl From<Arc<str>> for Model {
-    fn from(id: Arc<str>) -> Self {
-        Self { id, object: "model", created: CREATED, owned_by: "uni-api" }
+impl Model {
+    fn of(snapshot: &Snapshot, id: Arc<str>) -> Self {
+        let told = snapshot.told(&id).cloned().unwrap_or_default();
+        let mut input_modalities = told.inputs;
+        if !input_modalities.is_empty() {
+            input_modalities.insert(0, "text".into());
+        }
+        let context_length = told.context;
+        Self { id, object: "model", created: CREATED, owned_by: "uni-api", context_length, input_modalities }
     }
 }
 
 /// Lists the models.
 pub(super) async fn list(Current(snapshot): Current, Asker(caller): Asker) -> Json<ModelList> {
-    let data = snapshot.models(&caller).into_iter().map(Model::from).collect();
+    let data = snapshot.models(&caller).into_iter().map(|id| Model::of(&snapshot, id)).collect();
     Json(ModelList { object: "list", data })
 }
 
@@ -48,5 +61,5 @@ pub(super) async fn one(
     Path(name): Path<String>,
 ) -> Result<Json<Model>, Refused> {
     let found = snapshot.models(&caller).into_iter().find(|id| **id == *name);
-    found.map(|id| Json(Model::from(id))).ok_or(Refused(Failure::ModelNotFound { model: name }))
+    found.map(|id| Json(Model::of(&snapshot, id))).ok_or(Refused(Failure::ModelNotFound { model: name }))
 }

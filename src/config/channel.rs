@@ -340,6 +340,7 @@ fn engine_of(
     {
         match providers::named(&text) {
             Named::Engine(engine) => {
+                let engine = base_url.map_or(engine, |(_, url)| engine.at(url));
                 return needs_url(section, engine, base_url, report).map(|engine| (engine, true));
             }
             Named::Old(engine) => {
@@ -364,7 +365,11 @@ fn engine_of(
     let is_written = |setting: &str| written.contains(&setting);
     let detected = base_url.and_then(|(_, url)| providers::detect(url));
     // A key beside an address that tells nothing: an upstream reached by a private way.
-    let engine = detected.or_else(|| providers::hinted(is_written)).unwrap_or(&providers::OPENAI);
+    let hinted = || {
+        let engine = providers::hinted(is_written)?;
+        Some(base_url.map_or(engine, |(_, url)| engine.at(url)))
+    };
+    let engine = detected.or_else(hinted).unwrap_or(&providers::OPENAI);
     let has_keys_only = is_written("api") && !is_written("private_key") && !is_written("client_email");
     let engine = engine.with_keys.filter(|_| has_keys_only).unwrap_or(engine);
     needs_url(section, engine, base_url, report).map(|engine| (engine, false))

@@ -198,6 +198,8 @@ pub struct ModelSettings {
     pub keepalive: Option<Duration>,
     /// `api_key_rate_limit` of this upstream model; none means no limit.
     pub key_quota: Option<Arc<Quota>>,
+    /// How many tokens this upstream model can look at; none when that is not known.
+    pub context: Option<u64>,
     /// How long a failure cools (channel, model); zero means never.
     pub cooldown: Duration,
     /// What its tokens cost.
@@ -358,6 +360,7 @@ impl ChannelSettings {
             timeouts,
             request_timeouts: request_timeouts.asks_the_request().then(|| Arc::new(request_timeouts)),
             keepalive,
+            context: None,
             key_quota: self.key_quotas.get(upstream).filter(|quota| !quota.is_unlimited()).cloned(),
             cooldown: self.cooldown,
             price: globals.price(alias),

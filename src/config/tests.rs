@@ -1131,6 +1131,14 @@ fn an_address_beside_account_data_wins_and_keeps_the_engine() {
     );
     assert_eq!(engine("aws_access_key: a, aws_secret_key: b, region: eu-west-1").0, "aws");
     assert_eq!(engine("engine: MOCK").0, "mock");
+    assert_eq!(engine("cf_account_id: c, api: k"), ("cloudflare", None));
+    for (url, found) in [
+        ("https://a.test/v1/chat", "cohere-v1"),
+        ("https://a.test/compatibility/v1", "gpt"),
+        ("https://a.test", "cohere"),
+    ] {
+        assert_eq!(engine(&format!("engine: cohere, api: k, base_url: '{url}'")).0, found, "{url}");
+    }
     assert_eq!(engine(&format!("engine: claude, api: k, {local}")).0, "claude");
 }
 

@@ -57,24 +57,29 @@ impl ChannelSettings {
 #[cfg(test)]
 mod tests {
     use crate::config::testing::settings;
+    use crate::engine::Engine;
+
+    /// A row that says how channels are written and not how they are asked.
+    static LATER: Engine = Engine { names: &["later"], ..Engine::PLAIN };
 
     #[test]
     fn channels_and_models_of_formats_to_come_are_named_and_no_others() {
-        let settings = settings(
+        let mut settings = settings(
             "
 providers:
   - {provider: good, base_url: 'https://a.test/v1', api: k, model: [m]}
-  - {provider: aws, base_url: 'https://bedrock-runtime.us-east-1.amazonaws.com', api: k, model: [g, h]}
-  - {provider: cohere, base_url: 'https://api.cohere.com/v2/chat', api: k}
+  - {provider: whole, base_url: 'https://b.test/v1', api: k, model: [g, h]}
+  - {provider: part, base_url: 'https://c.test/v1', api: k, model: [g, h]}
 api_keys: [{api: sk-1}]
 ",
         );
+        settings.channels[1].engine = &LATER;
+        settings.channels[1].models.iter_mut().for_each(|model| model.engine = &LATER);
+        settings.channels[2].models[0].engine = &LATER;
 
         let told: Vec<String> = settings.unserved().iter().map(ToString::to_string).collect();
 
-        let left_out = |name: &str| {
-            format!("channel {name} cannot be served by this version (engine {name}); left out of routes")
-        };
-        assert_eq!(told, [left_out("aws"), left_out("cohere")]);
+        let why = "cannot be served by this version (engine later); left out of routes";
+        assert_eq!(told, [format!("channel whole {why}"), format!("1 models of channel part {why}")]);
     }
 }

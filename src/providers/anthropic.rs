@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Request, Uri};
 use layers::ports::{Presented, Provider, Unsupported, Wanted};
 
 use super::{bearer, put, secret_of, sensitive, usable, with_path};
-use crate::engine::{Engine, Listing, ProviderSpec};
+use crate::engine::{Engine, Listing, Pages, ProviderSpec};
 
 /// Anthropic Messages.
 pub(super) static ANTHROPIC: Engine = Engine {
@@ -24,7 +24,12 @@ pub(super) static ANTHROPIC: Engine = Engine {
             && (url.path.ends_with("/v1/messages") || url.host == "api.anthropic.com" || is_on_azure)
     },
     dialect: Dialect::Anthropic,
-    listing: Some(Listing { path: |_| "/v1/models".to_owned(), list: "/data", name: "/id", pages: None }),
+    listing: Some(Listing {
+        path: |base| format!("{}/v1/models?limit=1000", super::gateway::prefix(base.host(), base.path())),
+        list: "/data",
+        name: "/id",
+        pages: Some(Pages { token: "/last_id", parameter: "after_id" }),
+    }),
     build: Some(|spec| Ok(Arc::new(Anthropic::new(spec)?))),
     ..Engine::PLAIN
 };
@@ -46,7 +51,7 @@ impl Anthropic {
             "" => "/v1/messages".to_owned(),
             path if path.ends_with("/messages") => path.to_owned(),
             path if path.ends_with("/anthropic") => format!("{path}/v1/messages"),
-            path => format!("{path}/messages"),
+            path => format!("{path}{}/messages", super::gateway::version(base.host(), path)),
         };
         Ok(Self { messages: with_path(&base, &path)? })
     }

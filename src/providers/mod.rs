@@ -13,8 +13,11 @@
 mod anthropic;
 mod azure;
 mod bedrock;
+mod cloudflare;
+mod cohere;
 mod databricks;
 mod doubao;
+mod gateway;
 mod gemini;
 mod hosts;
 mod mock;
@@ -36,6 +39,8 @@ use layers::ports::{Presented, Provider, Secret, Unsupported};
 use self::anthropic::ANTHROPIC;
 use self::azure::AZURE;
 use self::bedrock::{BEDROCK, BEDROCK_CLAUDE, BEDROCK_CONVERSE};
+use self::cloudflare::CLOUDFLARE;
+use self::cohere::{COHERE, COHERE_V1};
 use self::databricks::DATABRICKS;
 use self::doubao::DOUBAO;
 use self::gemini::GEMINI;
@@ -45,7 +50,6 @@ pub use self::openai::OPENAI;
 use self::openrouter::OPENROUTER;
 pub use self::path::segment;
 use self::responses::RESPONSES;
-use self::unserved::{CLOUDFLARE, COHERE};
 pub use self::vertex::key_problem;
 use self::vertex::{VERTEX, VERTEX_CLAUDE, VERTEX_EXPRESS, VERTEX_GEMINI};
 
@@ -69,6 +73,7 @@ pub static ENGINES: &[&Engine] = &[
     &RESPONSES,
     &BEDROCK_CLAUDE,
     &BEDROCK_CONVERSE,
+    &COHERE_V1,
     &VERTEX_GEMINI,
     &VERTEX_CLAUDE,
     &VERTEX_EXPRESS,
@@ -124,7 +129,9 @@ pub fn served_names() -> Vec<&'static str> {
 /// The engine of a base URL; `None` when nothing in it tells, which means OpenAI's format.
 pub fn detect(url: &Uri) -> Option<&'static Engine> {
     let base = BaseUrl::of(url);
-    ENGINES.iter().copied().find(|engine| (engine.detect)(&base))
+    let engine = gateway::engine(&base);
+    let engine = engine.or_else(|| ENGINES.iter().copied().find(|engine| (engine.detect)(&base)))?;
+    Some(engine.at(url))
 }
 
 /// The engine that some setting of a channel speaks for, where its address tells nothing: an
@@ -260,6 +267,7 @@ pub(crate) mod testing {
             engine_is_explicit: false,
             base_url: Some(base_url),
             keys: &[],
+            cf_account: Some("account"),
             accounts: &[],
             projects: &[],
             link: &LINK,

@@ -1,5 +1,6 @@
 //! Upstreams of the OpenAI format: chat completions and their neighbours under one base path.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,7 +20,6 @@ pub static OPENAI: Engine = Engine {
         super::is_openai_shim(url)
             || url.host == "models.inference.ai.azure.com"
             || url.host == "models.github.ai"
-            || url.host == "api.cloudflare.com" && url.path.ends_with("/v1/chat/completions")
     },
     listing: Some(LISTING),
     build: Some(|spec| Ok(Arc::new(OpenAi::new(spec)?))),
@@ -81,12 +81,15 @@ impl OpenAi {
 }
 
 /// The path under which all endpoints of an upstream lie, without a slash at its end.
-pub(super) fn root(base: &Uri) -> &str {
+pub(super) fn root(base: &Uri) -> Cow<'_, str> {
     let path = base.path().trim_end_matches('/');
     match (path, base.host()) {
         // The only upstream whose bare host everybody writes.
-        ("", Some("api.openai.com")) => "/v1",
-        _ => ENDPOINTS.iter().find_map(|end| path.strip_suffix(end)).unwrap_or(path),
+        ("", Some("api.openai.com")) => "/v1".into(),
+        (path, host) => match super::gateway::version(host, path) {
+            "" => ENDPOINTS.iter().find_map(|end| path.strip_suffix(end)).unwrap_or(path).into(),
+            version => format!("{path}{version}").into(),
+        },
     }
 }
 

@@ -29,6 +29,16 @@ pub fn segment(model: &str) -> Result<Cow<'_, str>, Unsupported> {
     Ok(utf8_percent_encode(model, ENCODED).into())
 }
 
+/// A model's name as segments of a path, for upstreams that want its slashes as they are.
+///
+/// # Errors
+/// It cannot stand in a path.
+pub(super) fn segments(model: &str) -> Result<String, Unsupported> {
+    segment(model)?;
+    let parts = model.split('/').map(|part| utf8_percent_encode(part, ENCODED).to_string());
+    Ok(parts.collect::<Vec<_>>().join("/"))
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -124,6 +134,14 @@ mod tests {
             &long,
         ] {
             assert_eq!(address(model), None, "{model:?}");
+        }
+    }
+
+    #[test]
+    fn slashes_of_a_name_are_kept_where_they_are_wanted_and_ways_through_folders_never() {
+        assert_eq!(segments("@cf/meta/llama-3.1:x").unwrap(), "@cf/meta/llama-3.1%3Ax");
+        for way in ["../x", "a/../b", "a//b", "/a", "a%2f..", ""] {
+            assert!(segments(way).is_err(), "{way:?}");
         }
     }
 

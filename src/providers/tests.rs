@@ -45,6 +45,7 @@ fn a_base_url_tells_the_engine() {
         ("https://bedrock-mantle.us-east-1.api.aws/v1/chat/completions", None),
         ("https://gateway.ai.cloudflare.com/v1/a/g/aws-bedrock/bedrock-runtime/us-east-1", Some("aws")),
         ("https://api.cohere.com/v2/chat", Some("cohere")),
+        ("https://api.cohere.com/v1/chat", Some("cohere-v1")),
         ("https://api.cohere.ai/compatibility/v1/chat/completions", None),
         ("https://openrouter.ai/api/v1/chat/completions", Some("openrouter")),
         ("https://api.openai.com/v1/responses", Some("responses")),
@@ -69,7 +70,7 @@ fn every_name_is_one_engine_s_and_is_known_in_any_case() {
     each_once.dedup();
 
     assert_eq!(known, each_once);
-    assert_eq!(known.len(), 22);
+    assert_eq!(known.len(), 23);
     for name in known {
         assert!(matches!(named(name), Named::Engine(_)), "{name}");
         assert_eq!(named(&name.to_uppercase()), named(name));
@@ -129,8 +130,8 @@ fn only_what_is_served_signs() {
         refused.map_err(|unsupported| unsupported.to_string())
     };
     assert_eq!(refusal(&OPENAI, "no url"), Err("its base_url is no URL".to_owned()));
-    let later = "engine cohere is not served by this version";
-    assert_eq!(refusal(&COHERE, "https://api.cohere.com"), Err(later.to_owned()));
+    let later = "engine doubao is not served by this version";
+    assert_eq!(refusal(&DOUBAO, "https://a.test"), Err(later.to_owned()));
 }
 
 #[test]
@@ -251,7 +252,7 @@ fn models_are_listed_below_the_base_path() {
     };
 
     assert_eq!(path(&OPENAI, "https://a.test/api/chat/completions"), "/api/models");
-    assert_eq!(path(&ANTHROPIC, "https://a.test/x/v1/messages"), "/v1/models");
+    assert_eq!(path(&ANTHROPIC, "https://a.test/x/v1/messages"), "/v1/models?limit=1000");
 }
 
 #[test]

@@ -1,31 +1,10 @@
-//! Upstreams that can be configured and are not asked by this version: their channels are no part of
-//! any route. Each row moves into a file of its own with its provider.
+//! What stands in place of a provider that could not be made: it takes no request, and says why.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Uri};
 use layers::ports::{Presented, Provider, Unsupported, Wanted};
-
-use crate::engine::{Engine, Need};
-
-/// Cloudflare Workers AI.
-pub(super) static CLOUDFLARE: Engine = Engine {
-    names: &["cloudflare"],
-    detect: |url| url.host == "api.cloudflare.com",
-    hints: &["cf_account_id"],
-    needs: &[Need::SettingOrBaseUrl("cf_account_id"), Need::Key],
-    ..Engine::PLAIN
-};
-
-/// Cohere.
-pub(super) static COHERE: Engine = Engine {
-    names: &["cohere"],
-    detect: |url| {
-        matches!(&*url.host, "api.cohere.com" | "api.cohere.ai") && !url.path.contains("/compatibility/")
-    },
-    ..Engine::PLAIN
-};
 
 /// A provider that takes no request.
 struct Unserved {

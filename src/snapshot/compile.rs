@@ -8,13 +8,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use layers::address::Addresses;
 use layers::endpoint;
 use layers::policy::{Caller, Channel, ChannelName, Takes, Target, UsageWish};
 use layers::ports::{Provider, Timing};
 
 use super::access::{self, ChannelAccess};
-use super::discovery::FIRST_ROUND;
+use super::discovery::{FIRST_ROUND, Listed, Told};
 use super::{CallerEntry, KeyTable, Snapshot};
 use crate::config::settings::{CallerSettings, ChannelSettings, ModelSettings, Settings};
 use crate::engine::Engine;
@@ -25,7 +26,7 @@ use crate::state::keys::KeySettings;
 use crate::telemetry::metrics::Metrics;
 
 /// Model lists that upstreams told, by channel.
-pub type Discovered = HashMap<ChannelName, Arc<[Arc<str>]>>;
+pub type Discovered = HashMap<ChannelName, Arc<[Listed]>>;
 
 /// Compiles settings, with the models that were discovered so far.
 pub fn compile(
@@ -36,12 +37,14 @@ pub fn compile(
 ) -> Snapshot {
     let mut pending = None;
     let mut targets = Vec::new();
+    let mut told = HashMap::default();
     for (ordinal, settings) in settings.channels.iter().enumerate() {
         let found = settings.discover.then(|| discovered.get(&settings.name));
         if matches!(found, Some(None)) && settings.listing().is_some() {
             pending = Some(runtime.started() + FIRST_ROUND);
         }
-        let models = models(settings, found.flatten().map(AsRef::as_ref).unwrap_or_default());
+        let found = found.flatten().map(AsRef::as_ref).unwrap_or_default();
+        let models = models(settings, found, &mut told);
         let mut channels = Channels::new(settings, &models, runtime);
         for model in models.iter().filter(|model| model.engine.is_served()) {
             let mut known: Vec<Addresses> = Vec::new();
@@ -111,24 +114,38 @@ pub fn compile(
         routes: Routes::new(Offers::new(targets), access),
         cursors: runtime.cursors().clone(),
         pending,
+        told,
         settings,
     }
 }
 
-/// The written models of a channel, and the discovered ones that none of them stands for.
-fn models(settings: &ChannelSettings, discovered: &[Arc<str>]) -> Vec<ModelSettings> {
+/// The written models of a channel, and the discovered ones that none of them stands for. What the
+/// upstream tells of them is noted by alias.
+fn models(
+    settings: &ChannelSettings,
+    discovered: &[Listed],
+    told: &mut HashMap<Arc<str>, Told, RandomState>,
+) -> Vec<ModelSettings> {
     let mut list: Vec<(Arc<str>, Arc<str>)> =
         settings.models.iter().map(|model| (model.alias.clone(), model.upstream.clone())).collect();
     if discovered.is_empty() {
         return settings.models.clone();
     }
-    for name in discovered {
+    for Listed { name, .. } in discovered {
         // A renamed model is reached by its alias; its own name stays hidden.
         if !settings.models.iter().any(|model| model.alias == *name || model.upstream == *name) {
             list.push((name.clone(), name.clone()));
         }
     }
-    settings.with_models(&list)
+    let known: HashMap<&str, &Told> = discovered.iter().map(|listed| (&*listed.name, &listed.told)).collect();
+    let mut models = settings.with_models(&list);
+    for model in &mut models {
+        if let Some(found) = known.get(&*model.upstream) {
+            model.context = model.context.or(found.context);
+            told.entry(model.alias.clone()).or_default().add(found);
+        }
+    }
+    models
 }
 
 /// The runtime channels of one configured channel: one for each engine that its models have.
@@ -240,6 +257,7 @@ fn target(
         overrides: model.overrides.clone(),
         forced_stream: model.forced_stream,
         key_quota: model.key_quota.clone(),
+        context: model.context,
         channel,
         place,
     }

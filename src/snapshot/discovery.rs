@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 use super::access::{self, ChannelAccess};
 use crate::config::{ChannelSettings, Settings};
-use crate::engine::Listing;
+use crate::engine::{Listing, Numbered};
 use crate::providers::with_path;
 use crate::state::Runtime;
 use crate::upstream::{AGENT, ANYTHING, Fetcher};
@@ -46,7 +46,26 @@ pub(super) struct Found {
     pub channel: ChannelName,
     /// The models, in the upstream's order, each once; none of a channel that has answered with no
     /// list.
-    pub models: Arc<[Arc<str>]>,
+    pub models: Arc<[Listed]>,
+}
+
+/// A model on a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The upstream's name of it.
+    pub name: Arc<str>,
+    /// What the list says besides.
+    pub told: Told,
+}
+
+/// The facts that an upstream tells of a model, as far as it does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// How many tokens it can look at.
+    pub context: Option<u64>,
+    /// What it takes besides text, in the upstream's words: `image`, `audio`, `file` …; none where
+    /// nothing is told.
+    pub inputs: Vec<Arc<str>>,
 }
 
 /// The inputs of a channel's list: a change of one makes the list void.
@@ -62,6 +81,7 @@ struct Question {
     /// The lists, each with the address of its first page. There is one at least.
     lists: Vec<(Uri, Listing)>,
     listed: for<'a> fn(&'a str, &Value) -> Option<&'a str>,
+    numbered: Option<Numbered>,
     provider: Arc<dyn Provider>,
     credential: Option<Credential>,
     /// The channel's own.
@@ -159,8 +179,8 @@ async fn ask(channel: ChannelName, question: Question, found: mpsc::Sender<Found
 
 impl Question {
     /// Asks for all lists. One of several may fail: what the others name is served.
-    async fn ask(&self, fetcher: &Fetcher) -> Result<Vec<Arc<str>>, Unlisted> {
-        let mut models: Vec<Arc<str>> = Vec::new();
+    async fn ask(&self, fetcher: &Fetcher) -> Result<Vec<Listed>, Unlisted> {
+        let mut models: Vec<Listed> = Vec::new();
         let mut failed = None;
         for (uri, listing) in &self.lists {
             if let Err(unlisted) = self.ask_pages(fetcher, uri, listing, &mut models).await {
@@ -180,27 +200,28 @@ impl Question {
         fetcher: &Fetcher,
         first: &Uri,
         listing: &Listing,
-        models: &mut Vec<Arc<str>>,
+        models: &mut Vec<Listed>,
     ) -> Result<(), Unlisted> {
-        let mut seen: HashSet<Arc<str>> = models.iter().cloned().collect();
+        let mut seen: HashSet<Arc<str>> = models.iter().map(|listed| listed.name.clone()).collect();
         let mut uri = first.clone();
-        for _ in 0..MOST_PAGES {
+        for number in 2..MOST_PAGES + 2 {
             let request = self.signed(uri).await.map_err(Unlisted::unanswered)?;
             let body = fetcher.get_signed(request).await.map_err(|cause| {
                 // A refusal is an answer too.
                 let has_answered = cause.starts_with("answered");
                 Unlisted { cause, has_answered }
             })?;
-            let page = read(listing, self.listed, &body).map_err(Unlisted::answered)?;
-            for name in page.names.into_iter().filter(|name| !name.is_empty() && !self.is_told_in(name)) {
-                let name: Arc<str> = name.into();
-                if models.len() < MOST_MODELS && seen.insert(name.clone()) {
-                    models.push(name);
+            let read = Reading { listing, listed: self.listed, numbered: self.numbered };
+            let page = read.page(number, &body).map_err(Unlisted::answered)?;
+            let may_be_known = |listed: &Listed| !listed.name.is_empty() && !self.is_told_in(&listed.name);
+            for listed in page.models.into_iter().filter(may_be_known) {
+                if models.len() < MOST_MODELS && seen.insert(listed.name.clone()) {
+                    models.push(listed);
                 }
             }
-            match listing.pages.zip(page.next).filter(|_| models.len() < MOST_MODELS) {
-                Some((pages, token)) => {
-                    uri = with_parameter(first, pages.parameter, &token).map_err(Unlisted::answered)?;
+            match page.next.filter(|_| models.len() < MOST_MODELS) {
+                Some((parameter, token)) => {
+                    uri = with_parameter(first, parameter, &token).map_err(Unlisted::answered)?;
                 }
                 None => break,
             }
@@ -258,28 +279,114 @@ impl Unlisted {
 /// One page of a list.
 #[derive(Debug, PartialEq, Eq)]
 struct Page {
-    names: Vec<String>,
-    /// The token of the next one.
-    next: Option<String>,
+    models: Vec<Listed>,
+    /// The query parameter that asks for the next one, and its value.
+    next: Option<(&'static str, String)>,
 }
 
-/// Reads a page.
-fn read(
-    listing: &Listing,
-    listed: for<'a> fn(&'a str, &Value) -> Option<&'a str>,
-    body: &[u8],
-) -> Result<Page, String> {
-    let no_list = || "the answer is no model list".to_owned();
-    let answer: Value = serde_json::from_slice(body).map_err(|_other| no_list())?;
-    let list = answer.pointer(listing.list).and_then(Value::as_array).ok_or_else(no_list)?;
-    let name = |entry: &Value| {
-        let name = entry.pointer(listing.name).and_then(Value::as_str)?;
-        Some(listed(name, entry).map(str::to_owned))
+/// The way in which the pages of a list are read.
+struct Reading<'a> {
+    listing: &'a Listing,
+    listed: for<'e> fn(&'e str, &Value) -> Option<&'e str>,
+    numbered: Option<Numbered>,
+}
+
+impl Reading<'_> {
+    /// Reads a page; `number` is that of the next one.
+    fn page(&self, number: usize, body: &[u8]) -> Result<Page, String> {
+        let no_list = || "the answer is no model list".to_owned();
+        let answer: Value = serde_json::from_slice(body).map_err(|_other| no_list())?;
+        // Some who imitate others give the list itself, or call it and its names otherwise.
+        let list = answer.pointer(self.listing.list).or(answer.get("models")).unwrap_or(&answer);
+        let list = list.as_array().ok_or_else(no_list)?;
+        let listed = |entry: &Value| {
+            let names = ["/id", "/name", "/model"].map(|name| entry.pointer(name));
+            let named = [entry.pointer(self.listing.name)].into_iter().chain(names).flatten();
+            let name = named.filter_map(Value::as_str).next()?;
+            let told = || Told::of(entry);
+            Some((self.listed)(name, entry).map(|name| Listed { name: name.into(), told: told() }))
+        };
+        // Groq lists models that nobody can ask.
+        let can_be_asked = |entry: &&Value| entry.get("active") != Some(&Value::Bool(false));
+        let list = list.iter().filter(can_be_asked).take(MOST_MODELS);
+        let models = list.map(listed).collect::<Option<Vec<_>>>().ok_or_else(no_list)?;
+        // Anthropic names the last entry on the last page too.
+        let ends = answer.get("has_more") == Some(&Value::Bool(false));
+        let by_token = || {
+            let pages = self.listing.pages?;
+            let token = answer.pointer(pages.token)?.as_str().filter(|token| !token.is_empty() && !ends)?;
+            Some((pages.parameter, token.to_owned()))
+        };
+        let by_number = || {
+            let pages = self.numbered?;
+            let total = usize::try_from(answer.pointer(pages.total)?.as_u64()?).ok()?;
+            (total > (number - 1) * pages.size && !models.is_empty())
+                .then(|| (pages.parameter, number.to_string()))
+        };
+        Ok(Page { next: by_token().or_else(by_number), models: models.into_iter().flatten().collect() })
+    }
+}
+
+/// Where lists tell how many tokens a model can look at: OpenRouter, Together, Cohere and Moonshot; Groq; Mistral;
+/// Gemini; Anthropic; vLLM; GitHub; Venice; llama.cpp.
+const CONTEXTS: [&str; 9] = [
+    "/context_length",
+    "/context_window",
+    "/max_context_length",
+    "/inputTokenLimit",
+    "/max_input_tokens",
+    "/max_model_len",
+    "/limits/max_input_tokens",
+    "/model_spec/availableContextTokens",
+    "/meta/n_ctx_train",
+];
+/// Where they tell what a model takes (OpenRouter and who lists as it does).
+const INPUTS: [&str; 2] = ["/architecture/input_modalities", "/input_modalities"];
+/// No model looks at more tokens: who says so counts something else.
+const MOST_CONTEXT: u64 = 1_000_000_000;
+/// Most kinds of input that are kept, and the longest name of one.
+const MOST_INPUTS: usize = 8;
+
+impl Told {
+    /// What an entry of a list says.
+    fn of(entry: &Value) -> Self {
+        let written = CONTEXTS.iter().find_map(|place| count(entry.pointer(place)?));
+        let inputs = INPUTS.iter().find_map(|place| entry.pointer(place)?.as_array());
+        let words = inputs.into_iter().flatten().filter_map(Value::as_str).filter(|word| {
+            *word != "text" && word.len() <= 16 && word.bytes().all(|byte| byte.is_ascii_lowercase())
+        });
+        Self {
+            context: written.or_else(|| property(entry, "context_window")),
+            inputs: words.take(MOST_INPUTS).map(Arc::from).collect(),
+        }
+    }
+
+    /// Takes in what another channel tells of the same model: clients are told of the best of them.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.context = self.context.max(other.context);
+        for word in &other.inputs {
+            if !self.inputs.contains(word) && self.inputs.len() < MOST_INPUTS {
+                self.inputs.push(word.clone());
+            }
+        }
+    }
+}
+
+/// A number of tokens, which some write with a fraction or as text.
+fn count(value: &Value) -> Option<u64> {
+    let count = match value {
+        Value::Number(number) => number.as_u64().or_else(|| number.as_f64().map(|count| count as u64)),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
     };
-    let names = list.iter().take(MOST_MODELS).map(name).collect::<Option<Vec<_>>>().ok_or_else(no_list)?;
-    let names = names.into_iter().flatten().collect();
-    let next = listing.pages.and_then(|pages| answer.pointer(pages.token)?.as_str());
-    Ok(Page { names, next: next.filter(|token| !token.is_empty()).map(str::to_owned) })
+    count.filter(|count| (1..=MOST_CONTEXT).contains(count))
+}
+
+/// A fact that stands among others in a list of them (Cloudflare).
+fn property(entry: &Value, name: &str) -> Option<u64> {
+    let facts = entry.get("properties")?.as_array()?;
+    let fact = facts.iter().find(|fact| fact.get("property_id").and_then(Value::as_str) == Some(name))?;
+    count(fact.get("value")?)
 }
 
 /// A URL with one more query parameter.
@@ -314,8 +421,8 @@ fn question(channel: &ChannelSettings, runtime: &Runtime) -> Option<(ListRequest
     let provider = access.provider(channel.engine);
     let headers = channel.headers.clone();
     let secrets = access::secrets(channel, &[]);
-    let listed = engine.listed;
-    Some((list_request, Question { lists, listed, provider, credential, headers, proxy, secrets }))
+    let (listed, numbered) = (engine.listed, engine.numbered);
+    Some((list_request, Question { lists, listed, numbered, provider, credential, headers, proxy, secrets }))
 }
 
 #[cfg(test)]
@@ -340,6 +447,59 @@ mod tests {
     };
 
     #[test]
+    fn what_lists_tell_of_a_model_is_read_wherever_it_stands() {
+        for (entry, context) in [
+            (r#"{"context_length":131072,"top_provider":{"context_length":8}}"#, Some(131_072)),
+            (r#"{"context_window":8192}"#, Some(8192)),
+            (r#"{"max_context_length":32768}"#, Some(32_768)),
+            (r#"{"inputTokenLimit":1048576}"#, Some(1_048_576)),
+            (r#"{"max_input_tokens":200000}"#, Some(200_000)),
+            (r#"{"context_length":128000.0}"#, Some(128_000)),
+            (
+                r#"{"properties":[{"property_id":"x"},{"property_id":"context_window","value":"24000"}]}"#,
+                Some(24_000),
+            ),
+            (r#"{"context_length":0}"#, None),
+            (r#"{"context_length":-5}"#, None),
+            (r#"{"context_length":1e300}"#, None),
+            (r#"{"context_length":null,"context_window":7}"#, Some(7)),
+            ("{}", None),
+        ] {
+            assert_eq!(Told::of(&serde_json::from_str(entry).unwrap()).context, context, "{entry}");
+        }
+        let told = Told::of(&serde_json::json!({
+            "architecture": { "input_modalities": ["text", "image", 7, "<script>", "audio"] },
+        }));
+        assert_eq!(told.inputs.iter().map(AsRef::as_ref).collect::<Vec<_>>(), ["image", "audio"]);
+    }
+
+    #[test]
+    fn a_list_with_numbered_pages_is_read_to_its_end() {
+        let numbered = Some(Numbered { total: "/result_info/total_count", size: 2, parameter: "page" });
+        let listing = Listing { path: |_| String::new(), list: "/result", name: "/name", pages: None };
+        let body = |names: &str, total: u64| {
+            format!(r#"{{"success":true,"result":[{names}],"result_info":{{"total_count":{total}}}}}"#)
+        };
+        let next = |number: usize, body: String| {
+            let reading = Reading { listing: &listing, listed: |name, _| Some(name), numbered };
+            reading.page(number, body.as_bytes()).unwrap().next.map(|(name, value)| format!("{name}={value}"))
+        };
+
+        assert_eq!(next(2, body(r#"{"name":"a"},{"name":"b"}"#, 3)), Some("page=2".to_owned()));
+        assert_eq!(next(3, body(r#"{"name":"c"}"#, 3)), None);
+        assert_eq!(next(2, body("", 3)), None, "an empty page is the last");
+    }
+
+    #[test]
+    fn channels_that_are_known_by_an_account_are_asked_there() {
+        let question = asked("cf_account_id: ID, api: k").unwrap();
+
+        let [(uri, _)] = &question.lists[..] else { panic!("one list") };
+        assert_eq!(uri.host(), Some("api.cloudflare.com"));
+        assert!(uri.path().contains("/accounts/ID/"), "{uri}");
+    }
+
+    #[test]
     fn a_model_is_not_known_by_a_name_that_tells_a_key() {
         let question = asked(
             "base_url: 'https://a.test/v1?key=query-0a1b2c3d', api: sk-provider-0123, \
@@ -356,11 +516,14 @@ mod tests {
     #[test]
     fn lists_of_every_form_are_read() {
         let openai = crate::providers::OPENAI.listing.unwrap();
-        let page = |listing: &Listing, body: &str| read(listing, |name, _| Some(name), body.as_bytes());
+        let page = |listing: &Listing, body: &str| {
+            Reading { listing, listed: |name, _| Some(name), numbered: None }.page(2, body.as_bytes())
+        };
         let names = |names: &[&str], next: Option<&str>| {
+            let listed = |name: &&str| Listed { name: (*name).into(), told: Told::default() };
             Ok(Page {
-                names: names.iter().map(|name| (*name).to_owned()).collect(),
-                next: next.map(str::to_owned),
+                models: names.iter().map(listed).collect(),
+                next: next.map(|token| ("page_token", token.to_owned())),
             })
         };
 
@@ -374,7 +537,14 @@ mod tests {
         );
         assert_eq!(page(&COHERE, r#"{"models":[],"next_page_token":""}"#), names(&[], None));
         assert_eq!(page(&COHERE, r#"{"models":[{"name":"a"}],"next_page_token":null}"#), names(&["a"], None));
-        for other in ["", "[]", r#"{"data":{}}"#, r#"{"data":[{"name":"a"}]}"#] {
+        for odd in [
+            r#"[{"id":"a"},{"id":"b","active":true}]"#,
+            r#"{"models":[{"model":"a"},{"name":"b"}]}"#,
+            r#"{"data":[{"name":"a"},{"id":"c","active":false},{"id":"b"}]}"#,
+        ] {
+            assert_eq!(page(&openai, odd), names(&["a", "b"], None), "{odd}");
+        }
+        for other in ["", "{}", r#"{"data":{}}"#, r#"{"data":[{"nick":"a"}]}"#, r#"{"data":["a"]}"#] {
             assert_eq!(page(&openai, other), Err("the answer is no model list".to_owned()), "{other}");
         }
     }
@@ -400,7 +570,7 @@ mod tests {
         let own =
             relayed.as_ref().unwrap().signed("https://a.test/v1/models".parse().unwrap()).await.unwrap();
 
-        assert_eq!(plain.uri(), "https://a.test:8443/v1/models");
+        assert_eq!(plain.uri(), "https://a.test:8443/v1/models?limit=1000");
         assert_eq!(
             (&plain.headers()["x-api-key"], &plain.headers()["host"]),
             (&"k".parse().unwrap(), &"a.test:8443".parse().unwrap())

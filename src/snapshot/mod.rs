@@ -29,7 +29,7 @@ use tokio::time::Instant;
 pub use self::addresses::{ModelAddress, addresses};
 pub use self::compile::{Discovered, compile};
 pub use self::current::CurrentSnapshot;
-pub use self::discovery::FIRST_ROUND;
+pub use self::discovery::{FIRST_ROUND, Told};
 pub use self::publisher::{Publisher, fingerprint, prune, tell};
 
 use crate::config::problem::nearest;
@@ -57,6 +57,8 @@ pub struct Snapshot {
     prices: HashMap<Arc<str>, Price, RandomState>,
     /// Until when channels are waited for whose model lists are still being fetched.
     pending: Option<Instant>,
+    /// What upstreams tell of models, by the name that clients use.
+    told: HashMap<Arc<str>, Told, RandomState>,
 }
 
 /// A client key with what was compiled of it.
@@ -98,6 +100,11 @@ impl Snapshot {
     pub fn caller(&self, key: &str) -> Option<Arc<Caller>> {
         let ordinal = self.by_key.find(key, &self.settings.callers)?;
         Some(self.callers[ordinal].caller.clone())
+    }
+
+    /// What upstreams tell of a model by the name that clients use.
+    pub fn told(&self, alias: &str) -> Option<&Told> {
+        self.told.get(alias)
     }
 
     /// The models that this caller can route, in the order of its rules, each once.

@@ -18,6 +18,7 @@ import typing
 
 import botocore.session
 import botocore.validate
+import cohere.base_client
 import cohere.v2.client
 import pydantic
 import typing_extensions
@@ -32,7 +33,7 @@ import losses
 UNTYPED = {
     # Only older models take these.
     "anthropic": {"temperature", "top_p", "top_k"},
-    "openai_chat": {"top_k", "min_p", "reasoning", "thinking"},
+    "openai_chat": {"top_k", "min_p", "reasoning", "thinking", "documents"},
 }
 
 
@@ -189,10 +190,18 @@ def cohere_chat(sent):
     return fields(sent, {**hints, "stream": bool}, {"model", "messages"}, "request")
 
 
+def cohere_v1(sent):
+    hints = typing.get_type_hints(cohere.base_client.BaseCohere.chat)
+    return fields(sent, {**hints, "stream": bool}, {"model", "message"}, "request")
+
+
 def cloudflare(sent):
-    # Cloudflare types no request of its models; its documents name these fields.
+    # Newer models take OpenAI's requests, without the model, which is in the path.
+    if "stream_options" in sent or "max_tokens" not in sent:
+        return openai_chat({"model": "in the path", **sent})
+    # Cloudflare types no request of its older models; its documents name these fields.
     known = "messages prompt raw stream max_tokens temperature top_p top_k seed repetition_penalty frequency_penalty".split()
-    known += "presence_penalty response_format tools functions lora image".split()
+    known += "presence_penalty response_format guided_json reasoning tools functions lora image".split()
     return [f"request: nobody knows {name}" for name in sent if name not in known]
 
 
@@ -203,6 +212,7 @@ UPSTREAMS = {
     "gemini": gemini,
     "converse": converse,
     "cohere": cohere_chat,
+    "cohere_v1": cohere_v1,
     "cloudflare": cloudflare,
 }
 

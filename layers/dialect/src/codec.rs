@@ -304,6 +304,8 @@ pub struct Correspondence {
     pub(crate) sealed_by: Option<ir::Maker>,
     /// Sequences at which the answer ends, where the upstream knows none.
     pub(crate) stop: Vec<String>,
+    /// The limit of output tokens, where an answer that reaches it does not tell so.
+    pub(crate) limit: Option<u64>,
 }
 
 impl Correspondence {

@@ -9,8 +9,8 @@ use crate::codec::LastTurn;
 use crate::ir::FinishReason;
 use crate::openai_chat::Subject;
 use crate::{
-    Asked, Body, Codec, ErrorShape, Kind, Quirks, Repairs, Sighting, Size, TextScope, anthropic, converse,
-    doubao, fresh_text, gemini, ir, openai_chat, responses,
+    Asked, Body, Codec, ErrorShape, Kind, Quirks, Repairs, Sighting, Size, TextScope, anthropic, cloudflare,
+    cohere, converse, doubao, fresh_text, gemini, ir, openai_chat, responses,
 };
 
 /// A way of shaping bytes. Adding one is its folder and its row in [`Dialect::codec`].
@@ -28,6 +28,12 @@ pub enum Dialect {
     Gemini,
     /// Amazon Bedrock's Converse.
     Converse,
+    /// Cohere's chat, version 2.
+    CohereV2,
+    /// Cohere's chat, version 1.
+    CohereV1,
+    /// Workers AI's own format at Cloudflare.
+    Cloudflare,
 }
 
 impl Dialect {
@@ -40,6 +46,9 @@ impl Dialect {
             Self::DoubaoTranslation => &doubao::CODEC,
             Self::Gemini => &gemini::CODEC,
             Self::Converse => &converse::CODEC,
+            Self::CohereV2 => &cohere::CODEC_V2,
+            Self::CohereV1 => &cohere::CODEC_V1,
+            Self::Cloudflare => &cloudflare::CODEC,
         }
     }
 

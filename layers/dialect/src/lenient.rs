@@ -325,11 +325,62 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for TextOr<'a, T> {
             fn visit_string<E>(self, text: String) -> Result<TextOr<'a, T>, E> {
                 Ok(TextOr::Text(Cow::Owned(text)))
             }
+            // Cloudflare's models write words that look like numbers as numbers.
+            fn visit_u64<E>(self, number: u64) -> Result<TextOr<'a, T>, E> {
+                Ok(TextOr::Text(Cow::Owned(number.to_string())))
+            }
+            fn visit_i64<E>(self, number: i64) -> Result<TextOr<'a, T>, E> {
+                Ok(TextOr::Text(Cow::Owned(number.to_string())))
+            }
+            fn visit_f64<E>(self, number: f64) -> Result<TextOr<'a, T>, E> {
+                Ok(TextOr::Text(Cow::Owned(number.to_string())))
+            }
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<TextOr<'a, T>, A::Error> {
                 let List(parts) = List::deserialize(SeqAccessDeserializer::new(seq))?;
                 Ok(TextOr::Parts(parts))
             }
-            ignore!(TextOr<'a, T>, TextOr::Absent; null, bool, number, map);
+            ignore!(TextOr<'a, T>, TextOr::Absent; null, bool, map);
+        }
+        deserializer.deserialize_any(Either(PhantomData))
+    }
+}
+
+/// One object, or an array of them, read as `T`. Anything else is absent.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Several<T> {
+    #[default]
+    Absent,
+    One(T),
+    Many(Vec<T>),
+}
+
+impl<T> Several<T> {
+    /// All of them.
+    pub(crate) fn as_slice(&self) -> &[T] {
+        match self {
+            Self::Absent => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = Several<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object or an array")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Several<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Several::One)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Several<T>, A::Error> {
+                let List(many) = List::deserialize(SeqAccessDeserializer::new(seq))?;
+                Ok(Several::Many(many))
+            }
+            ignore!(Several<T>, Several::Absent; null, bool, number, string);
         }
         deserializer.deserialize_any(Either(PhantomData))
     }

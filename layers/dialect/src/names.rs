@@ -54,6 +54,11 @@ impl Grammar {
         Self { signs: b"_", letter_first: true, ..TOOL }
     }
 
+    /// Names as programs have them, `[A-Za-z_][A-Za-z0-9_]*`, up to this length.
+    pub(crate) fn of_identifiers(longest: usize) -> Self {
+        Self { signs: b"_", letter_first: true, ..TOOL.with(longest) }
+    }
+
     const fn with(self, longest: usize) -> Self {
         Self { longest, ..self }
     }
@@ -250,6 +255,17 @@ mod tests {
         let fitted = names.fitting(&long("a"));
 
         assert!(!known.contains(&fitted) && Grammar::of_tools(64).fits(&fitted), "{fitted}");
+    }
+
+    #[test]
+    fn an_identifier_has_no_other_signs_and_begins_with_no_digit() {
+        let mut names = Names::new(Grammar::of_identifiers(64), ["get_time", "get-time"].into_iter());
+
+        assert_eq!(names.fitting("get_time"), "get_time");
+        assert_eq!(names.fitting("2nd.try"), "_2nd_try");
+        let fitted = names.fitting("get-time");
+        assert!(fitted.starts_with("get_time_") && Grammar::of_identifiers(64).fits(&fitted), "{fitted}");
+        assert!(!Grammar::of_identifiers(64).fits("2nd"));
     }
 
     #[test]

@@ -253,6 +253,7 @@ pub fn target_of(channel: Arc<Channel>) -> TargetBuilder {
         overrides: None,
         forced_stream: None,
         key_quota: None,
+        context: None,
         health: Arc::new(HealthNotes::default()),
         meters: Arc::new(MeterNotes::default()),
         channel,

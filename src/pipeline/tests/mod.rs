@@ -7,6 +7,7 @@ mod bad_upstream;
 mod bedrock;
 mod bench;
 mod blame;
+mod cohere_and_cloudflare;
 mod cooldown;
 mod credits;
 mod disposition;

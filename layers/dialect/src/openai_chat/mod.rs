@@ -7,7 +7,7 @@ mod read_request;
 mod repairs;
 mod response;
 mod stream;
-mod usage;
+pub(crate) mod usage;
 pub(crate) mod wire;
 pub(crate) mod words;
 mod write_request;

@@ -2,6 +2,8 @@
 
 mod agents;
 mod bodies;
+mod cloudflare;
+mod cohere;
 mod conformance;
 mod converse;
 mod cuts;

@@ -21,8 +21,9 @@ pub(crate) fn models(upstream: Dialect) -> &'static [&'static str] {
         "gemini" => &["gemini-2.5-flash", "gemini-3-pro-preview", "gemini-2.0-flash"],
         "converse" => &["anthropic.claude-sonnet-4-5-20250929-v1:0", "amazon.nova-pro-v1:0"],
         "responses" => &["gpt-5", "gpt-4o"],
-        "cohere" => &["command-a-03-2025"],
-        "cloudflare" => &["@cf/meta/llama-3.1-8b-instruct"],
+        "cohere" => &["command-a-03-2025", "command-a-reasoning-08-2025", "command-r-08-2024"],
+        "cohere_v1" => &["command-r-08-2024"],
+        "cloudflare" => &["@cf/meta/llama-3.1-8b-instruct", "@cf/moonshotai/kimi-k2.6"],
         _ => &["gpt-4o"],
     }
 }

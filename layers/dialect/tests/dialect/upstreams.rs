@@ -11,4 +11,7 @@ pub(crate) const UPSTREAMS: &[Dialect] = &[
     Dialect::DoubaoTranslation,
     Dialect::Gemini,
     Dialect::Converse,
+    Dialect::CohereV2,
+    Dialect::CohereV1,
+    Dialect::Cloudflare,
 ];
