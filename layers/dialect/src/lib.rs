@@ -26,6 +26,7 @@ pub mod form;
 pub mod framing;
 mod fresh_text;
 mod gemini;
+mod head;
 pub mod ir;
 mod json_scan;
 mod kind;
@@ -34,6 +35,7 @@ mod media;
 pub mod moderation;
 mod names;
 mod openai_chat;
+mod opening;
 mod rekey;
 mod rope;
 mod scrub;
@@ -61,6 +63,7 @@ pub use exact::json_bytes;
 pub use form::Form;
 pub use framing::{Frame, Framer, Frames, Framing, frames};
 pub use fresh_text::TextScope;
+pub use head::Head;
 pub use kind::Kind;
 pub use scrub::{
     Care, Secrets, end_of, hide, hide_in_part, may_be_written_oddly, open_end, scrub, scrub_json,
