@@ -10,6 +10,7 @@ pub(crate) mod clock;
 pub mod cooldowns;
 pub mod cursors;
 pub mod keys;
+mod recent;
 pub mod runtime;
 pub mod stored;
 pub mod tokens;
