@@ -120,6 +120,7 @@ impl Startup {
             metrics: metrics.clone(),
             windows: runtime.windows().clone(),
             accounts: runtime.accounts().clone(),
+            affinity: runtime.affinity().clone(),
             capacity: capacity.clone(),
             most_body,
         };
@@ -131,6 +132,7 @@ impl Startup {
             allowances,
             media,
             stored: runtime.pins().clone(),
+            homes: runtime.affinity().clone(),
             admin: Admin::new(sources, records),
         };
 

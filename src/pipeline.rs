@@ -31,7 +31,7 @@ use layers::moderation::ModerationLayer;
 use layers::observe::ObserveLayer;
 use layers::overrides::ApplyOverridesLayer;
 use layers::pin::PinLayer;
-use layers::ports::{Allowances, Directory, Ending, Media, Outgoing, Records, Stored};
+use layers::ports::{Allowances, Directory, Ending, Homes, Media, Outgoing, Records, Stored};
 use layers::rate_limit::RateLimitLayer;
 use layers::request_id::SetRequestIdLayer;
 use layers::rescue::RescueLayer;
@@ -63,6 +63,8 @@ pub struct Parts {
     pub media: Arc<dyn Media>,
     /// Where the objects are that upstreams keep for callers.
     pub stored: Arc<dyn Stored>,
+    /// Who served each conversation last.
+    pub homes: Arc<dyn Homes>,
     /// Everything beside the pipeline: model list, health, metrics.
     pub admin: Admin,
 }
@@ -145,10 +147,10 @@ where
         // Behind moderation, whose questions name nothing stored; resolve has to know the pin.
         .layer(PinLayer::new(parts.stored.clone()))
         // From here on it is known who may serve, and takes the request.
-        .layer(ResolveLayer)
+        .layer(ResolveLayer::new(parts.homes.clone()))
         // Outside failover: keeps the client warm while channels change.
         .layer(KeepaliveLayer)
-        .layer(FailoverLayer::new(parts.allowances.clone()))
+        .layer(FailoverLayer::new(parts.allowances.clone(), parts.homes.clone()))
         .service(attempts)
 }
 

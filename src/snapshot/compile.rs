@@ -247,6 +247,7 @@ fn target(
         overrides: model.overrides.clone(),
         forced_stream: model.forced_stream,
         key_quota: model.key_quota.clone(),
+        context: model.context,
         channel,
         place,
     }
@@ -260,6 +261,7 @@ fn caller(ordinal: usize, settings: &CallerSettings) -> Caller {
         role: settings.role,
         retries: settings.retries,
         moderation: settings.moderation,
+        affinity: settings.affinity,
         credits: settings.credits,
         expose_route: settings.expose_route,
         ordinal,

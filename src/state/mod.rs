@@ -5,6 +5,7 @@
 //! fetched by name when they were built; [`runtime::Runtime::prune`] forgets what a new
 //! configuration no longer has.
 
+pub mod affinity;
 pub mod balances;
 pub(crate) mod clock;
 pub mod cooldowns;

@@ -10,6 +10,7 @@ use layers::ports::{Credential, Health, Keys};
 
 use tokio::time::Instant;
 
+use super::affinity::Affinity;
 use super::balances::Accounts;
 use super::clock::Clock;
 use super::cooldowns::Cooldown;
@@ -31,6 +32,7 @@ pub struct Runtime {
     accounts: Arc<Accounts>,
     cursors: Arc<Cursors>,
     pins: Arc<Pins>,
+    affinity: Arc<Affinity>,
     tokens: Arc<TokenStore>,
 }
 
@@ -71,6 +73,7 @@ impl Runtime {
             accounts: Arc::default(),
             cursors: Arc::default(),
             pins: Arc::default(),
+            affinity: Arc::default(),
             tokens: Arc::default(),
         }
     }
@@ -134,6 +137,11 @@ impl Runtime {
         &self.pins
     }
 
+    /// Who served each conversation last.
+    pub fn affinity(&self) -> &Arc<Affinity> {
+        &self.affinity
+    }
+
     /// Counts an attempt of the time before the start in the windows of the key that it used.
     pub fn recall_attempt(&self, target: &Target, key: &Fingerprint, age: Duration) {
         let pools = lock(&self.pools);
@@ -161,6 +169,7 @@ impl Runtime {
         self.accounts.retain(live.caller);
         self.cursors.retain(live.caller, live.model);
         self.pins.retain(live.caller);
+        self.affinity.retain(live.caller);
     }
 }
 
@@ -172,6 +181,7 @@ impl std::fmt::Debug for Runtime {
             .field("windows", &self.windows.len())
             .field("cursors", &self.cursors.len())
             .field("pins", &self.pins.len())
+            .field("affinity", &self.affinity.len())
             .field("tokens", &self.tokens.len())
             .finish()
     }

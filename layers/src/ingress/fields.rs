@@ -6,10 +6,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use dialect::{Body, Form, ModelPlace};
+use dialect::{Body, Form, Head, ModelPlace};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
+use crate::conversation;
 use crate::failure::Failure;
 
 /// Longest model name; longer ones cannot be configured and would bloat logs.
@@ -21,6 +21,8 @@ pub(super) struct Fields {
     pub(super) model: String,
     pub(super) model_place: ModelPlace,
     pub(super) stream: bool,
+    /// What the body calls the conversation, if anything.
+    pub(super) conversation: Option<u64>,
 }
 
 impl Fields {
@@ -35,18 +37,26 @@ impl Fields {
             (Body::Json(body), Some(model)) => {
                 let head = parse(body)?;
                 let stream = head.stream.unwrap_or(false);
-                Self::of_path(&model, stream)
+                Ok(Self { conversation: named(&head), ..Self::of_path(&model, stream)? })
             }
             (Body::Form(form), path_model) => of_form(form, path_model),
             (Body::Empty, Some(model)) => Self::of_path(&model, false),
-            (Body::Empty, None) => {
-                Ok(Self { model: String::new(), model_place: ModelPlace::Nowhere, stream: false })
-            }
+            (Body::Empty, None) => Ok(Self {
+                model: String::new(),
+                model_place: ModelPlace::Nowhere,
+                stream: false,
+                conversation: None,
+            }),
         }
     }
 
     fn of_path(model: &str, stream: bool) -> Result<Self, Failure> {
-        Ok(Self { model: checked(model)?.to_owned(), model_place: ModelPlace::Path, stream })
+        Ok(Self {
+            model: checked(model)?.to_owned(),
+            model_place: ModelPlace::Path,
+            stream,
+            conversation: None,
+        })
     }
 }
 
@@ -78,16 +88,12 @@ fn of_form(form: &Form, path_model: Option<Arc<str>>) -> Result<Fields, Failure>
     };
     let model = form.text(part, LONGEST_MODEL).unwrap_or_default();
     let model = checked(&model)?.to_owned();
-    Ok(Fields { model, model_place: ModelPlace::Form(part), stream })
+    Ok(Fields { model, model_place: ModelPlace::Form(part), stream, conversation: None })
 }
 
-/// The fields that matter, borrowed. Deserialising into a struct validates all of the body and
-/// refuses a second occurrence of any of them.
-#[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(borrow)]
-    model: Option<&'a RawValue>,
-    stream: Option<bool>,
+/// The conversation that a body names.
+fn named(head: &Head<'_>) -> Option<u64> {
+    head.conversation().map(|name| conversation::name_of(name.as_bytes()))
 }
 
 fn parse(body: &[u8]) -> Result<Head<'_>, Failure> {
@@ -101,7 +107,7 @@ fn parse(body: &[u8]) -> Result<Head<'_>, Failure> {
             format!("We could not parse the JSON body of your request: it is no UTF-8 at byte {at}");
         return Err(Failure::invalid(message, None));
     }
-    serde_json::from_slice(body).map_err(|error| refusal(body, &error))
+    Head::read(body).map_err(|error| refusal(body, &error))
 }
 
 /// Reads the deciding fields of a JSON object; everything else is only validated.
@@ -125,6 +131,7 @@ fn peek(body: &[u8]) -> Result<Fields, Failure> {
         model: model.into_owned(),
         model_place: ModelPlace::Json(start..start + text.len()),
         stream: head.stream.unwrap_or(false),
+        conversation: named(&head),
     })
 }
 

@@ -1,13 +1,14 @@
 use super::*;
 use crate::policy::Retries;
 use crate::testing::policy::{channel, target_of};
+use crate::testing::ports::no_homes;
 use crate::testing::reply::whole;
 use crate::testing::{Scripted, caller, catalog, exchange, mount, route, target};
 
 type Inner = Scripted<Routed>;
 
 async fn run(inner: &Inner, exchange: Exchange) -> Result<Reply, Failure> {
-    mount(ResolveLayer, inner).ask(exchange).await
+    mount(ResolveLayer::new(no_homes()), inner).ask(exchange).await
 }
 
 #[tokio::test(start_paused = true)]

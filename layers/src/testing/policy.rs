@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::handles::{FixedProvider, HealthNotes, MeterNotes, ScriptedKeys};
 use crate::address::Addresses;
 use crate::policy::{
-    Caller, Channel, ChannelName, Fingerprint, Link, OverrideStep, Quota, Retries, Role, Takes, Target,
-    Timeouts,
+    Affinity, Caller, Channel, ChannelName, Fingerprint, Link, OverrideStep, Quota, Retries, Role, Takes,
+    Target, Timeouts,
 };
 use crate::ports::{Health, Keys, Meters, Provider, Secret};
 
@@ -41,6 +41,7 @@ pub fn caller() -> CallerBuilder {
         role: Role::User,
         retries: Retries::Budget,
         moderation: None,
+        affinity: Affinity::default(),
         credits: None,
         expose_route: false,
         ordinal: 0,
@@ -246,6 +247,7 @@ pub fn target_of(channel: Arc<Channel>) -> TargetBuilder {
         overrides: None,
         forced_stream: None,
         key_quota: None,
+        context: None,
         health: Arc::new(HealthNotes::default()),
         meters: Arc::new(MeterNotes::default()),
         channel,

@@ -2,10 +2,12 @@
 //! The sentences are about what a client and its upstreams see, so they hold however the layers
 //! share the work. `tests/gateway` has those that need sockets, a process or a database.
 
+mod affinity;
 mod bad_input;
 mod bad_upstream;
 mod bench;
 mod blame;
+mod caches;
 mod cooldown;
 mod credits;
 mod disposition;
