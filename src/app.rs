@@ -133,6 +133,7 @@ impl Startup {
             media,
             stored: runtime.pins().clone(),
             homes: runtime.affinity().clone(),
+            seals: runtime.seals().clone(),
             admin: Admin::new(sources, records),
         };
 

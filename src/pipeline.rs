@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use dialect::Seals;
 use http::Response;
 use http_body::Body;
 use layers::Gateway;
@@ -65,6 +66,8 @@ pub struct Parts {
     pub stored: Arc<dyn Stored>,
     /// Who served each conversation last.
     pub homes: Arc<dyn Homes>,
+    /// What models have sealed, for clients that drop it.
+    pub seals: Arc<dyn Seals>,
     /// Everything beside the pipeline: model list, health, metrics.
     pub admin: Admin,
 }
@@ -166,7 +169,7 @@ fn attempt<U: Upstreams>(parts: &Parts, upstream: U) -> impl Gateway<Attempt> + 
         .layer(TimeoutLayer)
         // Outside convert, whose sightings it reads.
         .layer(ErrorTriggerLayer)
-        .layer(ConvertLayer::new(parts.media.clone()))
+        .layer(ConvertLayer::new(parts.media.clone()).sealing(parts.seals.clone()))
         // Inside convert: overrides speak the upstream's vocabulary.
         .layer(ApplyOverridesLayer)
         // Innermost: signatures cover the final bytes.

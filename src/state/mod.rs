@@ -13,6 +13,7 @@ pub mod cursors;
 pub mod keys;
 mod recent;
 pub mod runtime;
+pub mod seals;
 pub mod stored;
 pub mod tokens;
 pub mod windows;

@@ -121,6 +121,11 @@ impl<N: Clone + Eq + Hash, V: Clone> Recent<N, V> {
         self.expire(now);
     }
 
+    /// Whether there is any row of this caller.
+    pub(super) fn holds(&self, caller: &Fingerprint) -> bool {
+        self.callers.contains_key(caller)
+    }
+
     /// How many rows there are.
     pub(super) fn len(&self) -> usize {
         self.order.len()

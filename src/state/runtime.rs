@@ -16,6 +16,7 @@ use super::clock::Clock;
 use super::cooldowns::Cooldown;
 use super::cursors::Cursors;
 use super::keys::{History, Home, KeyPool, KeySettings};
+use super::seals::SealMemory;
 use super::stored::Pins;
 use super::tokens::TokenStore;
 use super::windows::Windows;
@@ -33,6 +34,7 @@ pub struct Runtime {
     cursors: Arc<Cursors>,
     pins: Arc<Pins>,
     affinity: Arc<Affinity>,
+    seals: Arc<SealMemory>,
     tokens: Arc<TokenStore>,
 }
 
@@ -74,6 +76,7 @@ impl Runtime {
             cursors: Arc::default(),
             pins: Arc::default(),
             affinity: Arc::default(),
+            seals: Arc::default(),
             tokens: Arc::default(),
         }
     }
@@ -142,6 +145,11 @@ impl Runtime {
         &self.affinity
     }
 
+    /// What models have sealed.
+    pub fn seals(&self) -> &Arc<SealMemory> {
+        &self.seals
+    }
+
     /// Counts an attempt of the time before the start in the windows of the key that it used.
     pub fn recall_attempt(&self, target: &Target, key: &Fingerprint, age: Duration) {
         let pools = lock(&self.pools);
@@ -170,6 +178,7 @@ impl Runtime {
         self.cursors.retain(live.caller, live.model);
         self.pins.retain(live.caller);
         self.affinity.retain(live.caller);
+        self.seals.retain(live.caller);
     }
 }
 
@@ -182,6 +191,7 @@ impl std::fmt::Debug for Runtime {
             .field("cursors", &self.cursors.len())
             .field("pins", &self.pins.len())
             .field("affinity", &self.affinity.len())
+            .field("seals", &self.seals.len())
             .field("tokens", &self.tokens.len())
             .finish()
     }

@@ -39,6 +39,7 @@ mod opening;
 mod rekey;
 mod rope;
 mod scrub;
+mod seals;
 mod sighting;
 mod size;
 mod surrogates;
@@ -68,5 +69,6 @@ pub use kind::Kind;
 pub use scrub::{
     Care, Secrets, end_of, hide, hide_in_part, may_be_written_oddly, open_end, scrub, scrub_json,
 };
+pub use seals::{Sealed, Seals, SealsOf};
 pub use sighting::{Depth, Detail, Sighting};
 pub use size::{Condensed, Size, condensed};

@@ -134,12 +134,12 @@ fn turn(agent: usize, turn: usize) -> Value {
         |seed: &str, words: usize| (0..words).map(|at| format!("{seed}{at}")).collect::<Vec<_>>().join(" ");
     let mut messages = vec![
         json!({ "role": "system", "content": [
-            { "type": "text", "text": long("rule", 1500), "cache_control": { "type": "ephemeral" } },
+            { "type": "text", "text": long("rule", 800), "cache_control": { "type": "ephemeral" } },
         ]}),
-        json!({ "role": "user", "content": format!("{} task of agent {agent}", long("word", 200)) }),
+        json!({ "role": "user", "content": format!("{} task of agent {agent}", long("word", 100)) }),
     ];
     for step in 0..turn {
-        let (id, text) = (format!("call_{agent}_{step}"), long(&format!("result{agent}.{step}."), 150));
+        let (id, text) = (format!("call_{agent}_{step}"), long(&format!("result{agent}.{step}."), 60));
         let function = json!({ "name": "read", "arguments": json!({ "at": step }).to_string() });
         let call = json!({ "id": id, "type": "function", "function": function });
         messages.push(json!({ "role": "assistant", "content": null, "tool_calls": [call] }));
@@ -152,8 +152,8 @@ fn turn(agent: usize, turn: usize) -> Value {
     json!({ "model": "m", "tools": [{ "type": "function", "function": function }], "messages": messages })
 }
 
-const AGENTS: usize = 5;
-const TURNS: usize = 12;
+const AGENTS: usize = 4;
+const TURNS: usize = 9;
 
 /// How much of all prompts the caches supplied to agents that take their turns beside each other.
 async fn supplied(rules: Rules, channels: usize, accounts: usize, affinity: Value, named: bool) -> f64 {
@@ -205,7 +205,7 @@ async fn conversations_with_a_name_are_read_once_with_three_keys_and_two_channel
 
         let ratio = supplied(rules, 2, 3, json!(true), true).await;
 
-        assert!(best > 0.9, "{rules:?}: the ideal is {best}");
+        assert!(best > 0.8, "{rules:?}: the ideal is {best}");
         assert!(ratio >= best - first_reading(), "{rules:?}: {ratio} of {best}");
     }
 }

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 
 use super::{Answered, Ask, Conversion, JSON, Kept, Refused, Sent, Transcode, Whole, Wish, inbound};
+use crate::seals::learn::{Keeper, Learner};
 use crate::{
     Aim, AnswerForm, DecodeEvents, Depth, Dialect, EncodeEvents, Frame, Framing, Malformed, Sighting,
     Unsupported, ir,
@@ -19,7 +20,7 @@ impl ThroughChat {
             let message = "this request can only go to channels of its own format".to_owned();
             return Err(Unsupported { message, param: None }.into());
         };
-        Ok(ask.neutral.chat(inbound, ask.received())?)
+        Ok(ask.neutral.chat(inbound, ask.received(), ask.seals)?)
     }
 }
 
@@ -42,6 +43,7 @@ impl Conversion for ThroughChat {
         let mut kept = ask.kept(aim, self.0);
         kept.correspondence = written.correspondence;
         kept.manner = Wish::Known(manner.clone());
+        kept.seals = ask.seals.map(Keeper::new);
         Ok(vec![Sent { body: written.body, content_type: Some(JSON), kept }])
     }
 
@@ -49,13 +51,24 @@ impl Conversion for ThroughChat {
         let [answer] = answers else {
             return Err(Malformed::new("upstream sent more than one answer").into_answer_error());
         };
-        kept.tell(read(answer, kept)?)
+        let answer = read(answer, kept)?;
+        if let (Some(seals), Some(choice)) = (&kept.seals, answer.choices.first()) {
+            seals.learn(choice);
+        }
+        kept.tell(answer)
     }
 
     fn events(&self, kept: &Kept) -> Option<Box<dyn Transcode>> {
         let encoder = inbound(kept.client)?.events(&kept.manner(), &kept.identity);
         let decoder = self.0.codec().upstream.outbound.events(&kept.correspondence);
-        Some(Box::new(Transcription { decoder, encoder, events: Vec::new(), want_text: kept.want_text }))
+        let learner = kept.seals.clone().map(Learner::new);
+        Some(Box::new(Transcription {
+            decoder,
+            encoder,
+            learner,
+            events: Vec::new(),
+            want_text: kept.want_text,
+        }))
     }
 }
 
@@ -119,6 +132,7 @@ fn fold(answer: &Answered, framing: Framing, kept: &Kept) -> Result<ir::Response
 struct Transcription {
     decoder: Box<dyn DecodeEvents>,
     encoder: Box<dyn EncodeEvents>,
+    learner: Option<Learner>,
     /// Kept between frames for its room.
     events: Vec<ir::Event>,
     want_text: bool,
@@ -130,6 +144,9 @@ impl Transcription {
         let mut seen = Sighting::machinery();
         for event in self.events.drain(..) {
             let sighting = Sighting::of(&event, want_text);
+            if let Some(learner) = &mut self.learner {
+                learner.see(&event);
+            }
             if sighting.error().is_none() {
                 self.encoder.encode(&event, out);
             }

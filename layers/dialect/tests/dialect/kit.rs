@@ -104,6 +104,7 @@ impl Exchange {
             created: 1_700_000_000,
             neutral: &Neutral::default(),
             media: &FetchedMedia::default(),
+            seals: None,
         };
         let model_json = Value::from(model).to_string().into();
         let way = between(Kind::Chat, client, upstream).expect("a way");

@@ -119,6 +119,7 @@ impl Setup {
             media: Arc::new(NoMedia),
             stored: runtime.pins().clone(),
             homes: runtime.affinity().clone(),
+            seals: runtime.seals().clone(),
             admin: Admin::new(sources, records),
         };
         let (steer, phase) = watch::channel(Phase::Serving);
