@@ -14,6 +14,7 @@ mod aim;
 mod anthropic;
 mod asked;
 mod body;
+mod cache_marks;
 mod codec;
 pub mod conversion;
 mod dialect;

@@ -38,6 +38,7 @@ fn ask<'a>(
         created,
         neutral: &exchange.neutral,
         media,
+        conversation: exchange.conversation.as_deref().map(|conversation| conversation.name),
         seals: seals.map(|all| SealsOf { all, owner: exchange.caller.fingerprint.as_str() }),
     }
 }

@@ -44,6 +44,7 @@ pub fn kept(upstream: Dialect, want_text: bool) -> Kept {
         created: 1,
         neutral: &neutral,
         media: &media,
+        conversation: None,
         seals: None,
     };
     let aim = Aim {

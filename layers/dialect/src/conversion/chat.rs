@@ -20,7 +20,7 @@ impl ThroughChat {
             let message = "this request can only go to channels of its own format".to_owned();
             return Err(Unsupported { message, param: None }.into());
         };
-        Ok(ask.neutral.chat(inbound, ask.received(), ask.seals)?)
+        Ok(ask.neutral.chat(inbound, ask)?)
     }
 }
 

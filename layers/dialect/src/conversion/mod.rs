@@ -125,6 +125,8 @@ pub struct Ask<'a> {
     pub neutral: &'a Neutral,
     /// Media that were fetched.
     pub media: &'a FetchedMedia,
+    /// A digest of the conversation's name, where it has one: the same for each of its requests.
+    pub conversation: Option<u64>,
     /// What models have sealed for this client key; none where nothing is remembered.
     pub seals: Option<SealsOf<'a>>,
 }

@@ -2,8 +2,9 @@
 
 use std::sync::OnceLock;
 
+use super::Ask;
 use crate::seals::attach::attach;
-use crate::{Inbound, Malformed, Manner, Received, SealsOf, ir};
+use crate::{Inbound, Malformed, Manner, cache_marks, ir};
 
 /// A cell that holds what was read of a client's request; empty until an attempt needs it.
 #[derive(Debug, Default)]
@@ -18,13 +19,15 @@ impl Neutral {
     pub(crate) fn chat(
         &self,
         inbound: &dyn Inbound,
-        received: Received<'_>,
-        seals: Option<SealsOf<'_>>,
+        ask: &Ask<'_>,
     ) -> Result<&(ir::Request, Manner), Malformed> {
         let read = || {
-            let mut read = inbound.request(received);
-            if let (Ok((request, _)), Some(seals)) = (&mut read, seals) {
-                attach(request, seals);
+            let mut read = inbound.request(ask.received());
+            if let Ok((request, _)) = &mut read {
+                cache_marks::name(request, ask.conversation);
+                if let Some(seals) = ask.seals {
+                    attach(request, seals);
+                }
             }
             Box::new(read)
         };

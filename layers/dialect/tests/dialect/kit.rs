@@ -104,6 +104,7 @@ impl Exchange {
             created: 1_700_000_000,
             neutral: &Neutral::default(),
             media: &FetchedMedia::default(),
+            conversation: None,
             seals: None,
         };
         let model_json = Value::from(model).to_string().into();
