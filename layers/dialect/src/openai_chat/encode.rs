@@ -183,10 +183,13 @@ impl EncodeEvents for Encoder {
                 let told = self.told();
                 told.block = told.characters;
             }
-            Event::ToolStart { index, id, name, .. } => {
+            Event::ToolStart { index, id, name, seal } => {
                 self.told().called = true;
                 let function = json!({ "name": name, "arguments": "" });
-                let call = json!({ "index": index, "id": id, "type": "function", "function": function });
+                let mut call = json!({ "index": index, "id": id, "type": "function", "function": function });
+                if let Some(beside) = super::seals::beside_call(seal.as_ref()) {
+                    call["extra_content"] = beside;
+                }
                 self.value(out, "tool_calls", &json!([call]));
             }
             Event::ToolArgs { index, fragment } => self.chunk(out, None, |out| {
@@ -232,7 +235,7 @@ impl EncodeEvents for Encoder {
             Event::Finish { reason, .. } => self.told().finish = Some(*reason),
             Event::Error(error) => self.fail(error, out),
             Event::KeepAlive => self.keepalive(out),
-            // Seals and blocks of other dialects have no place in this one, and calls end by themselves.
+            // Other seals and blocks of other dialects have no place in this one, and calls end by themselves.
             Event::Seal(_) | Event::RedactedThinking(_) | Event::ToolEnd { .. } | Event::Opaque { .. } => {}
         }
     }

@@ -5,6 +5,7 @@ mod probe;
 mod raw;
 mod read_request;
 mod response;
+mod seals;
 mod stream;
 mod wire;
 pub(crate) mod words;

@@ -57,7 +57,11 @@ fn write_choice(index: u32, choice: &Choice) -> Value {
             Content::ToolCall { id, name, arguments } => {
                 let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
                 let function = json!({ "name": name, "arguments": arguments });
-                calls.push(json!({ "id": id, "type": "function", "function": function }));
+                let mut call = json!({ "id": id, "type": "function", "function": function });
+                if let Some(beside) = super::seals::beside_call(block.seal.as_ref()) {
+                    call["extra_content"] = beside;
+                }
+                calls.push(call);
             }
             Content::Image { source: Source::Base64 { mime, data }, .. } => {
                 let data = std::str::from_utf8(data).unwrap_or_default();
