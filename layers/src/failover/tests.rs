@@ -305,3 +305,23 @@ async fn a_lone_channel_goes_on_to_its_next_place_without_a_pause() {
     assert_eq!(placed_aims(&attempts), ["a1", "a2"]);
     assert_eq!(began.elapsed(), Duration::ZERO);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_served_a_conversation_is_noted_and_who_has_failed_is_not() {
+    let home = |channel: &str| crate::conversation::Home { channel: channel.into(), place: None, key: None };
+    let homes = no_homes();
+    let attempts = Attempts::new().fails(refused(503)).answers(whole("ok")).fails(refused(400));
+    let mut failover = mount(FailoverLayer::new(ScriptedAllowances::open(), homes.clone()), &attempts);
+    let over = |conversation| {
+        let exchange = match conversation {
+            Some(name) => exchange().of_conversation(name, None),
+            None => exchange(),
+        };
+        routed(exchange.shared(), route([target("a").build(), target("b").build()]).build())
+    };
+
+    failover.ask(over(Some(7))).await.unwrap();
+    failover.ask(over(Some(8))).await.unwrap_err();
+
+    assert_eq!(homes.kept.all(), [("m".to_owned(), 7, home("b"))]);
+}

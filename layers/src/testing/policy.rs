@@ -53,6 +53,13 @@ pub fn caller() -> CallerBuilder {
 pub struct CallerBuilder(Caller);
 
 impl CallerBuilder {
+    /// Which of its conversations return to who served them.
+    #[must_use]
+    pub fn affinity(mut self, affinity: Affinity) -> Self {
+        self.0.affinity = affinity;
+        self
+    }
+
     /// What stands for its key.
     #[must_use]
     pub fn fingerprint(mut self, digits: &str) -> Self {

@@ -203,6 +203,11 @@ impl ExchangeBuilder {
     }
 }
 
+/// The conversation that a request belongs to.
+pub fn conversation_of(exchange: &Exchange) -> Option<&Conversation> {
+    exchange.conversation.as_deref()
+}
+
 /// A body with `model` first, as most clients write it.
 fn written(model: &str, stream: bool, fields: &Value) -> Bytes {
     let mut body = json!({ "model": model });

@@ -23,6 +23,7 @@ mod limits;
 mod moderation;
 mod overrides;
 mod routing;
+mod seals;
 mod secrets;
 mod served;
 mod storms;

@@ -1,6 +1,7 @@
 //! What the crate promises, seen from outside: one binary, because each more is one more program to link.
 
 mod agents;
+mod caches;
 mod cuts;
 mod folds;
 mod golden;
