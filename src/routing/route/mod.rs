@@ -16,6 +16,7 @@
 //! finds too small for it are left out until nobody else is left.
 
 mod explain;
+mod home;
 mod pinned;
 
 use std::collections::HashMap;
@@ -409,26 +410,6 @@ impl Tree {
         });
         first.map(|(_, step)| step)
     }
-
-    /// The leaf at which a conversation was served last, with the way to it; none unless it can
-    /// serve now, and with the same key.
-    fn home(&self, plan: &Plan, home: &Home, now: Instant) -> Option<(Arc<Target>, Step)> {
-        let mut found = None;
-        self.root.visit(&mut Vec::new(), &mut |above, target| {
-            let serves = found.is_none()
-                && home.is(target)
-                && !plan.tried(target)
-                && plan.fits(target)
-                && !plan.is_beyond(target)
-                && !above.iter().any(|group| plan.refused(group.node))
-                && target.health.cooling_until(now).is_none()
-                && home.key.as_ref().is_none_or(|key| target.channel.keys.can_use(target, key));
-            if serves {
-                found = Some((Arc::clone(target), towards(target, above, plan)));
-            }
-        });
-        found
-    }
 }
 
 /// The next step on the way to a leaf behind these groups.
@@ -504,10 +485,7 @@ impl Route for CallerRoute {
     }
 
     fn to_home(&self, plan: &Plan, home: &Home, now: Instant) -> Option<Step> {
-        match self.tree.home(plan, home, now)? {
-            (target, Step::Try(_)) if !target.health.admit(now) => None,
-            (_, step) => Some(step),
-        }
+        self.tree.to_home(plan, home, now)
     }
 
     fn least_context(&self) -> Option<u64> {

@@ -34,7 +34,7 @@ use super::clock::{Clock, ticks};
 use super::windows::is_no_limit;
 use crate::values::KeyAlgorithm;
 
-use self::state::{Bucket, State};
+use self::state::{Bucket, State, without_repeats};
 
 /// The longest rest that an upstream's hint gives a key.
 const LONGEST_HINT: Duration = Duration::from_secs(3600);
@@ -489,25 +489,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Whether a quota has windows that can refuse.
 fn counts(quota: &Quota) -> bool {
     quota.windows.iter().any(|window| !is_no_limit(window))
-}
-
-/// Each key where it stands first. Sorts positions, because a set of tens of thousands of
-/// fingerprints would be memory that the allocator keeps.
-fn without_repeats(keys: Vec<Credential>) -> Box<[Credential]> {
-    let mut sorted: Vec<u32> = (0..keys.len() as u32).collect();
-    let fingerprint = |at: u32| keys[at as usize].fingerprint();
-    sorted.sort_unstable_by(|a, b| fingerprint(*a).cmp(fingerprint(*b)).then(a.cmp(b)));
-    let mut repeats: Vec<u32> = sorted
-        .windows(2)
-        .filter(|pair| fingerprint(pair[0]) == fingerprint(pair[1]))
-        .map(|pair| pair[1])
-        .collect();
-    if repeats.is_empty() {
-        return keys.into();
-    }
-    repeats.sort_unstable();
-    let each_once = keys.into_iter().zip(0u32..).filter(|(_, at)| repeats.binary_search(at).is_err());
-    each_once.map(|(key, _)| key).collect()
 }
 
 #[cfg(test)]

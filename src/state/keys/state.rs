@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use layers::policy::Quota;
+use layers::ports::Credential;
 
 use super::bits::Bits;
 use crate::state::windows::Tally;
@@ -206,4 +207,23 @@ impl Bucket {
     pub(super) fn room_at(&mut self, slot: u32, now: u64) -> Option<u64> {
         self.tallies.get_mut(&slot)?.hits.refusal(&self.quota, now).map(|(until, _)| until)
     }
+}
+
+/// Each key where it stands first. Sorts positions, because a set of tens of thousands of
+/// fingerprints would be memory that the allocator keeps.
+pub(super) fn without_repeats(keys: Vec<Credential>) -> Box<[Credential]> {
+    let mut sorted: Vec<u32> = (0..keys.len() as u32).collect();
+    let fingerprint = |at: u32| keys[at as usize].fingerprint();
+    sorted.sort_unstable_by(|a, b| fingerprint(*a).cmp(fingerprint(*b)).then(a.cmp(b)));
+    let mut repeats: Vec<u32> = sorted
+        .windows(2)
+        .filter(|pair| fingerprint(pair[0]) == fingerprint(pair[1]))
+        .map(|pair| pair[1])
+        .collect();
+    if repeats.is_empty() {
+        return keys.into();
+    }
+    repeats.sort_unstable();
+    let each_once = keys.into_iter().zip(0u32..).filter(|(_, at)| repeats.binary_search(at).is_err());
+    each_once.map(|(key, _)| key).collect()
 }
