@@ -325,7 +325,7 @@ mod tests {
         ] {
             assert_eq!(of(Dialect::OpenAiChat, &body), None, "{body}");
         }
-        assert_eq!(of(Dialect::OpenAiChat, &json!({ "messages": "Hi" })).is_some(), true);
+        assert!(of(Dialect::OpenAiChat, &json!({ "messages": "Hi" })).is_some());
         assert_eq!(Dialect::OpenAiChat.opening(Kind::Moderate, &Body::Json(talk().to_string().into())), None);
     }
 }
