@@ -177,8 +177,7 @@ async fn supplied(rules: Rules, channels: usize, accounts: usize, affinity: Valu
             gateway.ask(&ask).await.expect(200);
         }
     }
-    let ratio = counted.lock().unwrap().ratio();
-    ratio
+    counted.lock().unwrap().ratio()
 }
 
 /// The ratio with one account for everything, less what each conversation has to read once where it
