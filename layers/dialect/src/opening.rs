@@ -225,7 +225,7 @@ impl<'de> Visitor<'de> for Hashed<'_> {
     }
 }
 
-/// Who speaks; nobody where it is no text.
+/// The speaker of a turn; nobody where it is no text.
 struct Role(String);
 
 impl<'de> serde::Deserialize<'de> for Role {

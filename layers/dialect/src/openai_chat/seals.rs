@@ -40,7 +40,7 @@ fn within(id: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(is_seal)
 }
 
-/// What a message sends back of its thoughts.
+/// The thoughts that a message sends back.
 #[derive(Debug, Default)]
 pub(super) struct Thoughts {
     /// The thoughts with their seals.

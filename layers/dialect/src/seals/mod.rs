@@ -42,7 +42,7 @@ pub struct SealsOf<'a> {
     pub owner: &'a str,
 }
 
-/// What a model has sealed: a call with what stood before it, or a picture.
+/// A thing that a model has sealed: a call with what stood before it, or a picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sealed {
     /// The sealed parts of the answer before the call, since the call before.
