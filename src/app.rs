@@ -121,6 +121,7 @@ impl Startup {
             metrics: metrics.clone(),
             windows: runtime.windows().clone(),
             accounts: runtime.accounts().clone(),
+            affinity: runtime.affinity().clone(),
             capacity: capacity.clone(),
             most_body,
         };
@@ -132,6 +133,8 @@ impl Startup {
             allowances,
             media,
             stored: runtime.pins().clone(),
+            homes: runtime.affinity().clone(),
+            seals: runtime.seals().clone(),
             admin: Admin::new(sources, records),
         };
 

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use dialect::Seals;
 use http::Response;
 use http_body::Body;
 use layers::Gateway;
@@ -31,7 +32,7 @@ use layers::moderation::ModerationLayer;
 use layers::observe::ObserveLayer;
 use layers::overrides::ApplyOverridesLayer;
 use layers::pin::PinLayer;
-use layers::ports::{Allowances, Directory, Ending, Media, Outgoing, Records, Stored};
+use layers::ports::{Allowances, Directory, Ending, Homes, Media, Outgoing, Records, Stored};
 use layers::rate_limit::RateLimitLayer;
 use layers::request_id::SetRequestIdLayer;
 use layers::rescue::RescueLayer;
@@ -63,6 +64,10 @@ pub struct Parts {
     pub media: Arc<dyn Media>,
     /// Where the objects are that upstreams keep for callers.
     pub stored: Arc<dyn Stored>,
+    /// Who served each conversation last.
+    pub homes: Arc<dyn Homes>,
+    /// What models have sealed, for clients that drop it.
+    pub seals: Arc<dyn Seals>,
     /// Everything beside the pipeline: model list, health, metrics.
     pub admin: Admin,
 }
@@ -145,10 +150,10 @@ where
         // Behind moderation, whose questions name nothing stored; resolve has to know the pin.
         .layer(PinLayer::new(parts.stored.clone()))
         // From here on it is known who may serve, and takes the request.
-        .layer(ResolveLayer)
+        .layer(ResolveLayer::new(parts.homes.clone()))
         // Outside failover: keeps the client warm while channels change.
         .layer(KeepaliveLayer)
-        .layer(FailoverLayer::new(parts.allowances.clone()))
+        .layer(FailoverLayer::new(parts.allowances.clone(), parts.homes.clone()))
         .service(attempts)
 }
 
@@ -164,7 +169,7 @@ fn attempt<U: Upstreams>(parts: &Parts, upstream: U) -> impl Gateway<Attempt> + 
         .layer(TimeoutLayer)
         // Outside convert, whose sightings it reads.
         .layer(ErrorTriggerLayer)
-        .layer(ConvertLayer::new(parts.media.clone()))
+        .layer(ConvertLayer::new(parts.media.clone()).sealing(parts.seals.clone()))
         // Inside convert: overrides speak the upstream's vocabulary.
         .layer(ApplyOverridesLayer)
         // Innermost: signatures cover the final bytes.

@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use dialect::{Conversion, Sent};
+use dialect::{Conversion, Seals, Sent};
 use http::Response;
 use tower::{Layer, Service, ServiceExt};
 
@@ -34,6 +34,7 @@ use crate::stage::{Attempt, Call};
 #[derive(Clone)]
 pub struct ConvertLayer {
     media: Arc<dyn Media>,
+    seals: Option<Arc<dyn Seals>>,
 }
 
 /// The service of [`ConvertLayer`].
@@ -41,6 +42,7 @@ pub struct ConvertLayer {
 pub struct Convert<S> {
     inner: S,
     media: Arc<dyn Media>,
+    seals: Option<Arc<dyn Seals>>,
 }
 
 // === impl ConvertLayer ===
@@ -48,7 +50,13 @@ pub struct Convert<S> {
 impl ConvertLayer {
     /// Has media fetched by `media`.
     pub fn new(media: Arc<dyn Media>) -> Self {
-        Self { media }
+        Self { media, seals: None }
+    }
+
+    /// Remembers in `seals` what models have sealed, for clients that drop it.
+    #[must_use]
+    pub fn sealing(self, seals: Arc<dyn Seals>) -> Self {
+        Self { seals: Some(seals), ..self }
     }
 }
 
@@ -56,7 +64,7 @@ impl<S> Layer<S> for ConvertLayer {
     type Service = Convert<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Convert { inner, media: self.media.clone() }
+        Convert { inner, media: self.media.clone(), seals: self.seals.clone() }
     }
 }
 
@@ -78,19 +86,19 @@ where
     fn call(&mut self, call: Call) -> Self::Future {
         let spare = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, spare);
-        let media = self.media.clone();
+        let (media, seals) = (self.media.clone(), self.seals.clone());
         // A block, because the arguments of an `async fn` are stored twice in its future, and this
         // one exists for every open stream.
         Box::pin(async move {
             let way = way(&call.attempt)?;
-            request::fetch_media(way, &call, media.as_ref()).await?;
+            request::fetch_media(way, &call, media.as_ref(), seals.as_ref()).await?;
             let channel = call.attempt.target.channel.clone();
             let wish = &channel.usage_wish;
             let mut ask_usage = call.stream && channel.quirks.stream_options && wish.is_allowed();
             let mut asked_before = false;
             let mut relearnt = false;
             loop {
-                let mut sent = request::up(way, &call, ask_usage).await?;
+                let mut sent = request::up(way, &call, seals.as_ref(), ask_usage).await?;
                 if sent.len() != 1 {
                     return Box::pin(fan_out(inner, way, call, sent)).await;
                 }

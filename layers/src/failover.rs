@@ -17,11 +17,12 @@ use http::header::{HeaderName, HeaderValue};
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt};
 
+use crate::conversation;
 use crate::failure::{Disposition, Failure};
 use crate::observe::telling;
 use crate::plan::{Plan, Step};
 use crate::policy::{Target, Timeouts};
-use crate::ports::Allowances;
+use crate::ports::{Allowances, Homes};
 use crate::reply::Reply;
 use crate::stage::{Attempt, Exchange, Purpose, Routed, TriedKeys};
 
@@ -33,6 +34,7 @@ const PAUSE: std::ops::Range<u64> = 150..450;
 #[derive(Clone)]
 pub struct FailoverLayer {
     allowances: Arc<dyn Allowances>,
+    homes: Arc<dyn Homes>,
 }
 
 /// The service of [`FailoverLayer`].
@@ -40,14 +42,15 @@ pub struct FailoverLayer {
 pub struct Failover<S> {
     inner: S,
     allowances: Arc<dyn Allowances>,
+    homes: Arc<dyn Homes>,
 }
 
 // === impl FailoverLayer ===
 
 impl FailoverLayer {
-    /// Asks `allowances` before it enters a group.
-    pub fn new(allowances: Arc<dyn Allowances>) -> Self {
-        Self { allowances }
+    /// Asks `allowances` before it enters a group, and notes in `homes` who served a conversation.
+    pub fn new(allowances: Arc<dyn Allowances>, homes: Arc<dyn Homes>) -> Self {
+        Self { allowances, homes }
     }
 }
 
@@ -55,7 +58,7 @@ impl<S> Layer<S> for FailoverLayer {
     type Service = Failover<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Failover { inner, allowances: self.allowances.clone() }
+        Failover { inner, allowances: self.allowances.clone(), homes: self.homes.clone() }
     }
 }
 
@@ -77,11 +80,16 @@ where
     fn call(&mut self, routed: Routed) -> Self::Future {
         let spare = self.inner.clone();
         let attempts = std::mem::replace(&mut self.inner, spare);
-        Box::pin(run(attempts, self.allowances.clone(), routed))
+        Box::pin(run(attempts, self.allowances.clone(), self.homes.clone(), routed))
     }
 }
 
-async fn run<S>(mut attempts: S, allowances: Arc<dyn Allowances>, routed: Routed) -> Result<Reply, Failure>
+async fn run<S>(
+    mut attempts: S,
+    allowances: Arc<dyn Allowances>,
+    homes: Arc<dyn Homes>,
+    routed: Routed,
+) -> Result<Reply, Failure>
 where
     S: Service<Attempt, Response = Reply, Error = Failure>,
 {
@@ -117,7 +125,10 @@ where
                 timeouts,
             };
             let failure = match attempts.ready().await?.call(attempt).await {
-                Ok(reply) => return Ok(signed(reply, &exchange, &target, ordinal)),
+                Ok(reply) => {
+                    conversation::note(&exchange, &target, homes.as_ref());
+                    return Ok(signed(reply, &exchange, &target, ordinal));
+                }
                 Err(failure) => failure,
             };
             only_here = failure.is_of_place();
@@ -174,7 +185,7 @@ async fn next(
     verdict: &mut Failure,
 ) -> Option<Arc<Target>> {
     loop {
-        match plan.route.clone().pick(plan, Instant::now()) {
+        match plan.next(Instant::now()) {
             Step::Try(target) => return Some(target),
             Step::Exhausted => return None,
             // A side call is none that a window would count.

@@ -28,6 +28,7 @@ pub use self::buffer::read;
 use self::fields::Fields;
 use crate::body::decode::Coding;
 use crate::capacity::{Capacity, Held};
+use crate::conversation;
 use crate::endpoint::{AnswerForm, Endpoint, Lookup, Matched, RequestForm};
 use crate::failure::Failure;
 use crate::ledger::{Entry, Ledger};
@@ -230,8 +231,9 @@ where
         if self.coding.is_some() || !self.take_what_is_there(cx)? || self.buffer.len() > INLINE {
             return Ok(None);
         }
+        let by_opening = self.by_opening();
         let body = self.body()?;
-        read_fields(self.matched.endpoint, body, self.matched.model.clone()).map(Some)
+        read_fields(self.matched.endpoint, body, self.matched.model.clone(), by_opening).map(Some)
     }
 
     /// Takes what has come; true when that is all of it.
@@ -269,10 +271,11 @@ where
                 let form = endpoint.request;
                 let kind = content_type(&self.head.headers);
                 let path_model = self.matched.model.clone();
+                let by_opening = self.by_opening();
                 let buffer = std::mem::take(&mut self.buffer);
                 let read = offload(buffer.len(), move || {
                     let body = buffer.into_body(form, &kind)?;
-                    read_fields(endpoint, body, path_model)
+                    read_fields(endpoint, body, path_model, by_opening)
                 });
                 read.await.and_then(|read| read)
             }
@@ -284,6 +287,11 @@ where
             Ok((body, fields)) => Ok(self.open(body, fields)),
             Err(failure) => Err(self.refuse(failure, records.as_ref())),
         }
+    }
+
+    /// Whether the conversation is recognised by how it begins, unless the body names it.
+    fn by_opening(&self) -> bool {
+        conversation::by_opening(self.matched.endpoint, &self.caller, &self.head.headers)
     }
 
     /// What has come, as the body that it is.
@@ -313,14 +321,16 @@ where
         entry.waited = *sending;
         entry.stream = stream;
         entry.body_bytes = body.len();
+        let (headers, session) = kept_headers(&head.headers, catalog.as_ref());
         Exchange {
+            conversation: conversation::of(endpoint, &caller, session, fields.conversation),
             caller,
             purpose: Purpose::Client,
             endpoint,
             stored_id,
             pinned: None,
             query: kept_query(head.uri.query()),
-            headers: kept_headers(&head.headers, catalog.as_ref()),
+            headers,
             peek: Peek { model, model_place: fields.model_place, stream },
             body,
             catalog,
@@ -359,9 +369,15 @@ fn read_fields(
     endpoint: &Endpoint,
     body: Body,
     path_model: Option<Arc<str>>,
+    by_opening: bool,
 ) -> Result<(Body, Fields), Failure> {
     match Fields::read(&body, path_model) {
-        Ok(fields) => Ok((body, fields)),
+        Ok(mut fields) => {
+            if by_opening && fields.conversation.is_none() {
+                fields.conversation = conversation::opening(endpoint, &body);
+            }
+            Ok((body, fields))
+        }
         Err(failure) => {
             let json = body.json().filter(|_| endpoint.kind == Kind::Moderate);
             let named = json.and_then(|json| dialect::moderation::naming(json, moderation::MODEL));
@@ -399,10 +415,15 @@ fn kept_query(query: Option<&str>) -> Box<str> {
 
 /// The client's headers that some upstream may be sent: those of a dialect, and those that the
 /// configuration names. Copied, because each is a slice of the connection's read buffer, which one
-/// kept header would hold for as long as the answer takes.
-fn kept_headers(headers: &HeaderMap, catalog: &dyn Catalog) -> HeaderMap {
+/// kept header would hold for as long as the answer takes. With them comes the conversation that one
+/// of the others names.
+fn kept_headers(headers: &HeaderMap, catalog: &dyn Catalog) -> (HeaderMap, Option<u64>) {
     let mut kept = HeaderMap::new();
+    let mut session = None;
     for (name, value) in headers {
+        if conversation::is_session(name) {
+            session = session.or_else(|| conversation::of_header(value));
+        }
         let of_dialect = ["openai-", "anthropic-"].iter().any(|family| name.as_str().starts_with(family));
         if (of_dialect || catalog.forwards(name))
             && let Ok(value) = HeaderValue::from_bytes(value.as_bytes())
@@ -410,7 +431,7 @@ fn kept_headers(headers: &HeaderMap, catalog: &dyn Catalog) -> HeaderMap {
             kept.append(name.clone(), value);
         }
     }
-    kept
+    (kept, session)
 }
 
 #[cfg(test)]

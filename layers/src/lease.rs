@@ -5,7 +5,8 @@
 //! nobody. Returns [`Failure::KeysExhausted`] when no key can be used now, and turns a refusal that
 //! blames the key into [`Failure::KeyRefused`], which tells whether another one could be. Where the
 //! channel has places, a rate limit is that of the place: the key stays as it is, and `cooldown`
-//! leaves the place alone. A request that is pinned gets its one key or none.
+//! leaves the place alone. A request that is pinned gets its one key or none; one of a conversation
+//! that was served before rather gets the key that did so.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -61,7 +62,10 @@ where
         let target = attempt.target.clone();
         let keys = target.channel.keys.clone();
         let lease = match attempt.exchange.pin() {
-            None => keys.lease(&target, &attempt.tried, input(&attempt)),
+            None => match attempt.exchange.home_at(&target).and_then(|home| home.key.as_ref()) {
+                None => keys.lease(&target, &attempt.tried, input(&attempt)),
+                Some(rather) => keys.lease_rather(&target, rather, &attempt.tried, input(&attempt)),
+            },
             Some(ports::Pin { key: Some(wanted), .. }) => keys.lease_wanted(&target, wanted, input(&attempt)),
             // What was made without a key is not under one that the channel has by now.
             Some(_) if keys.count() > 0 => Err(KeysExhausted::Gone),

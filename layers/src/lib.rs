@@ -19,6 +19,7 @@ pub mod auth;
 pub mod body;
 pub mod capacity;
 pub mod concurrent;
+pub mod conversation;
 pub mod convert;
 pub mod cooldown;
 pub mod credential;

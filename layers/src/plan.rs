@@ -12,8 +12,11 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
+use crate::conversation::Home;
 use crate::policy::{Caller, Demand, Retries, Target};
-use crate::ports::{Misfit, Route};
+use crate::ports::{InputTokens, Misfit, Route};
 
 /// Attempts that the budget gives beyond one for each channel.
 const SPARE_ATTEMPTS: u32 = 10;
@@ -25,7 +28,8 @@ pub const MOST_PLACES: usize = 3;
 pub struct Plan {
     /// Who may serve.
     pub route: Arc<dyn Route>,
-    /// This request's place in every schedule of the route.
+    /// This request's place in every schedule of the route. Drawn only when it is needed: a request
+    /// that is served at home takes nobody's turn.
     pub ticket: u64,
     /// What is done with for this request.
     tried: Vec<Tried>,
@@ -41,6 +45,10 @@ pub struct Plan {
     demand: Option<Demand>,
     /// How many distinct channels take the request.
     leaves: usize,
+    /// Who served the conversation last, until that cannot serve this request.
+    home: Option<Home>,
+    /// How long the request is by estimate, where some channel may be too small for it; else zero.
+    input: InputTokens,
 }
 
 /// A channel, or one place of it, that is done with for a request.
@@ -74,7 +82,7 @@ impl Plan {
     /// channel takes.
     pub fn new(route: Arc<dyn Route>, retries: Retries) -> Self {
         let leaves = route.leaves();
-        Self::over(route, retries, leaves, None)
+        Self::over(route, retries, leaves, None, None)
     }
 
     /// The same for a request that some channels may not take: they are no part of it.
@@ -82,19 +90,73 @@ impl Plan {
     /// # Errors
     /// None takes it.
     pub fn demanding(route: Arc<dyn Route>, retries: Retries, demand: Demand) -> Result<Self, Misfit> {
-        let leaves = route.leaves_for(demand)?;
-        Ok(Self::over(route, retries, leaves, Some(demand)))
+        Self::returning(route, retries, demand, None)
     }
 
-    fn over(route: Arc<dyn Route>, retries: Retries, leaves: usize, demand: Option<Demand>) -> Self {
+    /// The same for a request whose conversation was served before.
+    ///
+    /// # Errors
+    /// None takes it.
+    pub fn returning(
+        route: Arc<dyn Route>,
+        retries: Retries,
+        demand: Demand,
+        home: Option<Home>,
+    ) -> Result<Self, Misfit> {
+        let leaves = route.leaves_for(demand)?;
+        Ok(Self::over(route, retries, leaves, Some(demand), home))
+    }
+
+    fn over(
+        route: Arc<dyn Route>,
+        retries: Retries,
+        leaves: usize,
+        demand: Option<Demand>,
+        home: Option<Home>,
+    ) -> Self {
         let left = match retries {
             Retries::Never => 1,
             Retries::Budget => u32::try_from(leaves).unwrap_or(u32::MAX).saturating_add(SPARE_ATTEMPTS),
             Retries::AtMost(retries) => retries.saturating_add(1),
         };
-        let ticket = route.ticket();
+        let ticket = if home.is_none() { route.ticket() } else { 0 };
         let (tried, entered, refused) = (Vec::new(), Vec::new(), Vec::new());
-        Self { route, ticket, tried, channels_tried: 0, entered, refused, left, demand, leaves }
+        let input = InputTokens::default();
+        Self { route, ticket, tried, channels_tried: 0, entered, refused, left, demand, leaves, home, input }
+    }
+
+    /// The same for a request that is as long as this, by estimate: whoever cannot look at so much is
+    /// asked behind all others.
+    #[must_use]
+    pub fn of_length(self, input: InputTokens) -> Self {
+        Self { input, ..self }
+    }
+
+    /// Who is next: who served the conversation last while that can serve, then as the route says.
+    pub fn next(&mut self, now: Instant) -> Step {
+        if let Some(home) = self.home.take() {
+            if let Some(step) = self.route.to_home(self, &home, now) {
+                self.home = Some(home);
+                return step;
+            }
+            self.ticket = self.route.ticket();
+        }
+        self.route.clone().pick(self, now)
+    }
+
+    /// Who served the conversation last, as long as nothing kept it from serving this request.
+    pub fn home(&self) -> Option<&Home> {
+        self.home.as_ref()
+    }
+
+    /// Whether the estimate is more than this target can look at.
+    pub fn is_beyond(&self, target: &Target) -> bool {
+        self.input > InputTokens::default() && target.context.is_some_and(|most| self.input.0 > most)
+    }
+
+    /// Whether some target may be too small for the request.
+    pub fn is_long(&self) -> bool {
+        self.input > InputTokens::default()
     }
 
     /// Whether this target's channel takes the request.

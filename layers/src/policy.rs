@@ -101,6 +101,18 @@ pub enum Role {
     Admin,
 }
 
+/// The choice of conversations that return to who served them last: `affinity`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Affinity {
+    /// None.
+    Off,
+    /// Those that the client gives a name.
+    #[default]
+    Named,
+    /// Those, and all others by how they begin.
+    Prefix,
+}
+
 /// The number of times that a request may be tried again: `AUTO_RETRY`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retries {
@@ -125,6 +137,8 @@ pub struct Caller {
     pub retries: Retries,
     /// `ENABLE_MODERATION`, with `moderation_scope`: what of its requests is judged.
     pub moderation: Option<TextScope>,
+    /// `affinity`: which of its conversations return to who served them last.
+    pub affinity: Affinity,
     /// `credits`, if the key has a balance.
     pub credits: Option<Credits>,
     /// Whether answers name the channel and the attempts: `expose_route`, or an admin key.

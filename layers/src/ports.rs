@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderName, StatusCode, Uri};
 use tokio::time::Instant;
 
+use crate::conversation::Home;
 pub use crate::credential::{Credential, Pair, Presented, Secret, Tokens};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
@@ -113,6 +114,15 @@ pub trait Route: Send + Sync {
     fn ticket(&self) -> u64;
     /// Who is next. Pure but for the clock: the same plan gives the same answer.
     fn pick(&self, plan: &Plan, now: Instant) -> Step;
+    /// The step towards who served the conversation last; none unless both channel and key can
+    /// serve now.
+    fn to_home(&self, _plan: &Plan, _home: &Home, _now: Instant) -> Option<Step> {
+        None
+    }
+    /// The smallest number of tokens that any of them can look at, as far as it is known.
+    fn least_context(&self) -> Option<u64> {
+        None
+    }
     /// Tells the log, at its debug level, how every channel stands towards this request. Costs
     /// nothing while that level is off.
     fn narrate(&self, _plan: &Plan, _request: &RequestId) {}
@@ -164,6 +174,17 @@ pub trait Stored: Send + Sync {
     fn keep(&self, caller: &Fingerprint, id: &str, pin: Pin);
 }
 
+/// Homes of conversations: used by `resolve` and `failover`.
+///
+/// A memory of who served last, which only orders those who may serve: what is forgotten costs the
+/// caches of a provider, and nothing else. Never waits.
+pub trait Homes: Send + Sync {
+    /// Where this conversation of this caller, with this model, was served last.
+    fn find(&self, caller: &Fingerprint, model: &Arc<str>, conversation: u64) -> Option<Home>;
+    /// Keeps where it was served.
+    fn keep(&self, caller: &Fingerprint, model: &Arc<str>, conversation: u64, home: Home);
+}
+
 /// The keys of one channel: used by `lease`, hangs on [`crate::policy::Channel`].
 pub trait Keys: Send + Sync {
     /// Takes the next usable key that this request has not tried.
@@ -180,6 +201,20 @@ pub trait Keys: Send + Sync {
         wanted: &Fingerprint,
         input: InputTokens,
     ) -> Result<Lease, KeysExhausted>;
+    /// Takes this key if it can be used now and this request has not tried it, else the next one.
+    fn lease_rather(
+        self: Arc<Self>,
+        target: &Target,
+        _rather: &Fingerprint,
+        tried: &TriedKeys,
+        input: InputTokens,
+    ) -> Result<Lease, KeysExhausted> {
+        self.lease(target, tried, input)
+    }
+    /// Whether this key could be leased now.
+    fn can_use(&self, _target: &Target, _key: &Fingerprint) -> bool {
+        true
+    }
     /// How many keys there are, usable or not.
     fn count(&self) -> usize;
     /// Whether a key that this request has not tried could be leased now.

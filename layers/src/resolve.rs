@@ -4,7 +4,8 @@
 //! which do. From here on the exchange is shared. Returns [`Failure::ModelNotFound`], the same for
 //! a model that is unknown, one that is not allowed, and one that no channel serves on this path;
 //! and [`Failure::TooLong`] when no channel takes a body of this length. A request that names a
-//! stored object has one route, to where that is, or [`Failure::StoredNotFound`].
+//! stored object has one route, to where that is, or [`Failure::StoredNotFound`]. One of a
+//! conversation goes home first, to who served that last ([`crate::conversation`]).
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,30 +13,41 @@ use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
 use crate::decided_or::DecidedOr;
+use crate::estimate::input_tokens;
 use crate::failure::Failure;
 use crate::plan::Plan;
 use crate::policy::Demand;
-use crate::ports::Misfit;
+use crate::ports::{Homes, Misfit};
 use crate::reply::Reply;
 use crate::stage::{Exchange, Pinned, Routed};
 
 /// Mounts [`Resolve`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct ResolveLayer;
+#[derive(Clone)]
+pub struct ResolveLayer {
+    homes: Arc<dyn Homes>,
+}
 
 /// The service of [`ResolveLayer`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Resolve<S> {
     inner: S,
+    homes: Arc<dyn Homes>,
 }
 
 // === impl ResolveLayer ===
+
+impl ResolveLayer {
+    /// Looks up in `homes` who served a conversation last.
+    pub fn new(homes: Arc<dyn Homes>) -> Self {
+        Self { homes }
+    }
+}
 
 impl<S> Layer<S> for ResolveLayer {
     type Service = Resolve<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Resolve { inner }
+        Resolve { inner, homes: self.homes.clone() }
     }
 }
 
@@ -53,7 +65,11 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, exchange: Exchange) -> Self::Future {
+    fn call(&mut self, mut exchange: Exchange) -> Self::Future {
+        let Exchange { caller, peek, conversation, .. } = &mut exchange;
+        if let Some(conversation) = conversation {
+            conversation.home = self.homes.find(&caller.fingerprint, &peek.model, conversation.name);
+        }
         match plan(&exchange) {
             Ok(plan) => DecidedOr::inner(self.inner.call(Routed { exchange: Arc::new(exchange), plan })),
             Err(failure) => DecidedOr::failed(failure),
@@ -72,7 +88,15 @@ fn plan(exchange: &Exchange) -> Result<Plan, Failure> {
         }
     };
     let demand = Demand { endpoint: exchange.endpoint, body: exchange.body.len() as u64 };
-    Plan::demanding(route, exchange.caller.retries, demand).map_err(|misfit| {
+    let home = exchange.conversation.as_deref().and_then(|conversation| conversation.home.clone());
+    // The estimate takes four characters for a token: below this nobody is too small.
+    let least = route.least_context().unwrap_or(u64::MAX);
+    let plan = Plan::returning(route, exchange.caller.retries, demand, home);
+    let plan = match plan {
+        Ok(plan) if demand.body / 4 > least => Ok(plan.of_length(input_tokens(exchange))),
+        plan => plan,
+    };
+    plan.map_err(|misfit| {
         let model = exchange.peek.model.to_string();
         match misfit {
             Misfit::Endpoint => Failure::ModelNotFound { model },

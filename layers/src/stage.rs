@@ -11,7 +11,8 @@
 //!
 //! A layer written for one stage cannot be mounted in another, and a forgotten layer does not
 //! compile. No field is filled in later but the shared decoding of the body, which the first
-//! attempt that needs it makes for all, and the pin of a stored object, which `pin` finds. From
+//! attempt that needs it makes for all, the pin of a stored object, which `pin` finds, and the home of
+//! a conversation, which `resolve` finds. From
 //! `resolve` on the [`Exchange`] is shared: an attempt
 //! costs a reference count, and the body, being [`Bytes`], can be sent any number of times.
 
@@ -24,6 +25,7 @@ use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use crate::capacity::Held;
+use crate::conversation::{Conversation, Home};
 use crate::endpoint::Endpoint;
 use crate::ledger::{Entry, Ledger};
 use crate::plan::Plan;
@@ -71,6 +73,8 @@ pub struct Exchange {
     pub stored_id: Option<Arc<str>>,
     /// Where that object is; filled in by `pin`. Whoever is asked then is asked nowhere else.
     pub pinned: Option<Box<Pinned>>,
+    /// The conversation that it belongs to, where that is known.
+    pub conversation: Option<Box<Conversation>>,
     /// The query of its path, where a dialect has wishes; without credentials.
     pub query: Box<str>,
     /// The client's headers.
@@ -124,6 +128,11 @@ impl Exchange {
         self.pinned.as_deref().map(|pinned| &pinned.pin)
     }
 
+    /// Who served the conversation last, if this target is it.
+    pub fn home_at(&self, target: &Target) -> Option<&Home> {
+        self.conversation.as_deref()?.home.as_ref().filter(|home| home.is(target))
+    }
+
     /// How the client speaks.
     pub fn dialect(&self) -> Dialect {
         self.endpoint.client
@@ -150,6 +159,7 @@ impl Exchange {
             endpoint,
             stored_id: None,
             pinned: None,
+            conversation: None,
             query: Box::default(),
             headers: self.headers.clone(),
             body: Body::Json(body),

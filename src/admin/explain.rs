@@ -78,7 +78,8 @@ fn answer(
     let request = asked.request.map(|request| request.get().as_bytes());
     let named = || serde_json::from_slice::<ModelName>(request?).ok()?.model;
     let most_body = sources.most_body as u64;
-    let counts = Counts { windows: &sources.windows, accounts: &sources.accounts };
+    let counts =
+        Counts { windows: &sources.windows, accounts: &sources.accounts, affinity: &sources.affinity };
     let now = Instant::now();
     let Some(model) = asked.model.or_else(named) else {
         return match request {

@@ -35,6 +35,7 @@ use tower::ServiceExt;
 
 use crate::lifecycle::{Phase, reached};
 use crate::snapshot::Snapshot;
+use crate::state::affinity::Affinity;
 use crate::state::balances::Accounts;
 use crate::state::windows::Windows;
 use crate::telemetry::metrics::Metrics;
@@ -48,6 +49,8 @@ pub struct Sources {
     pub windows: Arc<Windows>,
     /// Balances.
     pub accounts: Arc<Accounts>,
+    /// Who served which conversation.
+    pub affinity: Arc<Affinity>,
     /// The room for bodies, shared with the pipeline.
     pub capacity: Arc<Capacity>,
     /// Largest accepted body, in bytes.

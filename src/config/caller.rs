@@ -12,7 +12,7 @@ use dialect::TextScope;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use layers::policy::{Credits, Quota, Retries, Role};
+use layers::policy::{Affinity, Credits, Quota, Retries, Role};
 
 use super::amount::dollars;
 use super::channel::{Channels, limit, limit_table};
@@ -195,6 +195,7 @@ fn caller(
         retries: retries(&preferences, report),
         rate_limit: rate_limit(&preferences, quotas, limits, report),
         moderation: moderation_scope(&preferences, report),
+        affinity: affinity(&preferences, report),
         credits: credits(&preferences, report),
         expose_route: preferences.flag("expose_route", false, report) || is_admin,
     }
@@ -224,6 +225,23 @@ fn moderation_scope(preferences: &Section<'_>, report: &mut Report) -> Option<Te
         }
     };
     is_on.then_some(scope)
+}
+
+/// Which conversations return to who served them last.
+fn affinity(preferences: &Section<'_>, report: &mut Report) -> Affinity {
+    let Some(item) = preferences.get("affinity") else { return Affinity::default() };
+    let text = item.plain().unwrap_or_default().to_ascii_lowercase();
+    match (flag(&text), &*text) {
+        (_, "prefix") => Affinity::Prefix,
+        (Some(true), _) | (_, "named") => Affinity::Named,
+        (Some(false), _) => Affinity::Off,
+        (None, _) => {
+            let accepted =
+                "true (conversations with a name), prefix (all others too, by how they begin) or false";
+            item.refuse(accepted, report);
+            Affinity::default()
+        }
+    }
 }
 
 fn algorithm(preferences: &Section<'_>, report: &mut Report) -> Algorithm {

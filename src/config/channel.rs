@@ -147,6 +147,7 @@ impl Channels {
             models: Vec::new(),
             discover,
             key_quotas: self.key_quotas(&preferences, report),
+            context_lengths: fields::context_lengths(&preferences, report),
             key_cooldown: preferences.seconds("api_key_cooldown_period", report),
             key_algorithm: key_algorithm(&preferences, report),
             cooldown: preferences.seconds("cooldown_period", report).unwrap_or(self.globals.cooldown),

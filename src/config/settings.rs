@@ -15,7 +15,8 @@ use std::time::Duration;
 use dialect::TextScope;
 use http::{HeaderMap, HeaderName};
 use layers::policy::{
-    ChannelName, Credits, Fingerprint, OverrideStep, Overrides, Quota, Retries, Role, Timeouts, Triggers,
+    Affinity, ChannelName, Credits, Fingerprint, OverrideStep, Overrides, Quota, Retries, Role, Timeouts,
+    Triggers,
 };
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -91,6 +92,8 @@ pub struct ChannelSettings {
     pub discover: bool,
     /// `api_key_rate_limit` by pattern over the upstream model; see [`ModelSettings::key_quota`].
     pub key_quotas: Patterns<Arc<Quota>>,
+    /// `context_length` in tokens, by pattern over the upstream model.
+    pub context_lengths: Patterns<u64>,
     /// `api_key_cooldown_period`; none when not configured, zero when turned off.
     pub key_cooldown: Option<Duration>,
     /// `api_key_schedule_algorithm`.
@@ -225,6 +228,8 @@ pub struct CallerSettings {
     pub rate_limit: CallerLimit,
     /// `ENABLE_MODERATION`, with `moderation_scope`.
     pub moderation: Option<TextScope>,
+    /// `affinity`.
+    pub affinity: Affinity,
     /// `credits` and `created_at`; none means no balance is kept.
     pub credits: Option<Credits>,
     /// `expose_route`, or the key is admin.
@@ -360,7 +365,7 @@ impl ChannelSettings {
             timeouts,
             request_timeouts: request_timeouts.asks_the_request().then(|| Arc::new(request_timeouts)),
             keepalive,
-            context: None,
+            context: self.context_lengths.get(upstream).copied(),
             key_quota: self.key_quotas.get(upstream).filter(|quota| !quota.is_unlimited()).cloned(),
             cooldown: self.cooldown,
             price: globals.price(alias),

@@ -1300,3 +1300,41 @@ fn a_private_key_that_cannot_sign_is_told_without_the_key() {
         assert!(!told.contains("secret") && !told.contains("c2VjcmV0"), "{told}");
     }
 }
+
+#[test]
+fn affinity_is_a_flag_or_prefix() {
+    use layers::policy::Affinity;
+    let read = |line: &str| read(&caller(&format!("preferences:\n{line}")));
+    let affinity = |line: &str| read(line).unwrap().settings.callers[0].affinity;
+
+    assert_eq!(affinity("  expose_route: true\n"), Affinity::Named);
+    for (written, meant) in [
+        ("true", Affinity::Named),
+        ("named", Affinity::Named),
+        ("PREFIX", Affinity::Prefix),
+        ("false", Affinity::Off),
+        ("off", Affinity::Off),
+    ] {
+        assert_eq!(affinity(&format!("  affinity: {written}\n")), meant, "{written}");
+    }
+    let problems = read("  affinity: sticky\n").unwrap_err();
+    assert!(problems.iter().any(|problem| problem.path.ends_with("affinity")), "{problems:?}");
+}
+
+#[test]
+fn the_length_of_a_context_is_a_number_for_all_models_or_one_by_name() {
+    let lengths = |line: &str| {
+        let loaded =
+            good(&provider(&format!("model: [gpt-5.2, {{gpt-5-mini: small}}, o3]\npreferences:\n  {line}")));
+        let models = &loaded.settings.channels[0].models;
+        models.iter().map(|model| model.context).collect::<Vec<_>>()
+    };
+
+    assert_eq!(lengths("http2: false"), [None; 3]);
+    assert_eq!(lengths("context_length: 1000"), [Some(1000); 3]);
+    let by_name = lengths("context_length: {gpt-5: 400000, gpt-5.2: 4e5, default: 128000}");
+    assert_eq!(by_name, [Some(400_000), Some(400_000), Some(128_000)]);
+    for wrong in ["much", "0", "-1", "{o3: much}"] {
+        assert!(read(&provider(&format!("preferences: {{context_length: {wrong}}}"))).is_err(), "{wrong}");
+    }
+}

@@ -146,7 +146,8 @@ async fn local(
     };
     let endpoint = asked.endpoint.as_deref().and_then(|path| endpoint::on_path(path).next());
     let endpoint = endpoint.unwrap_or(&CHAT_COMPLETIONS);
-    let counts = Counts { windows: runtime.windows(), accounts: runtime.accounts() };
+    let counts =
+        Counts { windows: runtime.windows(), accounts: runtime.accounts(), affinity: runtime.affinity() };
     let now = Instant::now();
     let Some(model) = model else {
         let mut overview = super::overview(&snapshot, counts, caller, env.max_body_bytes, now);

@@ -15,6 +15,10 @@ pub struct Explanation {
     pub fresh: bool,
     /// In which order the key's members are tried: `SCHEDULING_ALGORITHM`.
     pub algorithm: String,
+    /// Which conversations return to who served them last: `named`, `prefix` (all others too, by how
+    /// they begin) or `off`.
+    #[serde(default)]
+    pub affinity: String,
     /// The windows of the key, of the gateway and of nested keys.
     pub limits: Vec<Limit>,
     /// The balances of the key and of nested keys, where they have credits.
@@ -149,7 +153,7 @@ pub struct Candidate {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupSummary>,
     /// How it stands: `chosen`, `last_resort`, `standby`, `tried`, `surplus`, `cooling`,
-    /// `gate_refused`, `no_key`, `unfit` or `too_long`.
+    /// `gate_refused`, `no_key`, `unfit`, `too_small` or `too_long`.
     pub standing: String,
     /// Why, in words.
     pub reason: String,

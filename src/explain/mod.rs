@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialect::{Body, Dialect, Kind};
+use layers::conversation::{self, Home};
 use layers::endpoint::Endpoint;
 use layers::estimate::size_of;
 use layers::plan::{Group, MOST_PLACES, Plan};
@@ -34,6 +35,7 @@ pub use self::table::columns;
 use crate::config::ChannelSettings;
 use crate::routing::{CallerRoute, RouteLine, Standing};
 use crate::snapshot::Snapshot;
+use crate::state::affinity::Affinity;
 use crate::state::balances::Accounts;
 use crate::state::windows::{WindowUse, Windows};
 use crate::values::Price;
@@ -69,6 +71,8 @@ pub struct Counts<'a> {
     pub windows: &'a Windows,
     /// Balances.
     pub accounts: &'a Accounts,
+    /// Who served which conversation.
+    pub affinity: &'a Affinity,
 }
 
 /// Explains what would become of a request at this moment.
@@ -83,6 +87,7 @@ pub fn explain(snapshot: &Snapshot, counts: Counts<'_>, question: Question<'_>, 
         verdict: Decision { channel: None, status: None, reason: String::new() },
         fresh: false,
         algorithm: algorithm(snapshot, caller),
+        affinity: affinity(caller).to_owned(),
         limits: limits(counts, snapshot, caller, model, None),
         balances: balance(counts, caller, "key").into_iter().collect(),
         moderated: caller.moderation.is_some() && endpoint.kind != Kind::Moderate,
@@ -110,9 +115,12 @@ fn through(
     now: Instant,
 ) -> Decision {
     let mut refusals = Vec::new();
-    let (lines, misfit) = match route.preview(question.demand()) {
+    let home = home(snapshot, counts, question);
+    let length = explanation.request.as_ref().map_or(0, |request| request.input_tokens);
+    let (lines, misfit) = match route.preview_at(question.demand(), home) {
         Err(misfit) => (route.unfit(), Some(misfit)),
-        Ok(mut plan) => {
+        Ok(plan) => {
+            let mut plan = plan.of_length(InputTokens(length));
             let mut lines = route.explain(&plan, now);
             for group in groups(&lines) {
                 let limits = limits(counts, snapshot, &group, question.model, Some(&group.alias));
@@ -139,6 +147,23 @@ fn through(
         Some(misfit) => decision::of_misfit(misfit, question.demand()),
         None => decision::of_candidates(&explanation.candidates),
     }
+}
+
+/// Which conversations return to who served them last.
+fn affinity(caller: &Caller) -> &'static str {
+    match caller.affinity {
+        layers::policy::Affinity::Off => "off",
+        layers::policy::Affinity::Named => "named",
+        layers::policy::Affinity::Prefix => "prefix",
+    }
+}
+
+/// Who served the conversation of the request last, as far as its body tells of one.
+fn home(snapshot: &Snapshot, counts: Counts<'_>, question: Question<'_>) -> Option<Home> {
+    let body = Body::Json(Bytes::copy_from_slice(question.body?));
+    let conversation = conversation::in_body(question.endpoint, question.caller, &body)?;
+    let model = snapshot.known_model(question.model)?;
+    counts.affinity.peek(&question.caller.fingerprint, &model, conversation)
 }
 
 /// The request and its surroundings that every candidate is judged in.
@@ -333,6 +358,7 @@ fn standing(line: &RouteLine, keys: &KeySummary, context: CandidateContext<'_>) 
         return ("too_long", format!("about {input} tokens are more than the {most} that its keys take"));
     }
     let reason = match line.standing {
+        Standing::Chosen if line.is_home => "is next: it served this conversation last".to_owned(),
         Standing::Chosen => "is next".to_owned(),
         Standing::LastResort(left) => {
             format!("is next although it cools for {}: nobody else is left", span(seconds(left)))
@@ -365,6 +391,11 @@ fn standing(line: &RouteLine, keys: &KeySummary, context: CandidateContext<'_>) 
             )
         }
         Standing::Unfit => unfit(line, context.question.demand()),
+        Standing::TooSmall => {
+            let (input, most) =
+                (context.input.unwrap_or_default().0, line.target.context.unwrap_or_default());
+            format!("follows behind all others: about {input} tokens are more than the {most} of its model")
+        }
     };
     (line.standing.label(), reason)
 }

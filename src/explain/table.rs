@@ -30,6 +30,11 @@ fn write(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
     }
     writeln!(text)?;
     writeln!(text, "algorithm  {}{}", explanation.algorithm, drawn(&explanation.algorithm))?;
+    match &*explanation.affinity {
+        "named" => writeln!(text, "affinity   conversations with a name return to who served them last")?,
+        "prefix" => writeln!(text, "affinity   conversations return to who served them last")?,
+        _ => {}
+    }
     for limit in &explanation.limits {
         write!(
             text,

@@ -55,7 +55,11 @@ impl World {
             body,
             most_body: 100,
         };
-        let counts = Counts { windows: self.runtime.windows(), accounts: self.runtime.accounts() };
+        let counts = Counts {
+            windows: self.runtime.windows(),
+            accounts: self.runtime.accounts(),
+            affinity: self.runtime.affinity(),
+        };
         explain(&self.snapshot, counts, question, Instant::now())
     }
 }
@@ -279,7 +283,11 @@ api_keys: [{api: sk-user, role: user}]
     );
     let a = layers::policy::ChannelName::from("a");
     world.runtime.health(&a, "m").settle(true, Duration::from_secs(240), Instant::now());
-    let counts = Counts { windows: world.runtime.windows(), accounts: world.runtime.accounts() };
+    let counts = Counts {
+        windows: world.runtime.windows(),
+        accounts: world.runtime.accounts(),
+        affinity: world.runtime.affinity(),
+    };
 
     let overview = overview(&world.snapshot, counts, &world.caller("user"), 100, Instant::now());
 
@@ -355,7 +363,11 @@ api_keys:
     let resting =
         OneKey { fingerprint: print("short"), standing: "over_limit".to_owned(), seconds: Some(60.0) };
     let world = World::new(text);
-    let counts = Counts { windows: world.runtime.windows(), accounts: world.runtime.accounts() };
+    let counts = Counts {
+        windows: world.runtime.windows(),
+        accounts: world.runtime.accounts(),
+        affinity: world.runtime.affinity(),
+    };
     let mut overview = overview(&world.snapshot, counts, &world.caller("someone"), 100, Instant::now());
     overview.models[0].channels[0].resting.push(resting);
     let listed = names::render(&settings, Some(&overview));

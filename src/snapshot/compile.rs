@@ -271,6 +271,7 @@ fn caller(ordinal: usize, settings: &CallerSettings) -> Caller {
         role: settings.role,
         retries: settings.retries,
         moderation: settings.moderation,
+        affinity: settings.affinity,
         credits: settings.credits,
         expose_route: settings.expose_route,
         ordinal,

@@ -5,12 +5,15 @@
 //! fetched by name when they were built; [`runtime::Runtime::prune`] forgets what a new
 //! configuration no longer has.
 
+pub mod affinity;
 pub mod balances;
 pub(crate) mod clock;
 pub mod cooldowns;
 pub mod cursors;
 pub mod keys;
+mod recent;
 pub mod runtime;
+pub mod seals;
 pub mod stored;
 pub mod tokens;
 pub mod windows;

@@ -10,11 +10,13 @@ use layers::ports::{Credential, Health, Keys};
 
 use tokio::time::Instant;
 
+use super::affinity::Affinity;
 use super::balances::Accounts;
 use super::clock::Clock;
 use super::cooldowns::Cooldown;
 use super::cursors::Cursors;
 use super::keys::{History, Home, KeyPool, KeySettings};
+use super::seals::SealMemory;
 use super::stored::Pins;
 use super::tokens::TokenStore;
 use super::windows::Windows;
@@ -31,6 +33,8 @@ pub struct Runtime {
     accounts: Arc<Accounts>,
     cursors: Arc<Cursors>,
     pins: Arc<Pins>,
+    affinity: Arc<Affinity>,
+    seals: Arc<SealMemory>,
     tokens: Arc<TokenStore>,
 }
 
@@ -71,6 +75,8 @@ impl Runtime {
             accounts: Arc::default(),
             cursors: Arc::default(),
             pins: Arc::default(),
+            affinity: Arc::default(),
+            seals: Arc::default(),
             tokens: Arc::default(),
         }
     }
@@ -134,6 +140,16 @@ impl Runtime {
         &self.pins
     }
 
+    /// Who served each conversation last.
+    pub fn affinity(&self) -> &Arc<Affinity> {
+        &self.affinity
+    }
+
+    /// What models have sealed.
+    pub fn seals(&self) -> &Arc<SealMemory> {
+        &self.seals
+    }
+
     /// Counts an attempt of the time before the start in the windows of the key that it used.
     pub fn recall_attempt(&self, target: &Target, key: &Fingerprint, age: Duration) {
         let pools = lock(&self.pools);
@@ -161,6 +177,8 @@ impl Runtime {
         self.accounts.retain(live.caller);
         self.cursors.retain(live.caller, live.model);
         self.pins.retain(live.caller);
+        self.affinity.retain(live.caller);
+        self.seals.retain(live.caller);
     }
 }
 
@@ -172,6 +190,8 @@ impl std::fmt::Debug for Runtime {
             .field("windows", &self.windows.len())
             .field("cursors", &self.cursors.len())
             .field("pins", &self.pins.len())
+            .field("affinity", &self.affinity.len())
+            .field("seals", &self.seals.len())
             .field("tokens", &self.tokens.len())
             .finish()
     }

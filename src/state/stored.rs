@@ -4,14 +4,14 @@
 //! first; what nobody has named for an hour is forgotten. A request for what was forgotten is
 //! refused like one for what never was, and never sent to a key that does not have it.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
 use layers::policy::Fingerprint;
 use layers::ports::{Pin, Stored, Verdict};
 use tokio::time::Instant;
+
+use super::recent::{Bounds, Recent};
 
 /// How long one is kept that nobody names.
 const LIFE: Duration = Duration::from_secs(3600);
@@ -23,47 +23,31 @@ const MOST: usize = 100_000;
 const LONGEST_NAME: usize = 256;
 
 /// Pins by caller and name of the object.
-#[derive(Debug, Default)]
-pub struct Pins(Mutex<Table>);
-
-#[derive(Debug, Default)]
-struct Table {
-    callers: HashMap<Fingerprint, OfCaller, RandomState>,
-    /// All names, the least recently used first.
-    order: BTreeMap<u64, (Fingerprint, Arc<str>)>,
-    /// The number of the next use.
-    turn: u64,
-}
-
-#[derive(Debug, Default)]
-struct OfCaller {
-    rows: HashMap<Arc<str>, Row, RandomState>,
-    /// Its names, the least recently used first.
-    order: BTreeMap<u64, Arc<str>>,
-}
-
 #[derive(Debug)]
-struct Row {
-    pin: Pin,
-    /// Its place in both orders.
-    turn: u64,
-    used: Instant,
-}
+pub struct Pins(Mutex<Recent<Arc<str>, Pin>>);
 
-// === impl Pins ===
+impl Default for Pins {
+    fn default() -> Self {
+        Self(Mutex::new(Recent::new(Bounds {
+            life: LIFE,
+            most_of_caller: MOST_OF_CALLER,
+            most: MOST,
+            // Names are bounded one by one.
+            bytes_of_caller: usize::MAX,
+            bytes: usize::MAX,
+        })))
+    }
+}
 
 impl Pins {
     /// Keeps those whose caller is alive.
     pub fn retain(&self, caller: &dyn Fn(&Fingerprint) -> bool) {
-        let mut table = self.table();
-        table.callers.retain(|fingerprint, _| caller(fingerprint));
-        table.order.retain(|_, (fingerprint, _)| caller(fingerprint));
-        table.expire(Instant::now());
+        self.table().retain(caller, Instant::now());
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.table().order.len()
+        self.table().len()
     }
 
     /// Whether there is none.
@@ -71,79 +55,19 @@ impl Pins {
         self.len() == 0
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, Recent<Arc<str>, Pin>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Stored for Pins {
     fn find(&self, caller: &Fingerprint, id: &str) -> Verdict<Option<Pin>> {
-        let mut table = self.table();
-        let now = Instant::now();
-        table.expire(now);
-        let found = table.take(caller, id);
-        if let Some((name, pin)) = &found {
-            table.put(caller, name.clone(), pin.clone(), now);
-        }
-        Verdict::Ready(Ok(found.map(|(_, pin)| pin)))
+        Verdict::Ready(Ok(self.table().find(caller, id, Instant::now())))
     }
 
     fn keep(&self, caller: &Fingerprint, id: &str, pin: Pin) {
-        if id.is_empty() || id.len() > LONGEST_NAME {
-            return;
-        }
-        let mut table = self.table();
-        let now = Instant::now();
-        table.expire(now);
-        table.take(caller, id);
-        table.put(caller, id.into(), pin, now);
-        let of_caller = table.callers.get(caller).filter(|of_caller| of_caller.rows.len() > MOST_OF_CALLER);
-        if let Some(oldest) = of_caller.and_then(|of_caller| of_caller.order.values().next().cloned()) {
-            table.take(caller, &oldest);
-        }
-        if table.order.len() > MOST {
-            table.drop_first();
-        }
-    }
-}
-
-// === impl Table ===
-
-impl Table {
-    fn put(&mut self, caller: &Fingerprint, name: Arc<str>, pin: Pin, used: Instant) {
-        let turn = self.turn;
-        self.turn += 1;
-        let of_caller = self.callers.entry(caller.clone()).or_default();
-        of_caller.rows.insert(name.clone(), Row { pin, turn, used });
-        of_caller.order.insert(turn, name.clone());
-        self.order.insert(turn, (caller.clone(), name));
-    }
-
-    fn take(&mut self, caller: &Fingerprint, id: &str) -> Option<(Arc<str>, Pin)> {
-        let of_caller = self.callers.get_mut(caller)?;
-        let (name, row) = of_caller.rows.remove_entry(id)?;
-        of_caller.order.remove(&row.turn);
-        if of_caller.rows.is_empty() {
-            self.callers.remove(caller);
-        }
-        self.order.remove(&row.turn);
-        Some((name, row.pin))
-    }
-
-    fn drop_first(&mut self) {
-        if let Some((caller, name)) = self.order.first_key_value().map(|(_, name)| name.clone()) {
-            self.take(&caller, &name);
-        }
-    }
-
-    /// Drops what nobody has named for too long: it is at the head of the order.
-    fn expire(&mut self, now: Instant) {
-        while let Some((caller, name)) = self.order.values().next() {
-            let row = self.callers.get(caller).and_then(|of_caller| of_caller.rows.get(name));
-            if row.is_some_and(|row| now.saturating_duration_since(row.used) < LIFE) {
-                return;
-            }
-            self.drop_first();
+        if !id.is_empty() && id.len() <= LONGEST_NAME {
+            self.table().keep(caller, id.into(), pin, 0, Instant::now());
         }
     }
 }

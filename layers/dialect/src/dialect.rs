@@ -10,7 +10,7 @@ use crate::ir::FinishReason;
 use crate::openai_chat::Subject;
 use crate::{
     Asked, Body, Codec, ErrorShape, Kind, Quirks, Repairs, Sighting, Size, TextScope, anthropic, cloudflare,
-    cohere, converse, doubao, fresh_text, gemini, ir, openai_chat, responses,
+    cohere, converse, doubao, fresh_text, gemini, ir, openai_chat, opening, responses,
 };
 
 /// A way of shaping bytes. Adding one is its folder and its row in [`Dialect::codec`].
@@ -77,6 +77,13 @@ impl Dialect {
             Body::Form(form) => fresh_text::read_form(form, &client.texts),
             Body::Empty => Ok(Vec::new()),
         }
+    }
+
+    /// A digest of how a client's conversation begins, which is the same in each of its requests: its tools, the
+    /// instructions before it and the user's first turn. None where there is no such beginning.
+    pub fn opening(self, kind: Kind, body: &Body) -> Option<u64> {
+        let client = self.codec().client.as_ref().filter(|_| kind == Kind::Chat)?;
+        opening::digest(body.json()?, &client.texts)
     }
 
     /// How much a client's request of a kind will take.

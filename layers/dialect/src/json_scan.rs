@@ -27,7 +27,7 @@ pub(crate) fn members(json: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 /// Tells `see` the members of a JSON object (RFC 8259): each key without its quotes and with its escapes, and the text
 /// from the value on. `None` where the text is no object, and where it is nested deeper than 64 levels: a parser has to
 /// look then.
-pub fn object_members<'a>(text: &'a [u8], mut see: impl FnMut(&'a [u8], &'a [u8])) -> Option<()> {
+pub(crate) fn object_members<'a>(text: &'a [u8], mut see: impl FnMut(&'a [u8], &'a [u8])) -> Option<()> {
     if !text.trim_ascii_start().starts_with(b"{") {
         return None;
     }
@@ -229,7 +229,7 @@ pub(crate) fn is_empty(value: &[u8]) -> bool {
 }
 
 /// The length of a string on the wire, escapes included; `None` when the value is no whole string.
-pub fn string_length(value: &[u8]) -> Option<usize> {
+pub(crate) fn string_length(value: &[u8]) -> Option<usize> {
     let text = value.strip_prefix(b"\"")?;
     let mut from = 0;
     loop {

@@ -108,6 +108,30 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// A field that is a plain value.
+    pub(crate) fn value(&self, name: &str) -> Option<&Value> {
+        match self {
+            Self::Object(fields) => match &fields.iter().find(|(key, _)| key == name)?.1 {
+                Node::Value(value) => Some(value),
+                _ => None,
+            },
+            Self::Value(value) => value.get(name),
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn value_mut(&mut self, name: &str) -> Option<&mut Value> {
+        match self {
+            Self::Object(fields) => match &mut fields.iter_mut().find(|(key, _)| key == name)?.1 {
+                Node::Value(value) => Some(value),
+                _ => None,
+            },
+            Self::Value(value) => value.get_mut(name),
+            _ => None,
+        }
+    }
+
     /// The field of an object, to be changed.
     pub(crate) fn field_mut(&mut self, name: &str) -> Option<&mut Node<'a>> {
         match self {

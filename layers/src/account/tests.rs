@@ -9,7 +9,7 @@ use crate::observe::ObserveLayer;
 use crate::resolve::ResolveLayer;
 use crate::stage::{Attempt, Routed};
 use crate::testing::failures::{broken, refused};
-use crate::testing::ports::{Closed, EndsAfter};
+use crate::testing::ports::{Closed, EndsAfter, no_homes};
 use crate::testing::reply::{counted, piece, said, terminal, whole, whole_seen};
 use crate::testing::{Scripted, attempt, catalog, exchange, mount, pieces, read, route, target};
 
@@ -117,7 +117,7 @@ async fn when_all_channels_fail_behind_a_comment_the_record_has_the_status_that_
     let warmed = route([target("a").build()]).keepalive(Duration::from_secs(10)).build();
     let exchange = exchange().stream().catalog(catalog().route("m", warmed).build()).build();
     let closed = Arc::new(Closed::default());
-    let request_stack = ResolveLayer.layer(KeepaliveLayer.layer(inner));
+    let request_stack = ResolveLayer::new(no_homes()).layer(KeepaliveLayer.layer(inner));
 
     let reply = mount(AccountLayer::new(closed.clone()), &request_stack).ask(exchange).await.unwrap();
     let status = reply.status().as_u16();

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use dialect::{Aim, Ask, Conversion, Envelope, FetchedMedia, Refused, Sent, SentBody};
+use dialect::{Aim, Ask, Conversion, Envelope, FetchedMedia, Refused, Seals, SealsOf, Sent, SentBody};
 use http::HeaderValue;
 use tokio::time::Instant;
 
@@ -20,7 +20,12 @@ const MOST_MEDIA: usize = 32;
 const LONGEST_FETCH: Duration = Duration::from_secs(30);
 
 /// What the client asks, for all attempts.
-fn ask<'a>(exchange: &'a Exchange, media: &'a FetchedMedia, created: u64) -> Ask<'a> {
+fn ask<'a>(
+    exchange: &'a Exchange,
+    media: &'a FetchedMedia,
+    seals: Option<&'a Arc<dyn Seals>>,
+    created: u64,
+) -> Ask<'a> {
     Ask {
         kind: exchange.endpoint.kind,
         client: exchange.endpoint.client,
@@ -33,6 +38,8 @@ fn ask<'a>(exchange: &'a Exchange, media: &'a FetchedMedia, created: u64) -> Ask
         created,
         neutral: &exchange.neutral,
         media,
+        conversation: exchange.conversation.as_deref().map(|conversation| conversation.name),
+        seals: seals.map(|all| SealsOf { all, owner: exchange.caller.fingerprint.as_str() }),
     }
 }
 
@@ -71,21 +78,22 @@ fn fetched(exchange: &Exchange) -> Arc<FetchedMedia> {
 pub(super) async fn up(
     way: &'static dyn Conversion,
     call: &Call,
+    seals: Option<&Arc<dyn Seals>>,
     ask_usage: bool,
 ) -> Result<Vec<Sent>, Failure> {
     let (exchange, target, stream) = (&call.attempt.exchange, &call.attempt.target, call.stream);
     let work = if passes_untouched(call) { 0 } else { exchange.body.len() };
     hold_decoded(call, work)?;
     let betas = forward::betas_of_body(call);
-    let go = move |exchange: &Exchange, target: &Target| {
+    let go = move |exchange: &Exchange, target: &Target, seals: Option<&Arc<dyn Seals>>| {
         let (media, created) = (fetched(exchange), created(exchange));
-        way.up(&ask(exchange, &media, created), &aim(target, &betas, stream, ask_usage))
+        way.up(&ask(exchange, &media, seals, created), &aim(target, &betas, stream, ask_usage))
     };
     let sent = if work <= INLINE {
-        go(exchange, target)
+        go(exchange, target, seals)
     } else {
-        let (exchange, target) = (exchange.clone(), target.clone());
-        offload(work, move || go(&exchange, &target)).await?
+        let (exchange, target, seals) = (exchange.clone(), target.clone(), seals.cloned());
+        offload(work, move || go(&exchange, &target, seals.as_ref())).await?
     };
     sent.map_err(|refused| match refused {
         Refused::Malformed(malformed) => malformed.into(),
@@ -146,6 +154,7 @@ pub(super) async fn fetch_media(
     way: &'static dyn Conversion,
     call: &Call,
     media: &dyn Media,
+    seals: Option<&Arc<dyn Seals>>,
 ) -> Result<(), Failure> {
     let (exchange, target) = (&call.attempt.exchange, &call.attempt.target);
     if !target.channel.envelope.fetches_media {
@@ -153,9 +162,10 @@ pub(super) async fn fetch_media(
     }
     let missing = {
         let (exchange, target, stream) = (exchange.clone(), target.clone(), call.stream);
+        let seals = seals.cloned();
         offload(exchange.body.len(), move || {
             let media = fetched(&exchange);
-            way.fetches(&ask(&exchange, &media, 0), &aim(&target, &[], stream, false))
+            way.fetches(&ask(&exchange, &media, seals.as_ref(), 0), &aim(&target, &[], stream, false))
         })
         .await?
     };

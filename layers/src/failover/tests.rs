@@ -7,7 +7,7 @@ use crate::policy::Retries;
 use crate::testing::failures::{refused, refused_key, refused_with, timed_out, unsupported};
 use crate::testing::handles::ScriptedKeys;
 use crate::testing::policy::{channel, target_of};
-use crate::testing::ports::ScriptedAllowances;
+use crate::testing::ports::{ScriptedAllowances, no_homes};
 use crate::testing::reply::whole;
 use crate::testing::stage::{aimed_at, ordinal, place_of, tried};
 use crate::testing::{Scripted, caller, exchange, mount, read, route, routed, target};
@@ -25,7 +25,7 @@ fn lone() -> Routed {
 }
 
 async fn run_over(attempts: &Attempts, routed: Routed) -> Result<Reply, Failure> {
-    mount(FailoverLayer::new(ScriptedAllowances::open()), attempts).ask(routed).await
+    mount(FailoverLayer::new(ScriptedAllowances::open(), no_homes()), attempts).ask(routed).await
 }
 
 /// Whom the attempts were aimed at, in order.
@@ -220,7 +220,7 @@ async fn a_group_s_gate_is_asked_once_and_a_refused_group_is_passed_over() {
         .gated(2, target("d").build())
         .build();
 
-    let reply = mount(FailoverLayer::new(allowances.clone()), &attempts)
+    let reply = mount(FailoverLayer::new(allowances.clone(), no_homes()), &attempts)
         .ask(routed(exchange().shared(), groups))
         .await;
 
@@ -235,7 +235,8 @@ async fn a_refused_gate_is_told_when_nobody_else_is_left_and_a_side_call_passes_
         let attempts = Attempts::new().answers(whole("ok"));
         let exchange = if aside { exchange().side_call() } else { exchange() };
         let group = route([]).gated(1, target("a").build()).build();
-        let mut failover = mount(FailoverLayer::new(ScriptedAllowances::refusing(&[1])), &attempts);
+        let mut failover =
+            mount(FailoverLayer::new(ScriptedAllowances::refusing(&[1]), no_homes()), &attempts);
 
         let result = failover.ask(routed(exchange.shared(), group)).await;
 
@@ -303,4 +304,24 @@ async fn a_lone_channel_goes_on_to_its_next_place_without_a_pause() {
 
     assert_eq!(placed_aims(&attempts), ["a1", "a2"]);
     assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_served_a_conversation_is_noted_and_who_has_failed_is_not() {
+    let home = |channel: &str| crate::conversation::Home { channel: channel.into(), place: None, key: None };
+    let homes = no_homes();
+    let attempts = Attempts::new().fails(refused(503)).answers(whole("ok")).fails(refused(400));
+    let mut failover = mount(FailoverLayer::new(ScriptedAllowances::open(), homes.clone()), &attempts);
+    let over = |conversation| {
+        let exchange = match conversation {
+            Some(name) => exchange().of_conversation(name, None),
+            None => exchange(),
+        };
+        routed(exchange.shared(), route([target("a").build(), target("b").build()]).build())
+    };
+
+    failover.ask(over(Some(7))).await.unwrap();
+    failover.ask(over(Some(8))).await.unwrap_err();
+
+    assert_eq!(homes.kept.all(), [("m".to_owned(), 7, home("b"))]);
 }

@@ -7,11 +7,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use dialect::{Body, Form, ModelPlace, object_members, string_length};
-use memchr::memchr;
+use dialect::{Body, Form, Head, ModelPlace};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
+use crate::conversation;
 use crate::failure::Failure;
 
 /// Longest model name; longer ones cannot be configured and would bloat logs.
@@ -23,6 +22,8 @@ pub(super) struct Fields {
     pub(super) model: String,
     pub(super) model_place: ModelPlace,
     pub(super) stream: bool,
+    /// What the body calls the conversation, if anything.
+    pub(super) conversation: Option<u64>,
 }
 
 impl Fields {
@@ -37,18 +38,26 @@ impl Fields {
             (Body::Json(body), Some(model)) => {
                 let head = parse(body)?;
                 let stream = head.stream.unwrap_or(false);
-                Self::of_path(&model, stream)
+                Ok(Self { conversation: named(&head), ..Self::of_path(&model, stream)? })
             }
             (Body::Form(form), path_model) => of_form(form, path_model),
             (Body::Empty, Some(model)) => Self::of_path(&model, false),
-            (Body::Empty, None) => {
-                Ok(Self { model: String::new(), model_place: ModelPlace::Nowhere, stream: false })
-            }
+            (Body::Empty, None) => Ok(Self {
+                model: String::new(),
+                model_place: ModelPlace::Nowhere,
+                stream: false,
+                conversation: None,
+            }),
         }
     }
 
     fn of_path(model: &str, stream: bool) -> Result<Self, Failure> {
-        Ok(Self { model: checked(model)?.to_owned(), model_place: ModelPlace::Path, stream })
+        Ok(Self {
+            model: checked(model)?.to_owned(),
+            model_place: ModelPlace::Path,
+            stream,
+            conversation: None,
+        })
     }
 }
 
@@ -80,51 +89,16 @@ fn of_form(form: &Form, path_model: Option<Arc<str>>) -> Result<Fields, Failure>
     };
     let model = form.text(part, LONGEST_MODEL).unwrap_or_default();
     let model = checked(&model)?.to_owned();
-    Ok(Fields { model, model_place: ModelPlace::Form(part), stream })
+    Ok(Fields { model, model_place: ModelPlace::Form(part), stream, conversation: None })
 }
 
-/// The fields that matter, borrowed: `model` as its JSON text.
-#[derive(Debug, PartialEq, Eq)]
-struct Head<'a> {
-    model: Option<&'a str>,
-    stream: Option<bool>,
-}
-
-/// The same for the parser. Deserialising into a struct validates all of the body and refuses a
-/// second occurrence of any of them.
-#[derive(Deserialize)]
-struct Parsed<'a> {
-    #[serde(borrow)]
-    model: Option<&'a RawValue>,
-    stream: Option<bool>,
-}
-
-/// What a walk over the body finds, which sees that all of it is JSON. `None` calls for the parser:
-/// something is wrong, or written as hardly anybody writes it.
-fn glance(body: &[u8]) -> Option<Head<'_>> {
-    let mut head = Head { model: None, stream: None };
-    let mut is_odd = false;
-    object_members(body, |key, value| match key {
-        b"model" => match string_length(value).and_then(|length| value.get(..length + 2)) {
-            Some(text) if head.model.is_none() => match std::str::from_utf8(text) {
-                Ok(text) => head.model = Some(text),
-                Err(_cut) => is_odd = true,
-            },
-            _ => is_odd = true,
-        },
-        b"stream" if head.stream.is_none() => match value {
-            [b't', ..] => head.stream = Some(true),
-            [b'f', ..] => head.stream = Some(false),
-            _ => is_odd = true,
-        },
-        b"stream" => is_odd = true,
-        _ => is_odd |= memchr(b'\\', key).is_some(),
-    })?;
-    (!is_odd).then_some(head)
+/// The conversation that a body names.
+fn named(head: &Head<'_>) -> Option<u64> {
+    head.conversation().map(|name| conversation::name_of(name.as_bytes()))
 }
 
 fn parse(body: &[u8]) -> Result<Head<'_>, Failure> {
-    match glance(body) {
+    match Head::glance(body) {
         Some(head) => Ok(head),
         None => parse_whole(body),
     }
@@ -141,8 +115,7 @@ fn parse_whole(body: &[u8]) -> Result<Head<'_>, Failure> {
             format!("We could not parse the JSON body of your request: it is no UTF-8 at byte {at}");
         return Err(Failure::invalid(message, None));
     }
-    let Parsed { model, stream } = serde_json::from_slice(body).map_err(|error| refusal(body, &error))?;
-    Ok(Head { model: model.map(RawValue::get), stream })
+    Head::read(body).map_err(|error| refusal(body, &error))
 }
 
 /// Reads the deciding fields of a JSON object; everything else is only validated.
@@ -170,6 +143,7 @@ fn peek(body: &[u8]) -> Result<Fields, Failure> {
         model: model.into_owned(),
         model_place: ModelPlace::Json(start..start + text.len()),
         stream: head.stream.unwrap_or(false),
+        conversation: named(&head),
     })
 }
 
@@ -228,37 +202,6 @@ mod tests {
         assert_eq!(param_of(r#"{"model":"a","model":"b"}"#), Some("model"));
         assert_eq!(param_of(r#"{"model":"a","mod\u0065l":"b"}"#), Some("model"));
         assert_eq!(param_of(r#"{"model":"a","stream":true,"stream":false}"#), Some("stream"));
-    }
-
-    #[test]
-    fn a_glance_finds_what_a_parser_finds_or_leaves_it_to_it() {
-        let values = [
-            "\"m\"",
-            "\"a\\u0062\"",
-            "\"\\\\\"",
-            "\"a\\\"b\"",
-            "7",
-            "null",
-            "{\"model\":1}",
-            "true",
-            "false",
-            "tru",
-            "\"\u{e9}\"",
-        ];
-        let keys = ["model", "stream", "mod\\u0065l", "x"];
-        let mut seen = 0;
-        for (first, second) in keys.iter().flat_map(|key| keys.iter().map(move |other| (key, other))) {
-            for (one, two) in values.iter().flat_map(|value| values.iter().map(move |other| (value, other))) {
-                let body = format!(r#" {{"{first}": {one} , "y":[{{"model":"n"}}],"{second}":{two}}} "#);
-
-                if let Some(head) = glance(body.as_bytes()) {
-                    assert_eq!(parse_whole(body.as_bytes()).ok(), Some(head), "{body}");
-                    seen += 1;
-                }
-            }
-        }
-        assert!(seen > 100, "{seen}");
-        assert!(glance(br#"{"model":"gpt-4o","stream":true}"#).is_some());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::testing::failures;
 use crate::testing::ports::Visits;
 use crate::testing::reply::whole;
-use crate::testing::stage::{admitted, asked, body_of, kept_headers};
+use crate::testing::stage::{admitted, asked, body_of, conversation_of, kept_headers};
 use crate::testing::{Chunks, Scripted, catalog, chunks, mount};
 
 use super::*;
@@ -200,4 +200,52 @@ async fn the_time_that_a_client_takes_to_send_its_body_is_not_ours() {
     run(&inner, &roomy(), post(body)).await.unwrap();
 
     assert_eq!(inner.request().ledger.entry().waited.as_secs(), 9);
+}
+
+/// The conversation that a request is taken for, by a caller of this affinity.
+async fn conversation(
+    affinity: crate::policy::Affinity,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Option<u64> {
+    let inner = Inner::new().answers(whole("ok"));
+    let mut request = post(chunks().now(body.to_owned()));
+    for (name, value) in headers {
+        let name = http::HeaderName::try_from(*name).unwrap();
+        request.headers_mut().append(name, value.parse().unwrap());
+    }
+    let mut admitted = admitted(request, catalog().knows("m").build());
+    admitted.caller = crate::testing::caller().affinity(affinity).build();
+    let layer = IngressLayer::new(roomy(), 1000, Arc::new(Visits::default()));
+    mount(layer, &inner).ask(admitted).await.unwrap();
+    conversation_of(&inner.request()).map(|conversation| conversation.name)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_of_an_agent_names_the_conversation_before_the_body_does() {
+    use crate::policy::Affinity::{Named, Off};
+    let body = r#"{"model":"m","prompt_cache_key":"b","messages":[]}"#;
+    let name = |name: &str| Some(conversation::name_of(name.as_bytes()));
+
+    for header in ["x-claude-code-session-id", "session_id", "conversation_id", "x-session-id"] {
+        assert_eq!(conversation(Named, &[(header, "h")], body).await, name("h"), "{header}");
+    }
+    assert_eq!(conversation(Named, &[("x-other", "h")], body).await, name("b"));
+    assert_eq!(conversation(Named, &[("session_id", "")], body).await, name("b"));
+    assert_eq!(conversation(Off, &[("session_id", "h")], body).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_without_a_name_is_known_by_its_beginning_where_the_key_asks_for_it() {
+    use crate::policy::Affinity::{Named, Prefix};
+    let body = |more: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}{more}]}}"#);
+    let later = body(r#",{"role":"assistant","content":"x"},{"role":"user","content":"y"}"#);
+
+    let begun = conversation(Prefix, &[], &body("")).await;
+
+    assert!(begun.is_some());
+    assert_eq!(conversation(Prefix, &[], &later).await, begun);
+    assert_eq!(conversation(Named, &[], &later).await, None);
+    let named = conversation(Prefix, &[("session_id", "h")], &later).await;
+    assert_eq!(named, Some(conversation::name_of(b"h")));
 }

@@ -16,7 +16,7 @@ use crate::stage::Call;
 use crate::testing::failures::refused;
 use crate::testing::handles::ScriptedKeys;
 use crate::testing::policy::{channel, secret, target_of};
-use crate::testing::ports::{ScriptedAllowances, ScriptedPins};
+use crate::testing::ports::{ScriptedAllowances, ScriptedPins, no_homes};
 use crate::testing::reply::{named, piece, whole, whole_seen};
 use crate::testing::stage::{ExchangeBuilder, key_of};
 use crate::testing::{Read, Scripted, caller, catalog, exchange, mount, pieces, read, route, target};
@@ -75,8 +75,8 @@ async fn run(
 ) -> Result<Reply, Failure> {
     let stack = ServiceBuilder::new()
         .layer(PinLayer::new(stored.clone()))
-        .layer(ResolveLayer)
-        .layer(FailoverLayer::new(ScriptedAllowances::open()))
+        .layer(ResolveLayer::new(no_homes()))
+        .layer(FailoverLayer::new(ScriptedAllowances::open(), no_homes()))
         .layer(ObserveLayer)
         .layer(LeaseKeyLayer);
     mount(stack, calls).ask(exchange).await

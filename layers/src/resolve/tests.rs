@@ -1,13 +1,14 @@
 use super::*;
 use crate::policy::Retries;
 use crate::testing::policy::{channel, target_of};
+use crate::testing::ports::no_homes;
 use crate::testing::reply::whole;
 use crate::testing::{Scripted, caller, catalog, exchange, mount, route, target};
 
 type Inner = Scripted<Routed>;
 
 async fn run(inner: &Inner, exchange: Exchange) -> Result<Reply, Failure> {
-    mount(ResolveLayer, inner).ask(exchange).await
+    mount(ResolveLayer::new(no_homes()), inner).ask(exchange).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,4 +69,25 @@ async fn the_budget_is_the_caller_s() {
         let Routed { mut plan, .. } = inner.request();
         assert_eq!((0..99).filter(|_| plan.spend()).count(), attempts, "{retries:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_that_was_served_before_takes_nobody_s_turn_until_its_home_cannot_serve() {
+    let home = crate::conversation::Home { channel: "b".into(), place: None, key: None };
+    let homes = std::sync::Arc::new(crate::testing::ports::ScriptedHomes::default().with(7, home.clone()));
+    let inner = Inner::new().answers(whole("ok")).answers(whole("ok"));
+    let two = || catalog().route("m", route([target("a").build(), target("b").build()]).build()).build();
+    let mut resolve = mount(ResolveLayer::new(homes), &inner);
+
+    resolve.ask(exchange().of_conversation(7, None).catalog(two()).build()).await.unwrap();
+    resolve.ask(exchange().of_conversation(8, None).catalog(two()).build()).await.unwrap();
+
+    let [known, unknown] =
+        <[Routed; 2]>::try_from(inner.requests()).unwrap_or_else(|_| panic!("two were asked"));
+    assert_eq!((known.plan.home(), known.plan.ticket), (Some(&home), 0));
+    assert_eq!(unknown.plan.home(), None);
+    assert!(
+        known.exchange.home_at(&target("b").build()).is_some()
+            && known.exchange.home_at(&target("a").build()).is_none()
+    );
 }

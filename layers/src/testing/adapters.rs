@@ -44,6 +44,8 @@ pub fn kept(upstream: Dialect, want_text: bool) -> Box<Kept> {
         created: 1,
         neutral: &neutral,
         media: &media,
+        conversation: None,
+        seals: None,
     };
     let aim = Aim {
         alias: "m",

@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::handles::{FixedProvider, HealthNotes, MeterNotes, ScriptedKeys};
 use crate::address::Addresses;
 use crate::policy::{
-    Caller, Channel, ChannelName, Fingerprint, Link, OverrideStep, Quota, Retries, Role, Takes, Target,
-    Timeouts,
+    Affinity, Caller, Channel, ChannelName, Fingerprint, Link, OverrideStep, Quota, Retries, Role, Takes,
+    Target, Timeouts,
 };
 use crate::ports::{Health, Keys, Meters, Provider, Secret};
 
@@ -41,6 +41,7 @@ pub fn caller() -> CallerBuilder {
         role: Role::User,
         retries: Retries::Budget,
         moderation: None,
+        affinity: Affinity::default(),
         credits: None,
         expose_route: false,
         ordinal: 0,
@@ -52,6 +53,13 @@ pub fn caller() -> CallerBuilder {
 pub struct CallerBuilder(Caller);
 
 impl CallerBuilder {
+    /// Which of its conversations return to who served them.
+    #[must_use]
+    pub fn affinity(mut self, affinity: Affinity) -> Self {
+        self.0.affinity = affinity;
+        self
+    }
+
     /// What stands for its key.
     #[must_use]
     pub fn fingerprint(mut self, digits: &str) -> Self {

@@ -10,12 +10,13 @@ use http::HeaderName;
 use tokio::time::Instant;
 
 use super::Notes;
+use crate::conversation::Home;
 use crate::failure::{Exceeded, Failure, Whose};
 use crate::ledger::Entry;
 use crate::plan::{Group, Plan, Step};
 use crate::policy::{Caller, ChannelName, Demand, Fingerprint, Target, Triggers};
 use crate::ports::{
-    Admission, Allowances, BoxFuture, Catalog, Directory, Ending, Fetched, Limits, Media, Misfit, Pin,
+    Admission, Allowances, BoxFuture, Catalog, Directory, Ending, Fetched, Homes, Limits, Media, Misfit, Pin,
     Records, Route, Stored, Unfetched, Verdict,
 };
 use crate::stage::Exchange;
@@ -440,5 +441,37 @@ impl Media for OnePicture {
             false => Ok(Fetched { mime: "image/png".to_owned(), bytes: "\u{89}PNG".into() }),
         };
         Box::pin(std::future::ready(fetched))
+    }
+}
+
+/// Homes that were told and that are noted.
+#[derive(Default)]
+pub struct ScriptedHomes {
+    known: HashMap<u64, Home>,
+    /// What was kept: the model, the conversation, and its home.
+    pub kept: Notes<(String, u64, Home)>,
+}
+
+/// No conversation was served anywhere.
+pub fn no_homes() -> Arc<ScriptedHomes> {
+    Arc::default()
+}
+
+impl ScriptedHomes {
+    /// This conversation was served here.
+    #[must_use]
+    pub fn with(mut self, conversation: u64, home: Home) -> Self {
+        self.known.insert(conversation, home);
+        self
+    }
+}
+
+impl Homes for ScriptedHomes {
+    fn find(&self, _: &Fingerprint, _: &Arc<str>, conversation: u64) -> Option<Home> {
+        self.known.get(&conversation).cloned()
+    }
+
+    fn keep(&self, _: &Fingerprint, model: &Arc<str>, conversation: u64, home: Home) {
+        self.kept.add((model.to_string(), conversation, home));
     }
 }

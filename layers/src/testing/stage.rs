@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::ports::catalog;
 use crate::capacity::{Capacity, Held};
+use crate::conversation::{Conversation, Home};
 use crate::endpoint::{CHAT_COMPLETIONS, Endpoint, MODERATIONS, find};
 use crate::ledger::{Entry, Ledger};
 use crate::plan::Plan;
@@ -33,6 +34,7 @@ pub fn exchange() -> ExchangeBuilder {
         held: Held::default(),
         purpose: Purpose::Client,
         stored_id: None,
+        conversation: None,
         pin: None,
     }
 }
@@ -50,6 +52,7 @@ pub struct ExchangeBuilder {
     held: Held,
     purpose: Purpose,
     stored_id: Option<Arc<str>>,
+    conversation: Option<Box<Conversation>>,
     pin: Option<Pin>,
 }
 
@@ -116,6 +119,13 @@ impl ExchangeBuilder {
         self
     }
 
+    /// It belongs to this conversation, which was served here last.
+    #[must_use]
+    pub fn of_conversation(mut self, name: u64, home: Option<Home>) -> Self {
+        self.conversation = Some(Box::new(Conversation { name, home }));
+        self
+    }
+
     /// It is a side call that the gateway makes for a request.
     #[must_use]
     pub fn side_call(mut self) -> Self {
@@ -173,6 +183,7 @@ impl ExchangeBuilder {
                 Box::new(Pinned { id, pin })
             }),
             stored_id: self.stored_id,
+            conversation: self.conversation,
             query: Box::default(),
             headers: self.headers,
             body: Body::Json(body),
@@ -190,6 +201,11 @@ impl ExchangeBuilder {
     pub fn shared(self) -> Arc<Exchange> {
         Arc::new(self.build())
     }
+}
+
+/// The conversation that a request belongs to.
+pub fn conversation_of(exchange: &Exchange) -> Option<&Conversation> {
+    exchange.conversation.as_deref()
 }
 
 /// A body with `model` first, as most clients write it.

@@ -75,6 +75,23 @@ pub(super) fn keys(
     keys
 }
 
+/// How many tokens models can look at: a number for all of them, or numbers by name.
+pub(super) fn context_lengths(preferences: &Section<'_>, report: &mut Report) -> Patterns<u64> {
+    let Some(item) = preferences.get("context_length") else { return Patterns::default() };
+    let tokens = |item: Item<'_>, report: &mut Report| {
+        let number = item.number().filter(|tokens| *tokens >= 1.0 && *tokens <= 1e12);
+        if number.is_none() {
+            item.refuse("a number of tokens such as 128000", report);
+        }
+        number.map(|tokens| tokens as u64)
+    };
+    let Some(pairs) = item.pairs() else {
+        return tokens(item, report).map(Patterns::only_default).unwrap_or_default();
+    };
+    let read = pairs.filter_map(|(pair, item)| Some((pair.key.clone(), tokens(item, report)?)));
+    Patterns::new(read.collect::<Vec<_>>())
+}
+
 /// (alias, upstream) in written order; of two equal aliases the later decides, in the place of the
 /// earlier.
 pub(super) fn models(item: Option<Item<'_>>, report: &mut Report) -> Vec<(Arc<str>, Arc<str>)> {

@@ -131,3 +131,77 @@ async fn a_text_that_all_find_too_long_is_the_clients_to_shorten() {
     assert_eq!(answer.error()["code"], "context_length_exceeded");
     assert_eq!((a.count(), b.count()), (1, 1));
 }
+
+/// A channel that offers `m` with room for so many tokens.
+fn with_room(name: &str, upstream: &Upstream, tokens: u64) -> Value {
+    channel(name, upstream).with("/preferences/context_length", json!({ "m": tokens }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_an_estimate_finds_too_small_is_asked_behind_all_others() {
+    let (small, large, unknown) = (healthy("small").await, healthy("large").await, healthy("unknown").await);
+    let ill = Upstream::always(Script::error(500, "broken")).await;
+    let channels =
+        [with_room("small", &small, 100), with_room("large", &large, 100_000), channel("unknown", &unknown)];
+    let gateway = Gateway::start(config(channels)).await;
+    let with_ill = [with_room("small", &small, 100), with_room("ill", &ill, 100_000)];
+    let limping = Gateway::start(config(with_ill)).await;
+
+    assert_eq!(gateway.chat(&long(200)).await.expect(200).channel(), "small");
+    assert_eq!(gateway.chat(&long(2000)).await.expect(200).channel(), "large");
+    assert_eq!(limping.chat(&long(2000)).await.expect(200).channel(), "small", "when nobody else is left");
+    assert_eq!((ill.count(), unknown.count()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_request_is_refused_on_an_estimate() {
+    let (a, b) = (healthy("a").await, healthy("b").await);
+    let gateway = Gateway::start(config([with_room("a", &a, 10), with_room("b", &b, 20)])).await;
+
+    assert_eq!(gateway.chat(&long(5000)).await.expect(200).channel(), "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_turns_of_those_with_room_are_shared_exactly_past_a_model_that_is_too_small() {
+    let upstream = healthy("ok").await;
+    let channels = [
+        with_room("a", &upstream, 10),
+        with_room("b", &upstream, 100_000),
+        channel("c", &upstream),
+        with_room("d", &upstream, 100),
+    ];
+    let keys = super::bench::subjects::distribution::keys("round_robin", json!(["all"]));
+    let gateway = Gateway::start(config(channels).with("/api_keys", keys)).await;
+
+    assert_eq!(gateway.sequence(6, &Ask::chat(&long(2000))).await, "bcbcbc");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_that_has_outgrown_its_home_moves_to_a_larger_model() {
+    let (small, large) = (healthy("small").await, healthy("large").await);
+    let gateway =
+        Gateway::start(config([with_room("small", &small, 100), with_room("large", &large, 100_000)])).await;
+    let ask = |characters| Ask::chat(&long(characters)).header("session_id", "c");
+
+    assert_eq!(gateway.ask(&ask(100)).await.expect(200).channel(), "small");
+    assert_eq!(gateway.ask(&ask(2000)).await.expect(200).channel(), "large");
+    assert_eq!(gateway.ask(&ask(100)).await.expect(200).channel(), "large", "its cache is there now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn explain_tells_whose_model_is_too_small() {
+    let upstream = healthy("ok").await;
+    let channels = [with_room("small", &upstream, 100), channel("wide", &upstream)];
+    let gateway = Gateway::start(config(channels)).await;
+
+    let ask = Ask::post("/v1/route/explain", &json!({ "request": long(2000) }));
+    let explained = gateway.ask(&ask).await.expect(200).json();
+
+    let candidates = explained["candidates"].as_array().unwrap();
+    let standings: Vec<_> = candidates
+        .iter()
+        .map(|one| (one["channel"].as_str().unwrap(), one["standing"].as_str().unwrap()))
+        .collect();
+    assert_eq!(standings, [("wide", "chosen"), ("small", "too_small")]);
+    assert!(candidates[1]["reason"].as_str().unwrap().contains("more than the 100 of its model"));
+}

@@ -2,11 +2,13 @@
 //! The sentences are about what a client and its upstreams see, so they hold however the layers
 //! share the work. `tests/gateway` has those that need sockets, a process or a database.
 
+mod affinity;
 mod bad_input;
 mod bad_upstream;
 mod bedrock;
 mod bench;
 mod blame;
+mod caches;
 mod cohere_and_cloudflare;
 mod cooldown;
 mod credits;
@@ -26,6 +28,7 @@ mod openai_hosts;
 mod overrides;
 mod responses;
 mod routing;
+mod seals;
 mod secrets;
 mod served;
 mod storms;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use layers::conversation::Home;
 use layers::plan::{MOST_PLACES, Plan, Step};
 use layers::policy::{Caller, ChannelName, Demand, Target};
 use layers::ports::{Misfit, Route};
@@ -12,7 +13,7 @@ use layers::stage::TriedKeys;
 use pingora_load_balancing::selection::BackendSelection as _;
 use tokio::time::Instant;
 
-use super::{CallerRoute, Member, Node};
+use super::{CallerRoute, Member, Node, View};
 use crate::routing::schedule::{Key, Ticket};
 
 /// One channel of a route, as far as there is something to be said about it.
@@ -32,6 +33,8 @@ pub struct RouteLine {
     pub weight: Option<u64>,
     /// The share of requests that try it first while everybody stands as now, from 0 to 1.
     pub share: f64,
+    /// Whether the conversation was served there last.
+    pub is_home: bool,
 }
 
 impl RouteLine {
@@ -43,7 +46,16 @@ impl RouteLine {
         share: f64,
     ) -> Self {
         let (channel, upstream_model) = (target.channel.name.clone(), target.upstream_model.clone());
-        Self { channel, upstream_model, target: target.clone(), groups, standing, weight, share }
+        Self {
+            channel,
+            upstream_model,
+            target: target.clone(),
+            groups,
+            standing,
+            weight,
+            share,
+            is_home: false,
+        }
     }
 }
 
@@ -68,6 +80,8 @@ pub enum Standing {
     NoKey,
     /// It does not take the request, for what is asked or for its length.
     Unfit,
+    /// The request is longer than its model can look at, by estimate: it follows behind all others.
+    TooSmall,
 }
 
 impl Standing {
@@ -83,6 +97,7 @@ impl Standing {
             Self::GateRefused => "gate_refused",
             Self::NoKey => "no_key",
             Self::Unfit => "unfit",
+            Self::TooSmall => "too_small",
         }
     }
 
@@ -96,7 +111,8 @@ impl Standing {
             | Self::Surplus
             | Self::GateRefused
             | Self::NoKey
-            | Self::Unfit => None,
+            | Self::Unfit
+            | Self::TooSmall => None,
         }
     }
 }
@@ -108,10 +124,22 @@ impl CallerRoute {
     /// # Errors
     /// No channel takes such a request: [`unfit`](Self::unfit) shows them.
     pub fn preview(self: &Arc<Self>, demand: Demand) -> Result<Plan, Misfit> {
+        self.preview_at(demand, None)
+    }
+
+    /// The same for a request of a conversation that was served here last.
+    ///
+    /// # Errors
+    /// No channel takes such a request.
+    pub fn preview_at(self: &Arc<Self>, demand: Demand, home: Option<Home>) -> Result<Plan, Misfit> {
+        let route = Preview { route: Arc::clone(self), ticket: self.next_ticket() };
+        Plan::returning(Arc::new(route), layers::policy::Retries::Budget, demand, home)
+    }
+
+    /// The ticket that the next request would draw.
+    fn next_ticket(&self) -> u64 {
         let turn = self.cursor.as_ref().map(|cursor| cursor.peek());
-        let ticket = Ticket::of_turn(turn.unwrap_or(0), fastrand::u64(..)).0;
-        let route = Preview { route: Arc::clone(self), ticket };
-        Plan::demanding(Arc::new(route), layers::policy::Retries::Budget, demand)
+        Ticket::of_turn(turn.unwrap_or(0), fastrand::u64(..)).0
     }
 
     /// Every channel of the route, in the order of the rules, for a request that none of them
@@ -130,10 +158,24 @@ impl CallerRoute {
     pub fn explain(&self, plan: &Plan, now: Instant) -> Vec<RouteLine> {
         let mut lines = Vec::new();
         let above = Above { groups: Vec::new(), refused: false, share: 1.0 };
-        explain(&self.tree.root, Ticket(plan.ticket), plan, now, &above, &mut lines);
+        // One that goes home has drawn none.
+        let ticket = if plan.home().is_some() { self.next_ticket() } else { plan.ticket };
+        explain(&self.tree.root, Ticket(ticket), plan, now, &above, &mut lines);
+        if let Some((target, _)) = plan.home().and_then(|home| self.tree.home(plan, home, now)) {
+            let is_home = |line: &RouteLine| Arc::ptr_eq(&line.target, &target);
+            if let Some(at) = lines.iter().position(is_home) {
+                let home = lines.remove(at);
+                lines.insert(0, RouteLine { is_home: true, ..home });
+            }
+        }
+        // Those beyond whose reach it is stand behind all others, in their order.
+        lines.sort_by_key(|line| line.standing == Standing::TooSmall);
         each_once(&mut lines, plan);
         // What has no key is passed over by the layer that leases one, not by the route.
-        if let Some(first) = lines.iter_mut().find(|line| line.standing == Standing::Standby) {
+        let next = [Standing::Standby, Standing::TooSmall]
+            .into_iter()
+            .find_map(|standing| lines.iter().position(|line| line.standing == standing));
+        if let Some(first) = next.and_then(|at| lines.get_mut(at)) {
             first.standing = Standing::Chosen;
         } else if let Some(Step::Try(target)) = self.tree.last_resort(plan, now) {
             let is_it = |line: &&mut RouteLine| {
@@ -181,6 +223,14 @@ impl Route for Preview {
     fn pick(&self, plan: &Plan, now: Instant) -> Step {
         self.route.pick(plan, now)
     }
+
+    fn to_home(&self, plan: &Plan, home: &Home, now: Instant) -> Option<Step> {
+        self.route.to_home(plan, home, now)
+    }
+
+    fn least_context(&self) -> Option<u64> {
+        self.route.least_context()
+    }
 }
 
 /// Shows a channel or place that two groups hold as tried but where it comes first, and places of
@@ -217,7 +267,7 @@ fn explain(
     above: &Above,
     lines: &mut Vec<RouteLine>,
 ) {
-    let (out, _) = node.survey(plan, now);
+    let (out, _) = node.survey(View { plan, now, in_reach: plan.is_long() });
     let key = Key::new(ticket, &out);
     let mut order = Vec::with_capacity(node.members.len());
     let mut shares = vec![if out.is_empty() { 1.0 } else { 0.0 }];
@@ -272,6 +322,7 @@ pub(super) fn standing(target: &Target, plan: &Plan, now: Instant, refused: bool
         _ if plan.tried(target) => Standing::Tried,
         _ if refused => Standing::GateRefused,
         Some(until) => Standing::Cooling(until.saturating_duration_since(now)),
+        None if plan.is_beyond(target) => Standing::TooSmall,
         None if keys.count() > 0 && !keys.has_spare(target, &TriedKeys::default()) => Standing::NoKey,
         None => Standing::Standby,
     }

@@ -12,9 +12,11 @@
 //! everything that is left is cooling, the channel that recovers first is tried, and then the next
 //! one: serving is better than refusing, and a cooldown only says that a channel failed once. What
 //! bounds the walk in an outage is the request's budget. Channels that do not take the request, for
-//! what it asks or for its length, are no part of the tree for it.
+//! what it asks or for its length, are no part of the tree for it; those whose model an estimate
+//! finds too small for it are left out until nobody else is left.
 
 mod explain;
+mod home;
 mod pinned;
 
 use std::collections::HashMap;
@@ -24,6 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use layers::conversation::Home;
 use layers::plan::{Group, Plan, Step};
 use layers::policy::{Caller, ChannelName, Demand, Target};
 use layers::ports::{Misfit, Route};
@@ -71,6 +74,8 @@ struct Tree {
     rotates: bool,
     /// Whether any channel does not take every request.
     picky: bool,
+    /// The smallest number of tokens that any model can look at, as far as it is known.
+    least_context: Option<u64>,
     model: Arc<str>,
 }
 
@@ -169,10 +174,12 @@ impl Routes {
         let mut targets = std::collections::HashSet::<(&ChannelName, Option<&str>), RandomState>::default();
         let mut keepalive = None::<Duration>;
         let mut picky = false;
+        let mut least_context = None::<u64>;
         root.visit(&mut Vec::new(), &mut |_, target| {
             channels.insert(&target.channel.name);
             targets.insert((&target.channel.name, target.place.as_deref()));
             picky |= !target.channel.takes.is_everything();
+            least_context = least_context.into_iter().chain(target.context).min();
             keepalive = keepalive.into_iter().chain(target.keepalive).min();
         });
         let (leaves, targets) = (channels.len(), targets.len());
@@ -182,6 +189,7 @@ impl Routes {
             targets,
             keepalive,
             picky,
+            least_context,
             model: Arc::clone(model),
             root,
         })
@@ -255,6 +263,15 @@ impl std::fmt::Debug for Routes {
     }
 }
 
+/// A request at one moment.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    plan: &'a Plan,
+    now: Instant,
+    /// Whether those that the request may be too long for are left out.
+    in_reach: bool,
+}
+
 /// The standing of a member towards one request at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stand {
@@ -292,16 +309,16 @@ impl Node {
     }
 
     /// The best stand of any member.
-    fn stand(&self, plan: &Plan, now: Instant) -> Stand {
-        self.members.iter().map(|member| member.stand(plan, now)).max().unwrap_or(Stand::Done)
+    fn stand(&self, view: View<'_>) -> Stand {
+        self.members.iter().map(|member| member.stand(view)).max().unwrap_or(Stand::Done)
     }
 
     /// The members that stand out, and those that can serve.
-    fn survey(&self, plan: &Plan, now: Instant) -> (Ordinals, Ordinals) {
+    fn survey(&self, view: View<'_>) -> (Ordinals, Ordinals) {
         let mut out = Ordinals::none(self.members.len());
         let mut usable = Ordinals::none(self.members.len());
         for (ordinal, member) in self.members.iter().enumerate() {
-            match member.stand(plan, now) {
+            match member.stand(view) {
                 Stand::Out => out.insert(ordinal),
                 Stand::Usable => usable.insert(ordinal),
                 Stand::Done => {}
@@ -311,41 +328,43 @@ impl Node {
     }
 
     /// What the schedules say, without asking for the trial that a recovered channel needs.
-    fn next(&self, ticket: Ticket, plan: &Plan, now: Instant) -> Option<Step> {
-        let (out, usable) = self.survey(plan, now);
+    fn next(&self, ticket: Ticket, view: View<'_>) -> Option<Step> {
+        let (out, usable) = self.survey(view);
         if usable.is_empty() {
             return None;
         }
         let Some(schedule) = &self.schedule else {
-            return self.members.first()?.step(|| ticket, plan, now);
+            return self.members.first()?.step(|| ticket, view);
         };
         let key = Key::new(ticket, &out);
         let mut order = schedule.iter(key.as_bytes());
         let ordinal = std::iter::from_fn(|| order.advance()).find(|ordinal| usable.contains(*ordinal))?;
-        self.members.get(ordinal)?.step(|| schedule.descend(&key, ordinal), plan, now)
+        self.members.get(ordinal)?.step(|| schedule.descend(&key, ordinal), view)
     }
 }
 
 impl Member {
-    fn stand(&self, plan: &Plan, now: Instant) -> Stand {
+    fn stand(&self, view: View<'_>) -> Stand {
+        let View { plan, now, in_reach } = view;
         match self {
             Self::Leaf(target) if plan.tried(target) => Stand::Done,
             Self::Leaf(target) if !plan.fits(target) || target.health.cooling_until(now).is_some() => {
                 Stand::Out
             }
+            Self::Leaf(target) if in_reach && plan.is_beyond(target) => Stand::Out,
             Self::Leaf(_) => Stand::Usable,
             Self::Group(group, _) if plan.refused(group.node) => Stand::Done,
-            Self::Group(_, node) => node.stand(plan, now),
-            Self::Places(node) => node.stand(plan, now),
+            Self::Group(_, node) => node.stand(view),
+            Self::Places(node) => node.stand(view),
         }
     }
 
-    fn step(&self, ticket: impl FnOnce() -> Ticket, plan: &Plan, now: Instant) -> Option<Step> {
+    fn step(&self, ticket: impl FnOnce() -> Ticket, view: View<'_>) -> Option<Step> {
         match self {
             Self::Leaf(target) => Some(Step::Try(Arc::clone(target))),
-            Self::Group(group, _) if !plan.entered(group.node) => Some(Step::Enter(group.clone())),
-            Self::Group(_, node) => node.next(ticket(), plan, now),
-            Self::Places(node) => node.next(ticket(), plan, now),
+            Self::Group(group, _) if !view.plan.entered(group.node) => Some(Step::Enter(group.clone())),
+            Self::Group(_, node) => node.next(ticket(), view),
+            Self::Places(node) => node.next(ticket(), view),
         }
     }
 }
@@ -377,15 +396,18 @@ impl Tree {
                 return;
             }
             if first.as_ref().is_none_or(|(soonest, _)| until < *soonest) {
-                let gate = above.iter().find(|group| !plan.entered(group.node));
-                let step = match gate {
-                    Some(group) => Step::Enter((*group).clone()),
-                    None => Step::Try(Arc::clone(target)),
-                };
-                first = Some((until, step));
+                first = Some((until, towards(target, above, plan)));
             }
         });
         first.map(|(_, step)| step)
+    }
+}
+
+/// The next step on the way to a leaf behind these groups.
+fn towards(target: &Arc<Target>, above: &[&Group], plan: &Plan) -> Step {
+    match above.iter().find(|group| !plan.entered(group.node)) {
+        Some(group) => Step::Enter((*group).clone()),
+        None => Step::Try(Arc::clone(target)),
     }
 }
 
@@ -439,15 +461,26 @@ impl Route for CallerRoute {
     }
 
     fn pick(&self, plan: &Plan, now: Instant) -> Step {
+        let mut view = View { plan, now, in_reach: plan.is_long() };
         // Each turn of the loop that finds a channel on trial finds one fewer that can serve.
-        for _ in 0..=self.tree.targets {
-            match self.tree.root.next(Ticket(plan.ticket), plan, now) {
+        for _ in 0..=self.tree.targets + usize::from(view.in_reach) {
+            match self.tree.root.next(Ticket(plan.ticket), view) {
                 Some(Step::Try(target)) if !target.health.admit(now) => {}
                 Some(step) => return step,
+                // An estimate refuses nobody.
+                None if view.in_reach => view.in_reach = false,
                 None => break,
             }
         }
         self.tree.last_resort(plan, now).unwrap_or(Step::Exhausted)
+    }
+
+    fn to_home(&self, plan: &Plan, home: &Home, now: Instant) -> Option<Step> {
+        self.tree.to_home(plan, home, now)
+    }
+
+    fn least_context(&self) -> Option<u64> {
+        self.tree.least_context
     }
 }
 

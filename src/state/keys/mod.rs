@@ -431,6 +431,20 @@ impl Keys for KeyPool {
         self.lease_only(target, wanted, input)
     }
 
+    fn lease_rather(
+        self: Arc<Self>,
+        target: &Target,
+        rather: &Fingerprint,
+        tried: &TriedKeys,
+        input: InputTokens,
+    ) -> Result<Lease, KeysExhausted> {
+        self.lease_first(target, rather, tried, input)
+    }
+
+    fn can_use(&self, target: &Target, key: &Fingerprint) -> bool {
+        self.is_usable(target, key)
+    }
+
     fn has_spare(&self, target: &Target, tried: &TriedKeys) -> bool {
         match self.keys.len() {
             0 => false,

@@ -1,12 +1,15 @@
-//! Leases one key that is named: for what exists under that key and no other.
+//! Leases one key that is named: for what exists under that key and no other, and for conversations
+//! that it served before.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use layers::policy::{Fingerprint, Target};
-use layers::ports::{InputTokens, KeysExhausted, Lease};
+use layers::ports::{InputTokens, Keys as _, KeysExhausted, Lease};
+use layers::stage::TriedKeys;
 use tokio::time::Instant;
 
+use super::state::State;
 use super::{KeyPool, counts, lock};
 use crate::state::windows::Tally;
 
@@ -31,15 +34,39 @@ impl KeyPool {
         Ok(Lease::new(self, slot, secret, Arc::clone(&target.upstream_model)))
     }
 
-    fn take_only(&self, slot: u32, target: &Target) -> Result<(), KeysExhausted> {
+    /// Takes this key, if it can be used now and was not tried, else the next one. Where it is this
+    /// one, the turn of the others does not move.
+    pub(super) fn lease_first(
+        self: Arc<Self>,
+        target: &Target,
+        rather: &Fingerprint,
+        tried: &TriedKeys,
+        input: InputTokens,
+    ) -> Result<Lease, KeysExhausted> {
+        let is_tried = self.slot_of(rather).is_none_or(|slot| tried.contains(slot));
+        if !is_tried && let Ok(lease) = Arc::clone(&self).lease_only(target, rather, input) {
+            return Ok(lease);
+        }
+        self.lease(target, tried, input)
+    }
+
+    /// Whether this key can be used now.
+    pub(super) fn is_usable(&self, target: &Target, key: &Fingerprint) -> bool {
+        let Some(slot) = self.slot_of(key) else { return false };
+        let quota = target.key_quota.as_deref();
+        if self.keys.len() == 1 && !quota.is_some_and(counts) {
+            return true;
+        }
         let mut state = lock(&self.state);
-        let state = &mut *state;
+        self.free(&mut state, slot, target).is_ok()
+    }
+
+    /// The bucket that would count a use of this key, if it can be used now.
+    fn free(&self, state: &mut State, slot: u32, target: &Target) -> Result<Option<Option<Arc<str>>>, u64> {
         let (_, name) = self.prepare(state, target);
         let now = self.clock.tick(Instant::now());
-        let position = state.position(slot);
         let mut until = state.cool[slot as usize];
-        let mut bucket = name.and_then(|name| state.buckets.get_mut(&name));
-        if let Some(bucket) = &mut bucket {
+        if let Some(bucket) = name.as_ref().and_then(|name| state.buckets.get_mut(name)) {
             // Not its bit: that is set when the turn comes to it.
             let refusal = match bucket.tallies.get_mut(&slot) {
                 Some(tally) => tally.hits.refusal(&bucket.quota, now),
@@ -47,11 +74,18 @@ impl KeyPool {
             };
             until = until.max(refusal.map_or(0, |(until, _)| until));
         }
-        if until > now {
-            return Err(KeysExhausted::For(Some(Duration::from_nanos(until - now))));
-        }
-        if let Some(bucket) = bucket {
-            bucket.hit(slot, position, now);
+        if until > now { Err(until - now) } else { Ok(name) }
+    }
+
+    fn take_only(&self, slot: u32, target: &Target) -> Result<(), KeysExhausted> {
+        let mut state = lock(&self.state);
+        let state = &mut *state;
+        let position = state.position(slot);
+        let name = self
+            .free(state, slot, target)
+            .map_err(|left| KeysExhausted::For(Some(Duration::from_nanos(left))))?;
+        if let Some(bucket) = name.and_then(|name| state.buckets.get_mut(&name)) {
+            bucket.hit(slot, position, self.clock.tick(Instant::now()));
         }
         Ok(())
     }
@@ -61,7 +95,6 @@ impl KeyPool {
 mod tests {
     use layers::policy::{ChannelName, Quota, Window};
     use layers::ports::{KeyOutcome, Secret};
-    use layers::stage::TriedKeys;
 
     use super::*;
     use crate::routing::testing::{channel_with, target};
@@ -147,5 +180,50 @@ mod tests {
 
         assert_eq!(refused.err(), Some(KeysExhausted::TooLong));
         assert!(wanted(&target, "a").is_ok());
+    }
+
+    fn rather(target: &Target, key: &str, tried: &TriedKeys) -> Option<String> {
+        let keys = target.channel.keys.clone();
+        carried(keys.lease_rather(target, &Fingerprint::new(key), tried, InputTokens(1)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_rather_taken_moves_no_turn_and_gives_way_when_it_cannot_serve() {
+        for quota in [None, Some(100)] {
+            let target = aim(&["a", "b", "c"], quota);
+            let fresh = TriedKeys::default();
+            assert_eq!(next(&target).as_deref(), Some("a"));
+
+            assert_eq!(rather(&target, "c", &fresh).as_deref(), Some("c"));
+            assert_eq!(rather(&target, "c", &fresh).as_deref(), Some("c"));
+            assert_eq!(rather(&target, "c", &fresh.with(2)).as_deref(), Some("b"), "it was tried");
+            wanted(&target, "c").unwrap().settle(KeyOutcome::Faulty {
+                hint: None,
+                rejected: false,
+                quota: false,
+            });
+            assert!(!target.channel.keys.can_use(&target, &Fingerprint::new("c")));
+            assert_eq!(
+                rather(&target, "c", &fresh).as_deref(),
+                Some("a"),
+                "it cools, and it is the turn of a"
+            );
+            assert_eq!(rather(&target, "gone", &fresh).as_deref(), Some("b"));
+            tokio::time::advance(Duration::from_secs(60)).await;
+            assert!(target.channel.keys.can_use(&target, &Fingerprint::new("c")));
+            assert_eq!(rather(&target, "c", &fresh).as_deref(), Some("c"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_whose_windows_are_full_cannot_be_used_until_they_have_room() {
+        let target = aim(&["a", "b"], Some(1));
+        let can = |key: &str| target.channel.keys.can_use(&target, &Fingerprint::new(key));
+        wanted(&target, "a").unwrap().settle(KeyOutcome::Served);
+
+        assert_eq!((can("a"), can("b"), can("c")), (false, true, false));
+        tokio::time::advance(Duration::from_secs(61)).await;
+
+        assert!(can("a") && can("b"));
     }
 }

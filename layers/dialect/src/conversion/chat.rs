@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use super::tags::Tags;
 use super::wrapped::unwrapped;
 use super::{Answered, Ask, Conversion, JSON, Kept, Refused, Sent, Transcode, Whole, Wish, inbound};
+use crate::seals::learn::{Keeper, Learner};
 use crate::{
     Aim, AnswerForm, DecodeEvents, Depth, Dialect, EncodeEvents, Frame, Framing, Malformed, Sighting,
     Unsupported, ir, media,
@@ -21,7 +22,7 @@ impl ThroughChat {
             let message = "this request can only go to channels of its own format".to_owned();
             return Err(Unsupported { message, param: None }.into());
         };
-        Ok(ask.neutral.chat(inbound, ask.received())?)
+        Ok(ask.neutral.chat(inbound, ask)?)
     }
 }
 
@@ -45,6 +46,7 @@ impl Conversion for ThroughChat {
         let mut kept = ask.kept(aim, self.0);
         kept.correspondence = written.correspondence;
         kept.manner = Wish::Known(manner.clone());
+        kept.seals = ask.seals.map(Keeper::new);
         Ok(vec![Sent { body: written.body, content_type: Some(JSON), kept }])
     }
 
@@ -52,14 +54,27 @@ impl Conversion for ThroughChat {
         let [answer] = answers else {
             return Err(Malformed::new("upstream sent more than one answer").into_answer_error());
         };
-        kept.tell(read(answer, kept)?)
+        let answer = read(answer, kept)?;
+        if let (Some(seals), Some(choice)) = (&kept.seals, answer.choices.first()) {
+            seals.learn(choice);
+        }
+        kept.tell(answer)
     }
 
     fn events(&self, kept: &Kept) -> Option<Box<dyn Transcode>> {
         let encoder = inbound(kept.client)?.events(&kept.manner(), &kept.identity);
         let decoder = self.0.codec().upstream.outbound.events(&kept.correspondence);
         let (tags, want_text, wrapped) = (Tags::of(kept.repairs), kept.want_text, kept.wrapped);
-        Some(Box::new(Transcription { decoder, encoder, tags, events: Vec::new(), want_text, wrapped }))
+        let learner = kept.seals.clone().map(Learner::new);
+        Some(Box::new(Transcription {
+            decoder,
+            encoder,
+            tags,
+            learner,
+            events: Vec::new(),
+            want_text,
+            wrapped,
+        }))
     }
 }
 
@@ -145,6 +160,7 @@ struct Transcription {
     decoder: Box<dyn DecodeEvents>,
     encoder: Box<dyn EncodeEvents>,
     tags: Option<Tags>,
+    learner: Option<Learner>,
     /// Kept between frames for its room.
     events: Vec<ir::Event>,
     want_text: bool,
@@ -161,6 +177,9 @@ impl Transcription {
         }
         for event in self.events.drain(..) {
             let sighting = Sighting::of(&event, want_text);
+            if let Some(learner) = &mut self.learner {
+                learner.see(&event);
+            }
             if sighting.error().is_none() {
                 self.encoder.encode(&event, out);
             }

@@ -25,9 +25,10 @@ pub use neutral::Neutral;
 pub use same::Same;
 
 use crate::codec::{Correspondence, Identity, Manner, Probe, Received};
+use crate::seals::learn::Keeper;
 use crate::{
-    Aim, Body, Depth, Dialect, Frame, Framing, Inbound, Kind, Malformed, ModelPlace, Repairs, Sighting,
-    Unsupported, ir, media,
+    Aim, Body, Depth, Dialect, Frame, Framing, Inbound, Kind, Malformed, ModelPlace, Repairs, SealsOf,
+    Sighting, Unsupported, ir, media,
 };
 
 /// The way between a client's dialect and an upstream's for calls of a kind; none where there is none.
@@ -128,6 +129,10 @@ pub struct Ask<'a> {
     pub neutral: &'a Neutral,
     /// Media that were fetched.
     pub media: &'a FetchedMedia,
+    /// A digest of the conversation's name, where it has one: the same for each of its requests.
+    pub conversation: Option<u64>,
+    /// What models have sealed for this client key; none where nothing is remembered.
+    pub seals: Option<SealsOf<'a>>,
 }
 
 impl<'a> Ask<'a> {
@@ -155,6 +160,7 @@ impl<'a> Ask<'a> {
             identity: Identity { id: self.id.to_owned(), created: self.created, model: aim.alias.to_owned() },
             correspondence: Correspondence::default(),
             manner: Wish::In(self.body.clone(), self.query.into()),
+            seals: None,
         })
     }
 }
@@ -210,6 +216,8 @@ pub struct Kept {
     pub(crate) identity: Identity,
     pub(crate) correspondence: Correspondence,
     pub(crate) manner: Wish,
+    /// Where what is sealed in the answer is remembered.
+    pub(crate) seals: Option<Keeper>,
 }
 
 /// The client's wishes for the writing of its answer: known, or to be read when they are needed, which they rarely

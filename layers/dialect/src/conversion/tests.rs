@@ -62,6 +62,8 @@ impl Case {
             created: 7,
             neutral: &self.neutral,
             media: &self.media,
+            conversation: None,
+            seals: None,
         }
     }
 
@@ -527,7 +529,7 @@ fn a_large_picture_goes_out_from_where_it_was_read() {
     let sent = case.sent(Dialect::Anthropic, aim(false));
 
     let inbound = case.client.codec().client.as_ref().and_then(|client| client.inbound).expect("convertible");
-    let (request, _) = case.neutral.chat(inbound, case.ask().received()).expect("it was read before");
+    let (request, _) = case.neutral.chat(inbound, &case.ask()).expect("it was read before");
     let ir::Content::Image { source: ir::Source::Base64 { data, .. }, .. } =
         &request.turns[0].blocks[0].content
     else {

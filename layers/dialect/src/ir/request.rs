@@ -34,6 +34,8 @@ pub struct Request {
     pub user: Option<String>,
     /// The same, for those who look after abuse.
     pub safety_identifier: Option<String>,
+    /// What caches of providers call the conversation.
+    pub cache_key: Option<String>,
     /// The client's own labels.
     pub metadata: Option<Map<String, Value>>,
     /// Forms of output (`text`, `audio`, `image`).
@@ -62,6 +64,7 @@ impl Request {
             service_tier: None,
             user: None,
             safety_identifier: None,
+            cache_key: None,
             metadata: None,
             modalities: Vec::new(),
             audio: None,

@@ -187,7 +187,7 @@ impl EncodeEvents for Encoder {
                 self.told().called = true;
                 let function = json!({ "name": name, "arguments": "" });
                 let mut call = json!({ "index": index, "id": id, "type": "function", "function": function });
-                super::insert_seal(&mut call, seal.as_ref());
+                super::seals::put_beside(&mut call, seal.as_ref());
                 self.value(out, "tool_calls", &json!([call]));
             }
             Event::ToolArgs { index, fragment } => self.chunk(out, None, |out| {
@@ -233,7 +233,7 @@ impl EncodeEvents for Encoder {
             Event::Finish { reason, .. } => self.told().finish = Some(*reason),
             Event::Error(error) => self.fail(error, out),
             Event::KeepAlive => self.keepalive(out),
-            // Seals and blocks of other dialects have no place in this one, and calls end by themselves.
+            // Other seals and blocks of other dialects have no place in this one, and calls end by themselves.
             Event::Seal(_) | Event::RedactedThinking(_) | Event::ToolEnd { .. } | Event::Opaque { .. } => {}
         }
     }

@@ -6,6 +6,7 @@ mod raw;
 mod read_request;
 mod repairs;
 mod response;
+mod seals;
 mod stream;
 pub(crate) mod usage;
 pub(crate) mod wire;
@@ -123,21 +124,6 @@ fn failed_choice() -> Error {
 /// The identity of an answer with the prefix that clients of this dialect know.
 fn answer_id(id: &str) -> String {
     if id.starts_with("chatcmpl-") { id.to_owned() } else { format!("chatcmpl-{id}") }
-}
-
-/// Puts the seal of a call beside it, where Google's own door for clients of this dialect has it
-/// (<https://ai.google.dev/gemini-api/docs/thought-signatures>), and where it is read when it comes back.
-fn insert_seal(call: &mut Value, seal: Option<&Seal>) {
-    if let Some(seal) = seal.and_then(|seal| seal.for_maker(Maker::Google)) {
-        call["extra_content"] = json!({ "google": { "thought_signature": seal } });
-    }
-}
-
-/// The seal beside a call.
-fn seal_in(extra_content: &RawValue) -> Option<Seal> {
-    let extra: Value = serde_json::from_str(extra_content.get()).ok()?;
-    let data = extra.pointer("/google/thought_signature")?.as_str()?.to_owned();
-    Some(Seal { maker: Maker::Google, data })
 }
 
 /// A picture within text: chat answers have no other place for it.

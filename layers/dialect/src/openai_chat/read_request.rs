@@ -2,12 +2,13 @@
 
 use serde_json::{Map, Value};
 
+use super::seals::{self, Thoughts};
 use crate::fields::{Fields, unknown_word, wrong};
 use crate::ir::{
-    Block, CacheHint, Content, Effort, Maker, Raw, Reasoning, Request, ResponseFormat, Role, Sampling, Seal,
-    ServerTask, ServerTool, Source, Tool, ToolChoice, Turn, WebSearch,
+    Block, CacheHint, Content, Effort, Raw, Reasoning, Request, ResponseFormat, Role, Sampling, ServerTask,
+    ServerTool, Source, Tool, ToolChoice, Turn, WebSearch,
 };
-use crate::{Dialect, Malformed, Manner, media, names};
+use crate::{Dialect, Malformed, Manner, cache_marks, media, names};
 
 /// Reads a whole request (<https://platform.openai.com/docs/api-reference/chat/create>) and the wishes in it.
 ///
@@ -30,7 +31,9 @@ pub(crate) fn read(body: &[u8]) -> Result<(Request, Manner), Malformed> {
         None => return Err(Malformed::at("messages", "messages is required")),
     };
     let mut request = Request::new(Dialect::OpenAiChat);
-    Reader { request: &mut request, unanswered: Vec::new(), synthesised: 0 }.messages(messages)?;
+    let cached_for = cache_marks::time_of_all(&fields.0);
+    Reader { request: &mut request, unanswered: Vec::new(), synthesised: 0, cached_for }
+        .messages(messages)?;
 
     let include_usage = fields
         .object("stream_options")?
@@ -63,6 +66,7 @@ pub(crate) fn read(body: &[u8]) -> Result<(Request, Manner), Malformed> {
         request.server_tools.push(ServerTool { task, raw: raw(Value::Null) });
     }
     request.extra = fields.0;
+    cache_marks::mark_end(&mut request);
     Ok((request, Manner { include_usage }))
 }
 
@@ -159,7 +163,7 @@ fn read_tool(tool: Value, request: &mut Request) -> Result<(), Malformed> {
         request.server_tools.push(ServerTool { task, raw: raw(tool) });
         return Ok(());
     }
-    let cache = map.get("cache_control").and_then(cache_hint);
+    let cache = cache_marks::on(&map, None);
     // Some clients write the function flat, as in the responses dialect.
     let function = map.shift_remove("function").unwrap_or(Value::Object(map));
     request.tools.push(read_function(function, cache)?);
@@ -186,7 +190,7 @@ fn read_function(function: Value, cache: Option<CacheHint>) -> Result<Tool, Malf
         name,
         description: function.get("description").and_then(Value::as_str).map(str::to_owned),
         strict: function.get("strict").and_then(Value::as_bool),
-        cache: cache.or_else(|| function.get("cache_control").and_then(cache_hint)),
+        cache: cache.or_else(|| cache_marks::on(&function, None)),
         schema: function.shift_remove("parameters").unwrap_or(Value::Null),
     })
 }
@@ -234,11 +238,6 @@ fn response_format(mut format: Map<String, Value>) -> Result<ResponseFormat, Mal
     }
 }
 
-fn cache_hint(value: &Value) -> Option<CacheHint> {
-    value.as_object()?;
-    Some(CacheHint { ttl: value.get("ttl").and_then(Value::as_str).map(str::to_owned) })
-}
-
 /// The roles of messages.
 const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
@@ -247,6 +246,8 @@ struct Reader<'a> {
     /// Calls that no result has named yet: (id, name), for results that name nothing.
     unanswered: Vec<(String, String)>,
     synthesised: usize,
+    /// For how long the request asks for all of its cache marks.
+    cached_for: Option<String>,
 }
 
 impl Reader<'_> {
@@ -264,8 +265,9 @@ impl Reader<'_> {
             Some(Value::String(role)) => role,
             _ => return Err(Malformed::at(format!("{at}.role"), "a message needs a role")),
         };
-        let mut blocks = content(message.take("content"), at)?;
-        let hint = message.take("cache_control").as_ref().and_then(cache_hint);
+        let cached_for = self.cached_for.as_deref();
+        let mut blocks = content(message.take("content"), cached_for, at)?;
+        let hint = cache_marks::on(&message.0, cached_for);
         let role = match role.as_str() {
             "system" | "developer" => Role::System,
             "user" => Role::User,
@@ -303,11 +305,15 @@ impl Reader<'_> {
         blocks: &mut Vec<Block>,
         at: &str,
     ) -> Result<(), Malformed> {
+        let mut sealed = Thoughts::read(message.take("reasoning_details"), message.take("thinking_blocks"));
         let thinking = match (message.take("reasoning_content"), message.take("reasoning")) {
             (Some(Value::String(text)), _) | (_, Some(Value::String(text))) if !text.is_empty() => Some(text),
             _ => None,
         };
-        if let Some(text) = thinking {
+        if !sealed.blocks.is_empty() {
+            // The same thoughts, and with what makes them believed.
+            blocks.splice(..0, std::mem::take(&mut sealed.blocks));
+        } else if let Some(text) = thinking {
             blocks.insert(0, Block::new(Content::Thinking { text }));
         }
         if let Some(Value::String(refusal)) = message.take("refusal") {
@@ -317,9 +323,9 @@ impl Reader<'_> {
         for mut call in message.list("tool_calls").map_err(|malformed| malformed.within(at))? {
             let function = call.get_mut("function").map(Value::take).unwrap_or_default();
             let id = call.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-            let seal = call.pointer("/extra_content/google/thought_signature").and_then(Value::as_str);
+            let seal = seals::of_call(&call, &id).or_else(|| sealed.of_call(&id));
             let mut block = self.call(id, function, at)?;
-            block.seal = seal.map(|data| Seal { maker: Maker::Google, data: data.to_owned() });
+            block.seal = seal;
             blocks.push(block);
         }
         if let Some(function) = message.take("function_call") {
@@ -370,24 +376,24 @@ impl Reader<'_> {
     }
 }
 
-fn content(value: Option<Value>, at: &str) -> Result<Vec<Block>, Malformed> {
+fn content(value: Option<Value>, cached_for: Option<&str>, at: &str) -> Result<Vec<Block>, Malformed> {
     match value {
         None => Ok(Vec::new()),
         Some(Value::String(text)) => Ok(vec![Block::text(text)]),
-        Some(Value::Array(parts)) => parts.into_iter().map(|value| part(value, at)).collect(),
+        Some(Value::Array(parts)) => parts.into_iter().map(|value| part(value, cached_for, at)).collect(),
         Some(other) => Err(wrong(&format!("{at}.content"), "text or an array of parts", &other)),
     }
 }
 
 /// Reads a part. Its texts are taken over, not copied: they may be long, and media longer.
-fn part(value: Value, at: &str) -> Result<Block, Malformed> {
+fn part(value: Value, cached_for: Option<&str>, at: &str) -> Result<Block, Malformed> {
     let wrong = |what: &str| Malformed::at(format!("{at}.content"), what);
     let mut part = match value {
         Value::String(text) => return Ok(Block::text(text)),
         Value::Object(part) => part,
         _ => return Err(wrong("a content part needs a type")),
     };
-    let cache = part.get("cache_control").and_then(cache_hint);
+    let cache = cache_marks::on(&part, cached_for);
     let kind = text(&part, "type").ok_or_else(|| wrong("a content part needs a type"))?;
     let content = match kind.as_str() {
         "text" | "input_text" | "output_text" => {

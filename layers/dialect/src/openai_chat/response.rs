@@ -58,7 +58,7 @@ fn write_choice(index: u32, choice: &Choice) -> Value {
                 let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
                 let function = json!({ "name": name, "arguments": arguments });
                 let mut call = json!({ "id": id, "type": "function", "function": function });
-                super::insert_seal(&mut call, block.seal.as_ref());
+                super::seals::put_beside(&mut call, block.seal.as_ref());
                 calls.push(call);
             }
             Content::Image { source: Source::Base64 { mime, data }, .. } => {

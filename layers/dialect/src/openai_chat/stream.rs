@@ -142,7 +142,7 @@ impl Decoder {
             let Some(function) = &call.function.0 else { continue };
             let at = candidate.place(call.index.map(|index| index.0), call.id.text(), function);
             if let Some(extra) = call.extra_content {
-                candidate.calls[at].seal = super::seal_in(extra);
+                candidate.calls[at].seal = super::seals::beside(extra);
             }
             candidate.advance(at, call.id.text(), function, &naming, out);
         }

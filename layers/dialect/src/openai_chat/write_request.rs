@@ -12,7 +12,7 @@ use crate::ir::{
 use crate::names::{Grammar, Names};
 use crate::openai_chat::repairs::{self, Repair};
 use crate::rope::Node;
-use crate::{Aim, Correspondence, Dialect, FetchedMedia, Unsupported, Written, media};
+use crate::{Aim, Correspondence, Dialect, FetchedMedia, Unsupported, Written, cache_marks, media};
 
 /// Longest identity of a tool call.
 const ID_LIMIT: usize = 40;
@@ -27,7 +27,8 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
     let family = request.source == Dialect::OpenAiChat;
     let names =
         Names::new(Grammar::of_tools(NAME_LIMIT), request.tools.iter().map(|tool| tool.name.as_str()));
-    let mut writer = Writer { aim, media, names };
+    let marks = cache_marks::are_taken_by(aim.model);
+    let mut writer = Writer { aim, media, names, marks };
     let mut body = Node::Object(Vec::new());
     if aim.envelope.model == Place::Body {
         body.insert("model", aim.model.to_owned());
@@ -47,7 +48,7 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
     if aim.tools {
         write_tools(request, family, &mut writer.names, &mut fields);
     }
-    write_rest(request, family, &mut fields);
+    write_rest(request, aim.model, family, &mut fields);
     repairs::mend(&mut fields, aim.subject());
     for (name, value) in aim.envelope.adds {
         fields.entry(*name).or_insert_with(|| Value::from(*value));
@@ -73,7 +74,7 @@ fn insert(map: &mut Map<String, Value>, name: &str, value: Option<impl Into<Valu
 }
 
 /// Everything behind the tools.
-fn write_rest(request: &Request, family: bool, body: &mut Map<String, Value>) {
+fn write_rest(request: &Request, model: &str, family: bool, body: &mut Map<String, Value>) {
     match &request.response_format {
         None | Some(ResponseFormat::Text) => {}
         Some(ResponseFormat::JsonObject) => {
@@ -90,6 +91,9 @@ fn write_rest(request: &Request, family: bool, body: &mut Map<String, Value>) {
     }
     insert(body, "reasoning_effort", request.reasoning.and_then(effort).map(Effort::as_str));
     insert(body, "user", request.user.as_deref());
+    if !family && cache_marks::knows_keys(model) {
+        insert(body, cache_marks::KEY, request.cache_key.as_deref());
+    }
     if family {
         insert(body, "safety_identifier", request.safety_identifier.as_deref());
         insert(body, "service_tier", request.service_tier.as_deref());
@@ -219,19 +223,20 @@ struct Writer<'a> {
     aim: &'a Aim<'a>,
     media: &'a FetchedMedia,
     names: Names,
+    /// Whether the model takes cache marks.
+    marks: bool,
 }
 
 impl<'a> Writer<'a> {
     fn messages(&mut self, request: &'a Request) -> Result<Vec<Node<'a>>, Unsupported> {
         let mut messages = Vec::new();
-        let said = |text: String| Node::object([("role", "system".into()), ("content", text.into())]);
-        let system = texts(&request.system);
-        if !system.is_empty() {
-            messages.push(said(system));
+        let said = |content: Node<'a>| Node::object([("role", "system".into()), ("content", content)]);
+        if !texts(&request.system).is_empty() {
+            messages.push(said(self.words(&request.system)));
         }
         for turn in &request.turns {
             match turn.role {
-                Role::System => messages.push(said(texts(&turn.blocks))),
+                Role::System => messages.push(said(self.words(&turn.blocks))),
                 Role::Assistant => messages.push(self.assistant(turn)),
                 Role::User | Role::Tool => self.user(turn, &mut messages)?,
             }
@@ -242,6 +247,33 @@ impl<'a> Writer<'a> {
     /// The identity of a call as this upstream takes it.
     fn id(&self, id: &str) -> String {
         repairs::fitting_id(id, ID_LIMIT, self.aim.quirks.repairs)
+    }
+
+    /// The texts of blocks: one text, or parts where some are marked.
+    fn words(&self, blocks: &'a [Block]) -> Node<'a> {
+        if !self.marks || blocks.iter().all(|block| block.cache.is_none()) {
+            return texts(blocks).into();
+        }
+        let mut parts: Vec<Node<'a>> = Vec::new();
+        for block in blocks {
+            match &block.content {
+                Content::Text(words) if !words.is_empty() => {
+                    let mut part = text(words);
+                    self.mark(&mut part, block);
+                    parts.push(part);
+                }
+                // The mark of what is left out belongs to what stands before it.
+                _ => parts.last_mut().into_iter().for_each(|last| self.mark(last, block)),
+            }
+        }
+        parts.into()
+    }
+
+    /// Marks a part as its block is marked.
+    fn mark(&self, part: &mut Node<'a>, block: &Block) {
+        if self.marks && block.cache.is_some() && !part.has(cache_marks::BREAKPOINT) {
+            part.insert(cache_marks::BREAKPOINT, cache_marks::openai());
+        }
     }
 
     fn assistant(&mut self, turn: &'a Turn) -> Node<'a> {
@@ -292,10 +324,20 @@ impl<'a> Writer<'a> {
             if *is_error {
                 text.insert_str(0, "Error: ");
             }
+            // A mark within a result means all of it.
+            let marked = [block].into_iter().chain(blocks).find(|block| block.cache.is_some());
+            let content: Node<'a> = match marked.filter(|_| self.marks) {
+                None => text.into(),
+                Some(marked) => {
+                    let mut part = Node::object([("type", "text".into()), ("text", text.into())]);
+                    self.mark(&mut part, marked);
+                    vec![part].into()
+                }
+            };
             messages.push(Node::object([
                 ("role", "tool".into()),
                 ("tool_call_id", self.id(call_id).into()),
-                ("content", text.into()),
+                ("content", content),
             ]));
             for block in blocks.iter().filter(|block| !matches!(block.content, Content::Text(_))) {
                 parts.extend(self.part(block)?);
@@ -305,11 +347,20 @@ impl<'a> Writer<'a> {
             parts.insert(0, text("Attachments of the tool output:"));
         }
         for block in &turn.blocks {
-            parts.extend(self.part(block)?);
+            match self.part(block)? {
+                Some(mut part) => {
+                    self.mark(&mut part, block);
+                    parts.push(part);
+                }
+                None if matches!(block.content, Content::ToolResult { .. }) => {}
+                None => parts.last_mut().into_iter().for_each(|last| self.mark(last, block)),
+            }
         }
         let content = match parts.len() {
             0 => return Ok(()),
-            1 if parts[0].is("text") => parts.remove(0).take("text"),
+            1 if parts[0].is("text") && !parts[0].has(cache_marks::BREAKPOINT) => {
+                parts.remove(0).take("text")
+            }
             _ => parts.into(),
         };
         messages.push(Node::object([("role", "user".into()), ("content", content)]));

@@ -236,6 +236,8 @@ impl Exchange {
             created: 1_700_000_000,
             neutral: &neutral,
             media,
+            conversation: None,
+            seals: None,
         };
         for address in way.fetches(&ask(&nothing), &aim)? {
             media.insert(address, "image/png", b"\x89PNG\r\n\x1A\n");

@@ -2,6 +2,7 @@
 
 mod agents;
 mod bodies;
+mod caches;
 mod cloudflare;
 mod cohere;
 mod conformance;

@@ -109,6 +109,7 @@ impl Setup {
             metrics: metrics.clone(),
             windows: runtime.windows().clone(),
             accounts: runtime.accounts().clone(),
+            affinity: runtime.affinity().clone(),
             capacity: capacity.clone(),
             most_body,
         };
@@ -120,6 +121,8 @@ impl Setup {
             allowances,
             media: Arc::new(NoMedia),
             stored: runtime.pins().clone(),
+            homes: runtime.affinity().clone(),
+            seals: runtime.seals().clone(),
             admin: Admin::new(sources, records),
         };
         let (steer, phase) = watch::channel(Phase::Serving);
