@@ -3,8 +3,6 @@ use layers::failure::Exceeded;
 use super::*;
 use crate::config::Settings;
 use crate::config::testing::settings;
-use crate::engine::Engine;
-use crate::providers::OPENAI;
 use crate::snapshot::{Discovered, compile};
 use crate::state::Runtime;
 use crate::telemetry::metrics::Metrics;
@@ -244,18 +242,14 @@ fn times_are_told_in_a_unit_that_fits() {
 
 const REGIONS: &str = "
 providers:
-  - {provider: wide, base_url: 'https://wide.test/v1', api: k, region: [east, west], model: [m]}
+  - {provider: wide, engine: aws, api: k, region: [east, west], model: [m]}
   - {provider: plain, base_url: 'https://plain.test/v1', api: k, region: [east, west], model: [m]}
 api_keys: [{api: sk-user, role: user}]
 ";
 
 #[tokio::test(start_paused = true)]
 async fn a_channel_whose_engine_has_regions_is_shown_in_each_of_them() {
-    // As long as no engine with regions is served, one that has them lends its word.
-    static REGIONAL: Engine = Engine { is_regional: true, ..OPENAI };
-    let mut settings = settings(REGIONS);
-    settings.channels[0].models[0].engine = &REGIONAL;
-    let world = World::of(settings);
+    let world = World::of(settings(REGIONS));
     let (wide, east) = (layers::policy::ChannelName::from("wide"), Arc::from("east"));
     world.runtime.health_in(&wide, "m", Some(&east)).settle(true, Duration::from_secs(60), Instant::now());
 

@@ -31,6 +31,7 @@ UNSAID = {
         "image_detail": "Converse takes no detail of pictures",
     },
     "responses": {
+        "max_tokens": "16 at the least",
         "seed": "Responses take no seed",
         "stop": "Responses take no stop sequences",
         "presence_penalty": "Responses take no penalties",
@@ -55,6 +56,7 @@ UNSAID = {
         "frequency_penalty": "from 0 to 1, and not beside another penalty",
     },
     "cloudflare": {
+        "temperature": "from 0 to 5",
         "stop": "older models take no stop sequences",
         "top_k": "ends at 50",
         "presence_penalty": "from 0 to 2",
@@ -64,6 +66,8 @@ UNSAID = {
     "openai_chat": {},
 }
 
+# Upstreams that can be told to call a tool and not which.
+NAMELESS = ("cohere", "cohere_v1", "cloudflare")
 NUMBERS = ("temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty")
 
 
@@ -100,7 +104,7 @@ def parts(content):
                 yield "file", held.split(",")[-1][:64]
 
 
-def atoms(request):
+def atoms(request, upstream):
     """What a request says, piece by piece: the kind of piece, and what must be found of it."""
     for message in request["messages"]:
         yield from parts(message.get("content"))
@@ -112,9 +116,11 @@ def atoms(request):
                 continue
             for leaf in leaves(arguments):
                 yield "arguments", leaf
-    unused = request.get("tool_choice") == "none"
-    for tool in [] if unused else request.get("tools") or []:
-        if tool["type"] == "function":
+    choice = request.get("tool_choice")
+    # Where a choice cannot be named, what is not chosen is left out.
+    chosen = choice["function"]["name"] if isinstance(choice, dict) and upstream in NAMELESS and "function" in choice else None
+    for tool in [] if choice == "none" else request.get("tools") or []:
+        if tool["type"] == "function" and chosen in (None, tool["function"]["name"]):
             yield "tool", tool["function"]["name"]
             yield "description", tool["function"].get("description") or ""
             schema = tool["function"].get("parameters")
@@ -151,7 +157,7 @@ def lost(request, sent, upstream):
     escaped = text.replace('\\"', '"').replace("\\\\", "\\").replace("\\n", "\n")
     numbers = [leaf for leaf in found if not isinstance(leaf, str)]
     lines = []
-    for kind, piece in atoms(request):
+    for kind, piece in atoms(request, upstream):
         if kind in UNSAID[upstream] or piece == "":
             continue
         if isinstance(piece, str):
@@ -162,7 +168,7 @@ def lost(request, sent, upstream):
         # An object may go as one, and what a provider does not fetch was fetched for it.
         if not there and kind == "text":
             there = within(piece, found)
-        if not there and kind == "image" and piece.startswith("http"):
+        if not there and kind in ("image", "file") and piece.startswith("http"):
             there = "iVBORw0KGgo=" in text
         if not there:
             lines.append(f"lost {kind}: {str(piece)[:80]!r}")

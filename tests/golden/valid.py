@@ -156,6 +156,15 @@ def anthropic(sent):
 
 
 def responses(sent):
+    # What the model itself has said is typed with an identity, which nobody needs to send.
+    def said(item):
+        if item.get("role") != "assistant" or not isinstance(item.get("content"), list):
+            return item
+        parts = [{**part, "type": "input_text"} if part["type"] == "output_text" else part for part in item["content"]]
+        return {**item, "content": parts}
+
+    if isinstance(sent.get("input"), list):
+        sent = {**sent, "input": [said(item) for item in sent["input"]]}
     kind = response_create_params.ResponseCreateParamsNonStreaming
     if sent.get("stream"):
         kind = response_create_params.ResponseCreateParamsStreaming
@@ -196,13 +205,15 @@ def cohere_v1(sent):
 
 
 def cloudflare(sent):
-    # Newer models take OpenAI's requests, without the model, which is in the path.
-    if "stream_options" in sent or "max_tokens" not in sent:
-        return openai_chat({"model": "in the path", **sent})
+    # Newer models take OpenAI's requests, without the model, which is in the path. Fields that a client has for somebody
+    # else pass, as they do to everybody of the format.
+    newer = openai_chat({"model": "in the path", **sent})
+    newer = [line for line in newer if not line.startswith("request: nobody knows")]
     # Cloudflare types no request of its older models; its documents name these fields.
     known = "messages prompt raw stream max_tokens temperature top_p top_k seed repetition_penalty frequency_penalty".split()
     known += "presence_penalty response_format guided_json reasoning tools functions lora image".split()
-    return [f"request: nobody knows {name}" for name in sent if name not in known]
+    older = [f"request: nobody knows {name}" for name in sent if name not in known]
+    return newer if older else []
 
 
 UPSTREAMS = {

@@ -284,33 +284,6 @@ async fn a_limit_says_which_one_it_is_and_when_to_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_channel_of_a_format_to_come_hides_no_failure_of_another() {
-    let limited = Upstream::always(Script::error(429, "slow down").header("retry-after", "7")).await;
-    let later = channel("later", &limited).with("/engine", json!("cohere"));
-    for channels in [[channel("relay", &limited), later.clone()], [later, channel("relay", &limited)]] {
-        let gateway = Gateway::start(config(channels)).await;
-
-        let answer = gateway.chat(&hello()).await.expect(429);
-
-        assert_eq!(answer.header("retry-after"), Some("7"));
-        let question = json!({ "key": CLIENT, "model": "m" });
-        let explained = gateway.ask(&Ask::post("/v1/route/explain", &question)).await.expect(200);
-        let explanation = explained.json();
-        let asked: Vec<&str> = explanation["candidates"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .filter_map(|c| c["channel"].as_str())
-            .collect();
-        assert_eq!(asked, ["relay"]);
-        assert!(
-            explanation["left_out"][0].as_str().is_some_and(|said| said.contains("later")),
-            "{explanation}"
-        );
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_model_is_awaited_for_ten_seconds_after_the_start_and_no_longer() {
     let upstream = healthy("ok").await;
     let listing = channel("a", &upstream).with("/model", json!([]));

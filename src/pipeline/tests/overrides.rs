@@ -149,3 +149,39 @@ async fn overrides_reach_a_converted_upstream_in_its_own_words() {
     let body = upstream.only().json();
     assert_eq!((&body["thinking"]["budget_tokens"], &body["max_tokens"]), (&json!(2000), &json!(4000)));
 }
+
+/// Promises: `over-claude-tools`.
+#[tokio::test(start_paused = true)]
+async fn tools_of_the_provider_s_own_are_added_to_a_converted_body() {
+    let upstream = Upstream::always(Script::json(&said_by_claude("ok"))).await;
+    let search = json!([{ "type": "web_search_20250305", "name": "web_search", "max_uses": 5 }]);
+    let channel = channel("a", &upstream)
+        .with("/engine", json!("claude"))
+        .with("/preferences/post_body_parameter_overrides", json!({ "m": { "tools": search } }));
+    let gateway = Gateway::start(config([channel])).await;
+
+    gateway.chat(&hello()).await.expect(200);
+
+    assert_eq!(upstream.last().json()["tools"], search);
+}
+
+/// Promises: `dialect-search-suffix`.
+#[tokio::test(start_paused = true)]
+async fn an_alias_searches_by_the_override_that_is_written_for_it() {
+    let upstream = Upstream::always(Script::json(&gemini_said("ok"))).await;
+    let search = json!([{ "google_search": {} }]);
+    let channel = channel("a", &upstream)
+        .with("/engine", json!("gemini"))
+        .with("/model", json!([{ "gemini-2.5-flash": "gemini-2.5-flash-search" }, "gemini-2.5-flash"]))
+        .with(
+            "/preferences/post_body_parameter_overrides",
+            json!({ "gemini-2.5-flash-search": { "tools": search } }),
+        );
+    let gateway = Gateway::start(config([channel])).await;
+
+    gateway.chat(&hello_to("gemini-2.5-flash-search")).await.expect(200);
+    let searched = upstream.last().json();
+    gateway.chat(&hello_to("gemini-2.5-flash")).await.expect(200);
+
+    assert_eq!((&searched["tools"], &upstream.last().json()["tools"]), (&search, &Value::Null));
+}

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use foldhash::fast::RandomState;
 use layers::policy::{ChannelName, Fingerprint};
 
-use super::{History, Record, RecordsReply};
 use crate::state::clock::Calendar;
 
 /// How far back attempts count, in hours.
@@ -23,6 +22,27 @@ pub const SPAN: i64 = HOURS * 3600;
 const MANY: usize = 1000;
 /// Pools of one channel that may wait for the ledger.
 const MOST_WAITING: usize = 16;
+
+/// The ledger's knowledge of one key over the last 72 hours, all models together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Record {
+    /// Attempts that were answered.
+    pub successes: u64,
+    /// All attempts.
+    pub attempts: u64,
+}
+
+/// A taker of the records of a channel's keys; keys without attempts may be left out.
+pub type RecordsReply = Box<dyn FnOnce(Vec<(Fingerprint, Record)>) + Send>;
+
+/// A source from which `smart_round_robin` learns how its keys did.
+pub trait History: Send + Sync {
+    /// Looks the records of one channel up and gives them to `reply`, at once or later, or drops
+    /// it when they cannot be had. Never waits.
+    fn fetch(&self, channel: &ChannelName, reply: RecordsReply);
+    /// Forgets channels that are gone.
+    fn retain(&self, _channel: &dyn Fn(&ChannelName) -> bool) {}
+}
 
 /// The record of how provider keys did, by channel.
 #[derive(Default)]

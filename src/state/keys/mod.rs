@@ -27,7 +27,7 @@ use layers::ports::{Credential, InputTokens, KeyOutcome, KeyStanding, Keys, Keys
 use layers::stage::TriedKeys;
 use tokio::time::Instant;
 
-pub use self::history::{KeyHistory, SPAN as HISTORY_SPAN};
+pub use self::history::{History, KeyHistory, Record, RecordsReply, SPAN as HISTORY_SPAN};
 
 use self::bits::Both;
 use super::clock::{Clock, ticks};
@@ -59,27 +59,6 @@ pub struct KeySettings {
     /// Whether `api_key_rate_limit` is a map: then each (key, upstream model) has windows of its
     /// own, otherwise each key has them over all models.
     pub windows_per_model: bool,
-}
-
-/// The ledger's knowledge of one key over the last 72 hours, all models together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Record {
-    /// Attempts that were answered.
-    pub successes: u64,
-    /// All attempts.
-    pub attempts: u64,
-}
-
-/// A taker of the records of a channel's keys; keys without attempts may be left out.
-pub type RecordsReply = Box<dyn FnOnce(Vec<(Fingerprint, Record)>) + Send>;
-
-/// A source from which `smart_round_robin` learns how its keys did.
-pub trait History: Send + Sync {
-    /// Looks the records of one channel up and gives them to `reply`, at once or later, or drops
-    /// it when they cannot be had. Never waits.
-    fn fetch(&self, channel: &ChannelName, reply: RecordsReply);
-    /// Forgets channels that are gone.
-    fn retain(&self, _channel: &dyn Fn(&ChannelName) -> bool) {}
 }
 
 /// The place where the pools of one channel, one per configuration, find the latest of them.

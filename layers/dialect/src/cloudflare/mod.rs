@@ -47,6 +47,16 @@ impl crate::Outbound for Outbound {
         aim: &Aim<'_>,
         media: &FetchedMedia,
     ) -> Result<Written, Unsupported> {
+        if !request.server_tools.is_empty() {
+            return Err(Unsupported::at("tools", "a tool of this type cannot be sent to this upstream"));
+        }
+        let mut blocks = request.turns.iter().flat_map(|turn| &turn.blocks);
+        if blocks.any(|block| matches!(block.content, ir::Content::Opaque { .. })) {
+            return Err(Unsupported::at(
+                "messages",
+                "a content part of this type cannot be sent to this upstream",
+            ));
+        }
         match model::is_older(aim.model) {
             true => write_request::write(request, aim, media),
             false => openai().request(request, aim, media),

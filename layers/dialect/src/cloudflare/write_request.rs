@@ -111,9 +111,6 @@ fn check(request: &Request) -> Result<(), Unsupported> {
     if weights.is_some_and(|weights| weights.as_object().is_none_or(|weights| !weights.is_empty())) {
         return Err(Unsupported::at("logit_bias", "this upstream takes no weights of tokens"));
     }
-    if !request.server_tools.is_empty() {
-        return Err(Unsupported::at("tools", "a tool of this type cannot be sent to this upstream"));
-    }
     Ok(())
 }
 

@@ -18,12 +18,11 @@ pub use self::repairs::{Repair, Repairs};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::conversion::ThroughChat;
 use crate::fresh_text::Layout;
-use crate::ir::{self, Citation, Error, Logprob, Maker, Seal};
+use crate::ir::{self, Citation, Error, Logprob};
 use crate::size::Measure;
 use crate::{
     Aim, Client, Codec, Correspondence, DecodeEvents, Dialect, EncodeEvents, Envelope, ErrorShape,

@@ -61,6 +61,38 @@ const REASONS: &[(&str, &str, &str)] = &[
     ("tokens written to a cache", "gemini", "Gemini tells of none"),
     ("tokens written to a cache", "cohere", "Cohere tells of none"),
     ("tokens written to a cache", "cloudflare", "Workers AI tells of none"),
+    ("tokens written to a cache", "cohere_v1", "Cohere tells of none"),
+    (
+        "tokens written to a cache",
+        "responses",
+        "caches are written unasked, and no recorded answer tells of it",
+    ),
+    ("tokens read from a cache", "cohere_v1", "Cohere's first version tells of none"),
+    ("tokens of reasoning", "converse", "Converse counts them as output and does not tell them apart"),
+    ("tokens of reasoning", "cohere", "Cohere counts them as output and does not tell them apart"),
+    ("tokens of reasoning", "cohere_v1", "Cohere's first version does not think"),
+    ("reasoning effort", "cohere_v1", "Cohere's first version does not think"),
+    ("service tier", "cohere_v1", "Cohere has no field for it"),
+    ("`user`", "cohere_v1", "Cohere has no field for it"),
+    ("refusals in words of their own", "cohere_v1", "Cohere refuses in the text of its answer"),
+    ("failures by status", "cohere_v1", "its failures are those of Cohere's second version"),
+    (
+        "addresses of sources",
+        "cohere",
+        "Cohere's sources are documents of the request, which have no address",
+    ),
+    ("addresses of sources", "cloudflare", "Workers AI does not search"),
+    (
+        "streamed tool calls",
+        "cloudflare",
+        "models with a format of their own tell calls in whole answers only",
+    ),
+    ("answers that were cut short", "cloudflare", "Workers AI does not tell why an answer ended"),
+    (
+        "failures by status",
+        "cloudflare",
+        "no failure of it was recorded; its numbers are those of its documents",
+    ),
 ];
 
 /// What a client may wish for, each as the fields that it adds to a plain request.
@@ -186,6 +218,8 @@ fn reason(name: &str, upstream: Dialect) -> Result<String, String> {
 /// The section, and the cells that lack a reason.
 fn section() -> (String, Vec<String>) {
     let mut upstreams = UPSTREAMS.to_vec();
+    // A translation is of one text; what it takes stands in its own section.
+    upstreams.retain(|upstream| *upstream != Dialect::DoubaoTranslation);
     upstreams.sort_by_key(|upstream| column(*upstream));
     let mut notes: Vec<String> = Vec::new();
     let mut missing = Vec::new();

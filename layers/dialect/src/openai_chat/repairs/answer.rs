@@ -18,13 +18,13 @@ type Object = Map<String, Value>;
 /// Most candidates of one answer that are told apart.
 const MOST_CHOICES: usize = 128;
 
-/// What makes these repairs in one answer; none where none of them is one of answers.
+/// The mender of one answer; none where none of these repairs is one of answers.
 pub(crate) fn mender(repairs: Repairs) -> Option<Box<dyn Mend>> {
     let repairs = repairs.of_answers();
     (!repairs.is_empty()).then(|| Box::new(Mender { repairs, ..Mender::default() }) as Box<dyn Mend>)
 }
 
-/// What is known of one answer.
+/// The mender of one answer, and the knowledge of it so far.
 #[derive(Debug, Default)]
 struct Mender {
     repairs: Repairs,
@@ -33,7 +33,7 @@ struct Mender {
     head: Object,
 }
 
-/// What is known of a candidate.
+/// The knowledge of one candidate.
 #[derive(Debug, Default)]
 struct Choice {
     number: u64,

@@ -14,7 +14,7 @@ use crate::{Aim, names};
 
 type Body = Map<String, Value>;
 
-/// What a request is aimed at.
+/// The aim of a request, as far as repairs look at it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject<'a> {
     /// The model by the client's name.

@@ -29,9 +29,8 @@ impl Tools {
             // Clients of chat who name another kind of tool mean those of this dialect.
             let own = tool.raw.of(Dialect::Responses).or_else(|| tool.raw.of(Dialect::OpenAiChat));
             match (own, &tool.task) {
-                (Some(own), _) if own.get("type").and_then(Value::as_str) != Some("custom") => {
-                    written.push(own.clone());
-                }
+                (Some(own), ServerTask::WebSearch(search)) => written.push(own_search(own, search, request)),
+                (Some(own), ServerTask::Other) if is_known(own) => written.push(own.clone()),
                 (None, ServerTask::WebSearch(search)) => written.push(web_search(search, request)),
                 _ => {
                     let what = "a tool of this type cannot be sent to this upstream";
@@ -88,6 +87,31 @@ fn parameters(schema: &Value) -> Value {
         Value::Null | Value::Bool(true) => json!({ "type": "object", "properties": {} }),
         other => other.clone(),
     }
+}
+
+/// Whether a tool may be one of this dialect: one that Anthropic has named has the day of its version behind its name,
+/// one of OpenRouter's has that in front of it, and custom tools are not converted.
+fn is_known(tool: &Value) -> bool {
+    let name = tool.get("type").and_then(Value::as_str).unwrap_or_default();
+    let version = name.rsplit('_').next().unwrap_or_default();
+    let is_dated = version.len() == 8 && version.bytes().all(|byte| byte.is_ascii_digit());
+    !is_dated && !name.contains(':') && name != "custom"
+}
+
+/// A search as a client of this dialect's family has it, in this dialect's fields: others belong to another provider.
+fn own_search(own: &Value, search: &WebSearch, request: &Request) -> Value {
+    let mut tool = web_search(search, request);
+    for name in ["filters", "search_context_size", "user_location"] {
+        if let Some(value) = own.get(name).filter(|value| !value.is_null()) {
+            tool[name] = value.clone();
+        }
+    }
+    if let Some(name @ ("web_search_preview" | "web_search_preview_2025_03_11")) =
+        own.get("type").and_then(Value::as_str)
+    {
+        tool["type"] = name.into();
+    }
+    tool
 }
 
 fn web_search(search: &WebSearch, request: &Request) -> Value {
