@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::bench::subjects::google::gemini_said;
 use super::bench::*;
 
 /// The body that reaches the upstream of a channel with these overrides.
