@@ -11,6 +11,7 @@
 //! ([`crate::judge`]).
 
 mod answer;
+mod asking;
 mod came;
 mod request;
 

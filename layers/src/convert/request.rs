@@ -1,12 +1,13 @@
 //! The way up: from the client's request to what the upstream is sent.
 
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use dialect::{Aim, Ask, Conversion, Envelope, FetchedMedia, Refused, Seals, SealsOf, Sent, SentBody};
+use dialect::{Conversion, Envelope, Refused, Seals, Sent, SentBody};
 use http::HeaderValue;
 use tokio::time::Instant;
 
+use super::asking::{aim, ask, created, fetched};
 use crate::failure::{Blame, Failure};
 use crate::forward;
 use crate::offload::{INLINE, offload};
@@ -18,57 +19,6 @@ use crate::stage::{Attempt, Call, Exchange, Payload};
 const MOST_MEDIA: usize = 32;
 /// Longest time that all of them may take.
 const LONGEST_FETCH: Duration = Duration::from_secs(30);
-
-/// What the client asks, for all attempts.
-fn ask<'a>(
-    exchange: &'a Exchange,
-    media: &'a FetchedMedia,
-    seals: Option<&'a Arc<dyn Seals>>,
-    created: u64,
-) -> Ask<'a> {
-    Ask {
-        kind: exchange.endpoint.kind,
-        client: exchange.endpoint.client,
-        body: &exchange.body,
-        query: &exchange.query,
-        model_place: &exchange.peek.model_place,
-        stream: exchange.peek.stream,
-        want_text: !exchange.catalog.triggers().is_empty(),
-        id: exchange.id.as_str(),
-        created,
-        neutral: &exchange.neutral,
-        media,
-        conversation: exchange.conversation.as_deref().map(|conversation| conversation.name),
-        seals: seals.map(|all| SealsOf { all, owner: exchange.caller.fingerprint.as_str() }),
-    }
-}
-
-/// What this attempt is aimed at.
-fn aim<'a>(target: &'a Target, betas: &'a [String], stream: bool, ask_usage: bool) -> Aim<'a> {
-    let channel = &target.channel;
-    Aim {
-        alias: &target.alias,
-        model: &target.upstream_model,
-        model_json: &target.upstream_model_json,
-        stream,
-        tools: channel.tools,
-        image: channel.image,
-        ask_usage,
-        as_json: target.overrides.is_some(),
-        betas,
-        envelope: &channel.envelope,
-        quirks: &channel.quirks,
-    }
-}
-
-/// When the request came, in unix seconds.
-fn created(exchange: &Exchange) -> u64 {
-    exchange.ledger.entry().arrived.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-fn fetched(exchange: &Exchange) -> Arc<FetchedMedia> {
-    exchange.shared.lock().unwrap_or_else(PoisonError::into_inner).fetched.clone()
-}
 
 /// What the upstream is sent.
 ///

@@ -747,7 +747,7 @@ fn a_stream_of_version_1_ends_with_the_event_that_says_so_whatever_it_is_called(
 
 fn evidence(status: u16, message: &str) -> (Evidence, ir::Error) {
     let body = json!({ "id": "i", "message": message }).to_string();
-    let status = StatusCode::from_u16(status).unwrap();
+    let status = StatusCode::from_u16(status).expect("a status");
     let error = outbound(V2).error(status, &HeaderMap::new(), body.as_bytes());
     let asked = Asked { body: &Body::Empty, headers: &HeaderMap::new(), model: "command-does-not-exist" };
     let now = SystemTime::UNIX_EPOCH;

@@ -1,0 +1,60 @@
+//! What a conversion is told of a request: what the client asks, and what an attempt is aimed at.
+
+use std::sync::{Arc, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use dialect::{Aim, Ask, FetchedMedia, Seals, SealsOf};
+
+use crate::policy::Target;
+use crate::stage::Exchange;
+
+/// What the client asks, for all attempts.
+pub(super) fn ask<'a>(
+    exchange: &'a Exchange,
+    media: &'a FetchedMedia,
+    seals: Option<&'a Arc<dyn Seals>>,
+    created: u64,
+) -> Ask<'a> {
+    Ask {
+        kind: exchange.endpoint.kind,
+        client: exchange.endpoint.client,
+        body: &exchange.body,
+        query: &exchange.query,
+        model_place: &exchange.peek.model_place,
+        stream: exchange.peek.stream,
+        want_text: !exchange.catalog.triggers().is_empty(),
+        id: exchange.id.as_str(),
+        created,
+        neutral: &exchange.neutral,
+        media,
+        conversation: exchange.conversation.as_deref().map(|conversation| conversation.name),
+        seals: seals.map(|all| SealsOf { all, owner: exchange.caller.fingerprint.as_str() }),
+    }
+}
+
+/// What this attempt is aimed at.
+pub(super) fn aim<'a>(target: &'a Target, betas: &'a [String], stream: bool, ask_usage: bool) -> Aim<'a> {
+    let channel = &target.channel;
+    Aim {
+        alias: &target.alias,
+        model: &target.upstream_model,
+        model_json: &target.upstream_model_json,
+        stream,
+        tools: channel.tools,
+        image: channel.image,
+        ask_usage,
+        as_json: target.overrides.is_some(),
+        betas,
+        envelope: &channel.envelope,
+        quirks: &channel.quirks,
+    }
+}
+
+/// When the request came, in unix seconds.
+pub(super) fn created(exchange: &Exchange) -> u64 {
+    exchange.ledger.entry().arrived.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+pub(super) fn fetched(exchange: &Exchange) -> Arc<FetchedMedia> {
+    exchange.shared.lock().unwrap_or_else(PoisonError::into_inner).fetched.clone()
+}
