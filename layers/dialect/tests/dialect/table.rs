@@ -24,6 +24,7 @@ fn column(upstream: Dialect) -> &'static str {
         "gemini" => "Gemini, Vertex AI",
         "converse" => "Bedrock Converse",
         "cohere" => "Cohere",
+        "cohere_v1" => "Cohere, version 1",
         "cloudflare" => "Cloudflare Workers AI",
         other => other,
     }
