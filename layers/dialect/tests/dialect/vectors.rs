@@ -556,6 +556,27 @@ fn a_stream_that_breaks_off_ends_in_an_error_and_nothing_else() {
     assert!(!found.contains("[DONE]") && !found.contains("\"finish_reason\":\""));
 }
 
+#[test]
+fn claude_s_calls_end_their_turn_as_calls_whatever_its_reason_says() {
+    let stream = concat!(
+        "event: content_block_start\n",
+        r#"data: {"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}"#,
+        "\n\nevent: message_delta\n",
+        r#"data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":1}}"#,
+        "\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+    );
+    let mut events = Vec::new();
+    let mut decoder = kit::outbound(Dialect::Anthropic).events(&Correspondence::default());
+    frames(stream.as_bytes()).for_each(|frame| decoder.decode(frame, &mut events).expect("readable"));
+    decoder.finish(&mut events);
+
+    let reasons = events.iter().filter_map(|event| match event {
+        ir::Event::Finish { reason, .. } => Some(*reason),
+        _ => None,
+    });
+    assert_eq!(reasons.collect::<Vec<_>>(), [ir::FinishReason::ToolCalls]);
+}
+
 // === OpenAI chat, tolerated ===
 
 fn decode(stream: &str) -> Vec<ir::Event> {
