@@ -74,8 +74,8 @@ CASES ?= ../shared/external/aws-wire
 conformance: deps-build ## Run AWS's own cases of signatures and event streams (CASES=../shared/external/aws-wire)
 	@test -d $(CASES)/sigv4/v4 && test -f $(CASES)/event-stream/rest-json-event-stream.smithy \
 	|| { echo "$(CASES) has no such cases: name their folder, make conformance CASES=..." >&2; exit 1; }
-	AWS_WIRE=$(abspath $(CASES)) cargo test -p dialect --test dialect conformance -- --ignored
-	AWS_WIRE=$(abspath $(CASES)) cargo test -p uni-api --lib the_cases_of_aws -- --ignored
+	AWS_WIRE=$(abspath $(CASES)) cargo test -p dialect --features conformance --test dialect conformance
+	AWS_WIRE=$(abspath $(CASES)) cargo test -p uni-api --features conformance --lib the_cases_of_aws
 
 fuzz: deps-build ## Run the decoders under a fuzzer (SECONDS=60 TARGET=streamed_answer)
 	@rustup toolchain list 2>/dev/null | grep -q nightly || { echo "nightly is missing: rustup toolchain install nightly" >&2; exit 1; }

@@ -69,7 +69,6 @@ fn is_told(value: &HeaderValue<'_>, kind: &str, told: &str) -> bool {
 }
 
 #[test]
-#[ignore = "reads cases of AWS that do not stand here: make conformance"]
 fn the_messages_of_smithy_s_cases_are_cut_and_read_as_they_say() {
     let folder = PathBuf::from(std::env::var_os("AWS_WIRE").expect("AWS_WIRE names the folder of the cases"));
     let file = folder.join("event-stream/rest-json-event-stream.smithy");

@@ -5,6 +5,7 @@ mod bodies;
 mod caches;
 mod cloudflare;
 mod cohere;
+#[cfg(feature = "conformance")]
 mod conformance;
 mod converse;
 mod cuts;
