@@ -1,19 +1,14 @@
 //! Marks for the cache, which are blocks of their own behind what they mark.
 //!
 //! Source: <https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html>. A prompt is cached from its
-//! beginning: tools, then instructions, then the conversation. At most four marks stand in it, and none for an hour
-//! behind one for five minutes.
+//! beginning: tools, then instructions, then the conversation.
 
 use serde_json::{Map, Value, json};
 
+use crate::cache_marks::{Fate, HOUR, Part, settled};
 use crate::converse::family::Caches;
 use crate::ir::CacheHint;
 use crate::rope::Node;
-
-/// Marks that one request may hold.
-const MOST: usize = 4;
-/// The longer of the two times.
-const HOUR: &str = "1h";
 
 /// A block, and the mark behind it.
 #[derive(Debug)]
@@ -38,41 +33,32 @@ impl<'a> Marked<'a> {
     }
 }
 
-/// The three parts of a prompt with their marks brought within the rules.
-///
-/// Surplus ones are left out of the conversation first, from its beginning on: the newest are worth the most, and those
-/// on tools and instructions serve every conversation. An hour behind five minutes becomes five minutes.
+/// The three parts of a prompt with their marks brought within the rules that all providers share, and within what this
+/// model caches.
 pub(super) fn settle<'a>(
     caches: Caches,
     tools: &mut [Marked<'a>],
     system: &mut [Marked<'a>],
     turns: &mut [&mut Vec<Marked<'a>>],
 ) {
-    if caches != (Caches::Everywhere { hours: true }) && caches != (Caches::Everywhere { hours: false }) {
+    if !matches!(caches, Caches::Everywhere { .. }) {
         tools.iter_mut().for_each(|tool| tool.mark = None);
     }
-    let turned = || turns.iter().flat_map(|turn| turn.iter());
-    let count =
-        tools.iter().chain(system.iter()).chain(turned()).filter(|block| block.mark.is_some()).count();
-    let most = if caches == Caches::None { 0 } else { MOST };
-    let mut surplus = count.saturating_sub(most);
-    let order = turns.iter_mut().flat_map(|turn| turn.iter_mut());
-    for block in order.chain(system.iter_mut()).chain(tools.iter_mut()) {
-        if surplus > 0 && block.mark.take().is_some() {
-            surplus -= 1;
-        }
-    }
-    let mut short = caches != (Caches::Everywhere { hours: true });
-    let turned = turns.iter_mut().flat_map(|turn| turn.iter_mut());
-    for mark in
-        tools.iter_mut().chain(system.iter_mut()).chain(turned).filter_map(|block| block.mark.as_mut())
-    {
-        match mark.ttl.as_deref() {
-            Some(HOUR) if !short => {}
-            _ => {
-                short = true;
-                mark.ttl = None;
-            }
+    let of = |part| move |block| (part, block);
+    let turned = turns.iter_mut().flat_map(|turn| turn.iter_mut()).map(of(Part::Turns));
+    let blocks = tools.iter_mut().map(of(Part::Tools)).chain(system.iter_mut().map(of(Part::System)));
+    let mut marked: Vec<(Part, &mut Marked<'a>)> =
+        blocks.chain(turned).filter(|(_, block)| block.mark.is_some()).collect();
+    let lasts = |block: &Marked<'_>| {
+        let ttl = block.mark.as_ref().and_then(|mark| mark.ttl.as_deref());
+        caches == (Caches::Everywhere { hours: true }) && ttl == Some(HOUR)
+    };
+    let marks: Vec<(Part, bool)> = marked.iter().map(|(part, block)| (*part, lasts(block))).collect();
+    for (((_, block), fate), (_, hour)) in marked.iter_mut().zip(settled(&marks)).zip(&marks) {
+        if fate == Fate::Dropped || caches == Caches::None {
+            block.mark = None;
+        } else if fate == Fate::Short || !hour {
+            block.mark = Some(CacheHint { ttl: None });
         }
     }
 }
