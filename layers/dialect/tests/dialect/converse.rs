@@ -477,6 +477,24 @@ fn marks_for_the_cache_are_blocks_behind_what_they_mark_where_the_model_has_a_ca
 }
 
 #[test]
+fn of_more_marks_than_four_the_oldest_of_the_conversation_are_left_out() {
+    let marked =
+        |text: &str| json!({ "type": "text", "text": text, "cache_control": { "type": "ephemeral" } });
+    let parts: Vec<Value> = ["a", "b", "c", "d", "e"].map(marked).into();
+    let system = json!({ "role": "system", "content": [marked("S")] });
+
+    let body = sent(CLAUDE, json!({ "messages": [system, { "role": "user", "content": parts }] }));
+
+    let told: String = body["messages"][0]["content"]
+        .as_array()
+        .expect("blocks")
+        .iter()
+        .map(|block| block["text"].as_str().unwrap_or("|"))
+        .collect();
+    assert_eq!((told.as_str(), body["system"].as_array().map(Vec::len)), ("abc|d|e|", Some(2)));
+}
+
+#[test]
 fn reasoning_goes_back_to_claude_with_its_seal_and_to_nobody_else() {
     let mut request = ir::Request::new(Dialect::Anthropic);
     let mut thought = ir::Block::new(ir::Content::Thinking { text: "Hm".into() });
