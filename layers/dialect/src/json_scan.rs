@@ -12,7 +12,7 @@ use wide::u8x16;
 /// One walk over an event of a stream costs less than a search for each key that matters. It ends
 /// where the text is no JSON any more.
 pub(crate) fn members(json: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut quotes = Marks::new(json, quotes);
+    let mut quotes = Quotes::of(json);
     std::iter::from_fn(move || {
         loop {
             let start = quotes.next()? + 1;
@@ -45,7 +45,6 @@ pub(crate) fn object_members<'a>(text: &'a [u8], mut see: impl FnMut(&'a [u8], &
 pub(crate) fn walk<'a>(text: &'a [u8], mut see: impl FnMut(u32, &'a [u8], &'a [u8])) -> Option<()> {
     const DEEPEST: u32 = u64::BITS;
     std::str::from_utf8(text).ok()?;
-    let mut marks = Marks::new(text, ends_and_escapes);
     // One bit for each level that is open: whether it is an object.
     let (mut objects, mut depth) = (0_u64, 0);
     let mut at_key = false;
@@ -55,7 +54,7 @@ pub(crate) fn walk<'a>(text: &'a [u8], mut see: impl FnMut(u32, &'a [u8], &'a [u
         match first {
             b'"' => {
                 let start = at + 1;
-                at = string_end(&mut marks, start)?;
+                at = string_end(text, start)?;
                 if at_key {
                     let key = text.get(start..at - 1)?;
                     at = blank(text, at);
@@ -119,17 +118,20 @@ fn blank(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Behind the string whose text begins here. Marks before it are passed over.
+/// Behind the string whose text begins here.
 #[inline(always)]
-fn string_end(marks: &mut Marks<'_, impl Fn(u8x16) -> u32>, mut from: usize) -> Option<usize> {
+fn string_end(text: &[u8], mut from: usize) -> Option<usize> {
     loop {
-        let mark = marks.next()?;
-        if mark < from {
+        let rest = text.get(from..)?;
+        let bits = ends_and_escapes(block(rest)?);
+        if bits == 0 {
+            from += size_of::<u8x16>();
             continue;
         }
-        match *marks.text.get(mark)? {
+        let mark = from + bits.trailing_zeros() as usize;
+        match *text.get(mark)? {
             b'"' => return Some(mark + 1),
-            _ => from = escape_end(marks.text, mark)?,
+            _ => from = escape_end(text, mark)?,
         }
     }
 }
@@ -177,10 +179,18 @@ fn ends_and_escapes(block: u8x16) -> u32 {
     (control | ends | block.simd_eq(u8x16::splat(b'\\'))).to_bitmask()
 }
 
-/// The places of some bytes in a text.
-struct Marks<'a, F> {
+/// The first sixteen bytes of a text; of a shorter one what there is, and blanks behind it. None where nothing is left.
+#[inline(always)]
+fn block(text: &[u8]) -> Option<u8x16> {
+    match text.first_chunk() {
+        Some(block) => Some(u8x16::new(*block)),
+        None => last(text),
+    }
+}
+
+/// The places of the quotes in a text.
+struct Quotes<'a> {
     text: &'a [u8],
-    find: F,
     /// Where the next bytes begin that are looked at.
     next: usize,
     /// Where those begin that were looked at last, and a bit for each of them that is left to tell.
@@ -188,26 +198,21 @@ struct Marks<'a, F> {
     bits: u32,
 }
 
-impl<'a, F: Fn(u8x16) -> u32> Marks<'a, F> {
-    fn new(text: &'a [u8], find: F) -> Self {
-        Self { text, find, next: 0, at: 0, bits: 0 }
+impl<'a> Quotes<'a> {
+    fn of(text: &'a [u8]) -> Self {
+        Self { text, next: 0, at: 0, bits: 0 }
     }
 }
 
-impl<F: Fn(u8x16) -> u32> Iterator for Marks<'_, F> {
+impl Iterator for Quotes<'_> {
     type Item = usize;
 
     #[inline(always)]
     fn next(&mut self) -> Option<usize> {
         while self.bits == 0 {
-            let rest = self.text.get(self.next..)?;
-            let block = match rest.first_chunk() {
-                Some(block) => *block,
-                None => last(rest)?,
-            };
-            self.bits = (self.find)(u8x16::new(block));
+            self.bits = quotes(block(self.text.get(self.next..)?)?);
             self.at = self.next;
-            self.next += block.len();
+            self.next += size_of::<u8x16>();
         }
         let place = self.at + self.bits.trailing_zeros() as usize;
         self.bits &= self.bits - 1;
@@ -215,12 +220,12 @@ impl<F: Fn(u8x16) -> u32> Iterator for Marks<'_, F> {
     }
 }
 
-/// The last bytes of a text, and blanks behind them; none where nothing is left.
+/// The last bytes of a text, fewer than sixteen.
 #[cold]
-fn last(rest: &[u8]) -> Option<[u8; 16]> {
+fn last(rest: &[u8]) -> Option<u8x16> {
     let mut block = [b' '; 16];
     block.get_mut(..rest.len()).filter(|room| !room.is_empty())?.copy_from_slice(rest);
-    Some(block)
+    Some(u8x16::new(block))
 }
 
 /// Whether a value is null, or empty as some providers send it in every event.

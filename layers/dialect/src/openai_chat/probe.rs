@@ -3,6 +3,7 @@
 //! While relaying, ordinary chunks are recognised by a walk over their keys; everything else is parsed.
 
 use bytes::BytesMut;
+use memchr::{memchr, memchr2};
 
 use super::usage::WireUsage;
 use super::wire::{Chunk, Message};
@@ -37,6 +38,9 @@ impl crate::Probe for Probe {
             return Sighting { content: true, delivered, ..Sighting::default() };
         }
         let want_text = depth == Depth::Opening { want_text: true };
+        if let Some(sighting) = self.documented(payload, want_text) {
+            return sighting;
+        }
         let mut sighting = match Chunk::read(&mended(payload)) {
             Ok(Some(chunk)) => self.read(&chunk, want_text),
             Ok(None) => Sighting::default(),
@@ -56,6 +60,42 @@ impl crate::Probe for Probe {
 }
 
 impl Probe {
+    /// What an event tells that holds what OpenAI documents for one that says something, or nothing yet, or why it
+    /// ends; found on one walk. `None` calls for a closer look: some field is another, or twice there, or more than a
+    /// plain value of its kind.
+    ///
+    /// The first events of every stream are such, and its last: to read every field of them costs more than to forward
+    /// the stream.
+    fn documented(&mut self, payload: &[u8], want_text: bool) -> Option<Sighting> {
+        let mut seen = Seen::default();
+        walk(payload, |depth, key, value| seen.note(depth, key, value))?;
+        // With no other array in it, what is four levels deep is the delta.
+        let is_lone = memchr(b'[', &seen.choices?[1..]).is_none();
+        if seen.is_odd || !is_lone || seen.index.is_none() {
+            return None;
+        }
+        let (said, finish) = (plain_text(seen.content)?, plain_text(seen.finish_reason)?);
+        let (id, model) = (plain_text(seen.id)?, plain_text(seen.model)?);
+        let finish = FinishReason::from_openai(finish);
+        if finish == Some(FinishReason::Error) || plain_text(seen.object)? == "error" {
+            return None;
+        }
+        let mut sighting = Sighting { finished: finish.is_some(), ..Sighting::default() };
+        sighting.deliver(said, want_text);
+        self.said |= sighting.content;
+        if finish.is_some() {
+            sighting.detail().finish = finish;
+        }
+        if !self.named && !(id.is_empty() && model.is_empty()) {
+            self.named = true;
+            let owned = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            let detail = sighting.detail();
+            (detail.id, detail.model) = (owned(id), owned(model));
+        }
+        sighting.settle();
+        Some(sighting)
+    }
+
     fn read(&mut self, chunk: &Chunk<'_>, want_text: bool) -> Sighting {
         let mut sighting = Sighting::default();
         read_choices(chunk, self.said, want_text, &mut sighting);
@@ -73,6 +113,59 @@ impl Probe {
         }
         sighting
     }
+}
+
+/// The values of an event that OpenAI documents, as they are written.
+#[derive(Default)]
+struct Seen<'a> {
+    id: Option<&'a [u8]>,
+    object: Option<&'a [u8]>,
+    model: Option<&'a [u8]>,
+    choices: Option<&'a [u8]>,
+    index: Option<&'a [u8]>,
+    delta: Option<&'a [u8]>,
+    finish_reason: Option<&'a [u8]>,
+    content: Option<&'a [u8]>,
+    /// Something else is in it, or not where it belongs.
+    is_odd: bool,
+}
+
+impl<'a> Seen<'a> {
+    /// Notes a member: those of the event are one level deep, those of its choice three, those of its delta four.
+    fn note(&mut self, depth: u32, key: &[u8], value: &'a [u8]) {
+        let (place, kinds): (_, &[u8]) = match (depth, key) {
+            (1, b"id") => (&mut self.id, b"\"n"),
+            (1, b"object") => (&mut self.object, b"\"n"),
+            (1, b"model") => (&mut self.model, b"\"n"),
+            (1, b"choices") => (&mut self.choices, b"["),
+            (3, b"index") => (&mut self.index, b"0"),
+            (3, b"delta") => (&mut self.delta, b"{"),
+            (3, b"finish_reason") => (&mut self.finish_reason, b"\"n"),
+            (4, b"content") if self.delta.is_some() => (&mut self.content, b"\"n"),
+            // A repeated field that nobody reads is none the worse for it.
+            (1, b"created") => return self.is_odd |= !value.first().is_some_and(u8::is_ascii_digit),
+            (1, b"system_fingerprint" | b"service_tier" | b"obfuscation") | (4, b"role") => {
+                return self.is_odd |= !matches!(value, [b'"' | b'n', ..]);
+            }
+            (1, b"usage") | (3, b"logprobs") | (4, b"refusal") => {
+                return self.is_odd |= !value.starts_with(b"n");
+            }
+            _ => return self.is_odd = true,
+        };
+        let is_known = place.is_none() && value.first().is_some_and(|first| kinds.contains(first));
+        self.is_odd |= !is_known;
+        *place = Some(value);
+    }
+}
+
+/// The text at the beginning of a value, where nothing in it is escaped; no text where there is no value.
+fn plain_text(value: Option<&[u8]>) -> Option<&str> {
+    let text = match value {
+        None | Some([b'n', ..]) => return Some(""),
+        Some(value) => value.strip_prefix(b"\"")?,
+    };
+    let end = memchr2(b'"', b'\\', text).filter(|&end| text[end] == b'"')?;
+    std::str::from_utf8(&text[..end]).ok()
 }
 
 /// What a whole answer tells.
@@ -211,4 +304,96 @@ fn ordinary(payload: &[u8]) -> Option<u32> {
     }
     let length = said + thought;
     (length > 0).then(|| u32::try_from(length).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Probe as _;
+
+    /// What one event tells, found on a walk, and by the parser.
+    fn both(payload: &str, want_text: bool) -> (Option<Sighting>, Sighting) {
+        let walked = Probe::default().documented(payload.as_bytes(), want_text);
+        let chunk = Chunk::read(payload.as_bytes()).unwrap().unwrap_or_default();
+        let mut parsed = Probe::default().read(&chunk, want_text);
+        parsed.settle();
+        (walked, parsed)
+    }
+
+    #[test]
+    fn a_walk_finds_in_a_documented_event_what_the_parser_finds_or_leaves_it_to_it() {
+        let ids =
+            [r#""id":"c1","model":"m","#, r#""id":"","model":null,"#, "", r#""id":7,"#, r#""id":"a\n","#];
+        let objects =
+            [r#""object":"chat.completion.chunk","created":1,"#, r#""service_tier":null,"#, r#""x":1,"#];
+        let deltas = [
+            r#"{"role":"assistant","content":"","refusal":null}"#,
+            r#"{"content":"some text é"}"#,
+            r#"{"content":"text"}"#,
+            r#"{"content":null}"#,
+            r#"{"content":["a"]}"#,
+            r#"{"content":"a","content":"b"}"#,
+            r#"{"content":"a","reasoning":"b"}"#,
+            r#"{"refusal":"no"}"#,
+            r#"{"tool_calls":[{"index":0,"function":{"arguments":"{"}}]}"#,
+            "{}",
+            "null",
+        ];
+        let ends = [
+            r#","finish_reason":null}]"#,
+            r#","finish_reason":"stop"}]"#,
+            r#","finish_reason":"strange","logprobs":null}]"#,
+            r#"}],"usage":null"#,
+            r#"}],"usage":{"prompt_tokens":3}"#,
+            r#"},{"index":0,"delta":{"content":"of another"}}]"#,
+            r#"},[{"content":"of nobody"}]]"#,
+        ];
+        let mut found = 0;
+        for (id, object) in ids.iter().flat_map(|id| objects.iter().map(move |object| (id, object))) {
+            for (delta, end) in deltas.iter().flat_map(|delta| ends.iter().map(move |end| (delta, end))) {
+                let payload = format!(r#"{{{id}{object}"choices":[{{"index":0,"delta":{delta}{end}}}"#);
+                for want_text in [true, false] {
+                    let (walked, parsed) = both(&payload, want_text);
+                    if let Some(walked) = walked {
+                        assert_eq!(walked, parsed, "{payload}");
+                        found += 1;
+                    }
+                }
+            }
+        }
+        assert!(found > 100, "{found}");
+    }
+
+    #[test]
+    fn what_no_walk_can_tell_is_left_to_the_parser() {
+        for payload in [
+            r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"error"}]}"#,
+            r#"{"object":"error","choices":[{"index":0,"delta":{}}]}"#,
+            r#"{"error":{"message":"m"},"choices":[{"index":0,"delta":{"content":"a"}}]}"#,
+            r#"{"choices":[{"index":1,"delta":{"content":"a"}}]}"#,
+            r#"{"choices":[[{"content":"a"}]]}"#,
+            r#"{"choices":[]}"#,
+            r#"{"choices":[{"index":0,"delta":{"content":"a"}}]"#,
+            r#"[]"#,
+        ] {
+            assert_eq!(Probe::default().documented(payload.as_bytes(), false), None, "{payload}");
+        }
+    }
+
+    #[test]
+    fn the_first_events_of_a_stream_name_the_answer_once() {
+        let mut probe = Probe::default();
+        let event =
+            r#"{"id":"c1","model":"m","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}"#;
+        let depth = Depth::Opening { want_text: false };
+        let mut observe = || {
+            let text = format!("data: {event}\n\n");
+            crate::frames(text.as_bytes()).map(|frame| probe.observe(frame, depth)).next().unwrap()
+        };
+
+        let (first, second) = (observe(), observe());
+
+        assert_eq!(first.detail.and_then(|detail| detail.id).as_deref(), Some("c1"));
+        assert_eq!((second.content, second.detail), (true, None));
+    }
 }
