@@ -62,9 +62,14 @@ impl fmt::Debug for ChannelName {
 /// The digits stand in it, because a channel may have very many keys.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint {
-    digits: [u8; Self::LENGTH],
+    digits: Digits,
     length: u8,
 }
+
+/// Digits that are aligned: a text that is can be seen to be UTF-8 in one step, and fingerprints are written often.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(align(8))]
+struct Digits([u8; Fingerprint::LENGTH]);
 
 impl Fingerprint {
     const LENGTH: usize = 16;
@@ -72,15 +77,19 @@ impl Fingerprint {
     /// Takes the digits, of which the first sixteen count; `uni-api` computes them.
     pub fn new(digits: &str) -> Self {
         let known = &digits[..digits.floor_char_boundary(Self::LENGTH)];
-        let mut digits = [0; Self::LENGTH];
-        digits[..known.len()].copy_from_slice(known.as_bytes());
+        let mut digits = Digits([0; Self::LENGTH]);
+        digits.0[..known.len()].copy_from_slice(known.as_bytes());
         Self { digits, length: u8::try_from(known.len()).expect("sixteen at most") }
     }
 
     /// The digits.
     pub fn as_str(&self) -> &str {
-        let known = &self.digits[..usize::from(self.length)];
-        std::str::from_utf8(known).expect("it was made of whole characters")
+        std::str::from_utf8(self.as_bytes()).expect("it was made of whole characters")
+    }
+
+    /// The digits, for those who write them where bytes are written.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.digits.0[..usize::from(self.length)]
     }
 }
 
@@ -170,13 +179,18 @@ pub struct Window {
 /// All constraints of one limit text, such as `15/min,10/day`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub struct Quota {
-    /// All of them must admit.
+    /// All of them must admit. What can refuse nobody is none of them.
     pub windows: Box<[Window]>,
     /// `tpr`: the largest input estimate in tokens; read for provider keys only.
     pub tokens_per_request: Option<u64>,
 }
 
 impl Quota {
+    /// Whether it counts requests.
+    pub fn has_windows(&self) -> bool {
+        !self.windows.is_empty()
+    }
+
     /// Whether it can never refuse anything.
     pub fn is_unlimited(&self) -> bool {
         self.windows.is_empty() && self.tokens_per_request.is_none()

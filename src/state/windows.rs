@@ -28,13 +28,6 @@ const CELLS: usize = 60;
 /// How many buckets are kept over all client keys and models.
 const CAPACITY: usize = 1 << 16;
 const SHARDS: usize = 64;
-/// A limit of at least this many per minute is no limit.
-const NO_LIMIT_PER_MINUTE: u128 = 999_999;
-
-/// Whether this window can be left out: 999999/min and above.
-pub fn is_no_limit(window: &Window) -> bool {
-    u128::from(window.count) * 60 * 1_000_000_000 >= NO_LIMIT_PER_MINUTE * window.period.as_nanos()
-}
 
 /// The hits of one bucket.
 #[derive(Debug, Default, Clone)]
@@ -128,9 +121,6 @@ impl Tally {
     pub(crate) fn refusal(&mut self, quota: &Quota, now: u64) -> Option<(u64, Window)> {
         let mut worst = None::<(u64, Window)>;
         for window in &quota.windows {
-            if is_no_limit(window) {
-                continue;
-            }
             let period = ticks(window.period);
             let until = if window.count == 0 {
                 Some(now.saturating_add(period))
@@ -158,7 +148,7 @@ impl Tally {
     /// Counts several hits of the same moment.
     fn hits(&mut self, quota: &Quota, now: u64, times: u64) {
         let (mut longest, mut most) = (0, 0);
-        for window in quota.windows.iter().filter(|window| !is_no_limit(window)) {
+        for window in &quota.windows {
             let period = ticks(window.period);
             if window.count <= LONGEST_LOG {
                 longest = period.max(longest);
@@ -188,8 +178,7 @@ impl Tally {
     /// Takes the latest hit back.
     pub(crate) fn take_back(&mut self, quota: &Quota) {
         self.log.pop_back();
-        for window in quota.windows.iter().filter(|window| window.count > LONGEST_LOG && !is_no_limit(window))
-        {
+        for window in quota.windows.iter().filter(|window| window.count > LONGEST_LOG) {
             self.ring(ticks(window.period)).take_back();
         }
     }
@@ -262,7 +251,7 @@ impl Windows {
             if let Some((at, (until, window))) = refused {
                 let reset = Duration::from_nanos(until.saturating_sub(now));
                 // The caller's stand before the gateway's.
-                let is_global = at == last && limits.global.as_deref().is_some_and(counts);
+                let is_global = at == last && limits.global.as_deref().is_some_and(Quota::has_windows);
                 let whose = if is_global { Whose::Gateway } else { Whose::Key };
                 return Some(Exceeded { limit: window.count, period: window.period, whose, reset });
             }
@@ -314,8 +303,8 @@ impl Windows {
         now: u64,
         work: impl FnOnce(&mut [(&mut Bucket, &Quota)]) -> T,
     ) -> T {
-        let own = limits.caller.as_ref().filter(|(quota, _)| counts(quota));
-        let global = limits.global.as_deref().filter(|quota| counts(quota));
+        let own = limits.caller.as_ref().filter(|(quota, _)| quota.has_windows());
+        let global = limits.global.as_deref().filter(|quota| quota.has_windows());
         let mut shard;
         let mut whole;
         let own = match own {
@@ -345,11 +334,6 @@ impl Windows {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Tallies are consistent between any two statements, so a panic elsewhere spoils nothing.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether anything in it can refuse.
-fn counts(quota: &Quota) -> bool {
-    quota.windows.iter().any(|window| !is_no_limit(window))
 }
 
 /// Keeps a shard within its share of the capacity before a new bucket goes in: first what counts

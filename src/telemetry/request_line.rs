@@ -149,7 +149,7 @@ impl JsonLines {
         name(line, ",\"caller\":");
         text(line, &entry.caller.alias);
         name(line, ",\"key_id\":\"");
-        name(line, entry.caller.fingerprint.as_str());
+        line.extend_from_slice(entry.caller.fingerprint.as_bytes());
         name(line, "\",\"client_ip\":");
         or_null(line, entry.client, address);
         name(line, ",\"status\":");
@@ -198,7 +198,11 @@ impl JsonLines {
                 text(line, model);
             }
             name(line, ",\"provider_key_id\":");
-            or_null(line, attempt.key.as_ref(), |line, key| text(line, key.as_str()));
+            or_null(line, attempt.key.as_ref(), |line, key| {
+                line.push(b'"');
+                line.extend_from_slice(key.as_bytes());
+                line.push(b'"');
+            });
             name(line, ",\"outcome\":\"");
             name(line, attempt.outcome);
             name(line, "\"");
@@ -260,10 +264,7 @@ pub(super) fn name(line: &mut Vec<u8>, text: &str) {
 
 /// Text of others.
 pub(super) fn text(line: &mut Vec<u8>, text: &str) {
-    let plain = text
-        .bytes()
-        .fold(true, |plain, byte| plain & (b' '..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\'));
-    if plain {
+    if is_plain(text.as_bytes()) {
         line.push(b'"');
         name(line, text);
         line.push(b'"');
@@ -272,6 +273,25 @@ pub(super) fn text(line: &mut Vec<u8>, text: &str) {
         serde_json::to_writer(&mut *line, text).expect("a text can be written as JSON");
         escape_json(line, from);
     }
+}
+
+/// Whether JSON writes a text as it is: letters, digits and signs of ASCII but quotes and backslashes.
+fn is_plain(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks();
+    let mut last = [b' '; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    words.iter().chain([&last]).all(|word| is_plain_word(u64::from_le_bytes(*word)))
+}
+
+/// Whether eight bytes are such: one subtraction looks at all of them, and lends from the next only where it has found
+/// one that is not.
+fn is_plain_word(word: u64) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let of = |byte: u8| word ^ (ONES * u64::from(byte));
+    let below_space = word.wrapping_sub(ONES * u64::from(b' ')) & !word;
+    let odd = word | below_space | zero(of(b'"')) | zero(of(b'\\')) | zero(of(0x7f));
+    odd & (ONES << 7) == 0
 }
 
 pub(super) fn number(line: &mut Vec<u8>, number: impl itoa::Integer) {
@@ -300,8 +320,20 @@ pub(super) fn address(line: &mut Vec<u8>, address: IpAddr) {
 
 /// Seconds, exact to the microsecond.
 pub(super) fn seconds(line: &mut Vec<u8>, duration: Duration) {
-    number(line, duration.as_secs());
-    places(line, duration.subsec_micros().into(), 1_000_000);
+    const SECOND: u32 = 1_000_000;
+    match (duration.as_secs(), duration.subsec_micros()) {
+        // Nearly all: with a one in front, which keeps the zeros behind it, their digits are found at once.
+        (whole @ 0..10, rest) => {
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(10 * SECOND + SECOND * whole as u32 + rest).as_bytes();
+            line.push(digits[1]);
+            fraction(line, &digits[2..]);
+        }
+        (whole, rest) => {
+            number(line, whole);
+            fraction(line, &itoa::Buffer::new().format(SECOND + rest).as_bytes()[1..]);
+        }
+    }
 }
 
 /// Picodollars as dollars.
@@ -310,18 +342,14 @@ fn money(line: &mut Vec<u8>, picodollars: i128) {
     // What is more than 18 million dollars saturates.
     let picodollars = u64::try_from(picodollars.max(0)).unwrap_or(u64::MAX);
     number(line, picodollars / DOLLAR);
-    places(line, picodollars % DOLLAR, DOLLAR);
+    fraction(line, &itoa::Buffer::new().format(DOLLAR + picodollars % DOLLAR).as_bytes()[1..]);
 }
 
-/// What stands behind the decimal point, without needless zeros: `rest` of `one`.
-fn places(line: &mut Vec<u8>, rest: u64, one: u64) {
-    if rest > 0 {
-        // A one in front keeps the zeros behind it.
-        let from = line.len();
-        number(line, one + rest);
-        line[from] = b'.';
-        let zeros = line.iter().rev().take_while(|digit| **digit == b'0').count();
-        line.truncate(line.len() - zeros);
+/// What stands behind the decimal point, without needless zeros.
+fn fraction(line: &mut Vec<u8>, digits: &[u8]) {
+    if let Some(last) = digits.iter().rposition(|digit| *digit != b'0') {
+        line.push(b'.');
+        line.extend_from_slice(&digits[..=last]);
     }
 }
 
@@ -407,6 +435,39 @@ mod tests {
                 assert!(!line.contains(steering), "{line:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_text_is_plain_if_all_its_bytes_are() {
+        for byte in 0..=u8::MAX {
+            let is_plain_byte = (b' '..0x7f).contains(&byte) && !b"\"\\".contains(&byte);
+            for length in 1..18 {
+                for at in 0..length {
+                    let mut text = vec![b'a'; length];
+                    text[at] = byte;
+                    assert_eq!(is_plain(&text), is_plain_byte, "{text:?}");
+                }
+            }
+        }
+        assert!(is_plain(b""));
+    }
+
+    #[test]
+    fn fractions_lose_their_zeros_at_the_end_and_no_others() {
+        let written = |whole: u64, micros: u32| {
+            let mut line = Vec::new();
+            seconds(&mut line, Duration::new(whole, micros * 1000));
+            String::from_utf8(line).unwrap()
+        };
+
+        assert_eq!(
+            [0, 1, 500_000, 120_300, 999_999].map(|micros| written(7, micros)),
+            ["7", "7.000001", "7.5", "7.1203", "7.999999"]
+        );
+        assert_eq!(
+            [written(0, 0), written(9, 10), written(10, 10), written(4711, 0)],
+            ["0", "9.00001", "10.00001", "4711"]
+        );
     }
 
     #[test]

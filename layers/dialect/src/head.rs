@@ -37,23 +37,23 @@ impl<'a> Head<'a> {
     pub fn glance(body: &'a [u8]) -> Option<Self> {
         let (mut head, mut previous) = (Self::default(), None);
         let mut is_odd = false;
-        let text = |value: &'a [u8]| {
-            let whole = value.get(..string_length(value)? + 2)?;
-            std::str::from_utf8(whole).ok()
-        };
-        object_members(body, |key, value| match key {
+        let body = std::str::from_utf8(body).ok()?;
+        let text = |value: &'a str| value.get(..string_length(value.as_bytes())? + 2);
+        object_members(body, |key, at| match key {
             b"model" => {
                 is_odd |= head.model.is_some();
-                head.model = text(value);
+                head.model = text(&body[at..]);
                 is_odd |= head.model.is_none();
             }
             b"stream" => {
-                is_odd |= head.stream.is_some() || !matches!(value, [b't' | b'f', ..]);
-                head.stream = Some(value.starts_with(b"t"));
+                let value = &body[at..];
+                is_odd |= head.stream.is_some() || !value.starts_with(['t', 'f']);
+                head.stream = Some(value.starts_with('t'));
             }
             b"prompt_cache_key" | b"previous_response_id" => {
+                let value = &body[at..];
                 let found = text(value);
-                is_odd |= found.is_none() && !value.starts_with(b"null");
+                is_odd |= found.is_none() && !value.starts_with("null");
                 let place = if key == b"prompt_cache_key" { &mut head.conversation } else { &mut previous };
                 *place = found;
             }

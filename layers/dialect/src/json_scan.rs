@@ -24,27 +24,27 @@ pub(crate) fn members(json: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// Tells `see` the members of a JSON object (RFC 8259): each key without its quotes and with its escapes, and the text
-/// from the value on. `None` where the text is no object, and where it is nested deeper than 64 levels: a parser has to
-/// look then.
-pub(crate) fn object_members<'a>(text: &'a [u8], mut see: impl FnMut(&'a [u8], &'a [u8])) -> Option<()> {
-    if !text.trim_ascii_start().starts_with(b"{") {
+/// Tells `see` the members of a JSON object (RFC 8259): each key without its quotes and with its escapes, and where its
+/// value begins. `None` where the text is no object, and where it is nested deeper than 64 levels: a parser has to look
+/// then.
+pub(crate) fn object_members<'a>(json: &'a str, mut see: impl FnMut(&'a [u8], usize)) -> Option<()> {
+    if !json.trim_ascii_start().starts_with('{') {
         return None;
     }
-    walk(text, |depth, key, value| {
+    walk(json, |depth, key, at| {
         if depth == 1 {
-            see(key, value);
+            see(key, at);
         }
     })
 }
 
-/// Walks all of a JSON text (RFC 8259) and tells `see` every key with its depth, from 1, and with what follows its
-/// colon. `None` where it is no such text, and where it is deeper than any answer: a parser has to look then.
+/// Walks all of a JSON text (RFC 8259) and tells `see` every key with its depth, from 1, and with the place of its
+/// value. `None` where it is no such text, and where it is deeper than any answer: a parser has to look then.
 ///
 /// What a pass over the text for each key that matters would cost, spent on one that knows the grammar too.
-pub(crate) fn walk<'a>(text: &'a [u8], mut see: impl FnMut(u32, &'a [u8], &'a [u8])) -> Option<()> {
+pub(crate) fn walk<'a>(json: &'a str, mut see: impl FnMut(u32, &'a [u8], usize)) -> Option<()> {
     const DEEPEST: u32 = u64::BITS;
-    std::str::from_utf8(text).ok()?;
+    let text = json.as_bytes();
     // One bit for each level that is open: whether it is an object.
     let (mut objects, mut depth) = (0_u64, 0);
     let mut at_key = false;
@@ -62,7 +62,7 @@ pub(crate) fn walk<'a>(text: &'a [u8], mut see: impl FnMut(u32, &'a [u8], &'a [u
                         return None;
                     }
                     at = blank(text, at + 1);
-                    see(depth, key, text.get(at..)?);
+                    see(depth, key, at);
                     at_key = false;
                     continue;
                 }
@@ -147,17 +147,25 @@ fn escape_end(text: &[u8], at: usize) -> Option<usize> {
 
 /// Behind the number that begins here.
 fn number_end(text: &[u8], mut at: usize) -> Option<usize> {
-    let digits = |from: usize| from + text[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let some = |from: usize| Some(digits(from)).filter(|end| *end > from);
     at += usize::from(text[at] == b'-');
-    at = if text.get(at) == Some(&b'0') { at + 1 } else { some(at)? };
+    at = if text.get(at) == Some(&b'0') { at + 1 } else { digits_end(text, at)? };
     if text.get(at) == Some(&b'.') {
-        at = some(at + 1)?;
+        at = digits_end(text, at + 1)?;
     }
     if let Some(b'e' | b'E') = text.get(at) {
-        at = some(at + 1 + usize::from(matches!(text.get(at + 1), Some(b'+' | b'-'))))?;
+        at = digits_end(text, at + 1 + usize::from(matches!(text.get(at + 1), Some(b'+' | b'-'))))?;
     }
     Some(at)
+}
+
+/// Behind the digits that begin here; none where there is none.
+#[inline(always)]
+fn digits_end(text: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    while let Some(b'0'..=b'9') = text.get(at) {
+        at += 1;
+    }
+    (at > from).then_some(at)
 }
 
 /// Whether what follows this part of a string is escaped.
@@ -428,9 +436,10 @@ mod tests {
 
         #[test]
         fn a_walk_takes_what_a_parser_takes_and_nothing_else(text in texts()) {
-            let is_json = std::str::from_utf8(&text).is_ok() && serde_json::from_slice::<IgnoredAny>(&text).is_ok();
+            let Ok(text) = std::str::from_utf8(&text) else { return Ok(()) };
+            let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
 
-            prop_assert_eq!(walk(&text, |_, _, _| {}).is_some(), is_json, "{}", String::from_utf8_lossy(&text));
+            prop_assert_eq!(walk(text, |_, _, _| {}).is_some(), is_json, "{}", text);
         }
     }
 
@@ -442,25 +451,21 @@ mod tests {
             for byte in 0..=u8::MAX {
                 let mut text = answer.to_vec();
                 text[at] = byte;
-                let is_json =
-                    std::str::from_utf8(&text).is_ok() && serde_json::from_slice::<IgnoredAny>(&text).is_ok();
+                let Ok(text) = std::str::from_utf8(&text) else { continue };
+                let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
 
-                assert_eq!(
-                    walk(&text, |_, _, _| {}).is_some(),
-                    is_json,
-                    "{}",
-                    String::from_utf8_lossy(&text)
-                );
+                assert_eq!(walk(text, |_, _, _| {}).is_some(), is_json, "{text}");
             }
         }
     }
 
     #[test]
     fn a_walk_tells_every_member_with_its_value_and_leaves_depths_to_a_parser() {
+        let text = r#" {"a":"\"b\":1","c" : {"d":[1,{"e" :null}]},"f":"x"} "#;
         let mut seen = Vec::new();
-        let end = walk(br#" {"a":"\"b\":1","c" : {"d":[1,{"e" :null}]},"f":"x"} "#, |depth, key, value| {
-            let value = &value[..value.len().min(4)];
-            seen.push(format!("{depth}{}={}", String::from_utf8_lossy(key), String::from_utf8_lossy(value)));
+        let end = walk(text, |depth, key, at| {
+            let key = String::from_utf8_lossy(key);
+            seen.push(format!("{depth}{key}={}", &text[at..text.len().min(at + 4)]));
         });
 
         assert_eq!(
@@ -468,13 +473,11 @@ mod tests {
             (Some(()), r#"1a="\"b 1c={"d" 2d=[1,{ 4e=null 1f="x"}"#.to_owned())
         );
         let mut top = Vec::new();
-        let end = object_members(br#" {"a":{"b":1},"c":2}"#, |key, _| {
-            top.push(String::from_utf8_lossy(key).into_owned())
-        });
-        assert_eq!((end, top), (Some(()), vec!["a".to_owned(), "c".to_owned()]));
-        assert_eq!(object_members(b"[{\"a\":1}]", |_, _| {}), None);
+        let end = object_members(r#" {"a":{"b":1},"c":2}"#, |key, _| top.push(key));
+        assert_eq!((end, top), (Some(()), vec![&b"a"[..], b"c"]));
+        assert_eq!(object_members("[{\"a\":1}]", |_, _| {}), None);
         let nested = |depth: usize| ["[".repeat(depth), "]".repeat(depth)].concat();
-        assert_eq!(walk(nested(64).as_bytes(), |_, _, _| {}), Some(()));
-        assert_eq!(walk(nested(65).as_bytes(), |_, _, _| {}), None);
+        assert_eq!(walk(&nested(64), |_, _, _| {}), Some(()));
+        assert_eq!(walk(&nested(65), |_, _, _| {}), None);
     }
 }

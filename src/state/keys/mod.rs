@@ -31,7 +31,6 @@ pub use self::history::{History, KeyHistory, Record, RecordsReply, SPAN as HISTO
 
 use self::bits::Both;
 use super::clock::{Clock, ticks};
-use super::windows::is_no_limit;
 use crate::values::KeyAlgorithm;
 
 use self::state::{Bucket, State, without_repeats};
@@ -258,7 +257,7 @@ impl KeyPool {
     /// Brings the state up to date for a pick; gives the tick and the bucket that will count it.
     /// The tick is 0 where nothing needs to know the time.
     fn prepare(&self, state: &mut State, target: &Target) -> (u64, Option<Option<Arc<str>>>) {
-        let quota = target.key_quota.as_ref().filter(|quota| counts(quota));
+        let quota = target.key_quota.as_ref().filter(|quota| quota.has_windows());
         if quota.is_none() && state.sleepers.is_empty() {
             return (0, None);
         }
@@ -352,7 +351,7 @@ impl KeyPool {
 
     /// Counts an attempt of the time before the start in the windows of its key.
     pub(super) fn recall(&self, target: &Target, key: &Fingerprint, age: Duration) {
-        let Some(quota) = target.key_quota.as_ref().filter(|quota| counts(quota)) else { return };
+        let Some(quota) = target.key_quota.as_ref().filter(|quota| quota.has_windows()) else { return };
         let Some(slot) = self.slot_of(key) else { return };
         let now = self.clock.tick(Instant::now());
         let name = self.bucket_name(&target.upstream_model);
@@ -389,7 +388,7 @@ impl Keys for KeyPool {
         }
         let slot = match self.keys.len() {
             0 => return Ok(Lease::keyless()),
-            1 if !quota.is_some_and(counts) => {
+            1 if !quota.is_some_and(Quota::has_windows) => {
                 if tried.contains(0) {
                     return Err(KeysExhausted::For(None));
                 }
@@ -428,7 +427,7 @@ impl Keys for KeyPool {
         match self.keys.len() {
             0 => false,
             1 if tried.contains(0) => false,
-            1 if !target.key_quota.as_deref().is_some_and(counts) => true,
+            1 if !target.key_quota.as_deref().is_some_and(Quota::has_windows) => true,
             _ => {
                 let mut state = lock(&self.state);
                 let (_, name) = self.prepare(&mut state, target);
@@ -471,11 +470,6 @@ impl Keys for KeyPool {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether a quota has windows that can refuse.
-fn counts(quota: &Quota) -> bool {
-    quota.windows.iter().any(|window| !is_no_limit(window))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use layers::policy::{Fingerprint, Target};
 use layers::ports::KeyStanding;
 use tokio::time::Instant;
 
-use super::{KeyPool, counts, lock};
+use super::{KeyPool, lock};
 use crate::state::windows::Tally;
 use crate::values::KeyAlgorithm;
 
@@ -14,7 +14,7 @@ impl KeyPool {
     /// How each key stands towards a request for this target, in the order of their turns.
     pub(super) fn standings_at(&self, target: &Target, now: Instant) -> Vec<(Fingerprint, KeyStanding)> {
         let now = self.clock.tick(now);
-        let quota = target.key_quota.as_ref().filter(|quota| counts(quota));
+        let quota = target.key_quota.as_ref().filter(|quota| quota.has_windows());
         let mut state = lock(&self.state);
         let state = &mut *state;
         let keys = self.keys.len();

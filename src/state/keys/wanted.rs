@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use layers::policy::{Fingerprint, Target};
+use layers::policy::{Fingerprint, Quota, Target};
 use layers::ports::{InputTokens, Keys as _, KeysExhausted, Lease};
 use layers::stage::TriedKeys;
 use tokio::time::Instant;
 
 use super::state::State;
-use super::{KeyPool, counts, lock};
+use super::{KeyPool, lock};
 use crate::state::windows::Tally;
 
 impl KeyPool {
@@ -27,7 +27,7 @@ impl KeyPool {
         if quota.and_then(|quota| quota.tokens_per_request).is_some_and(|most| input.0 > most) {
             return Err(KeysExhausted::TooLong);
         }
-        if self.keys.len() > 1 || quota.is_some_and(counts) {
+        if self.keys.len() > 1 || quota.is_some_and(Quota::has_windows) {
             self.take_only(slot, target)?;
         }
         let secret = self.keys[slot as usize].clone();
@@ -54,7 +54,7 @@ impl KeyPool {
     pub(super) fn is_usable(&self, target: &Target, key: &Fingerprint) -> bool {
         let Some(slot) = self.slot_of(key) else { return false };
         let quota = target.key_quota.as_deref();
-        if self.keys.len() == 1 && !quota.is_some_and(counts) {
+        if self.keys.len() == 1 && !quota.is_some_and(Quota::has_windows) {
             return true;
         }
         let mut state = lock(&self.state);
@@ -93,7 +93,7 @@ impl KeyPool {
 
 #[cfg(test)]
 mod tests {
-    use layers::policy::{ChannelName, Quota, Window};
+    use layers::policy::{ChannelName, Window};
     use layers::ports::{KeyOutcome, Secret};
 
     use super::*;

@@ -6,7 +6,7 @@ use layers::policy::{Fingerprint, Quota, Window};
 use layers::ports::Limits;
 use tokio::time::Instant;
 
-use super::{Bucket, LONGEST_LOG, SHARDS, Tally, Windows, is_no_limit, lock, ticks};
+use super::{Bucket, LONGEST_LOG, SHARDS, Tally, Windows, lock, ticks};
 
 /// Uses of the windows that one request counts in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,8 +48,9 @@ impl Windows {
 fn uses(bucket: Option<&mut Bucket>, quota: &Quota, now: u64) -> Vec<WindowUse> {
     let mut fresh = Tally::default();
     let tally = bucket.map_or(&mut fresh, |bucket| &mut bucket.tally);
-    let windows = quota.windows.iter().filter(|window| !is_no_limit(window));
-    windows
+    quota
+        .windows
+        .iter()
         .map(|window| {
             let alone = Quota { windows: [*window].into(), tokens_per_request: None };
             let full = tally.refusal(&alone, now);

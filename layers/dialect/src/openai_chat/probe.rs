@@ -68,9 +68,10 @@ impl Probe {
     /// the stream.
     fn documented(&mut self, payload: &[u8], want_text: bool) -> Option<Sighting> {
         let mut seen = Seen::default();
-        walk(payload, |depth, key, value| seen.note(depth, key, value))?;
+        let event = std::str::from_utf8(payload).ok()?;
+        walk(event, |depth, key, at| seen.note(depth, key, &event[at..]))?;
         // With no other array in it, what is four levels deep is the delta.
-        let is_lone = memchr(b'[', &seen.choices?[1..]).is_none();
+        let is_lone = memchr(b'[', &seen.choices?.as_bytes()[1..]).is_none();
         if seen.is_odd || !is_lone || seen.index.is_none() {
             return None;
         }
@@ -86,7 +87,7 @@ impl Probe {
         if finish.is_some() {
             sighting.detail().finish = finish;
         }
-        if !self.named && !(id.is_empty() && model.is_empty()) {
+        if !(self.named || id.is_empty() && model.is_empty()) {
             self.named = true;
             let owned = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
             let detail = sighting.detail();
@@ -118,21 +119,21 @@ impl Probe {
 /// The values of an event that OpenAI documents, as they are written.
 #[derive(Default)]
 struct Seen<'a> {
-    id: Option<&'a [u8]>,
-    object: Option<&'a [u8]>,
-    model: Option<&'a [u8]>,
-    choices: Option<&'a [u8]>,
-    index: Option<&'a [u8]>,
-    delta: Option<&'a [u8]>,
-    finish_reason: Option<&'a [u8]>,
-    content: Option<&'a [u8]>,
+    id: Option<&'a str>,
+    object: Option<&'a str>,
+    model: Option<&'a str>,
+    choices: Option<&'a str>,
+    index: Option<&'a str>,
+    delta: Option<&'a str>,
+    finish_reason: Option<&'a str>,
+    content: Option<&'a str>,
     /// Something else is in it, or not where it belongs.
     is_odd: bool,
 }
 
 impl<'a> Seen<'a> {
     /// Notes a member: those of the event are one level deep, those of its choice three, those of its delta four.
-    fn note(&mut self, depth: u32, key: &[u8], value: &'a [u8]) {
+    fn note(&mut self, depth: u32, key: &[u8], value: &'a str) {
         let (place, kinds): (_, &[u8]) = match (depth, key) {
             (1, b"id") => (&mut self.id, b"\"n"),
             (1, b"object") => (&mut self.object, b"\"n"),
@@ -143,29 +144,30 @@ impl<'a> Seen<'a> {
             (3, b"finish_reason") => (&mut self.finish_reason, b"\"n"),
             (4, b"content") if self.delta.is_some() => (&mut self.content, b"\"n"),
             // A repeated field that nobody reads is none the worse for it.
-            (1, b"created") => return self.is_odd |= !value.first().is_some_and(u8::is_ascii_digit),
+            (1, b"created") => {
+                return self.is_odd |= !value.starts_with(|first: char| first.is_ascii_digit());
+            }
             (1, b"system_fingerprint" | b"service_tier" | b"obfuscation") | (4, b"role") => {
-                return self.is_odd |= !matches!(value, [b'"' | b'n', ..]);
+                return self.is_odd |= !value.starts_with(['"', 'n']);
             }
             (1, b"usage") | (3, b"logprobs") | (4, b"refusal") => {
-                return self.is_odd |= !value.starts_with(b"n");
+                return self.is_odd |= !value.starts_with('n');
             }
             _ => return self.is_odd = true,
         };
-        let is_known = place.is_none() && value.first().is_some_and(|first| kinds.contains(first));
+        let is_known = place.is_none() && value.as_bytes().first().is_some_and(|first| kinds.contains(first));
         self.is_odd |= !is_known;
         *place = Some(value);
     }
 }
 
 /// The text at the beginning of a value, where nothing in it is escaped; no text where there is no value.
-fn plain_text(value: Option<&[u8]>) -> Option<&str> {
-    let text = match value {
-        None | Some([b'n', ..]) => return Some(""),
-        Some(value) => value.strip_prefix(b"\"")?,
-    };
-    let end = memchr2(b'"', b'\\', text).filter(|&end| text[end] == b'"')?;
-    std::str::from_utf8(&text[..end]).ok()
+fn plain_text(value: Option<&str>) -> Option<&str> {
+    let value = value.filter(|value| !value.starts_with('n'));
+    let Some(value) = value else { return Some("") };
+    let text = value.strip_prefix('"')?;
+    let end = memchr2(b'"', b'\\', text.as_bytes())?;
+    text.get(..end).filter(|_| text.as_bytes().get(end) == Some(&b'"'))
 }
 
 /// What a whole answer tells.
@@ -197,26 +199,24 @@ pub(crate) fn whole(body: &[u8], want_text: bool) -> Sighting {
 /// Reading every field costs several times as much as forwarding the answer.
 fn plain(body: &[u8]) -> Option<Sighting> {
     let (mut content, mut finish, mut usage) = (None, None, None);
-    let mut failed = !body.trim_ascii_start().starts_with(b"{");
-    walk(body, |_, key, value| match key {
-        b"content" => content = content.or(Some(value)),
-        b"finish_reason" => finish = finish.or(Some(value)),
-        b"usage" => usage = Some(value),
-        b"error" => failed |= !is_empty(value),
+    let body = std::str::from_utf8(body).ok()?;
+    let mut failed = !body.trim_ascii_start().starts_with('{');
+    walk(body, |_, key, at| match key {
+        b"content" => content = content.or(Some(at)),
+        b"finish_reason" => finish = finish.or(Some(at)),
+        b"usage" => usage = Some(at),
+        b"error" => failed |= !is_empty(&body.as_bytes()[at..]),
         _ => {}
     })?;
     if failed {
         return None;
     }
-    let delivered = string_length(content?).filter(|length| *length > 0)?;
-    let finish = finish?.strip_prefix(b"\"")?;
-    let finish = &finish[..finish.iter().position(|&byte| byte == b'"')?];
-    let finish = FinishReason::from_openai(std::str::from_utf8(finish).ok()?)?;
+    let delivered = string_length(&body.as_bytes()[content?..]).filter(|length| *length > 0)?;
+    let finish = FinishReason::from_openai(plain_text(Some(&body[finish?..]))?)?;
     if finish == FinishReason::Error {
         return None;
     }
-    let usage = usage?;
-    let usage = WireUsage::at(usage)?;
+    let usage = WireUsage::at(&body.as_bytes()[usage?..])?;
     let mut sighting = Sighting {
         content: true,
         finished: true,

@@ -61,14 +61,14 @@ impl WireUsage {
     /// is tried first: reading it takes a fraction of what tolerance takes.
     pub(crate) fn at(json: &[u8]) -> Option<Usage> {
         if let Some(documented) = Self::documented(json) {
-            return Some(documented.normal());
+            return Some(documented);
         }
         let Obj(usage) = serde_json::Deserializer::from_slice(json).into_iter::<Obj<Self>>().next()?.ok()?;
         Some(usage?.normal())
     }
 
-    /// The usage in the documented form, with nothing else in it.
-    fn documented(json: &[u8]) -> Option<Self> {
+    /// The usage of the documented form, with nothing else in it.
+    fn documented(json: &[u8]) -> Option<Usage> {
         let mut usage = Self::default();
         let (mut input, mut output) = (InputDetails::default(), OutputDetails::default());
         counts(json, |details, key, count| {
@@ -98,7 +98,7 @@ impl WireUsage {
         })?;
         usage.prompt_tokens_details = Obj(Some(input));
         usage.completion_tokens_details = Obj(Some(output));
-        Some(usage)
+        Some(usage.normal())
     }
 
     /// The counts in normal form.
