@@ -178,10 +178,10 @@ mod tests {
     }
 
     #[test]
-    fn every_known_provider_is_served() {
+    fn every_known_provider_is_read_as_a_channel() {
         for known in KNOWN {
             let text = text("sk-1", &[known]).replace(&format!("${{{}}}", known.0), "k");
-            assert!(settings(&text).unserved().is_empty(), "{known:?}");
+            assert_eq!(settings(&text).channels[0].name.as_str(), known.1);
         }
     }
 }
