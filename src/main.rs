@@ -11,6 +11,7 @@ use uni_api::check::{Check, check};
 use uni_api::cli::{Arguments, Command};
 use uni_api::config::Environment;
 use uni_api::config::source::SourceError;
+use uni_api::doctor::doctor;
 use uni_api::explain::command;
 use uni_api::init::init;
 use uni_api::telemetry::request_log::{Format, start};
@@ -68,6 +69,10 @@ async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
         Some(Command::Keys(mut asked)) => {
             asked.source.config = asked.source.config.or(named);
             return finished(command::keys(asked, &env, here).await);
+        }
+        Some(Command::Doctor(mut asked)) => {
+            asked.source.config = asked.file.take().or(asked.source.config).or(named);
+            return finished(doctor(asked, &env, here).await);
         }
         Some(Command::Init(asked)) => return finished(init(&asked.file, &env)),
     };
