@@ -1,8 +1,12 @@
 //! The command line: its words, its help, and which of them stand together.
 
+mod pages;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use self::pages::{completions, manual};
 
 /// The version, with the commit where the build knew it.
 const VERSION: &str = match option_env!("UNI_API_VERSION") {
@@ -14,7 +18,7 @@ const SHORT: &str =
     "Without a command it serves. `uni-api --help` has the environment, exit codes and examples.";
 
 const LONG: &str = "\
-Environment (the README has all of it):
+Environment (docs/operating.md has all of it):
   HOST, PORT           where it listens: 0.0.0.0 and 8000
   API_YAML_CONTENT     the configuration itself
   CONFIG_URL           where it is: a path, file:// or http(s)://
@@ -86,6 +90,22 @@ pub enum Command {
     Init(InitArguments),
     /// Serves a built-in mock model on this machine, without any configuration.
     Demo,
+    /// Prints what a shell needs to complete this command line.
+    ///
+    /// For bash: uni-api completions bash > ~/.local/share/bash-completion/completions/uni-api
+    Completions {
+        /// The shell.
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual in the form that `man` reads.
+    ///
+    /// To read it: uni-api man > uni-api.1; man ./uni-api.1
+    Man {
+        /// The command that it is about; all of them when absent.
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+    },
 }
 
 /// Arguments of `uni-api check`.
