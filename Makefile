@@ -8,7 +8,7 @@ SHELL := /bin/sh
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 BUILD_NEEDS := cc:gcc cc:libc6-dev cmake:cmake
-TEST_NEEDS  := python3:python3 py/ensurepip:python3-venv node:nodejs npm:npm /usr/lib/postgresql/*/bin/postgres:postgresql
+TEST_NEEDS  := python3:python3 py/ensurepip:python3-venv node:nodejs npm:npm /usr/lib/postgresql/*/bin/postgres:postgresql sqlite3:sqlite3
 BENCH_NEEDS := python3:python3 nginx:nginx-light taskset:util-linux
 LAYOUT_NEEDS := python3:python3 taskset:util-linux valgrind:valgrind nm:binutils
 SCRIPTS     := $(wildcard .ci/run .ci/need .ci/test tests/sdk/install.sh tests/golden/install.sh)
@@ -25,12 +25,21 @@ run: deps-build ## Serve ./api.yaml, or a demo when there is none
 	@cargo build --bin uni-api
 	@if $(SERVED); then exec cargo run --quiet; else exec cargo run --quiet -- demo; fi
 
-install: deps-build ## Build the program for real use and put it beside cargo: ~/.cargo/bin/uni-api
-	cargo install --locked --path . --bin uni-api
-	@command -v uni-api >/dev/null || echo "Add ~/.cargo/bin to your PATH."
+# Beside cargo, so that the shell finds the program, man its page, and bash its completions.
+PREFIX ?= $(or $(CARGO_HOME),$(HOME)/.cargo)
+
+install: $(if $(BINARY),,deps-build) ## Build for real use and install, with manual and completions (PREFIX=~/.cargo BINARY=one-that-is-built)
+	@if [ -n "$(BINARY)" ]; then mkdir -p "$(PREFIX)/bin" && install -m 755 "$(BINARY)" "$(PREFIX)/bin/"; \
+	else cargo install --locked --path . --bin uni-api --root "$(PREFIX)"; fi
+	@cd "$(PREFIX)" && mkdir -p share/man/man1 share/bash-completion/completions share/zsh/site-functions share/fish/vendor_completions.d \
+	&& bin/uni-api man >share/man/man1/uni-api.1 \
+	&& bin/uni-api completions bash >share/bash-completion/completions/uni-api \
+	&& bin/uni-api completions zsh >share/zsh/site-functions/_uni-api \
+	&& bin/uni-api completions fish >share/fish/vendor_completions.d/uni-api.fish
+	@command -v uni-api >/dev/null || echo "Add $(PREFIX)/bin to your PATH."
 	@echo "Next: 'uni-api init' writes a first api.yaml, 'uni-api' serves it."
 
-deps: deps-build deps-test ## Install what working on it needs: build and tests (Debian, Ubuntu)
+deps: deps-build ## Install what building needs (Debian, Ubuntu)
 
 deps-build:
 	@.ci/need $(BUILD_NEEDS)

@@ -4,16 +4,11 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::config::load::place_of_provider;
 use crate::config::problem::count;
 use crate::config::source::{Fetch, Source};
-use crate::config::{ChannelSettings, Environment, Problem, Settings, Severity, load};
+use crate::config::{Environment, Problem, Settings, Severity, load};
 use crate::explain::columns;
-use crate::providers;
 use crate::snapshot::{ModelAddress, addresses};
-
-/// Finding a place costs a reading of the text, so only the first channels get one.
-const LOCATED: usize = 60;
 
 /// Most models that are listed.
 const MOST_LISTED: usize = 500;
@@ -44,7 +39,7 @@ pub async fn check(what: Check<'_>, env: &Environment, folder: &Path, fetch: &dy
         Ok(loaded) => {
             summary = counts(&loaded.settings);
             listed = asked_at(&loaded.settings);
-            [loaded.warnings, unserved(&loaded.settings, &text.text)].concat()
+            loaded.warnings
         }
         Err(problems) => problems,
     };
@@ -88,43 +83,19 @@ fn is_of_the_whole(problem: &Problem) -> bool {
     missing || problem.found.starts_with("channel ") && problem.found.ends_with("which does not exist")
 }
 
-/// What of the settings this version leaves out: the file is well written, and serves less than it
-/// says.
-fn unserved(settings: &Settings, text: &str) -> Vec<Problem> {
-    let problem = |(at, channel): (usize, &ChannelSettings)| {
-        let unserved = channel.unserved()?;
-        let path = format!("providers[{}]", channel.entry);
-        let found = unserved.to_string();
-        let accepted = format!("an engine of this version: {}", providers::served_names().join(", "));
-        let mut problem = Problem::new(Severity::Warning, path, found, &accepted);
-        if at < LOCATED
-            && let Some((line, column)) = place_of_provider(text, channel.entry)
-        {
-            problem.line = Some(line);
-            problem.column = Some(column);
-        }
-        Some(problem)
-    };
-    settings.channels.iter().enumerate().filter_map(problem).collect()
-}
-
 /// The counts of a server that starts with these settings, and what it asks for first.
 fn counts(settings: &Settings) -> String {
     let channels = &settings.channels;
-    let is_served = |channel: &&ChannelSettings| channel.unserved().is_none_or(|unserved| !unserved.is_whole);
-    let served = channels.iter().filter(is_served).count();
-    let models = channels.iter().flat_map(|channel| &channel.models);
-    let models = models.filter(|model| model.engine.is_served()).map(|model| &model.alias);
+    let models = channels.iter().flat_map(|channel| &channel.models).map(|model| &model.alias);
     let models = models.collect::<HashSet<_>>().len();
-    let asked = channels.iter().filter(is_served).filter(|channel| channel.discover).count();
-    let left_out = if served == channels.len() { String::new() } else { format!(" ({served} served now)") };
+    let asked = channels.iter().filter(|channel| channel.discover).count();
     let asked = match asked {
         0 => String::new(),
         1 => "; 1 channel is asked for its models when serving".to_owned(),
         more => format!("; {more} channels are asked for their models when serving"),
     };
     format!(
-        "{}{left_out}, {}, {}{asked}",
+        "{}, {}, {}{asked}",
         count(channels.len(), "channel"),
         count(models, "model"),
         count(settings.callers.len(), "client key")

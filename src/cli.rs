@@ -1,8 +1,12 @@
 //! The command line: its words, its help, and which of them stand together.
 
+mod pages;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use self::pages::{completions, manual};
 
 /// The version, with the commit where the build knew it.
 const VERSION: &str = match option_env!("UNI_API_VERSION") {
@@ -14,7 +18,7 @@ const SHORT: &str =
     "Without a command it serves. `uni-api --help` has the environment, exit codes and examples.";
 
 const LONG: &str = "\
-Environment (the README has all of it):
+Environment (docs/operating.md has all of it):
   HOST, PORT           where it listens: 0.0.0.0 and 8000
   API_YAML_CONTENT     the configuration itself
   CONFIG_URL           where it is: a path, file:// or http(s)://
@@ -23,14 +27,16 @@ Environment (the README has all of it):
   METRICS_ADDR         where /metrics is: 127.0.0.1:9464, or off
 
 Exit codes:
-  0  it served until it was told to stop; for `check` nothing is wrong
-  1  problems, in the configuration or the environment; for `explain` a request that is refused
+  0  it served until it was told to stop; for `check` and `doctor` nothing is wrong
+  1  problems, in the configuration or the environment; for `explain` a request that is refused, for
+     `doctor` a channel that does not answer
   2  no configuration is there, or the command line is not understood
 
 Examples:
   uni-api demo                          try it without any configuration
   uni-api init && uni-api               write a first api.yaml, and serve it
   uni-api check --strict api.yaml       say all that is wrong with a file
+  uni-api doctor                        ask every channel whether it answers; costs nothing
   uni-api explain --key sk-… --model gpt-5.2 --url http://127.0.0.1:8000";
 
 /// LLM API gateway: one api.yaml in front of every model provider.
@@ -74,10 +80,32 @@ pub enum Command {
     /// Each with its channel or role, its place there, its fingerprint and its last four characters;
     /// with --url also whether it can be used now.
     Keys(KeysArguments),
+    /// Asks every channel whether it answers, and tells what stands in the way.
+    ///
+    /// Each provider key is asked which models it has, which costs nothing; a channel without a
+    /// list of models is only reached. With --paid each channel answers one short question. It is a
+    /// process of its own: nothing cools in a running gateway, and nothing is booked.
+    Doctor(DoctorArguments),
     /// Writes a first api.yaml, with the provider keys that the environment has.
     Init(InitArguments),
     /// Serves a built-in mock model on this machine, without any configuration.
     Demo,
+    /// Prints what a shell needs to complete this command line.
+    ///
+    /// For bash: uni-api completions bash > ~/.local/share/bash-completion/completions/uni-api
+    Completions {
+        /// The shell.
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual in the form that `man` reads.
+    ///
+    /// To read it: uni-api man > uni-api.1; man ./uni-api.1
+    Man {
+        /// The command that it is about; all of them when absent.
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+    },
 }
 
 /// Arguments of `uni-api check`.
@@ -143,6 +171,37 @@ pub struct KeysArguments {
     /// Which configuration has them.
     #[command(flatten)]
     pub source: SourceArgument,
+}
+
+/// Arguments of `uni-api doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// The file; otherwise what would be served.
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    pub file: Option<PathBuf>,
+    /// The same.
+    #[command(flatten)]
+    pub source: SourceArgument,
+    /// Only this channel; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub channel: Vec<String>,
+    /// Has each channel answer one short question, which costs money.
+    #[arg(long)]
+    pub paid: bool,
+    /// The model that is asked, of the channels that have it, and at --url; otherwise each channel's
+    /// first one.
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Seconds after which a channel counts as silent.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub timeout: u64,
+    /// A gateway as its clients reach it, such as https://api.example.com: whether it answers there,
+    /// and whether streams arrive piece by piece.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// The client key for --url; otherwise the first one of the configuration.
+    #[arg(long, value_name = "KEY", requires = "url")]
+    pub key: Option<String>,
 }
 
 /// Arguments of `uni-api init`.

@@ -58,9 +58,8 @@ pub struct Engine {
     pub listed: for<'a> fn(&'a str, &Value) -> Option<&'a str>,
     /// How a list goes on whose pages have numbers.
     pub numbered: Option<Numbered>,
-    /// Makes what finds its addresses and signs its requests; none where this version asks no such
-    /// upstream.
-    pub build: Option<Build>,
+    /// Makes what finds its addresses and signs its requests.
+    pub build: Build,
     /// What answers in its place, for an upstream inside this program.
     pub inside: Option<Inside>,
     /// Whether its addresses depend on `region`, so that each region is a place of its own.
@@ -254,7 +253,7 @@ impl Engine {
         more_listings: &[],
         listed: |name, _| Some(name),
         numbered: None,
-        build: None,
+        build: |_| Err(Unsupported("its engine names no provider".into())),
         inside: None,
         is_regional: false,
         places: |_, _| Vec::new(),
@@ -274,11 +273,6 @@ impl Engine {
     /// The format of one upstream model on a channel of this engine.
     pub fn refined(&'static self, upstream: &str, is_explicit: bool) -> &'static Self {
         (self.refine)(&upstream.to_lowercase(), is_explicit).unwrap_or(self)
-    }
-
-    /// Whether this version asks such upstreams.
-    pub fn is_served(&self) -> bool {
-        self.build.is_some()
     }
 
     /// Whether the configuration has to give a base URL.

@@ -3,31 +3,24 @@
 //! Keys of providers stay where they are, in the environment; the file names the variables. A file
 //! that is there already is never touched.
 
+mod known;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
-use crate::config::Environment;
+use http::Uri;
 
-/// A provider that many have a key of: the variable, its name in the file, and its address.
-const KNOWN: [(&str, &str, &str); 9] = [
-    ("OPENAI_API_KEY", "openai", "https://api.openai.com/v1/chat/completions"),
-    ("ANTHROPIC_API_KEY", "anthropic", "https://api.anthropic.com/v1/messages"),
-    ("OPENROUTER_API_KEY", "openrouter", "https://openrouter.ai/api/v1/chat/completions"),
-    ("DEEPSEEK_API_KEY", "deepseek", "https://api.deepseek.com/v1/chat/completions"),
-    ("GROQ_API_KEY", "groq", "https://api.groq.com/openai/v1/chat/completions"),
-    ("MISTRAL_API_KEY", "mistral", "https://api.mistral.ai/v1/chat/completions"),
-    ("XAI_API_KEY", "xai", "https://api.x.ai/v1/chat/completions"),
-    ("TOGETHER_API_KEY", "together", "https://api.together.xyz/v1/chat/completions"),
-    ("FIREWORKS_API_KEY", "fireworks", "https://api.fireworks.ai/inference/v1/chat/completions"),
-];
+use self::known::{Found, found, value};
+use crate::config::Environment;
 
 /// What to print, and the exit code.
 pub fn init(file: &Path, env: &Environment) -> (String, i32) {
     let key = new_key();
-    let found: Vec<_> = KNOWN.into_iter().filter(|(name, ..)| is_set(env, name)).collect();
+    let (found, own): (Vec<Found>, Vec<Found>) =
+        found(env).into_iter().partition(|found| !leads_here(found, env));
     match write(file, &text(&key, &found)) {
-        Ok(()) => (told(file, &key, &found, env.port), 0),
+        Ok(()) => (told(file, &key, &found, &own, env), 0),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             (format!("uni-api init: {} is there already and stays as it is.\n", file.display()), 1)
         }
@@ -35,8 +28,15 @@ pub fn init(file: &Path, env: &Environment) -> (String, i32) {
     }
 }
 
-fn is_set(env: &Environment, name: &str) -> bool {
-    env.var(name).is_some_and(|value| !value.trim().is_empty())
+/// Whether the address in the environment is that of this very gateway, whose clients have it there.
+fn leads_here(found: &Found, env: &Environment) -> bool {
+    let urls = found.variables.iter().filter(|name| name.ends_with("_BASE_URL"));
+    urls.filter_map(|name| value(env, name)?.parse::<Uri>().ok()).any(|url| {
+        let is_loopback = url.host().is_some_and(|host| {
+            ["localhost", "127.0.0.1", "[::1]", "0.0.0.0"].iter().any(|own| host.eq_ignore_ascii_case(own))
+        });
+        is_loopback && url.port_u16() == Some(env.port)
+    })
 }
 
 /// A key that nobody can guess: 32 characters of 62, from the system's randomness.
@@ -57,13 +57,16 @@ fn new_key() -> String {
     key
 }
 
-fn text(key: &str, found: &[(&str, &str, &str)]) -> String {
+fn text(key: &str, found: &[Found]) -> String {
     let mut text =
         "# The configuration of uni-api. `uni-api check` says what is wrong with it.\n\nproviders:\n"
             .to_owned();
     // Writing to a String cannot fail.
-    for (variable, name, url) in found {
-        let _ = write!(text, "  - provider: {name}\n    base_url: {url}\n    api: ${{{variable}}}\n");
+    for Found { name, lines, .. } in found {
+        let _ = writeln!(text, "  - provider: {name}");
+        for line in lines {
+            let _ = writeln!(text, "    {line}");
+        }
     }
     if found.is_empty() {
         text.push_str("  # Put a provider in place of the mock, which answers by itself: remove its three lines, and\n  # the `#` of these. Without `model` a provider is asked which models it has.\n");
@@ -88,29 +91,46 @@ fn write(file: &Path, text: &str) -> std::io::Result<()> {
     file.sync_all()
 }
 
-fn told(file: &Path, key: &str, found: &[(&str, &str, &str)], port: u16) -> String {
+fn told(file: &Path, key: &str, found: &[Found], own: &[Found], env: &Environment) -> String {
     let mut text = format!("{} is written, for your eyes only (mode 0600).\n\n", file.display());
+    let names = |found: &[Found]| {
+        let name = |found: &Found| {
+            let variables: Vec<String> = found.variables.iter().map(|name| format!("${name}")).collect();
+            format!("{} ({})", found.name, variables.join(", "))
+        };
+        found.iter().map(name).collect::<Vec<_>>().join(", ")
+    };
     match found {
         [] => text.push_str("No provider's key is in the environment: the file has a mock in its place, and says how to go on.\n"),
         found => {
-            let names: Vec<String> = found.iter().map(|(variable, name, _)| format!("{name} (${variable})")).collect();
-            let _ = writeln!(text, "Providers whose keys are in the environment: {}.", names.join(", "));
+            let _ = writeln!(text, "Providers whose keys are in the environment: {}.", names(found));
         }
     }
-    let command = if file == Path::new("api.yaml") {
-        "uni-api".to_owned()
+    if !own.is_empty() {
+        let _ = writeln!(text, "Left out, since the address there is that of this gateway: {}.", names(own));
+    }
+    if let Some(path) = value(env, "GOOGLE_APPLICATION_CREDENTIALS") {
+        let _ = writeln!(
+            text,
+            "For Vertex AI copy {path} beside the file, and add a provider with private_key: ${{file:NAME}}."
+        );
+    }
+    let (serve, of_file) = if file == Path::new("api.yaml") {
+        ("uni-api".to_owned(), String::new())
     } else {
-        format!("uni-api --config {}", file.display())
+        (format!("uni-api --config {}", file.display()), format!(" {}", file.display()))
     };
+    let port = env.port;
     let _ = write!(
         text,
-        "Your key for clients and for administration: {key}\n\nStart it:  {command}\nAsk it:    curl http://127.0.0.1:{port}/v1/models -H 'Authorization: Bearer {key}'\n"
+        "Your key for clients and for administration: {key}\n\nTry it:    uni-api doctor{of_file}\nStart it:  {serve}\nAsk it:    curl http://127.0.0.1:{port}/v1/models -H 'Authorization: Bearer {key}'\n"
     );
     text
 }
 
 #[cfg(test)]
 mod tests {
+    use super::known::KNOWN;
     use super::*;
     use crate::config::testing::settings;
     use crate::config::{Origin, load};
@@ -178,10 +198,77 @@ mod tests {
     }
 
     #[test]
-    fn every_known_provider_is_served() {
+    fn every_known_provider_is_read_as_a_channel_with_what_the_environment_has() {
+        let value = |name: &str| match name {
+            "OPENAI_BASE_URL" | "AZURE_OPENAI_ENDPOINT" => format!("https://{}.test/v1", name.len()),
+            "ANTHROPIC_BASE_URL" => "https://claude.test".to_owned(),
+            "DATABRICKS_HOST" => "workspace.cloud.databricks.com".to_owned(),
+            name => format!("value-of-{name}"),
+        };
         for known in KNOWN {
-            let text = text("sk-1", &[known]).replace(&format!("${{{}}}", known.0), "k");
-            assert!(settings(&text).unserved().is_empty(), "{known:?}");
+            let names: Vec<&str> = known.lines.iter().copied().flat_map(known::variables).collect();
+            let vars: Vec<(&str, String)> = names.iter().map(|name| (*name, value(name))).collect();
+            let vars: Vec<(&str, &str)> = vars.iter().map(|(name, value)| (*name, &**value)).collect();
+            let env = env(&vars);
+
+            let found = found(&env);
+            let loaded = load(&text("sk-1", &found), Origin::Inline, &env)
+                .unwrap_or_else(|problems| panic!("{problems:?}"));
+
+            let [channel] = &*loaded.settings.channels else { panic!("{}", known.name) };
+            assert_eq!(channel.name.as_str(), known.name);
+            let odd = loaded.warnings.iter().filter(|problem| !problem.path.contains("private_key"));
+            assert_eq!(odd.count(), 0, "{}: {:?}", known.name, loaded.warnings);
+            let is_served = !channel.models.is_empty() || channel.discover && channel.listing().is_some();
+            assert!(is_served, "{} has models", known.name);
         }
+    }
+
+    #[test]
+    fn every_provider_of_the_documents_is_known_that_can_be_known_by_its_key() {
+        // An account's name stands in the address, there is no usual variable, or there are two addresses.
+        let others =
+            ["snowflakecomputing.com", "api.302.ai", "models.inference.ai.azure.com", "v1beta/openai"];
+        let page = include_str!("../docs/providers.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | `https://").nth(1));
+        let urls: Vec<&str> = rows.filter_map(|rest| rest.split('`').next()).collect();
+        assert!(urls.len() > 15, "{urls:?}");
+
+        for url in urls.into_iter().filter(|url| !others.iter().any(|other| url.contains(other))) {
+            let is_known = |known: &known::Known| known.lines.iter().any(|line| line.contains(url));
+            assert!(KNOWN.iter().any(is_known), "{url}");
+        }
+    }
+
+    #[test]
+    fn the_first_variable_that_is_set_wins_and_an_account_needs_all_of_its_parts() {
+        let text = |vars: &[(&str, &str)]| text("sk-1", &found(&env(vars)));
+
+        let gemini = text(&[("GOOGLE_API_KEY", "b"), ("GEMINI_API_KEY", "a")]);
+        assert!(gemini.contains("api: ${GEMINI_API_KEY}") && !gemini.contains("GOOGLE_API_KEY"), "{gemini}");
+        assert!(text(&[("GOOGLE_API_KEY", "b")]).contains("api: ${GOOGLE_API_KEY}"));
+        assert!(text(&[("CLOUDFLARE_API_TOKEN", "t")]).contains("provider: mock"));
+        assert!(text(&[("AWS_ACCESS_KEY_ID", "i"), ("AWS_REGION", "r")]).contains("provider: mock"));
+        let host = text(&[("DATABRICKS_HOST", "https://w.test"), ("DATABRICKS_TOKEN", "t")]);
+        assert!(host.contains("base_url: ${DATABRICKS_HOST}"), "{host}");
+        let host = text(&[("DATABRICKS_HOST", "w.test"), ("DATABRICKS_TOKEN", "t")]);
+        assert!(host.contains("base_url: https://${DATABRICKS_HOST}"), "{host}");
+    }
+
+    #[test]
+    fn an_address_that_is_the_gateways_own_makes_no_channel() {
+        let folder = tempfile::tempdir().unwrap();
+        let vars =
+            |url: &str| env(&[("OPENAI_API_KEY", "sk-hidden"), ("OPENAI_BASE_URL", url), ("PORT", "8123")]);
+
+        let own = folder.path().join("own.yaml");
+        let (told, _) = init(&own, &vars("http://localhost:8123/v1"));
+        assert!(told.contains("that of this gateway: openai"), "{told}");
+        assert!(std::fs::read_to_string(own).unwrap().contains("provider: mock"));
+
+        let other = folder.path().join("other.yaml");
+        let (told, _) = init(&other, &vars("http://localhost:8124/v1"));
+        assert!(told.contains("environment: openai ($OPENAI_BASE_URL, $OPENAI_API_KEY)"), "{told}");
+        assert!(std::fs::read_to_string(other).unwrap().contains("base_url: ${OPENAI_BASE_URL}\n"));
     }
 }

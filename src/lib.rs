@@ -6,14 +6,15 @@
 //! says what a key may still have and [`recall`] gives it back after a restart. [`providers`] and
 //! [`upstream`] reach the upstreams; [`accounting`] keeps the books and [`telemetry`] shows them.
 //! [`server`] listens, [`admin`] answers everything that is not a model's business, [`explain`]
-//! says why a request goes where it goes; [`edge`] and [`lifecycle`] frame it.
+//! says why a request goes where it goes and [`doctor`] whether it would arrive there; [`edge`] and
+//! [`lifecycle`] frame it.
 //!
 //! Imports run downwards only, from floor to floor; `tests/docs/readme.rs` holds the folders to it:
 //!
 //! | floor | modules |
 //! |---|---|
 //! | 11 | `app` |
-//! | 10 | `server` |
+//! | 10 | `server`, `doctor` |
 //! | 9 | `pipeline` |
 //! | 8 | `edge` |
 //! | 7 | `admin`, `check` |
@@ -31,6 +32,7 @@ pub mod app;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod edge;
 pub mod engine;
 pub mod explain;

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use clap::Parser as _;
 use uni_api::app::{ConfigRefused, Signals, Startup, demo};
 use uni_api::check::{Check, check};
-use uni_api::cli::{Arguments, Command};
+use uni_api::cli::{Arguments, Command, completions, manual};
 use uni_api::config::Environment;
 use uni_api::config::source::SourceError;
+use uni_api::doctor::doctor;
 use uni_api::explain::command;
 use uni_api::init::init;
 use uni_api::telemetry::request_log::{Format, start};
@@ -69,7 +70,18 @@ async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
             asked.source.config = asked.source.config.or(named);
             return finished(command::keys(asked, &env, here).await);
         }
+        Some(Command::Doctor(mut asked)) => {
+            asked.source.config = asked.file.take().or(asked.source.config).or(named);
+            return finished(doctor(asked, &env, here).await);
+        }
         Some(Command::Init(asked)) => return finished(init(&asked.file, &env)),
+        Some(Command::Completions { shell }) => return finished((completions(shell), 0)),
+        Some(Command::Man { command }) => {
+            return finished(match manual(command.as_deref()) {
+                Ok(page) => (page, 0),
+                Err(reason) => (format!("uni-api man: {reason}\n"), 2),
+            });
+        }
     };
     let format = Format::choose(env.var("LOG_FORMAT"), std::io::stderr().is_terminal());
     // Kept to the end: dropped, it writes what is left.

@@ -102,7 +102,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let inner = this.inner.as_mut().as_pin_mut().expect("a future is not polled after it is done");
-        let result = match inner.poll(cx) {
+        let unwinding = Unwinding(this.watch);
+        let polled = inner.poll(cx);
+        std::mem::forget(unwinding);
+        let result = match polled {
             Poll::Ready(result) => result,
             Poll::Pending if this.ending.as_ref().is_some_and(|ending| ending.is_here()) => {
                 // What is under way below notes it, too, when it is dropped.
@@ -124,6 +127,16 @@ where
                 Err(watch.told(failure))
             }
         })
+    }
+}
+
+/// Guard that lives through a panic alone: it closes the record while it can be seen that there is one. The future
+/// itself is dropped later, when it cannot be told any more from that of a client that left.
+struct Unwinding<'a>(&'a mut Option<Watch>);
+
+impl Drop for Unwinding<'_> {
+    fn drop(&mut self) {
+        drop(self.0.take());
     }
 }
 

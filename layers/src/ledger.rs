@@ -319,6 +319,15 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        if self.open.is_some() && std::thread::panicking() {
+            if let Some((ledger, _)) = &self.open
+                && let Some(attempt) = ledger.entry().attempts.last_mut()
+                && attempt.outcome == "client_gone"
+            {
+                attempt.outcome = Failure::Internal.label();
+            }
+            return self.fail(&Failure::Internal);
+        }
         if let Some((ledger, _)) = &self.open {
             ledger.entry().abandoned = !self.finished;
         }

@@ -138,7 +138,8 @@ impl Drop for Note {
     fn drop(&mut self) {
         let mut entry = self.exchange.ledger.entry();
         // Dropped within: the client left, unless the request is known to end for another reason.
-        let dropped = entry.failure.unwrap_or("client_gone");
+        let left = if std::thread::panicking() { Failure::Internal.label() } else { "client_gone" };
+        let dropped = entry.failure.unwrap_or(left);
         let (outcome, ended) = self.end.unwrap_or_else(|| (dropped, Instant::now()));
         let elapsed = ended.duration_since(self.started);
         if let Some(attempt) = entry.attempts.last_mut() {

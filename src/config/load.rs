@@ -60,16 +60,6 @@ pub fn load(text: &str, origin: Origin, env: &Environment) -> Result<Loaded, Vec
     }
 }
 
-/// Line and column of an entry of `providers`, for findings that are made after reading.
-pub fn place_of_provider(text: &str, entry: usize) -> Option<(usize, usize)> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut tree = tree::parse(text).ok()?;
-    tree::settle(&mut tree, Path::ROOT, &mut Report::default());
-    let root = Item { node: &tree, path: Path::ROOT };
-    let (_, list) = root.pairs()?.find(|(pair, _)| pair.key == "providers")?;
-    tree::locate(text, list.items().get(entry)?.node.id)
-}
-
 fn settings(tree: &Node, env: &Environment, report: &mut Report) -> Option<Settings> {
     let root = Item { node: tree, path: Path::ROOT };
     if tree.is_null() {
@@ -109,19 +99,14 @@ fn settings(tree: &Node, env: &Environment, report: &mut Report) -> Option<Setti
 /// Refuses a configuration of which nothing can ever be served.
 fn refuse_without_providers(top: &Section<'_>, channels: &[ChannelSettings], report: &mut Report) {
     // Of entries that could not be read it is not known.
-    if report.has_errors() || channels.iter().any(|channel| channel.unserved().is_none_or(|it| !it.is_whole))
-    {
+    if report.has_errors() || !channels.is_empty() {
         return;
     }
-    let found = match channels {
-        [] => "no provider".to_owned(),
-        [first, ..] => format!("no provider that this version serves (engine {})", first.engine.name()),
-    };
     let id = top.get("providers").map_or(top.id, |list| list.node.id);
     report.error(
         id,
         top.path.key("providers"),
-        found,
+        "no provider",
         "at least one that can be asked; nothing can be served",
     );
 }

@@ -39,7 +39,6 @@ pub(crate) mod testing;
 mod tests;
 mod timeouts;
 mod tree;
-pub mod unserved;
 pub mod watch;
 mod words;
 

@@ -217,7 +217,6 @@ fn the_shipped_example_serves_one_provider_as_it_stands_and_all_of_them_when_wan
 
     assert_eq!((live.channels.len(), live.callers.len()), (1, 1));
     assert!(live.globals.proxy.is_none() && live.channels[0].proxy.is_none());
-    assert!(live.unserved().is_empty() && whole.unserved().is_empty(), "what is shown is served");
     assert_eq!((whole.channels.len(), whole.callers.len()), (15, 3));
     assert!(whole.globals.proxy.is_some());
 }

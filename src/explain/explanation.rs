@@ -33,9 +33,6 @@ pub struct Explanation {
     pub price_per_million: Prices,
     /// Every channel of the route, in the order of this plan.
     pub candidates: Vec<Candidate>,
-    /// Channels with this model that this version cannot serve: no part of the route.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub left_out: Vec<String>,
 }
 
 /// A client key without the key.

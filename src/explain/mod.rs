@@ -32,7 +32,6 @@ pub use self::explanation::{
 };
 pub use self::overview::{Overview, overview};
 pub use self::table::columns;
-use crate::config::ChannelSettings;
 use crate::routing::{CallerRoute, RouteLine, Standing};
 use crate::snapshot::Snapshot;
 use crate::state::affinity::Affinity;
@@ -94,7 +93,6 @@ pub fn explain(snapshot: &Snapshot, counts: Counts<'_>, question: Question<'_>, 
         request: body.map(|body| request_summary(endpoint, body, most_body)),
         price_per_million: snapshot.price(model).into(),
         candidates: Vec::new(),
-        left_out: left_out(snapshot, model),
     };
     let refused = decision::before_routing(snapshot, caller, &explanation);
     let found = match snapshot.caller_route(caller, model) {
@@ -175,16 +173,6 @@ struct CandidateContext<'a> {
     stream: bool,
     /// What the gates of nested keys say, by the ordinal of the key.
     refusals: &'a [(usize, String)],
-}
-
-/// What would have the model and is no part of any route.
-fn left_out(snapshot: &Snapshot, model: &str) -> Vec<String> {
-    let settings = snapshot.settings();
-    let left_out = |channel: &&ChannelSettings| {
-        channel.models.iter().any(|written| *written.alias == *model && !written.engine.is_served())
-    };
-    let channels = settings.channels.iter().filter(left_out);
-    channels.filter_map(|channel| channel.unserved()).map(|unserved| unserved.to_string()).collect()
 }
 
 /// The distinct nested keys of a route.

@@ -79,9 +79,6 @@ fn write(text: &mut String, explanation: &Explanation) -> std::fmt::Result {
             if request.stream { ", as a stream" } else { "" }
         )?;
     }
-    for unserved in &explanation.left_out {
-        writeln!(text, "left out   {unserved}")?;
-    }
     if explanation.candidates.is_empty() {
         return Ok(());
     }

@@ -30,7 +30,7 @@ pub(super) static ANTHROPIC: Engine = Engine {
         name: "/id",
         pages: Some(Pages { token: "/last_id", parameter: "after_id" }),
     }),
-    build: Some(|spec| Ok(Arc::new(Anthropic::new(spec)?))),
+    build: |spec| Ok(Arc::new(Anthropic::new(spec)?)),
     ..Engine::PLAIN
 };
 

@@ -30,7 +30,7 @@ pub(super) static AZURE: Engine = Engine {
         ]),
         ..Quirks::NONE
     },
-    build: Some(|spec| Ok(Arc::new(Azure::new(spec)?))),
+    build: |spec| Ok(Arc::new(Azure::new(spec)?)),
     ..Engine::PLAIN
 };
 

@@ -42,7 +42,7 @@ pub(super) static BEDROCK_CLAUDE: Engine = Engine {
         lacks: &[Lack::SingleCalls, Lack::Tiers, Lack::ServerTools, Lack::Store, Lack::OldSchemas],
         ..Envelope::PLAIN
     },
-    build: Some(|spec| Ok(Arc::new(Bedrock::new(spec, ["invoke", "invoke-with-response-stream"])?))),
+    build: |spec| Ok(Arc::new(Bedrock::new(spec, ["invoke", "invoke-with-response-stream"])?)),
     ..CONVERSE
 };
 
@@ -83,7 +83,7 @@ const CONVERSE: Engine = Engine {
         flags: Some(BETAS),
         ..Envelope::PLAIN
     },
-    build: Some(|spec| Ok(Arc::new(Bedrock::new(spec, ["converse", "converse-stream"])?))),
+    build: |spec| Ok(Arc::new(Bedrock::new(spec, ["converse", "converse-stream"])?)),
     ..Engine::PLAIN
 };
 
@@ -263,7 +263,7 @@ mod tests {
 
     fn address(engine: &'static Engine, base_url: Option<&str>, place: Option<&str>, model: &str) -> String {
         let spec = ProviderSpec { base_url, ..spec(engine, "") };
-        let provider = (engine.build.unwrap())(&spec).unwrap();
+        let provider = (engine.build)(&spec).unwrap();
         let wanted = Wanted { endpoint: &CHAT_COMPLETIONS, model, place, stream: true };
         provider.address(wanted).map_or_else(|refused| refused.to_string(), |uri| uri.to_string())
     }
@@ -362,7 +362,7 @@ mod tests {
         let regions = ["eu-west-3".to_owned()];
         let signed = |base_url, with: &Presented<'_>, configured: Option<&str>| {
             let spec = ProviderSpec { base_url, regions: &regions, ..spec(&BEDROCK, "") };
-            let provider = (BEDROCK.build.unwrap())(&spec).unwrap();
+            let provider = (BEDROCK.build)(&spec).unwrap();
             let place = Some("eu-west-3");
             let wanted = Wanted { endpoint: &CHAT_COMPLETIONS, model: "m:0", place, stream: true };
             let mut request = Request::new(vec![Bytes::from_static(b"{}")]);
@@ -399,8 +399,7 @@ mod tests {
 
     #[test]
     fn it_takes_conversations_only() {
-        let provider =
-            (BEDROCK.build.unwrap())(&ProviderSpec { base_url: None, ..spec(&BEDROCK, "") }).unwrap();
+        let provider = (BEDROCK.build)(&ProviderSpec { base_url: None, ..spec(&BEDROCK, "") }).unwrap();
         let wanted = Wanted { endpoint: &MODERATIONS, model: "m", place: None, stream: false };
 
         assert!(provider.address(wanted).is_err());

@@ -31,7 +31,7 @@ pub(super) static CLOUDFLARE: Engine = Engine {
     }),
     lists_at: Some(listed),
     numbered: Some(Numbered { total: "/result_info/total_count", size: PAGE, parameter: "page" }),
-    build: Some(|spec| Ok(Arc::new(Cloudflare::new(spec)?))),
+    build: |spec| Ok(Arc::new(Cloudflare::new(spec)?)),
     ..Engine::PLAIN
 };
 

@@ -38,7 +38,7 @@ const VERSION: Engine = Engine {
         name: "/name",
         pages: Some(Pages { token: "/next_page_token", parameter: "page_token" }),
     }),
-    build: Some(|spec| Ok(Arc::new(Cohere::new(spec)?))),
+    build: |spec| Ok(Arc::new(Cohere::new(spec)?)),
     ..Engine::PLAIN
 };
 

@@ -39,7 +39,7 @@ pub(super) static DATABRICKS: Engine = Engine {
         name: "/name",
         pages: None,
     }),
-    build: Some(|spec| Ok(Arc::new(Databricks::new(spec)?))),
+    build: |spec| Ok(Arc::new(Databricks::new(spec)?)),
     ..Engine::PLAIN
 };
 

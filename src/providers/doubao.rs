@@ -21,7 +21,7 @@ pub(super) static DOUBAO: Engine = Engine {
     // The Ark endpoint speaks Responses except for its translation models.
     refine: |model, is_explicit| (!is_explicit && !model.contains("translation")).then_some(&RESPONSES),
     dialect: Dialect::DoubaoTranslation,
-    build: Some(|spec| Ok(Arc::new(Doubao::new(spec)?))),
+    build: |spec| Ok(Arc::new(Doubao::new(spec)?)),
     ..Engine::PLAIN
 };
 
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn texts_are_translated_at_the_address_as_it_is_written_and_nothing_else_is_asked_there() {
         let base = "https://ark.cn-beijing.volces.com/api/v3/responses";
-        let provider = (DOUBAO.build.unwrap())(&spec(&DOUBAO, base)).unwrap();
+        let provider = (DOUBAO.build)(&spec(&DOUBAO, base)).unwrap();
         let asked = |endpoint| provider.address(Wanted { endpoint, model: "m", place: None, stream: false });
 
         assert_eq!(asked(&CHAT_COMPLETIONS).unwrap(), base);

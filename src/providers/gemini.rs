@@ -35,7 +35,7 @@ pub(super) static GEMINI: Engine = Engine {
         pages: Some(Pages { token: "/nextPageToken", parameter: "pageToken" }),
     }),
     listed,
-    build: Some(|spec| Ok(Arc::new(Gemini::new(spec)?))),
+    build: |spec| Ok(Arc::new(Gemini::new(spec)?)),
     ..Engine::PLAIN
 };
 

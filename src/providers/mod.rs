@@ -24,9 +24,9 @@ mod mock;
 mod openai;
 mod openrouter;
 mod path;
+mod refusing;
 mod responses;
 mod sigv4;
-mod unserved;
 mod vertex;
 
 use std::sync::Arc;
@@ -118,14 +118,6 @@ pub fn names() -> Vec<&'static str> {
     names
 }
 
-/// The names of the engines that this version asks, in the order of the alphabet.
-pub fn served_names() -> Vec<&'static str> {
-    let served = ENGINES.iter().filter(|engine| engine.is_served());
-    let mut names: Vec<_> = served.map(|engine| engine.name()).collect();
-    names.sort_unstable();
-    names
-}
-
 /// The engine of a base URL; `None` when nothing in it tells, which means OpenAI's format.
 pub fn detect(url: &Uri) -> Option<&'static Engine> {
     let base = BaseUrl::of(url);
@@ -142,14 +134,7 @@ pub fn hinted(is_written: impl Fn(&str) -> bool) -> Option<&'static Engine> {
 
 /// The provider of a channel; one that refuses everything where there can be none.
 pub fn build(spec: &ProviderSpec<'_>) -> Arc<dyn Provider> {
-    let built = match spec.engine.build {
-        Some(build) => build(spec),
-        None => {
-            let reason = format!("engine {} is not served by this version", spec.engine.name());
-            Err(Unsupported(reason.into()))
-        }
-    };
-    built.unwrap_or_else(|unsupported| unserved::unserved(&unsupported))
+    (spec.engine.build)(spec).unwrap_or_else(|unsupported| refusing::refusing(&unsupported))
 }
 
 /// The upstream of this name inside the program.

@@ -22,7 +22,7 @@ pub static OPENAI: Engine = Engine {
             || url.host == "models.github.ai"
     },
     listing: Some(LISTING),
-    build: Some(|spec| Ok(Arc::new(OpenAi::new(spec)?))),
+    build: |spec| Ok(Arc::new(OpenAi::new(spec)?)),
     ..Engine::PLAIN
 };
 

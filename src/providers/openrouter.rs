@@ -21,7 +21,7 @@ pub(super) static OPENROUTER: Engine = Engine {
         ..Quirks::NONE
     },
     listing: Some(openai::LISTING),
-    build: Some(|spec| Ok(Arc::new(OpenRouter(upstream(spec)?)))),
+    build: |spec| Ok(Arc::new(OpenRouter(upstream(spec)?))),
     ..Engine::PLAIN
 };
 
@@ -67,7 +67,7 @@ mod tests {
 
     fn chat(is_explicit: bool, base_url: &str) -> String {
         let spec = ProviderSpec { engine_is_explicit: is_explicit, ..spec(&OPENROUTER, base_url) };
-        let provider = (OPENROUTER.build.unwrap())(&spec).unwrap();
+        let provider = (OPENROUTER.build)(&spec).unwrap();
         let wanted = Wanted { endpoint: &CHAT_COMPLETIONS, model: "m", place: None, stream: false };
         provider.address(wanted).unwrap().to_string()
     }
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn it_learns_which_program_asks_unless_the_channel_says_another() {
-        let provider = (OPENROUTER.build.unwrap())(&spec(&OPENROUTER, "https://a.example/v1")).unwrap();
+        let provider = (OPENROUTER.build)(&spec(&OPENROUTER, "https://a.example/v1")).unwrap();
         let (mut plain, mut named) = (Request::new(Vec::new()), Request::new(Vec::new()));
         named.headers_mut().insert("x-title", HeaderValue::from_static("mine"));
 

@@ -18,7 +18,7 @@ pub(super) static RESPONSES: Engine = Engine {
     detect: |url| url.path.ends_with("/responses"),
     dialect: Dialect::Responses,
     listing: Some(openai::LISTING),
-    build: Some(|spec| Ok(Arc::new(Responses(upstream(spec)?)))),
+    build: |spec| Ok(Arc::new(Responses(upstream(spec)?))),
     ..Engine::PLAIN
 };
 
@@ -53,7 +53,7 @@ mod tests {
     use crate::providers::testing::spec;
 
     fn address(base_url: &str, endpoint: &'static Endpoint) -> String {
-        let provider = (RESPONSES.build.unwrap())(&spec(&RESPONSES, base_url)).unwrap();
+        let provider = (RESPONSES.build)(&spec(&RESPONSES, base_url)).unwrap();
         provider.address(Wanted { endpoint, model: "m", place: None, stream: true }).unwrap().to_string()
     }
 

@@ -24,10 +24,11 @@ pub struct ModelAddress {
 
 /// The addresses of all models that are written down, in the order of the configuration.
 pub fn addresses(settings: &Settings) -> impl Iterator<Item = ModelAddress> {
-    settings.channels.iter().flat_map(of_channel)
+    settings.channels.iter().flat_map(channel_addresses)
 }
 
-fn of_channel(channel: &ChannelSettings) -> Vec<ModelAddress> {
+/// The same for one channel.
+pub fn channel_addresses(channel: &ChannelSettings) -> Vec<ModelAddress> {
     let access = ChannelAccess::new(channel, channel.keys.len());
     let of = |model: &crate::config::settings::ModelSettings| {
         let places = access.places(model, &channel.regions);

@@ -46,7 +46,7 @@ pub fn compile(
         let found = found.flatten().map(AsRef::as_ref).unwrap_or_default();
         let models = models(settings, found, &mut told);
         let mut channels = Channels::new(settings, &models, runtime);
-        for model in models.iter().filter(|model| model.engine.is_served()) {
+        for model in &models {
             let mut known: Vec<Addresses> = Vec::new();
             for place in channels.places(model) {
                 let (channel, addresses) = channels.of(model, place.as_deref());

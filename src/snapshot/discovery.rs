@@ -70,25 +70,25 @@ pub struct Told {
 
 /// The inputs of a channel's list: a change of one makes the list void.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct ListRequest {
+pub(super) struct ListRequest {
     url: String,
     fingerprint: Option<Fingerprint>,
     proxy: Option<Arc<str>>,
 }
 
 /// The question which models a channel has.
-struct Question {
+pub(super) struct Question {
     /// The lists, each with the address of its first page. There is one at least.
-    lists: Vec<(Uri, Listing)>,
+    pub(super) lists: Vec<(Uri, Listing)>,
     listed: for<'a> fn(&'a str, &Value) -> Option<&'a str>,
     numbered: Option<Numbered>,
     provider: Arc<dyn Provider>,
-    credential: Option<Credential>,
+    pub(super) credential: Option<Credential>,
     /// The channel's own.
     headers: HeaderMap,
-    proxy: Option<Arc<str>>,
+    pub(super) proxy: Option<Arc<str>>,
     /// What no name of a model may hold: an upstream that repeats its key would tell it to all clients.
-    secrets: Secrets,
+    pub(super) secrets: Secrets,
 }
 
 /// Tasks that ask, as long as this lives.
@@ -211,10 +211,8 @@ impl Question {
                 let has_answered = cause.starts_with("answered");
                 Unlisted { cause, has_answered }
             })?;
-            let read = Reading { listing, listed: self.listed, numbered: self.numbered };
-            let page = read.page(number, &body).map_err(Unlisted::answered)?;
-            let may_be_known = |listed: &Listed| !listed.name.is_empty() && !self.is_told_in(&listed.name);
-            for listed in page.models.into_iter().filter(may_be_known) {
+            let page = self.read(listing, number, &body).map_err(Unlisted::answered)?;
+            for listed in page.models {
                 if models.len() < MOST_MODELS && seen.insert(listed.name.clone()) {
                     models.push(listed);
                 }
@@ -229,6 +227,21 @@ impl Question {
         Ok(())
     }
 
+    /// The models on the first page of the first list, and whether it is the last page too.
+    pub(super) fn first_page(&self, body: &[u8]) -> Result<(Vec<Listed>, bool), String> {
+        let (_, listing) = self.lists.first().ok_or("it has no list")?;
+        let Page { models, next } = self.read(listing, 2, body)?;
+        Ok((models, next.is_none()))
+    }
+
+    /// Reads a page, without names that nobody may know; `number` is that of the next one.
+    fn read(&self, listing: &Listing, number: usize, body: &[u8]) -> Result<Page, String> {
+        let read = Reading { listing, listed: self.listed, numbered: self.numbered };
+        let mut page = read.page(number, body)?;
+        page.models.retain(|listed| !listed.name.is_empty() && !self.is_told_in(&listed.name));
+        Ok(page)
+    }
+
     /// Whether a name tells what only the upstream may know.
     fn is_told_in(&self, name: &str) -> bool {
         let keys = self.credential.as_ref().map(Credential::secrets).unwrap_or_default();
@@ -237,7 +250,7 @@ impl Question {
     }
 
     /// The request for one page, signed last, as `dispatch` does it.
-    async fn signed(&self, uri: Uri) -> Result<Request<Vec<Bytes>>, String> {
+    pub(super) async fn signed(&self, uri: Uri) -> Result<Request<Vec<Bytes>>, String> {
         let address = Address::at(uri).ok_or_else(|| "the address names no host".to_owned())?;
         let mut request = Request::new(Vec::new());
         *request.uri_mut() = address.uri;
@@ -398,31 +411,54 @@ fn with_parameter(uri: &Uri, name: &str, value: &str) -> Result<Uri, String> {
 
 /// What a channel is asked, and what its list depends on; none for engines without a list.
 fn question(channel: &ChannelSettings, runtime: &Runtime) -> Option<(ListRequest, Question)> {
+    // The first of its keys asks; a channel may have tens of thousands.
+    questions(channel, runtime, 1).into_iter().next()
+}
+
+/// The same with each of the channel's credentials, the first `most` of them.
+pub(super) fn questions(
+    channel: &ChannelSettings,
+    runtime: &Runtime,
+    most: usize,
+) -> Vec<(ListRequest, Question)> {
     let engine = channel.engine;
-    // The first of them asks; a channel may have tens of thousands.
-    let access = ChannelAccess::new(channel, 1);
-    let base: Uri = match engine.lists_at {
-        Some(lists_at) => lists_at(&access.spec(engine))?,
-        None => channel.base_url.as_deref().or(engine.base)?.parse().ok()?,
+    let access = ChannelAccess::new(channel, most);
+    let base: Option<Uri> = match engine.lists_at {
+        Some(lists_at) => lists_at(&access.spec(engine)),
+        None => channel.base_url.as_deref().or(engine.base).and_then(|url| url.parse().ok()),
     };
+    let Some(base) = base else { return Vec::new() };
     let first = channel.listing();
     let lists = first.iter().chain(engine.more_listings);
     let lists: Vec<(Uri, Listing)> = lists
         .filter_map(|listing| Some((with_path(&base, &(listing.path)(&base)).ok()?, *listing)))
         .collect();
-    let (uri, _) = lists.first()?;
-    let credential = access.credentials(channel.engine, runtime).into_iter().next();
+    let Some((uri, _)) = lists.first() else { return Vec::new() };
     let proxy = channel.proxy.as_ref().map(crate::config::settings::SecretText::shared);
-    let list_request = ListRequest {
-        url: uri.to_string(),
-        fingerprint: credential.as_ref().map(|credential| credential.fingerprint().clone()),
-        proxy: proxy.clone(),
+    let mut credentials: Vec<Option<Credential>> =
+        access.credentials(engine, runtime).into_iter().take(most).map(Some).collect();
+    if credentials.is_empty() {
+        credentials.push(None);
+    }
+    let of = |credential: Option<Credential>| {
+        let list_request = ListRequest {
+            url: uri.to_string(),
+            fingerprint: credential.as_ref().map(|credential| credential.fingerprint().clone()),
+            proxy: proxy.clone(),
+        };
+        let question = Question {
+            lists: lists.clone(),
+            listed: engine.listed,
+            numbered: engine.numbered,
+            provider: access.provider(engine),
+            credential,
+            headers: channel.headers.clone(),
+            proxy: proxy.clone(),
+            secrets: access::secrets(channel, &[]),
+        };
+        (list_request, question)
     };
-    let provider = access.provider(channel.engine);
-    let headers = channel.headers.clone();
-    let secrets = access::secrets(channel, &[]);
-    let (listed, numbered) = (engine.listed, engine.numbered);
-    Some((list_request, Question { lists, listed, numbered, provider, credential, headers, proxy, secrets }))
+    credentials.into_iter().map(of).collect()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod compile;
 mod current;
 mod difference;
 mod discovery;
+mod probe;
 mod publisher;
 mod strangers;
 
@@ -26,10 +27,11 @@ use layers::policy::{Caller, ChannelName, Fingerprint, Quota, Target, Triggers};
 use layers::ports::{Catalog, Limits, Pin, Route};
 use tokio::time::Instant;
 
-pub use self::addresses::{ModelAddress, addresses};
+pub use self::addresses::{ModelAddress, addresses, channel_addresses};
 pub use self::compile::{Discovered, compile};
 pub use self::current::CurrentSnapshot;
-pub use self::discovery::{FIRST_ROUND, Told};
+pub use self::discovery::{FIRST_ROUND, Listed, Told};
+pub use self::probe::{ListProbe, ModelList, Probed, date, list_probes};
 pub use self::publisher::{Publisher, fingerprint, prune, tell};
 
 use crate::config::problem::nearest;

@@ -39,7 +39,6 @@ impl Publisher {
         let (sender, found) = mpsc::channel(64);
         let mut discovery = Discovery::new(sender);
         let settings = Arc::new(loaded.settings);
-        tell_unserved(&settings);
         discovery.follow(&settings, &runtime);
         let discovered = Discovered::new();
         let snapshot = Arc::new(compile(settings.clone(), &discovered, &runtime, &metrics));
@@ -114,7 +113,6 @@ impl Publisher {
         match load(text, origin.clone(), &self.env) {
             Ok(loaded) => {
                 tell(&loaded.warnings);
-                tell_unserved(&loaded.settings);
                 self.keep(text);
                 self.settings = Arc::new(loaded.settings);
                 for channel in self.discovery.follow(&self.settings, &self.runtime) {
@@ -175,13 +173,6 @@ pub fn prune(runtime: &Runtime, snapshot: &Snapshot) {
 /// What stands for a configuration's text in a metric.
 pub fn fingerprint(text: &str) -> String {
     crate::config::settings::SecretText::from(text).fingerprint().as_str().to_owned()
-}
-
-/// Logs what of a configuration cannot be served.
-fn tell_unserved(settings: &Settings) {
-    for unserved in settings.unserved() {
-        tracing::warn!("{unserved}");
-    }
 }
 
 /// Logs problems of a configuration, one line each.

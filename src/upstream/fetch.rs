@@ -7,10 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, LOCATION, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use layers::body::UpstreamBody;
 
 use super::body::{BodyChunks, readable};
 use super::cause::cause;
@@ -69,6 +70,26 @@ impl Fetcher {
         }
     }
 
+    /// The whole answer to a request that was signed as it stands, which has no body itself: the one
+    /// behind all redirects, whatever its status.
+    ///
+    /// # Errors
+    /// A clause that says what went wrong, without the URL.
+    pub async fn answer_signed(&self, request: Request<Vec<Bytes>>) -> Result<Response<Bytes>, String> {
+        let (head, _nothing) = request.into_parts();
+        let (head, body) = self.follow(None, head.uri, head.headers).await?.into_parts();
+        Ok(Response::from_parts(head, whole(body).await?))
+    }
+
+    /// The answer to a request as it comes, a redirect being one.
+    ///
+    /// # Errors
+    /// A clause that says what went wrong, without the URL.
+    pub async fn open(&self, request: Request<Vec<Bytes>>) -> Result<Response<UpstreamBody>, String> {
+        let answer = self.pool.request(request.map(BodyChunks::from)).await;
+        answer.map(readable).map_err(|error| reason(&error))
+    }
+
     /// The status and the body of the answer to this JSON.
     ///
     /// # Errors
@@ -79,17 +100,14 @@ impl Fetcher {
         headers: HeaderMap,
         json: Vec<u8>,
     ) -> Result<(StatusCode, Bytes), String> {
-        let mut request = Request::new(BodyChunks::from(vec![Bytes::from(json)]));
+        let mut request = Request::new(vec![Bytes::from(json)]);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = parsed(url)?;
         *request.headers_mut() = headers;
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let answering = async {
-            let answer = self.pool.request(request).await.map_err(|error| reason(&error))?;
-            let (status, body) = (answer.status(), readable(answer).into_body());
-            let whole = Limited::new(body, LONGEST).collect().await;
-            let whole = whole.map_err(|_broken| "the answer broke off or is over 16 MiB".to_owned())?;
-            Ok((status, whole.to_bytes()))
+            let (head, body) = self.open(request).await?.into_parts();
+            Ok((head.status, whole(body).await?))
         };
         tokio::time::timeout(PATIENCE, answering)
             .await
@@ -106,19 +124,31 @@ impl Fetcher {
         uri: Uri,
         headers: HeaderMap,
     ) -> Result<Option<(Bytes, Option<String>)>, String> {
-        tokio::time::timeout(PATIENCE, self.follow(known, uri, headers))
+        let answering = async {
+            let (head, body) = self.follow(known, uri, headers).await?.into_parts();
+            if head.status == StatusCode::NOT_MODIFIED {
+                return Ok(None);
+            }
+            if !head.status.is_success() {
+                return Err(format!("answered {}", head.status.as_u16()));
+            }
+            let tag = head.headers.get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+            Ok(Some((whole(body).await?, tag)))
+        };
+        tokio::time::timeout(PATIENCE, answering)
             .await
             .unwrap_or_else(|_elapsed| Err(format!("nothing came for {} s", PATIENCE.as_secs())))
     }
 
+    /// The answer behind all redirects.
     async fn follow(
         &self,
         known: Option<&HeaderValue>,
         mut uri: Uri,
         mut headers: HeaderMap,
-    ) -> Result<Option<(Bytes, Option<String>)>, String> {
+    ) -> Result<Response<UpstreamBody>, String> {
         for _ in 0..=REDIRECTS {
-            let mut request = Request::new(BodyChunks::from(Vec::new()));
+            let mut request = Request::new(Vec::new());
             *request.uri_mut() = uri.clone();
             *request.headers_mut() = headers.clone();
             for (name, value) in [(ACCEPT, ANYTHING), (USER_AGENT, AGENT)] {
@@ -128,11 +158,9 @@ impl Fetcher {
                 // Every hop is asked: which of them answers is not known before.
                 request.headers_mut().insert(IF_NONE_MATCH, known.clone());
             }
-            let answer = self.pool.request(request).await.map_err(|error| reason(&error))?;
-            if answer.status() == StatusCode::NOT_MODIFIED {
-                return Ok(None);
-            }
-            if answer.status().is_redirection()
+            let answer = self.open(request).await?;
+            if answer.status() != StatusCode::NOT_MODIFIED
+                && answer.status().is_redirection()
                 && let Some(target) = answer.headers().get(LOCATION).and_then(|target| target.to_str().ok())
             {
                 let next = resolve(&uri, target).ok_or_else(|| "a redirect to no URL".to_owned())?;
@@ -145,16 +173,7 @@ impl Fetcher {
                 uri = next;
                 continue;
             }
-            if !answer.status().is_success() {
-                return Err(format!("answered {}", answer.status().as_u16()));
-            }
-            let tag = answer.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
-            let body = Limited::new(readable(answer).into_body(), LONGEST);
-            let whole = body
-                .collect()
-                .await
-                .map_err(|_broken| "the answer broke off or is over 16 MiB".to_owned())?;
-            return Ok(Some((whole.to_bytes(), tag)));
+            return Ok(answer);
         }
         Err("too many redirects".to_owned())
     }
@@ -170,6 +189,12 @@ impl Fetch for Fetcher {
         let text = decoded(body.into()).map_err(|what| format!("it is {what}: save it as UTF-8"))?;
         Ok(Fetched::Text { text, tag })
     }
+}
+
+/// A body to its end.
+async fn whole(body: UpstreamBody) -> Result<Bytes, String> {
+    let whole = Limited::new(body, LONGEST).collect().await;
+    Ok(whole.map_err(|_broken| "the answer broke off or is over 16 MiB".to_owned())?.to_bytes())
 }
 
 /// Whether two URLs lead to the same scheme, host and port.

@@ -1,6 +1,7 @@
 //! The pages about this program say what is so, as far as a program can tell.
 
 mod layers;
+mod operating;
 mod parity;
 mod readme;
 mod seams;

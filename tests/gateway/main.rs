@@ -22,6 +22,7 @@ mod cooldown;
 mod credits;
 mod demo;
 mod distribution;
+mod doctor;
 mod explain;
 mod failover;
 mod forwarding;

@@ -109,6 +109,41 @@ async fn a_url_may_name_a_local_file() {
     }
 }
 
+/// Promises: `cfg-discovery-readonly`.
+#[tokio::test]
+async fn models_are_found_where_neither_file_nor_folder_may_be_written() {
+    let upstream = Upstream::start(|seen| match seen.path.as_str() {
+        "/v1/models" => Script::json(&json!({ "data": [{ "id": "found" }] })),
+        _ => saying("ok")(seen),
+    })
+    .await;
+    let channel = json!({ "provider": "a", "base_url": upstream.url(), "api": "k" });
+    let setup = Setup::new(config([channel])).without_privileges();
+    let (folder, file) = (setup.folder().to_owned(), setup.folder().join("api.yaml"));
+    let state = || {
+        let names: Vec<_> =
+            std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        (std::fs::read(&file).unwrap(), std::fs::metadata(&file).unwrap().modified().unwrap(), names)
+    };
+    let allow = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    allow(&file, 0o444);
+    allow(&folder, 0o555);
+    assert!(!setup.can("echo >> api.yaml") && !setup.can("echo > other"), "nothing can be written");
+    let before = state();
+
+    let gateway = setup.start().await;
+
+    assert_eq!(gateway.chat(&hello_to("found")).await.expect(200).content(), "ok");
+    gateway.signal("HUP");
+    gateway.wait_for_reload(0).await;
+    gateway.chat(&hello_to("found")).await.expect(200);
+    assert_eq!(state(), before);
+    assert!(!gateway.printed().contains("enied"), "{}", gateway.printed());
+    allow(&folder, 0o755);
+}
+
 /// Promises: `env-config-url-empty`.
 #[tokio::test]
 async fn an_empty_url_counts_as_unset() {

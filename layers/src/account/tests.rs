@@ -153,6 +153,29 @@ async fn a_client_that_leaves_before_the_answer_is_recorded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_panic_is_the_gateways_own_fault_and_no_client_that_left() {
+    let closed = Arc::new(Closed::default());
+    let panics = tower::service_fn(|_: Attempt| async { panic!("as a test wants it") });
+    let observed = ObserveLayer.layer(panics);
+    let inner = tower::service_fn(move |exchange: Exchange| {
+        let attempt = attempt(Arc::new(exchange), target("a").build());
+        observed.clone().oneshot(attempt)
+    });
+    let mut answering = Box::pin(AccountLayer::new(closed.clone()).layer(inner).oneshot(exchange().build()));
+    let mut context = Context::from_waker(std::task::Waker::noop());
+
+    let polled =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| answering.as_mut().poll(&mut context)));
+
+    assert!(polled.is_err());
+    let entry = only(&closed);
+    assert_eq!((entry.outcome(), entry.abandoned, entry.status.as_u16()), ("internal", false, 500));
+    assert_eq!(entry.attempts[0].outcome, "internal");
+    drop(answering);
+    assert_eq!(closed.0.count(), 0, "it is closed once");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_the_end_of_the_process_finds_without_an_answer_blames_no_client() {
     let closed = Arc::new(Closed::default());
     let attempts = Scripted::<Attempt>::new().hangs();

@@ -123,8 +123,9 @@ const TRIES: &str = "SELECT provider, provider_api_key, COUNT(CASE WHEN success 
     AND provider_api_key IS NOT NULL AND COALESCE(outcome, '') NOT IN ({blameless}) GROUP BY 1, 2";
 
 /// Outcomes of attempts that say nothing about the key they used.
-pub(crate) const BLAMELESS: [&str; 6] = [
+pub(crate) const BLAMELESS: [&str; 7] = [
     "client_gone",
+    "internal",
     "shutting_down",
     "overloaded",
     "upstream_client_error",

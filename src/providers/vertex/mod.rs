@@ -62,7 +62,7 @@ pub(super) static VERTEX_CLAUDE: Engine = Engine {
     envelope: Envelope::VERTEX_CLAUDE,
     places: |spec, model| places(spec, regions::of_claude(model)),
     listing: Some(CLAUDE_MODELS),
-    build: Some(|spec| Ok(Arc::new(Vertex::new(spec, Publisher::Anthropic)?))),
+    build: |spec| Ok(Arc::new(Vertex::new(spec, Publisher::Anthropic)?)),
     ..BY_ACCOUNT
 };
 
@@ -95,7 +95,7 @@ const BY_ACCOUNT: Engine = Engine {
     },
     base: Some(GOOGLE),
     listed,
-    build: Some(|spec| Ok(Arc::new(Vertex::new(spec, Publisher::Google)?))),
+    build: |spec| Ok(Arc::new(Vertex::new(spec, Publisher::Google)?)),
     ..Engine::PLAIN
 };
 

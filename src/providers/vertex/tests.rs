@@ -25,7 +25,7 @@ fn wanted<'a>(model: &'a str, place: Option<&'a str>, stream: bool) -> Wanted<'a
 }
 
 fn provider(engine: &'static Engine, spec: ProviderSpec<'_>) -> Arc<dyn Provider> {
-    (engine.build.unwrap())(&ProviderSpec { engine, ..spec }).unwrap()
+    (engine.build)(&ProviderSpec { engine, ..spec }).unwrap()
 }
 
 fn derived() -> ProviderSpec<'static> {
@@ -179,7 +179,7 @@ fn a_key_without_a_project_has_one_address_only() {
 #[test]
 fn claude_takes_a_service_account() {
     let keys = [secret("AQ.1")];
-    let refused = (VERTEX_CLAUDE.build.unwrap())(&ProviderSpec { keys: &keys, ..derived() }).err().unwrap();
+    let refused = (VERTEX_CLAUDE.build)(&ProviderSpec { keys: &keys, ..derived() }).err().unwrap();
 
     assert!(refused.to_string().contains("service account"), "{refused}");
 }

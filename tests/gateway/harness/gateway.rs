@@ -25,6 +25,8 @@ pub(crate) struct Gateway {
 #[derive(Clone)]
 pub(crate) struct Setup {
     folder: Arc<tempfile::TempDir>,
+    /// What starts the program in its own way.
+    before: Vec<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -44,7 +46,7 @@ impl Setup {
             ("PATH", "/usr/bin:/bin"),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        Self { folder: Arc::new(folder), arguments: Vec::new(), environment }
+        Self { folder: Arc::new(folder), before: Vec::new(), arguments: Vec::new(), environment }
     }
 
     /// A folder with this `api.yaml`.
@@ -82,17 +84,35 @@ impl Setup {
         self
     }
 
+    /// Started as a container without privileges starts it: even root has to keep to what may be
+    /// written.
+    pub(crate) fn without_privileges(mut self) -> Self {
+        if rustix::process::getuid().is_root() {
+            self.before = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"].map(str::to_owned).to_vec();
+        }
+        self
+    }
+
     /// The working directory.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Whether a shell that is started in the same way can do this in the folder.
+    pub(crate) fn can(&self, line: &str) -> bool {
+        let mut words = self.before.iter().map(String::as_str).chain(["sh", "-c", line]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).current_dir(self.folder.path()).stderr(Stdio::null());
+        command.status().unwrap().success()
     }
 
     fn command(&self) -> Command {
         // Another build than the one made beside the tests, such as a release one.
         let binary =
             std::env::var_os("UNI_API_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_uni-api").into());
-        let mut command = Command::new(binary);
-        command.args(&self.arguments).current_dir(self.folder.path()).env_clear();
+        let mut words = self.before.iter().map(Into::into).chain([binary]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).args(&self.arguments).current_dir(self.folder.path()).env_clear();
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

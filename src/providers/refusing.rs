@@ -7,16 +7,16 @@ use http::{Request, Uri};
 use layers::ports::{Presented, Provider, Unsupported, Wanted};
 
 /// A provider that takes no request.
-struct Unserved {
+struct Refusing {
     reason: String,
 }
 
 /// A provider that refuses for this reason.
-pub(super) fn unserved(reason: &Unsupported) -> Arc<dyn Provider> {
-    Arc::new(Unserved { reason: reason.to_string() })
+pub(super) fn refusing(reason: &Unsupported) -> Arc<dyn Provider> {
+    Arc::new(Refusing { reason: reason.to_string() })
 }
 
-impl Provider for Unserved {
+impl Provider for Refusing {
     fn address(&self, _: Wanted<'_>) -> Result<Uri, Unsupported> {
         Err(Unsupported(self.reason.clone().into()))
     }
