@@ -2,6 +2,7 @@
 //!
 //! Source: <https://docs.cohere.com/v1/reference/chat-stream>.
 
+use super::response;
 use super::wire::{Citation, Event as WireEvent, ToolCall, Whole};
 use crate::cohere::stream::Arguments;
 use crate::cohere::told_error;
@@ -95,7 +96,7 @@ impl Decoder {
     }
 
     /// What of a whole answer was not told yet.
-    pub(super) fn rest(&mut self, answer: &Whole<'_>, out: &mut Vec<Event>) {
+    fn rest(&mut self, answer: &Whole<'_>, out: &mut Vec<Event>) {
         self.start(answer.generation_id.owned(), out);
         self.known(&answer.documents.0);
         if answer.tool_calls.0.is_empty() {
@@ -111,6 +112,13 @@ impl Decoder {
         if let Some(meta) = &answer.meta.0 {
             out.push(Event::Usage(meta.normal()));
         }
+    }
+
+    /// A whole answer.
+    pub(super) fn read(&mut self, answer: &Whole<'_>, out: &mut Vec<Event>) {
+        self.rest(answer, out);
+        self.stop(answer.finish_reason.text(), answer.error.full(), out);
+        self.end(out);
     }
 
     fn start(&mut self, id: Option<String>, out: &mut Vec<Event>) {
@@ -247,7 +255,7 @@ impl Decoder {
     }
 
     /// Takes the reason down for which the answer ends.
-    pub(super) fn stop(&mut self, raw: &str, told: Option<&str>, out: &mut Vec<Event>) {
+    fn stop(&mut self, raw: &str, told: Option<&str>, out: &mut Vec<Event>) {
         match end(raw, told) {
             End::Finish(reason) => self.finish = Some((reason, raw.to_owned())),
             End::Failed(error) => self.fail(error, out),
@@ -261,7 +269,7 @@ impl Decoder {
     }
 
     /// Ends the answer.
-    pub(super) fn end(&mut self, out: &mut Vec<Event>) {
+    fn end(&mut self, out: &mut Vec<Event>) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
@@ -293,7 +301,11 @@ impl DecodeEvents for Decoder {
             Ok(Obj(Some(event))) if event.event_type.full().is_some() || event.is_last() => {
                 self.event(&event, out);
             }
-            Ok(Obj(Some(_))) => self.fail(told_error(&payload), out),
+            // An answer that was to come in events and came as a whole, or an error.
+            Ok(Obj(Some(_))) => match response::whole(&payload) {
+                Some(answer) => self.read(&answer, out),
+                None => self.fail(told_error(&payload), out),
+            },
             _ => return Err(Malformed::new("upstream sent an event that is no chat event")),
         }
         Ok(())
