@@ -41,7 +41,7 @@ pub(super) fn read(body: &[u8], correspondence: &Correspondence) -> Result<Respo
     if let Some(usage) = &answer.usage.0 {
         events.push(crate::ir::Event::Usage(usage.normal()));
     }
-    decoder.stop(answer.finish_reason.text(), answer.error.full(), &mut events);
+    decoder.ending.stop(answer.finish_reason.text(), answer.error.full(), &mut events);
     decoder.end(&mut events);
     Response::fold(events)
 }

@@ -4,11 +4,11 @@
 
 use super::response;
 use super::wire::{Citation, Event as WireEvent, ToolCall, Whole};
+use crate::cohere::ending::Ending;
 use crate::cohere::stream::Arguments;
 use crate::cohere::told_error;
 use crate::cohere::wire::Fields;
-use crate::cohere::words::{End, end};
-use crate::ir::{self, CitationKind, Error, Event, FinishReason};
+use crate::ir::{self, CitationKind, Error, Event};
 use crate::lenient::Obj;
 use crate::names;
 use crate::rekey::Rekey;
@@ -28,8 +28,7 @@ pub(in crate::cohere) struct Decoder {
     calls: Vec<Call>,
     /// Documents that may be cited, by name.
     documents: Vec<(String, ir::Citation)>,
-    finish: Option<(FinishReason, String)>,
-    ended: bool,
+    ending: Ending,
 }
 
 /// A block under way.
@@ -91,7 +90,7 @@ impl Decoder {
             None => None,
         };
         let reason = event.finish_reason.full().or(reason).unwrap_or_default();
-        self.stop(reason, told, out);
+        self.ending.stop(reason, told, out);
         self.end(out);
     }
 
@@ -117,7 +116,7 @@ impl Decoder {
     /// A whole answer.
     pub(super) fn read(&mut self, answer: &Whole<'_>, out: &mut Vec<Event>) {
         self.rest(answer, out);
-        self.stop(answer.finish_reason.text(), answer.error.full(), out);
+        self.ending.stop(answer.finish_reason.text(), answer.error.full(), out);
         self.end(out);
     }
 
@@ -254,42 +253,21 @@ impl Decoder {
         }
     }
 
-    /// Takes the reason down for which the answer ends.
-    fn stop(&mut self, raw: &str, told: Option<&str>, out: &mut Vec<Event>) {
-        match end(raw, told) {
-            End::Finish(reason) => self.finish = Some((reason, raw.to_owned())),
-            End::Failed(error) => self.fail(error, out),
-        }
-    }
-
-    fn fail(&mut self, error: Error, out: &mut Vec<Event>) {
-        if !std::mem::replace(&mut self.ended, true) {
-            out.push(Event::Error(error));
-        }
-    }
-
     /// Ends the answer.
     fn end(&mut self, out: &mut Vec<Event>) {
-        if std::mem::replace(&mut self.ended, true) {
+        if self.ending.is_over() {
             return;
         }
         self.close(out);
         (0..self.calls.len()).for_each(|place| self.end_call(place, out));
-        let (reason, raw) = self.finish.take().unwrap_or((FinishReason::Stop, String::new()));
-        let reason = match reason {
-            FinishReason::Stop if !self.calls.is_empty() => FinishReason::ToolCalls,
-            FinishReason::ToolCalls if self.calls.is_empty() => FinishReason::Stop,
-            reason => reason,
-        };
-        let raw = Some(raw).filter(|raw| !raw.is_empty());
-        out.push(Event::Finish { reason, raw, stop_sequence: None });
+        self.ending.finish(!self.calls.is_empty(), out);
     }
 }
 
 impl DecodeEvents for Decoder {
     fn decode(&mut self, frame: Frame<'_>, out: &mut Vec<Event>) -> Result<(), Malformed> {
         let payload = frame.payload();
-        if self.ended {
+        if self.ending.is_over() {
             return Ok(());
         }
         if payload.is_empty() || payload == b"[DONE]" {
@@ -304,7 +282,7 @@ impl DecodeEvents for Decoder {
             // An answer that was to come in events and came as a whole, or an error.
             Ok(Obj(Some(_))) => match response::whole(&payload) {
                 Some(answer) => self.read(&answer, out),
-                None => self.fail(told_error(&payload), out),
+                None => self.ending.fail(told_error(&payload), out),
             },
             _ => return Err(Malformed::new("upstream sent an event that is no chat event")),
         }
@@ -312,10 +290,10 @@ impl DecodeEvents for Decoder {
     }
 
     fn is_over(&self) -> bool {
-        self.ended
+        self.ending.is_over()
     }
 
     fn finish(&mut self, out: &mut Vec<Event>) {
-        self.fail(Error::truncated(), out);
+        self.ending.fail(Error::truncated(), out);
     }
 }
