@@ -120,8 +120,9 @@ struct Groq {
 #[serde(default)]
 pub(crate) struct Choice<'a> {
     pub(crate) index: Count,
+    /// Not in a box: it is nearly all of every chunk.
     #[serde(borrow)]
-    delta: Obj<Box<Message<'a>>>,
+    delta: Obj<Message<'a>>,
     #[serde(borrow)]
     message: Obj<Box<Message<'a>>>,
     /// Legacy completions.
@@ -150,7 +151,7 @@ impl<'a> Choice<'a> {
     /// Perplexity sends both: the message beside a delta holds all that was said so far. Where nothing was, as in a
     /// whole answer, whose delta is empty, the message is what counts.
     pub(crate) fn message(&self, said: bool) -> Option<&Message<'a>> {
-        let (delta, message) = (self.delta.0.as_deref(), self.message.0.as_deref());
+        let (delta, message) = (self.delta.0.as_ref(), self.message.0.as_deref());
         match (delta, message) {
             (Some(delta), Some(message)) if !said && delta.is_empty() => Some(message),
             _ => delta.or(message),
@@ -377,7 +378,7 @@ pub(crate) struct WireLogprob {
     token: String,
     logprob: Option<Number>,
     bytes: Option<Vec<u8>>,
-    top_logprobs: List<WireLogprob>,
+    top_logprobs: Option<Box<List<WireLogprob>>>,
 }
 
 impl WireLogprob {
@@ -387,7 +388,7 @@ impl WireLogprob {
             token: self.token.clone(),
             logprob: self.logprob.clone()?,
             bytes: self.bytes.clone(),
-            top: self.top_logprobs.0.iter().filter_map(Self::normal).collect(),
+            top: self.top_logprobs.iter().flat_map(|top| &top.0).filter_map(Self::normal).collect(),
         })
     }
 }

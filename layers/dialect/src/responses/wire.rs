@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::error_body;
 use crate::ir::{Error, Logprob, Usage};
-use crate::lenient::{Count, Decimal, List, Obj, Str, TextOr};
+use crate::lenient::{Count, Decimal, Few, List, Obj, Str, TextOr};
 use crate::openai_chat::wire::WireLogprob;
 
 /// An event: `{"type", "sequence_number", "output_index"?, "item_id"?, …}`.
@@ -180,18 +180,18 @@ impl<'a> Item<'a> {
     }
 
     /// Its parts. A text in their place is one.
-    pub(crate) fn parts(self) -> Vec<Part<'a>> {
+    pub(crate) fn parts(self) -> Few<Part<'a>> {
         match self.content {
             TextOr::Parts(parts) => parts,
-            TextOr::Text(text) => vec![Part { text: Str(Some(text)), ..Part::default() }],
-            TextOr::Absent => Vec::new(),
+            TextOr::Text(text) => Few::One(Part { text: Str(Some(text)), ..Part::default() }),
+            TextOr::Absent => Few::default(),
         }
     }
 
     /// All its reasoning, a blank line between two parts.
     pub(crate) fn thoughts(&self) -> String {
         let parts = match &self.content {
-            TextOr::Parts(parts) => parts.as_slice(),
+            TextOr::Parts(parts) => &**parts,
             TextOr::Text(_) | TextOr::Absent => &[],
         };
         let told = self.summary.0.iter().chain(parts).filter_map(|part| part.text.full());
