@@ -11,6 +11,8 @@ use std::ops::Deref;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::ir::Tier;
+
 /// Makes a visitor treat every scalar that it does not name as absent.
 macro_rules! ignore {
     ($value:ty, $absent:expr; $($kind:ident),*) => {
@@ -239,6 +241,16 @@ impl<'de> Deserialize<'de> for Cost {
         }
 
         deserializer.deserialize_any(Either)
+    }
+}
+
+/// A class of service, by any provider's word. Anything else is absent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Class(pub(crate) Option<Tier>);
+
+impl<'de> Deserialize<'de> for Class {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Str::deserialize(deserializer).map(|word| Self(Tier::of(word.text())))
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn read(body: &[u8], correspondence: &Correspondence) -> Result<Respo
         decoder.whole(index, block, &mut events);
     }
     decoder.stop(&answer.stop_reason, answer.additional_model_response_fields.0.as_ref());
-    decoder.count(answer.usage.0.as_ref(), &mut events);
+    decoder.count(answer.usage.0.as_ref(), &answer.service_tier, &mut events);
     decoder.end(&mut events);
     Response::fold(events)
 }

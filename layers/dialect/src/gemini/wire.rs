@@ -10,7 +10,7 @@ use serde_json::Number;
 use serde_json::value::RawValue;
 
 use crate::ir::{Error, Usage};
-use crate::lenient::{Count, Flag, List, Obj, Str, gathered};
+use crate::lenient::{Class, Count, Flag, List, Obj, Str, gathered};
 
 /// An answer, or a part of one.
 #[derive(Debug, Default, Deserialize)]
@@ -286,6 +286,8 @@ pub(super) struct WireUsage {
     tool_use_prompt_tokens_details: Modalities,
     #[serde(alias = "candidatesTokensDetails")]
     candidates_tokens_details: Modalities,
+    #[serde(alias = "serviceTier")]
+    service_tier: Class,
 }
 
 /// Tokens of sound and of pictures, added up where they are read: they come with every frame.
@@ -334,6 +336,7 @@ impl WireUsage {
             image_out: self.candidates_tokens_details.picture,
             tool_prompt: tools,
             stated_total: self.total_token_count.0,
+            tier: self.service_tier.0,
             ..Usage::default()
         }
     }

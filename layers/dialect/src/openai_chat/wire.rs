@@ -12,7 +12,7 @@ use serde_json::{Number, Value};
 
 use crate::error_body;
 use crate::ir::{Error, Logprob, Usage};
-use crate::lenient::{Cost, Count, List, Obj, Str, TextOr};
+use crate::lenient::{Class, Cost, Count, List, Obj, Str, TextOr};
 use crate::openai_chat::usage::WireUsage;
 
 /// A chunk, or a whole answer: `{"id", "model", "created" (unix seconds), "choices", "usage"?}`.
@@ -30,6 +30,7 @@ pub(crate) struct Chunk<'a> {
     pub(crate) choices: List<Choice<'a>>,
     pub(crate) usage: Obj<WireUsage>,
     x_groq: Obj<Groq>,
+    service_tier: Class,
     /// Venice has it beside the usage.
     cost: Cost,
     /// Perplexity, xAI: addresses of the sources of the text, in the order in which it counts them.
@@ -86,6 +87,7 @@ impl<'a> Chunk<'a> {
         if usage.stated_cost == 0 {
             usage.stated_cost = self.cost.billionths();
         }
+        usage.tier = self.service_tier.0;
         Some(usage).filter(|usage| !usage.is_empty())
     }
 

@@ -23,5 +23,6 @@ mod robustness;
 mod round_trips;
 mod streams;
 mod table;
+mod tiers;
 mod upstreams;
 mod vectors;
