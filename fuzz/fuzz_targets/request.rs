@@ -3,8 +3,4 @@
 #[path = "shared.rs"]
 mod shared;
 
-use shared::{bodies, upstreams::UPSTREAMS};
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    bodies::request(dialect::Dialect::OpenAiChat, UPSTREAMS, data);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| shared::targets::request(data));

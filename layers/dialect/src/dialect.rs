@@ -37,6 +37,19 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::OpenAiChat,
+        Self::Anthropic,
+        Self::Responses,
+        Self::DoubaoTranslation,
+        Self::Gemini,
+        Self::Converse,
+        Self::CohereV2,
+        Self::CohereV1,
+        Self::Cloudflare,
+    ];
+
     /// Its row: everything else that is known of it.
     pub fn codec(self) -> &'static Codec {
         match self {
@@ -229,5 +242,31 @@ impl Unsupported {
         let mut error = ir::Error::new(StatusCode::BAD_REQUEST, self.message);
         error.param = self.param;
         error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_dialect_is_one_of_all_and_has_a_label_of_its_own() {
+        // A new one is missed here by the compiler, and by its place until it stands in the list.
+        let place = |dialect| match dialect {
+            Dialect::OpenAiChat => 0,
+            Dialect::Anthropic => 1,
+            Dialect::Responses => 2,
+            Dialect::DoubaoTranslation => 3,
+            Dialect::Gemini => 4,
+            Dialect::Converse => 5,
+            Dialect::CohereV2 => 6,
+            Dialect::CohereV1 => 7,
+            Dialect::Cloudflare => 8,
+        };
+        for (at, dialect) in Dialect::ALL.into_iter().enumerate() {
+            assert_eq!(place(dialect), at);
+            let same = Dialect::ALL.into_iter().filter(|other| other.label() == dialect.label());
+            assert_eq!(same.count(), 1, "{dialect:?}");
+        }
     }
 }

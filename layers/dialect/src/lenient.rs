@@ -6,9 +6,12 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Deref;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::ir::Tier;
 
 /// Makes a visitor treat every scalar that it does not name as absent.
 macro_rules! ignore {
@@ -241,6 +244,16 @@ impl<'de> Deserialize<'de> for Cost {
     }
 }
 
+/// A class of service, by any provider's word. Anything else is absent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Class(pub(crate) Option<Tier>);
+
+impl<'de> Deserialize<'de> for Class {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Str::deserialize(deserializer).map(|word| Self(Tier::of(word.text())))
+    }
+}
+
 /// An object, read as `T`. Anything else is absent.
 #[derive(Clone, Debug)]
 pub(crate) struct Obj<T>(pub(crate) Option<T>);
@@ -270,33 +283,90 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Obj<T> {
 
 /// An array whose objects are read as `T`; other elements are left out. Anything else is empty.
 #[derive(Clone, Debug)]
-pub(crate) struct List<T>(pub(crate) Vec<T>);
+pub(crate) struct List<T>(pub(crate) Few<T>);
 
 impl<T> Default for List<T> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self(Few::default())
+    }
+}
+
+/// Elements in order. One alone, as most lists of a stream have, takes nothing from the allocator.
+#[derive(Clone, Debug)]
+pub(crate) enum Few<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+impl<T> Few<T> {
+    fn push(&mut self, element: T) {
+        match self {
+            Self::Many(many) if many.is_empty() => *self = Self::One(element),
+            Self::Many(many) => many.push(element),
+            Self::One(_) => {
+                if let Self::One(first) = std::mem::take(self) {
+                    *self = Self::Many(vec![first, element]);
+                }
+            }
+        }
+    }
+}
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl<T> Deref for Few<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Few<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Array<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Array<T> {
-            type Value = List<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List<T>, A::Error> {
-                let mut list = Vec::new();
-                while let Some(Obj(element)) = seq.next_element::<Obj<T>>()? {
-                    list.extend(element);
-                }
-                Ok(List(list))
-            }
-            ignore!(List<T>, List(Vec::new()); null, bool, number, string, map);
-        }
-        deserializer.deserialize_any(Array(PhantomData))
+        gathered(deserializer, |list: &mut Self, element| list.0.push(element))
     }
+}
+
+/// Reads an array whose objects are `T`s, and gives each to `add`; what is no object, or no array, adds nothing.
+pub(crate) fn gathered<'de, T, G, D>(deserializer: D, add: fn(&mut G, T)) -> Result<G, D::Error>
+where
+    T: Deserialize<'de>,
+    G: Default,
+    D: Deserializer<'de>,
+{
+    struct Array<T, G>(fn(&mut G, T));
+    impl<'de, T: Deserialize<'de>, G: Default> Visitor<'de> for Array<T, G> {
+        type Value = G;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<G, A::Error> {
+            let mut gathered = G::default();
+            while let Some(Obj(element)) = seq.next_element::<Obj<T>>()? {
+                element.into_iter().for_each(|element| self.0(&mut gathered, element));
+            }
+            Ok(gathered)
+        }
+        ignore!(G, G::default(); null, bool, number, string, map);
+    }
+    deserializer.deserialize_any(Array(add))
 }
 
 /// Text, or an array of parts in its place.
@@ -305,7 +375,7 @@ pub(crate) enum TextOr<'a, T> {
     #[default]
     Absent,
     Text(Cow<'a, str>),
-    Parts(Vec<T>),
+    Parts(Few<T>),
 }
 
 impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for TextOr<'a, T> {
@@ -346,22 +416,19 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for TextOr<'a, T> {
 }
 
 /// One object, or an array of them, read as `T`. Anything else is absent.
-#[derive(Clone, Debug, Default)]
-pub(crate) enum Several<T> {
-    #[default]
-    Absent,
-    One(T),
-    Many(Vec<T>),
+#[derive(Clone, Debug)]
+pub(crate) struct Several<T>(Few<T>);
+
+impl<T> Default for Several<T> {
+    fn default() -> Self {
+        Self(Few::default())
+    }
 }
 
 impl<T> Several<T> {
     /// All of them.
     pub(crate) fn as_slice(&self) -> &[T] {
-        match self {
-            Self::Absent => &[],
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many,
-        }
+        &self.0
     }
 }
 
@@ -374,13 +441,13 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
                 f.write_str("an object or an array")
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Several<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Several::One)
+                T::deserialize(MapAccessDeserializer::new(map)).map(|one| Several(Few::One(one)))
             }
             fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Several<T>, A::Error> {
-                let List(many) = List::deserialize(SeqAccessDeserializer::new(seq))?;
-                Ok(Several::Many(many))
+                let List(all) = List::deserialize(SeqAccessDeserializer::new(seq))?;
+                Ok(Several(all))
             }
-            ignore!(Several<T>, Several::Absent; null, bool, number, string);
+            ignore!(Several<T>, Several::default(); null, bool, number, string);
         }
         deserializer.deserialize_any(Either(PhantomData))
     }

@@ -54,6 +54,7 @@ mod size;
 mod stops;
 mod surrogates;
 mod think_tags;
+mod turned;
 mod wait;
 mod worded;
 

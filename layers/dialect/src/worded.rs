@@ -25,6 +25,11 @@ pub(crate) fn json_schema(schema: &Value) -> String {
     format!("Respond with a single JSON value and nothing else. It must match this JSON schema: {schema}")
 }
 
+/// Instructions in the middle, which stay there: moved to the front they would change what is cached of it.
+pub(crate) fn instruction(words: &str) -> String {
+    format!("<system>\n{words}\n</system>")
+}
+
 /// The instructions before the conversation, and ours behind them.
 pub(crate) fn system(request: &Request, rules: &[String]) -> String {
     let said = request.system.iter().filter_map(|block| match &block.content {

@@ -97,6 +97,10 @@ impl Transcoded {
             let done = sighting.done;
             self.finished |= sighting.finished || done;
             seen.merge(sighting);
+            // Whatever comes behind an error is no end.
+            if seen.error().is_some() {
+                return Ok(());
+            }
             if done {
                 // Everything is said, and the client need not wait for the connection's end.
                 self.behind = Some(0);

@@ -181,6 +181,13 @@ impl ChannelBuilder {
         self
     }
 
+    /// What its provider wraps its dialect in.
+    #[must_use]
+    pub fn envelope(mut self, envelope: dialect::Envelope) -> Self {
+        self.0.envelope = envelope;
+        self
+    }
+
     /// Its provider follows no addresses: media have to be in the request.
     #[must_use]
     pub fn follows_no_addresses(mut self) -> Self {

@@ -9,8 +9,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::error_body;
-use crate::ir::{Error, Usage};
-use crate::lenient::{Count, List, Obj, Str};
+use crate::ir::{Error, Tier, Usage};
+use crate::lenient::{Class, Count, List, Obj, Str};
 
 /// An event: `{"type", "index"?, "message"?, "content_block"?, "delta"?, "usage"?}`.
 #[derive(Debug, Default, Deserialize)]
@@ -213,6 +213,7 @@ pub(crate) struct WireUsage {
     cache_creation: Obj<CacheCreation>,
     output_tokens_details: Obj<OutputDetails>,
     server_tool_use: Obj<ServerToolUse>,
+    service_tier: Class,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -247,6 +248,7 @@ pub(crate) struct Tally {
     output: u64,
     thinking: u64,
     server_calls: u64,
+    tier: Option<Tier>,
 }
 
 impl Tally {
@@ -274,6 +276,7 @@ impl Tally {
                 *field = value;
             }
         }
+        self.tier = wire.service_tier.0.or(self.tier);
     }
 
     /// The counts in normal form.
@@ -286,6 +289,7 @@ impl Tally {
             output_total: self.output,
             reasoning: self.thinking,
             server_calls: self.server_calls,
+            tier: self.tier,
             ..Usage::default()
         }
     }

@@ -16,7 +16,7 @@ pub(super) fn read(body: &[u8], correspondence: &Correspondence) -> Result<Respo
     let malformed = || Malformed::new("upstream sent no answer").into_answer_error();
     let text = std::str::from_utf8(&body).map_err(|_| malformed())?;
     let Ok(Obj(Some(envelope))) = serde_json::from_str::<Obj<Envelope<'_>>>(text) else {
-        return Err(malformed());
+        return Err(told_error(&body).unwrap_or_else(malformed));
     };
     if envelope.is_suspect()
         && let Some(error) = told_error(&body)

@@ -4,6 +4,7 @@
 //! (version 1) and <https://docs.cohere.com/reference/errors>.
 
 mod documents;
+mod ending;
 mod response;
 mod schema;
 mod stream;

@@ -11,7 +11,9 @@ use crate::{Correspondence, Malformed};
 /// Reads a whole answer as the fold of its events.
 pub(super) fn read(body: &[u8], correspondence: &Correspondence) -> Result<Response, Error> {
     let body = mended(body);
-    let Ok(Obj(Some(answer))) = serde_json::from_slice::<Obj<Whole<'_>>>(&body) else {
+    // What is skipped must be text, too.
+    let answer = std::str::from_utf8(&body).ok().and_then(|text| serde_json::from_str(text).ok());
+    let Some(Obj::<Whole<'_>>(Some(answer))) = answer else {
         return Err(Malformed::new("upstream sent no chat answer").into_answer_error());
     };
     // An error has words in this place.
@@ -39,7 +41,7 @@ pub(super) fn read(body: &[u8], correspondence: &Correspondence) -> Result<Respo
     if let Some(usage) = &answer.usage.0 {
         events.push(crate::ir::Event::Usage(usage.normal()));
     }
-    decoder.stop(answer.finish_reason.text(), answer.error.full(), &mut events);
+    decoder.ending.stop(answer.finish_reason.text(), answer.error.full(), &mut events);
     decoder.end(&mut events);
     Response::fold(events)
 }

@@ -2,10 +2,10 @@
 //!
 //! Source: <https://docs.cohere.com/docs/streaming>.
 
+use super::ending::Ending;
 use super::told_error;
 use super::wire::{Content, Event as WireEvent, ToolCall, WireCitation, WireLogprob};
-use super::words::{End, end};
-use crate::ir::{self, Error, Event, FinishReason};
+use crate::ir::{self, Error, Event};
 use crate::lenient::Obj;
 use crate::names;
 use crate::surrogates::mended;
@@ -21,8 +21,7 @@ pub(super) struct Decoder {
     /// Blocks of text that were begun: the upstream's index of each.
     texts: Vec<u64>,
     calls: Vec<Call>,
-    finish: Option<(FinishReason, String)>,
-    ended: bool,
+    pub(super) ending: Ending,
 }
 
 /// A block under way.
@@ -121,7 +120,7 @@ impl Decoder {
                 if let Some(usage) = &delta.usage.0 {
                     out.push(Event::Usage(usage.normal()));
                 }
-                self.stop(delta.finish_reason.text(), delta.error.full(), out);
+                self.ending.stop(delta.finish_reason.text(), delta.error.full(), out);
                 self.end(out);
             }
             // `content-end` comes before late citations, `citation-end` and `debug` tell nothing; kinds to come.
@@ -255,44 +254,23 @@ impl Decoder {
         out.push(Event::ToolEnd { index: place });
     }
 
-    /// Takes the reason down for which the answer ends.
-    pub(super) fn stop(&mut self, raw: &str, told: Option<&str>, out: &mut Vec<Event>) {
-        match end(raw, told) {
-            End::Finish(reason) => self.finish = Some((reason, raw.to_owned())),
-            End::Failed(error) => self.fail(error, out),
-        }
-    }
-
-    fn fail(&mut self, error: Error, out: &mut Vec<Event>) {
-        if !std::mem::replace(&mut self.ended, true) {
-            out.push(Event::Error(error));
-        }
-    }
-
     /// Ends the answer.
     pub(super) fn end(&mut self, out: &mut Vec<Event>) {
-        if std::mem::replace(&mut self.ended, true) {
+        if self.ending.is_over() {
             return;
         }
         self.close(out);
         for index in (0..self.calls.len()).map(|place| self.calls[place].index).collect::<Vec<_>>() {
             self.end_call(index, out);
         }
-        let (reason, raw) = self.finish.take().unwrap_or((FinishReason::Stop, String::new()));
-        let reason = match reason {
-            FinishReason::Stop if !self.calls.is_empty() => FinishReason::ToolCalls,
-            FinishReason::ToolCalls if self.calls.is_empty() => FinishReason::Stop,
-            reason => reason,
-        };
-        let raw = Some(raw).filter(|raw| !raw.is_empty());
-        out.push(Event::Finish { reason, raw, stop_sequence: None });
+        self.ending.finish(!self.calls.is_empty(), out);
     }
 }
 
 impl DecodeEvents for Decoder {
     fn decode(&mut self, frame: Frame<'_>, out: &mut Vec<Event>) -> Result<(), Malformed> {
         let payload = frame.payload();
-        if self.ended {
+        if self.ending.is_over() {
             return Ok(());
         }
         if payload.is_empty() || payload == b"[DONE]" {
@@ -302,17 +280,17 @@ impl DecodeEvents for Decoder {
         let payload = mended(payload);
         match serde_json::from_slice::<Obj<WireEvent<'_>>>(&payload) {
             Ok(Obj(Some(event))) if event.kind.full().is_some() => self.event(&event, out),
-            Ok(Obj(Some(_))) => self.fail(told_error(&payload), out),
+            Ok(Obj(Some(_))) => self.ending.fail(told_error(&payload), out),
             _ => return Err(Malformed::new("upstream sent an event that is no chat event")),
         }
         Ok(())
     }
 
     fn is_over(&self) -> bool {
-        self.ended
+        self.ending.is_over()
     }
 
     fn finish(&mut self, out: &mut Vec<Event>) {
-        self.fail(Error::truncated(), out);
+        self.ending.fail(Error::truncated(), out);
     }
 }

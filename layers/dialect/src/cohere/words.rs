@@ -4,6 +4,7 @@
 
 use http::StatusCode;
 
+use crate::error_body;
 use crate::ir::{Error, FinishReason};
 
 /// The end of an answer.
@@ -18,7 +19,7 @@ pub(super) enum End {
 pub(super) fn end(raw: &str, told: Option<&str>) -> End {
     let failed = |status: StatusCode, code: &str| {
         let message = told.unwrap_or("upstream failed while it answered");
-        End::Failed(Error::new(status, crate::scrub::scrub(message)).with_code(code))
+        End::Failed(error_body::normalise(status, message.as_bytes()).with_code(code))
     };
     match raw {
         "STOP_SEQUENCE" => End::Finish(FinishReason::StopSequence),

@@ -6,7 +6,9 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::wire::{Additional, Block, Citation, Delta, Image, Payload, Reasoning, Start, ToolUse, WireUsage};
+use super::wire::{
+    Additional, Block, Citation, Delta, Image, Payload, Reasoning, Served, Start, ToolUse, WireUsage,
+};
 use crate::ir::{self, CitationKind, Error, Event, FinishReason, Raw, Seal};
 use crate::lenient::{Obj, Str};
 use crate::rekey::Rekey;
@@ -63,10 +65,11 @@ impl Decoder {
         self.finish = Some((FinishReason::from_converse(raw), raw.to_owned(), sequence));
     }
 
-    pub(super) fn count(&mut self, usage: Option<&WireUsage>, out: &mut Vec<Event>) {
+    pub(super) fn count(&mut self, usage: Option<&WireUsage>, served: &Obj<Served>, out: &mut Vec<Event>) {
         if let Some(usage) = usage {
             self.counted = true;
-            out.push(Event::Usage(usage.normal()));
+            let tier = served.0.as_ref().and_then(|served| served.class.0);
+            out.push(Event::Usage(ir::Usage { tier, ..usage.normal() }));
         }
     }
 
@@ -379,7 +382,7 @@ impl DecodeEvents for Decoder {
             }
             b"metadata" => {
                 let event = read(&payload)?;
-                self.count(event.usage.0.as_ref(), out);
+                self.count(event.usage.0.as_ref(), &event.service_tier, out);
                 if self.finish.is_some() {
                     self.end(out);
                 }

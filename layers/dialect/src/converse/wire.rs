@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::ir::Usage;
-use crate::lenient::{Count, List, Obj, Str};
+use crate::lenient::{Class, Count, List, Obj, Str};
 
 /// The payload of an event, whatever its name.
 #[derive(Debug, Default, Deserialize)]
@@ -26,6 +26,15 @@ pub(super) struct Payload<'a> {
     #[serde(borrow)]
     pub(super) additional_model_response_fields: Obj<Additional<'a>>,
     pub(super) usage: Obj<WireUsage>,
+    pub(super) service_tier: Obj<Served>,
+}
+
+/// The class of service in which an answer was served.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Served {
+    #[serde(rename = "type")]
+    pub(super) class: Class,
 }
 
 /// A whole answer: `{"output":{"message":{"role","content":[block]}}, "stopReason", "usage", "metrics", "trace"}`.
@@ -39,6 +48,7 @@ pub(super) struct Answer<'a> {
     #[serde(borrow)]
     pub(super) additional_model_response_fields: Obj<Additional<'a>>,
     pub(super) usage: Obj<WireUsage>,
+    pub(super) service_tier: Obj<Served>,
 }
 
 #[derive(Debug, Default, Deserialize)]

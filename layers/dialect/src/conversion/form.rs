@@ -42,16 +42,22 @@ pub fn answer_form(content_type: Option<&[u8]>, first_bytes: &[u8], asked: Answe
                 _ => AnswerForm::Bytes,
             }
         }
+        // The lengths of messages, of which none is as long as 16 MiB. No text begins so.
+        Some(0) => AnswerForm::Events(Framing::EventStream),
         // Lines and arrays of values begin like one value, and nothing names an array of them.
         Some(b'[') if framed == Some(Framing::JsonArray) => AnswerForm::Events(Framing::JsonArray),
-        Some(b'{') if framed == Some(Framing::JsonLines) && claimed != Some(AnswerForm::Json) => {
-            AnswerForm::Events(Framing::JsonLines)
-        }
+        Some(b'{') if is_lines(claimed, asked) => AnswerForm::Events(Framing::JsonLines),
         Some(b'{' | b'[') => AnswerForm::Json,
         Some(b'<') => AnswerForm::Page,
         Some(_) if is_event_line(first) => AnswerForm::Events(Framing::Sse),
         Some(_) => claimed.unwrap_or(asked),
     }
+}
+
+/// Whether values that begin like one may be those of lines: where either says so, and nothing says that it is one.
+fn is_lines(claimed: Option<AnswerForm>, asked: AnswerForm) -> bool {
+    const LINES: AnswerForm = AnswerForm::Events(Framing::JsonLines);
+    claimed == Some(LINES) || asked == LINES && claimed != Some(AnswerForm::Json)
 }
 
 /// Whether a beginning is long enough for [`answer_form`]: whatever follows, it tells the same.
@@ -208,6 +214,10 @@ mod tests {
             (Some("application/json"), "[1]", AnswerForm::Json, AnswerForm::Json),
             (Some("application/vnd.amazon.eventstream"), "\0\0", EVENTS, MESSAGES),
             (None, "\0\0", MESSAGES, MESSAGES),
+            (Some("application/json"), "\0\0", MESSAGES, MESSAGES),
+            (Some("text/event-stream"), "\0\0", AnswerForm::Json, MESSAGES),
+            (Some("audio/pcm"), "\0\0", AnswerForm::Bytes, AnswerForm::Bytes),
+            (Some("text/event-stream"), "{\"a\":1}\n", LINES, LINES),
             (Some("application/json"), "{\"message\":1}", MESSAGES, AnswerForm::Json),
         ] {
             let found = answer_form(content_type.map(str::as_bytes), first.as_bytes(), asked);

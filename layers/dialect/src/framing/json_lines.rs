@@ -15,7 +15,11 @@ pub(super) fn next<'a>(block: &'a [u8], at: &mut usize) -> Option<Frame<'a>> {
     if start >= block.len() {
         return None;
     }
-    let from = start + white_space(&block[start..]);
+    let mut from = start + white_space(&block[start..]);
+    // A mark of the byte order may stand before the first.
+    if block[from..].starts_with(b"\xEF\xBB\xBF") {
+        from += 3;
+    }
     let line = &block[from..];
     let line = &line[..memchr(b'\n', line).unwrap_or(line.len())];
     *at = block.len().min(from + line.len() + 1);
@@ -47,6 +51,7 @@ mod tests {
     #[test]
     fn lines_may_end_in_a_carriage_return_and_blank_ones_are_skipped() {
         assert_eq!(lines(b"\n{\"a\":1}\r\n\r\n \n{\"b\":2}\n\n"), [b"{\"a\":1}", b"{\"b\":2}"]);
+        assert_eq!(lines(b"\xEF\xBB\xBF{\"a\":1}\n{\"b\":2}\n"), [b"{\"a\":1}", b"{\"b\":2}"]);
     }
 
     #[test]

@@ -93,8 +93,7 @@ impl Decoder {
     fn candidate(&mut self, candidate: &Candidate<'_>, whole: bool, out: &mut Vec<Event>) {
         let Some(place) = self.place(candidate.index.0, out) else { return };
         let (told, known) = (&mut self.candidates[place], &self.correspondence);
-        let parts =
-            candidate.content.0.as_ref().map(|content| content.parts.0.as_slice()).unwrap_or_default();
+        let parts = candidate.content.0.as_ref().map(|content| &*content.parts.0).unwrap_or_default();
         if whole {
             told.sound.expect(parts.iter().filter_map(|part| part.inline_data.0.as_ref()));
         }

@@ -10,7 +10,7 @@ use serde_json::Number;
 use serde_json::value::RawValue;
 
 use crate::ir::{Error, Usage};
-use crate::lenient::{Count, Flag, List, Obj, Str};
+use crate::lenient::{Class, Count, Flag, List, Obj, Str, gathered};
 
 /// An answer, or a part of one.
 #[derive(Debug, Default, Deserialize)]
@@ -20,8 +20,8 @@ pub(super) struct Chunk<'a> {
     candidates: Option<List<Candidate<'a>>>,
     #[serde(borrow, alias = "promptFeedback")]
     pub(super) prompt_feedback: Obj<Feedback<'a>>,
-    #[serde(borrow, alias = "usageMetadata")]
-    pub(super) usage_metadata: Obj<WireUsage<'a>>,
+    #[serde(alias = "usageMetadata")]
+    pub(super) usage_metadata: Obj<WireUsage>,
     #[serde(borrow, alias = "modelVersion")]
     pub(super) model_version: Str<'a>,
     #[serde(borrow, alias = "responseId")]
@@ -42,7 +42,7 @@ impl<'a> Chunk<'a> {
     }
 
     pub(super) fn candidates(&self) -> &[Candidate<'a>] {
-        self.candidates.as_ref().map(|list| list.0.as_slice()).unwrap_or_default()
+        self.candidates.as_ref().map(|list| &*list.0).unwrap_or_default()
     }
 
     /// Whether it is an answer at all; one without candidates keeps a stream alive.
@@ -267,7 +267,7 @@ pub(super) struct Token {
 /// `promptTokenCount`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct WireUsage<'a> {
+pub(super) struct WireUsage {
     #[serde(alias = "promptTokenCount")]
     prompt_token_count: Count,
     #[serde(alias = "candidatesTokenCount")]
@@ -280,10 +280,34 @@ pub(super) struct WireUsage<'a> {
     cached_content_token_count: Count,
     #[serde(alias = "toolUsePromptTokenCount")]
     tool_use_prompt_token_count: Count,
-    #[serde(borrow, alias = "promptTokensDetails")]
-    prompt_tokens_details: List<Modality<'a>>,
-    #[serde(borrow, alias = "candidatesTokensDetails")]
-    candidates_tokens_details: List<Modality<'a>>,
+    #[serde(alias = "promptTokensDetails")]
+    prompt_tokens_details: Modalities,
+    #[serde(alias = "toolUsePromptTokensDetails")]
+    tool_use_prompt_tokens_details: Modalities,
+    #[serde(alias = "candidatesTokensDetails")]
+    candidates_tokens_details: Modalities,
+    #[serde(alias = "serviceTier")]
+    service_tier: Class,
+}
+
+/// Tokens of sound and of pictures, added up where they are read: they come with every frame.
+#[derive(Clone, Copy, Debug, Default)]
+struct Modalities {
+    sound: u64,
+    picture: u64,
+}
+
+impl<'de> Deserialize<'de> for Modalities {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        gathered(deserializer, |sum: &mut Self, part: Modality<'de>| {
+            let place = match part.modality.text() {
+                "AUDIO" => &mut sum.sound,
+                "IMAGE" => &mut sum.picture,
+                _ => return,
+            };
+            *place = place.saturating_add(part.token_count.0);
+        })
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -295,26 +319,24 @@ struct Modality<'a> {
     token_count: Count,
 }
 
-impl WireUsage<'_> {
+impl WireUsage {
     /// The counts in normal form.
     pub(super) fn normal(&self) -> Usage {
-        let of = |details: &List<Modality<'_>>, kind: &str| {
-            let counts = details.0.iter().filter(|part| part.modality.text() == kind);
-            counts.fold(0, |sum: u64, part| sum.saturating_add(part.token_count.0))
-        };
         let (prompt, tools) = (self.prompt_token_count.0, self.tool_use_prompt_token_count.0);
         let (answer, thoughts) = (self.candidates_token_count.0, self.thoughts_token_count.0);
+        let (said, shown) = (self.prompt_tokens_details, self.tool_use_prompt_tokens_details);
         Usage {
             input_total: prompt.saturating_add(tools),
             cached_read: self.cached_content_token_count.0,
             output_total: answer.saturating_add(thoughts),
             reasoning: thoughts,
-            audio_in: of(&self.prompt_tokens_details, "AUDIO"),
-            audio_out: of(&self.candidates_tokens_details, "AUDIO"),
-            image_in: of(&self.prompt_tokens_details, "IMAGE"),
-            image_out: of(&self.candidates_tokens_details, "IMAGE"),
+            audio_in: said.sound.saturating_add(shown.sound),
+            audio_out: self.candidates_tokens_details.sound,
+            image_in: said.picture.saturating_add(shown.picture),
+            image_out: self.candidates_tokens_details.picture,
             tool_prompt: tools,
             stated_total: self.total_token_count.0,
+            tier: self.service_tier.0,
             ..Usage::default()
         }
     }

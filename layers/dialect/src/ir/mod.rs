@@ -18,4 +18,4 @@ pub use request::{
     Sampling, Seal, ServerTask, ServerTool, Source, Tool, ToolChoice, Turn, WebSearch,
 };
 pub use response::{Choice, Response};
-pub use usage::Usage;
+pub use usage::{Tier, Usage};

@@ -42,12 +42,59 @@ pub struct Usage {
     pub server_calls: u64,
     /// What the provider says that it costs, in billionths of a dollar; 0 when it says nothing.
     pub stated_cost: u64,
+    /// The class of service in which it was served, where the provider tells it.
+    pub tier: Option<Tier>,
+}
+
+/// A class of service, in which an answer was served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// The usual one.
+    Default,
+    /// Cheaper, and slower.
+    Flex,
+    /// Before others.
+    Priority,
+    /// From capacity that was bought beforehand.
+    Scale,
+    /// Some time later.
+    Batch,
+}
+
+impl Tier {
+    /// Reads the word of any provider.
+    pub(crate) fn of(word: &str) -> Option<Self> {
+        const WORDS: [(&str, Tier); 8] = [
+            ("default", Tier::Default),
+            ("standard", Tier::Default),
+            ("on_demand", Tier::Default),
+            ("flex", Tier::Flex),
+            ("priority", Tier::Priority),
+            ("scale", Tier::Scale),
+            ("reserved", Tier::Scale),
+            ("batch", Tier::Batch),
+        ];
+        WORDS.iter().find(|(known, _)| word.eq_ignore_ascii_case(known)).map(|(_, tier)| *tier)
+    }
+
+    /// OpenAI's word for it.
+    ///
+    /// Source: <https://platform.openai.com/docs/api-reference/chat/object> (`service_tier`).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Flex => "flex",
+            Self::Priority => "priority",
+            Self::Scale => "scale",
+            Self::Batch => "batch",
+        }
+    }
 }
 
 impl Usage {
     /// Says whether nothing was counted at all.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        Self { tier: None, ..*self } == Self::default()
     }
 
     /// Says whether nothing was counted that an answer takes: totals and costs alone tell nothing.
@@ -108,5 +155,6 @@ impl Usage {
                 *field = value;
             }
         }
+        self.tier = later.tier.or(self.tier);
     }
 }

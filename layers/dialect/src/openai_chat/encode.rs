@@ -100,11 +100,23 @@ impl Encoder {
             Some(reason) => string(out, reason),
             None => out.extend_from_slice(b"null"),
         }
-        self.end(out);
+        match finish.and(self.usage).and_then(|usage| usage.tier) {
+            // It is known at the end only.
+            Some(tier) => {
+                out.extend_from_slice(br#"}],"service_tier":"#);
+                string(out, tier.as_str());
+                self.end_behind_choices(out);
+            }
+            None => self.end(out),
+        }
     }
 
     fn end(&mut self, out: &mut BytesMut) {
         out.extend_from_slice(b"}]");
+        self.end_behind_choices(out);
+    }
+
+    fn end_behind_choices(&mut self, out: &mut BytesMut) {
         if self.include_usage {
             out.extend_from_slice(br#","usage":null"#);
         }

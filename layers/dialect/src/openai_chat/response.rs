@@ -27,7 +27,7 @@ pub(crate) fn write(answer: &Response, identity: &Identity) -> Bytes {
     let choices: Vec<Value> =
         (0..).zip(&answer.choices).map(|(index, choice)| write_choice(index, choice)).collect();
     let usage: Usage = answer.usage.unwrap_or_default();
-    let body = json!({
+    let mut body = json!({
         "id": super::answer_id(answer.id.as_deref().unwrap_or(&identity.id)),
         "object": "chat.completion",
         "created": answer.created.unwrap_or(identity.created),
@@ -35,6 +35,9 @@ pub(crate) fn write(answer: &Response, identity: &Identity) -> Bytes {
         "choices": choices,
         "usage": usage.to_openai(),
     });
+    if let Some(tier) = usage.tier {
+        body["service_tier"] = tier.as_str().into();
+    }
     Bytes::from(body.to_string())
 }
 

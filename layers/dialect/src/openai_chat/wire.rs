@@ -12,7 +12,7 @@ use serde_json::{Number, Value};
 
 use crate::error_body;
 use crate::ir::{Error, Logprob, Usage};
-use crate::lenient::{Cost, Count, List, Obj, Str, TextOr};
+use crate::lenient::{Class, Cost, Count, List, Obj, Str, TextOr};
 use crate::openai_chat::usage::WireUsage;
 
 /// A chunk, or a whole answer: `{"id", "model", "created" (unix seconds), "choices", "usage"?}`.
@@ -30,6 +30,7 @@ pub(crate) struct Chunk<'a> {
     pub(crate) choices: List<Choice<'a>>,
     pub(crate) usage: Obj<WireUsage>,
     x_groq: Obj<Groq>,
+    service_tier: Class,
     /// Venice has it beside the usage.
     cost: Cost,
     /// Perplexity, xAI: addresses of the sources of the text, in the order in which it counts them.
@@ -86,6 +87,7 @@ impl<'a> Chunk<'a> {
         if usage.stated_cost == 0 {
             usage.stated_cost = self.cost.billionths();
         }
+        usage.tier = self.service_tier.0;
         Some(usage).filter(|usage| !usage.is_empty())
     }
 
@@ -120,8 +122,9 @@ struct Groq {
 #[serde(default)]
 pub(crate) struct Choice<'a> {
     pub(crate) index: Count,
+    /// Not in a box: it is nearly all of every chunk.
     #[serde(borrow)]
-    delta: Obj<Box<Message<'a>>>,
+    delta: Obj<Message<'a>>,
     #[serde(borrow)]
     message: Obj<Box<Message<'a>>>,
     /// Legacy completions.
@@ -150,7 +153,7 @@ impl<'a> Choice<'a> {
     /// Perplexity sends both: the message beside a delta holds all that was said so far. Where nothing was, as in a
     /// whole answer, whose delta is empty, the message is what counts.
     pub(crate) fn message(&self, said: bool) -> Option<&Message<'a>> {
-        let (delta, message) = (self.delta.0.as_deref(), self.message.0.as_deref());
+        let (delta, message) = (self.delta.0.as_ref(), self.message.0.as_deref());
         match (delta, message) {
             (Some(delta), Some(message)) if !said && delta.is_empty() => Some(message),
             _ => delta.or(message),
@@ -377,7 +380,7 @@ pub(crate) struct WireLogprob {
     token: String,
     logprob: Option<Number>,
     bytes: Option<Vec<u8>>,
-    top_logprobs: List<WireLogprob>,
+    top_logprobs: Option<Box<List<WireLogprob>>>,
 }
 
 impl WireLogprob {
@@ -387,7 +390,7 @@ impl WireLogprob {
             token: self.token.clone(),
             logprob: self.logprob.clone()?,
             bytes: self.bytes.clone(),
-            top: self.top_logprobs.0.iter().filter_map(Self::normal).collect(),
+            top: self.top_logprobs.iter().flat_map(|top| &top.0).filter_map(Self::normal).collect(),
         })
     }
 }

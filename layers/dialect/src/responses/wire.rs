@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::error_body;
 use crate::ir::{Error, Logprob, Usage};
-use crate::lenient::{Count, Decimal, List, Obj, Str, TextOr};
+use crate::lenient::{Class, Count, Decimal, Few, List, Obj, Str, TextOr};
 use crate::openai_chat::wire::WireLogprob;
 
 /// An event: `{"type", "sequence_number", "output_index"?, "item_id"?, …}`.
@@ -86,6 +86,7 @@ pub(crate) struct Answer<'a> {
     output: Option<&'a RawValue>,
     usage: Obj<WireUsage>,
     tool_usage: Obj<ToolUsage>,
+    service_tier: Class,
 }
 
 impl<'a> Answer<'a> {
@@ -105,6 +106,7 @@ impl<'a> Answer<'a> {
     /// What was counted, where anything was. `calls` are those of the provider's own tools that were seen.
     pub(crate) fn usage(&self, calls: u64) -> Option<Usage> {
         let mut usage = self.usage.0.as_ref()?.normal();
+        usage.tier = self.service_tier.0;
         let searches = self.tool_usage.0.as_ref().and_then(|tools| tools.web_search.0.as_ref());
         usage.server_calls = match (usage.server_calls, searches) {
             // What the provider charges for; opening a page that was found is not among it.
@@ -180,18 +182,18 @@ impl<'a> Item<'a> {
     }
 
     /// Its parts. A text in their place is one.
-    pub(crate) fn parts(self) -> Vec<Part<'a>> {
+    pub(crate) fn parts(self) -> Few<Part<'a>> {
         match self.content {
             TextOr::Parts(parts) => parts,
-            TextOr::Text(text) => vec![Part { text: Str(Some(text)), ..Part::default() }],
-            TextOr::Absent => Vec::new(),
+            TextOr::Text(text) => Few::One(Part { text: Str(Some(text)), ..Part::default() }),
+            TextOr::Absent => Few::default(),
         }
     }
 
     /// All its reasoning, a blank line between two parts.
     pub(crate) fn thoughts(&self) -> String {
         let parts = match &self.content {
-            TextOr::Parts(parts) => parts.as_slice(),
+            TextOr::Parts(parts) => &**parts,
             TextOr::Text(_) | TextOr::Absent => &[],
         };
         let told = self.summary.0.iter().chain(parts).filter_map(|part| part.text.full());

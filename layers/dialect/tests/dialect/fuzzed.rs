@@ -8,6 +8,7 @@ use dialect::{Dialect, Framing};
 use crate::bodies;
 use crate::golden;
 use crate::kit::UPSTREAMS;
+use crate::targets::{FRAMINGS, TARGETS};
 
 const INPUTS: usize = 20_000;
 /// What a mutated input begins as. Short ones are mutated in more ways in the same time.
@@ -192,9 +193,8 @@ fn compact(json: &[u8]) -> Vec<u8> {
 
 #[test]
 fn mutated_streams_make_no_framing_panic() {
-    let framings = [Framing::Sse, Framing::JsonLines, Framing::JsonArray, Framing::EventStream];
     thread::scope(|scope| {
-        for framing in framings {
+        for framing in FRAMINGS.iter().copied() {
             scope.spawn(move || {
                 let mut seeds: Vec<Vec<u8>> = Vec::new();
                 for case in golden::cases() {
@@ -215,4 +215,27 @@ fn mutated_streams_make_no_framing_panic() {
             });
         }
     });
+}
+
+#[test]
+fn every_target_of_the_fuzzer_is_a_file_and_takes_every_choice_of_its_first_bytes() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/fuzz_targets");
+    let names = std::fs::read_dir(&folder).expect("the targets are there").map(|entry| {
+        let name = entry.expect("an entry").file_name();
+        name.to_string_lossy().trim_end_matches(".rs").to_owned()
+    });
+    let mut names: Vec<String> = names.filter(|name| name != "shared").collect();
+    names.sort();
+    let mut known = TARGETS.map(|(name, _)| name);
+    known.sort_unstable();
+    assert_eq!(names, known);
+
+    for (name, target) in TARGETS {
+        let body = std::fs::read_to_string(folder.join(name).with_extension("rs")).expect("text");
+        assert!(body.contains(&format!("shared::targets::{name}(data)")), "{name}");
+        target(b"");
+        for first in 0..=u8::MAX {
+            target(&[first, first, b'{', b'}']);
+        }
+    }
 }

@@ -557,6 +557,41 @@ fn the_seal_of_a_streamed_call_stands_where_it_is_read_when_it_comes_back() {
     assert!(told.ends_with("data: [DONE]\n\n"));
 }
 
+/// A stream of these parts, a frame each.
+fn streamed(parts: &[Value]) -> Vec<ir::Event> {
+    let frame = |part: &Value| {
+        let candidate = json!({ "content": { "parts": [part] }, "index": 0 });
+        format!("data: {}\n\n", json!({ "candidates": [candidate], "responseId": "r" }))
+    };
+    let frames: String = parts.iter().map(frame).collect();
+    decoded(Framing::Sse, &frames, &[])
+}
+
+#[test]
+fn the_seal_of_a_text_is_told_once_although_each_piece_repeats_it() {
+    let piece = |text: &str| json!({ "text": text, "thoughtSignature": "sig" });
+
+    let events = streamed(&[piece("one "), piece("two "), piece("three")]);
+
+    let seals = events.iter().filter(|event| matches!(event, ir::Event::Seal(_)));
+    assert_eq!(seals.count(), 1, "{events:?}");
+}
+
+#[test]
+fn a_call_whose_arguments_come_bit_by_bit_keeps_its_seal() {
+    let piece = json!({ "jsonPath": "$.city", "stringValue": "Berlin" });
+    let begun = json!({ "functionCall": { "name": "f", "willContinue": true }, "thoughtSignature": "sig" });
+    let rest = json!({ "functionCall": { "partialArgs": [piece] } });
+
+    let events = streamed(&[begun, rest]);
+
+    let start = events.iter().find_map(|event| match event {
+        ir::Event::ToolStart { seal, .. } => Some(seal.as_ref().map(|seal| seal.data.as_str())),
+        _ => None,
+    });
+    assert_eq!(start, Some(Some("sig")), "{events:?}");
+}
+
 #[test]
 fn a_stream_that_ends_without_a_reason_is_an_error_and_never_a_quiet_end() {
     let frames: Vec<&str> = STREAM.split_inclusive("\r\n\r\n").collect();

@@ -28,12 +28,12 @@ pub(crate) struct Case {
     told: Value,
 }
 
-/// The cases whose dialects are known, or of those the wanted ones.
+/// All cases, or the wanted ones.
 pub(crate) fn cases() -> Vec<Case> {
     of(&std::env::var_os("GOLDEN").unwrap_or_default().to_string_lossy())
 }
 
-/// All cases whose dialects are known.
+/// All cases, whatever is wanted.
 pub(crate) fn every() -> Vec<Case> {
     of("")
 }
@@ -43,9 +43,11 @@ fn of(wanted: &str) -> Vec<Case> {
     let mut cases = Vec::new();
     for pair in folders(&root) {
         let name = pair.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
-        let Some((client, upstream)) = name.split_once('-') else { continue };
         let known = |label: &str| UPSTREAMS.iter().copied().find(|dialect| dialect.label() == label);
-        let (Some(client), Some(upstream)) = (known(client), known(upstream)) else { continue };
+        let pair_of = name.split_once('-').map(|(client, upstream)| (known(client), known(upstream)));
+        let Some((Some(client), Some(upstream))) = pair_of else {
+            panic!("{name} is no pair of dialects of which upstreams.rs has a row");
+        };
         for folder in folders(&pair) {
             if folder.display().to_string().contains(wanted) {
                 let told = read_json(&folder.join("case.json"));
@@ -68,6 +70,17 @@ fn folders(root: &Path) -> Vec<PathBuf> {
 fn read_json(path: &Path) -> Value {
     let text = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn every_dialect_has_a_row_among_the_upstreams_and_cases_of_its_own() {
+    let cases = every();
+    for dialect in Dialect::ALL {
+        assert_eq!(UPSTREAMS.iter().filter(|upstream| **upstream == dialect).count(), 1, "{dialect:?}");
+        // Nobody has recorded translations, whose answers are those of responses in all but name.
+        let is_recorded = dialect != Dialect::DoubaoTranslation;
+        assert_eq!(cases.iter().any(|case| case.upstream == dialect), is_recorded, "{dialect:?}");
+    }
 }
 
 #[test]

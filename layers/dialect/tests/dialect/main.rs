@@ -23,5 +23,7 @@ mod robustness;
 mod round_trips;
 mod streams;
 mod table;
+mod targets;
+mod tiers;
 mod upstreams;
 mod vectors;

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 pub(crate) use self::thinking::Amount;
 use self::tools::tool_choice;
-use self::turns::{Writer, WrittenTurn, text, trim_prefill};
+use self::turns::{Writer, WrittenTurn, asking_on, text, trim_prefill};
 use super::model::{Model, SamplingRule};
 use super::parameters::Parameters;
 use super::{BETAS, betas, schema};
@@ -76,7 +76,7 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
     let asked = request.turns.last().is_none_or(|turn| turn.role != Role::Assistant);
     let refused = !model.prefill || thinking.is_on() || !output.is_empty();
     match turns.last().is_some_and(|turn| turn.assistant) && (asked || refused) {
-        true => turns.push(WrittenTurn::asking_on()),
+        true => turns.push(WrittenTurn::asking_on(asking_on())),
         false => trim_prefill(&mut turns),
     }
     marks::settle(&mut tools, &mut system, &mut turns);

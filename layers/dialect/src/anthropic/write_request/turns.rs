@@ -3,7 +3,7 @@
 //! Source: <https://docs.anthropic.com/en/api/messages> (`messages`, `system`). Turns must alternate, begin with the
 //! user, and answer every tool call at once, while other dialects allow nearly anything.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::NAME_LIMIT;
 use super::marks::{mark, mark_tool, takes_mark};
@@ -12,34 +12,12 @@ use super::tools::Tools;
 use crate::ir::{Block, CacheHint, Content, Maker, Request, Role, Source};
 use crate::names::{CallIds, Grammar, Names};
 use crate::rope::Node;
-use crate::{Aim, Dialect, FetchedMedia, Lack, Unsupported, exact};
+use crate::turned::{self, Turns, input, trim_end};
+use crate::worded::{CONTINUE, MISSING, instruction};
+use crate::{Aim, Dialect, FetchedMedia, Lack, Unsupported};
 
-/// What stands where the grammar wants the user's word and there is none.
-pub(super) const CONTINUE: &str = "(continue)";
-
-/// A turn in this dialect's grammar: the user's or the model's.
-#[derive(Debug)]
-pub(super) struct WrittenTurn<'a> {
-    pub(super) assistant: bool,
-    /// Results of the calls in the turn before, which stand first in the end.
-    results: Vec<Node<'a>>,
-    pub(super) blocks: Vec<Node<'a>>,
-}
-
-impl<'a> WrittenTurn<'a> {
-    fn new(assistant: bool) -> Self {
-        Self { assistant, results: Vec::new(), blocks: Vec::new() }
-    }
-
-    /// The user's word where the grammar wants one.
-    pub(super) fn asking_on() -> Self {
-        Self { blocks: vec![text(CONTINUE)], ..Self::new(false) }
-    }
-
-    pub(super) fn role(&self) -> &'static str {
-        if self.assistant { "assistant" } else { "user" }
-    }
-}
+/// A turn in this dialect's grammar.
+pub(super) type WrittenTurn<'a> = turned::WrittenTurn<Node<'a>>;
 
 /// A writer of conversations.
 pub(super) struct Writer<'a> {
@@ -50,7 +28,7 @@ pub(super) struct Writer<'a> {
     pub(super) tools: Tools<'a>,
     pub(super) system: Vec<Node<'a>>,
     ids: CallIds<'a>,
-    turns: Vec<WrittenTurn<'a>>,
+    turns: Turns<Node<'a>>,
     /// The client's message that is being written.
     message: usize,
 }
@@ -82,7 +60,7 @@ impl<'a> Writer<'a> {
             tools,
             system: Vec::new(),
             ids: CallIds::new(NAME_LIMIT),
-            turns: Vec::new(),
+            turns: Turns::new(),
             message: 0,
         })
     }
@@ -109,42 +87,12 @@ impl<'a> Writer<'a> {
                 self.block(block, turn.role)?;
             }
         }
-        let mut turns = std::mem::take(&mut self.turns);
+        let turns = std::mem::replace(&mut self.turns, Turns::new());
         let ids = std::mem::replace(&mut self.ids, CallIds::new(NAME_LIMIT));
-        for (turn, call) in ids.unanswered() {
-            if turn + 1 == turns.len() {
-                turns.push(WrittenTurn::new(false));
-            }
-            let missing = json!({
-                "type": "tool_result",
-                "tool_use_id": call,
-                "content": "tool result missing",
-                "is_error": true,
-            });
-            turns[turn + 1].results.push(missing.into());
-        }
-        for turn in &mut turns {
-            turn.results.append(&mut turn.blocks);
-            std::mem::swap(&mut turn.results, &mut turn.blocks);
-        }
-        if turns.first().is_none_or(|turn| turn.assistant) {
-            turns.insert(0, WrittenTurn::asking_on());
-        }
-        Ok(turns)
-    }
-
-    /// The place of the turn that the next block of this side stands in: turns of one side are one.
-    fn place(&self, assistant: bool) -> usize {
-        let merges = self.turns.last().is_some_and(|last| last.assistant == assistant);
-        self.turns.len() - usize::from(merges)
-    }
-
-    fn turn(&mut self, assistant: bool) -> &mut WrittenTurn<'a> {
-        let place = self.place(assistant);
-        if place == self.turns.len() {
-            self.turns.push(WrittenTurn::new(assistant));
-        }
-        &mut self.turns[place]
+        let missing = |call| {
+            json!({ "type": "tool_result", "tool_use_id": call, "content": MISSING, "is_error": true }).into()
+        };
+        Ok(turns.settled(ids, missing, asking_on))
     }
 
     fn block(&mut self, block: &'a Block, role: Role) -> Result<(), Unsupported> {
@@ -153,10 +101,8 @@ impl<'a> Writer<'a> {
             return self.result(call_id, blocks, *is_error, block.cache.as_ref());
         }
         let written = match &block.content {
-            // Instructions in the middle stay there: moved to the front they would change what is cached of it.
             Content::Text(words) if role == Role::System && !words.trim().is_empty() => {
-                let words = format!("<system>\n{words}\n</system>");
-                Some(Node::object([("type", "text".into()), ("text", words.into())]))
+                Some(Node::object([("type", "text".into()), ("text", instruction(words).into())]))
             }
             _ if role == Role::System => None,
             _ => self.plain(block, assistant)?,
@@ -169,7 +115,7 @@ impl<'a> Writer<'a> {
                         false => self.mark_before(hint),
                     }
                 }
-                self.turn(assistant).blocks.push(written);
+                self.turns.turn(assistant).blocks.push(written);
             }
             (None, Some(hint)) => self.mark_before(hint),
             (None, None) => {}
@@ -198,12 +144,15 @@ impl<'a> Writer<'a> {
                 document
             }
             Content::ToolCall { id, name, arguments } => {
-                let place = self.place(assistant);
+                let place = self.turns.place(assistant);
                 Node::object([
                     ("type", "tool_use".into()),
                     ("id", self.ids.call(id, place, self.message).into()),
                     ("name", self.names.fitting(name).into()),
-                    ("input", self.input(name, arguments)?.into()),
+                    (
+                        "input",
+                        input(name, arguments, self.tools.there.get(name.as_str()), self.message)?.into(),
+                    ),
                 ])
             }
             // Without its seal reasoning is refused, as it is with that of another maker.
@@ -242,7 +191,7 @@ impl<'a> Writer<'a> {
         for block in blocks {
             content.extend(self.plain(block, false)?);
         }
-        let asked = self.place(false).checked_sub(1).and_then(|turn| self.ids.result(call_id, turn));
+        let asked = self.turns.place(false).checked_sub(1).and_then(|turn| self.ids.result(call_id, turn));
         let Some(id) = asked else {
             let mut content = orphan(content);
             match (content.last_mut(), hint) {
@@ -251,7 +200,7 @@ impl<'a> Writer<'a> {
                 (_, None) => {}
             }
             if !content.is_empty() {
-                self.turn(false).blocks.append(&mut content);
+                self.turns.turn(false).blocks.append(&mut content);
             }
             return Ok(());
         };
@@ -266,34 +215,15 @@ impl<'a> Writer<'a> {
             result.insert("is_error", true);
         }
         hint.into_iter().for_each(|hint| mark(&mut result, hint));
-        self.turn(false).results.push(result);
+        self.turns.turn(false).results.push(result);
         Ok(())
     }
 
     /// A mark on what is left out goes to what stands before it.
     fn mark_before(&mut self, hint: &CacheHint) {
-        let turns = self.turns.iter_mut().rev();
-        let turned = turns.flat_map(|turn| turn.blocks.iter_mut().rev().chain(turn.results.iter_mut().rev()));
-        match turned.chain(self.system.iter_mut().rev()).find(|node| takes_mark(node)) {
+        match self.turns.last_first().chain(self.system.iter_mut().rev()).find(|node| takes_mark(node)) {
             Some(node) => mark(node, hint),
             None => self.tools.written.last_mut().into_iter().for_each(|tool| mark_tool(tool, hint)),
-        }
-    }
-
-    /// Arguments as the object that this dialect demands, under the names that the upstream knows.
-    fn input(&self, name: &str, arguments: &str) -> Result<Value, Unsupported> {
-        if arguments.trim().is_empty() {
-            return Ok(json!({}));
-        }
-        let renamed = self.tools.there.get(name).map(|keys| keys.renamed(arguments));
-        match exact::read(renamed.as_deref().unwrap_or(arguments).as_bytes()) {
-            Ok(Value::Object(object)) => Ok(object.into()),
-            Ok(Value::Null) => Ok(json!({})),
-            Ok(other) => Ok(json!({ "value": other })),
-            Err(_) => Err(Unsupported::at(
-                format!("messages[{}].tool_calls", self.message),
-                format!("the arguments of a call of the function {name} are not valid JSON"),
-            )),
         }
     }
 
@@ -319,6 +249,11 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// The user's word where the grammar wants one.
+pub(super) fn asking_on<'a>() -> Node<'a> {
+    text(CONTINUE)
+}
+
 /// A block of text.
 pub(super) fn text(words: &str) -> Node<'_> {
     Node::object([("type", "text".into()), ("text", words.into())])
@@ -342,10 +277,6 @@ pub(super) fn trim_prefill(turns: &mut [WrittenTurn<'_>]) {
     if let Some(block) = last.blocks.last_mut().filter(|block| block.is("text"))
         && let Some(Node::Text(words)) = block.field_mut("text")
     {
-        let end = words.trim_end().len();
-        match words {
-            std::borrow::Cow::Borrowed(borrowed) => *words = borrowed[..end].into(),
-            std::borrow::Cow::Owned(owned) => owned.truncate(end),
-        }
+        trim_end(words);
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! Source: <https://docs.cohere.com/v1/reference/chat-stream>.
 
+use super::response;
 use super::wire::{Citation, Event as WireEvent, ToolCall, Whole};
+use crate::cohere::ending::Ending;
 use crate::cohere::stream::Arguments;
 use crate::cohere::told_error;
 use crate::cohere::wire::Fields;
-use crate::cohere::words::{End, end};
-use crate::ir::{self, CitationKind, Error, Event, FinishReason};
+use crate::ir::{self, CitationKind, Error, Event};
 use crate::lenient::Obj;
 use crate::names;
 use crate::rekey::Rekey;
@@ -27,8 +28,7 @@ pub(in crate::cohere) struct Decoder {
     calls: Vec<Call>,
     /// Documents that may be cited, by name.
     documents: Vec<(String, ir::Citation)>,
-    finish: Option<(FinishReason, String)>,
-    ended: bool,
+    ending: Ending,
 }
 
 /// A block under way.
@@ -90,12 +90,12 @@ impl Decoder {
             None => None,
         };
         let reason = event.finish_reason.full().or(reason).unwrap_or_default();
-        self.stop(reason, told, out);
+        self.ending.stop(reason, told, out);
         self.end(out);
     }
 
     /// What of a whole answer was not told yet.
-    pub(super) fn rest(&mut self, answer: &Whole<'_>, out: &mut Vec<Event>) {
+    fn rest(&mut self, answer: &Whole<'_>, out: &mut Vec<Event>) {
         self.start(answer.generation_id.owned(), out);
         self.known(&answer.documents.0);
         if answer.tool_calls.0.is_empty() {
@@ -111,6 +111,13 @@ impl Decoder {
         if let Some(meta) = &answer.meta.0 {
             out.push(Event::Usage(meta.normal()));
         }
+    }
+
+    /// A whole answer.
+    pub(super) fn read(&mut self, answer: &Whole<'_>, out: &mut Vec<Event>) {
+        self.rest(answer, out);
+        self.ending.stop(answer.finish_reason.text(), answer.error.full(), out);
+        self.end(out);
     }
 
     fn start(&mut self, id: Option<String>, out: &mut Vec<Event>) {
@@ -246,42 +253,21 @@ impl Decoder {
         }
     }
 
-    /// Takes the reason down for which the answer ends.
-    pub(super) fn stop(&mut self, raw: &str, told: Option<&str>, out: &mut Vec<Event>) {
-        match end(raw, told) {
-            End::Finish(reason) => self.finish = Some((reason, raw.to_owned())),
-            End::Failed(error) => self.fail(error, out),
-        }
-    }
-
-    fn fail(&mut self, error: Error, out: &mut Vec<Event>) {
-        if !std::mem::replace(&mut self.ended, true) {
-            out.push(Event::Error(error));
-        }
-    }
-
     /// Ends the answer.
-    pub(super) fn end(&mut self, out: &mut Vec<Event>) {
-        if std::mem::replace(&mut self.ended, true) {
+    fn end(&mut self, out: &mut Vec<Event>) {
+        if self.ending.is_over() {
             return;
         }
         self.close(out);
         (0..self.calls.len()).for_each(|place| self.end_call(place, out));
-        let (reason, raw) = self.finish.take().unwrap_or((FinishReason::Stop, String::new()));
-        let reason = match reason {
-            FinishReason::Stop if !self.calls.is_empty() => FinishReason::ToolCalls,
-            FinishReason::ToolCalls if self.calls.is_empty() => FinishReason::Stop,
-            reason => reason,
-        };
-        let raw = Some(raw).filter(|raw| !raw.is_empty());
-        out.push(Event::Finish { reason, raw, stop_sequence: None });
+        self.ending.finish(!self.calls.is_empty(), out);
     }
 }
 
 impl DecodeEvents for Decoder {
     fn decode(&mut self, frame: Frame<'_>, out: &mut Vec<Event>) -> Result<(), Malformed> {
         let payload = frame.payload();
-        if self.ended {
+        if self.ending.is_over() {
             return Ok(());
         }
         if payload.is_empty() || payload == b"[DONE]" {
@@ -293,17 +279,21 @@ impl DecodeEvents for Decoder {
             Ok(Obj(Some(event))) if event.event_type.full().is_some() || event.is_last() => {
                 self.event(&event, out);
             }
-            Ok(Obj(Some(_))) => self.fail(told_error(&payload), out),
+            // An answer that was to come in events and came as a whole, or an error.
+            Ok(Obj(Some(_))) => match response::whole(&payload) {
+                Some(answer) => self.read(&answer, out),
+                None => self.ending.fail(told_error(&payload), out),
+            },
             _ => return Err(Malformed::new("upstream sent an event that is no chat event")),
         }
         Ok(())
     }
 
     fn is_over(&self) -> bool {
-        self.ended
+        self.ending.is_over()
     }
 
     fn finish(&mut self, out: &mut Vec<Event>) {
-        self.fail(Error::truncated(), out);
+        self.ending.fail(Error::truncated(), out);
     }
 }

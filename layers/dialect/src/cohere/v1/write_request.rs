@@ -12,7 +12,7 @@ use crate::ir::{Block, Content, Request, ResponseFormat, Role, Source};
 use crate::paired::{Group, Outcome, Said, groups};
 use crate::rope::Node;
 use crate::worded::{
-    CONTINUE, JSON_OBJECT, MISSING, NO_OUTPUT, document, json_schema, spoken, system, thought,
+    CONTINUE, JSON_OBJECT, MISSING, NO_OUTPUT, document, instruction, json_schema, spoken, system, thought,
 };
 use crate::{Aim, Correspondence, FetchedMedia, Unsupported, Written, exact};
 
@@ -216,7 +216,8 @@ impl Writer<'_> {
         for said in &group.said[last + 1..] {
             let (_, words) = self.told(said)?;
             if !words.trim().is_empty() {
-                message.push_str(&format!("\n\n<system>\n{words}\n</system>"));
+                message.push_str("\n\n");
+                message.push_str(&instruction(&words));
             }
         }
         Ok(if message.trim().is_empty() { CONTINUE.to_owned() } else { message })

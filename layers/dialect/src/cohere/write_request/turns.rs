@@ -9,7 +9,7 @@ use super::tools::Tools;
 use crate::ir::{Block, Content, Request, Role, Source};
 use crate::paired::{Call, Group, Outcome, Said, groups};
 use crate::rope::Node;
-use crate::worded::{CONTINUE, MISSING, NO_OUTPUT, document, joined, spoken, system, thought};
+use crate::worded::{CONTINUE, MISSING, NO_OUTPUT, document, instruction, joined, spoken, system, thought};
 use crate::{Aim, FetchedMedia, Unsupported};
 
 /// Longest identity of a call.
@@ -137,7 +137,7 @@ impl<'a> Writer<'a> {
                     _ => None,
                 });
                 if !words.trim().is_empty() {
-                    parts.push(text_of(format!("<system>\n{words}\n</system>")));
+                    parts.push(text_of(instruction(&words)));
                 }
             }
             Said::Turn { blocks, message, .. } => {

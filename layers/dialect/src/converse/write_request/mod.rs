@@ -15,12 +15,13 @@ use serde_json::{Map, Value, json};
 use self::marks::{Marked, settle, written};
 use self::thinking::Thoughts;
 use self::tools::{NO_CALLS, Told};
-use self::turns::{Writer, WrittenTurn, lacks_thinking, text, trim_prefill};
+use self::turns::{Writer, WrittenTurn, asking_on, lacks_thinking, text, trim_prefill};
 use super::family::{Family, Force, Maker};
 use crate::anthropic::{self, Model, Parameters, SamplingRule, schema};
 use crate::exact;
 use crate::ir::{self, Request, ResponseFormat, Role, ToolChoice};
 use crate::rope::Node;
+use crate::worded::instruction;
 use crate::{Aim, Correspondence, Dialect, FetchedMedia, Unsupported, Written};
 
 /// The tool that stands for a response format where models know none.
@@ -96,7 +97,7 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
     let asked = request.turns.last().is_none_or(|turn| turn.role != Role::Assistant);
     let refused = !family.prefill || thoughts.is_on() || !output.is_empty();
     match turns.last().is_some_and(|turn| turn.assistant) && (asked || refused) {
-        true => turns.push(WrittenTurn::asking_on()),
+        true => turns.push(WrittenTurn::asking_on(asking_on())),
         false => trim_prefill(&mut turns),
     }
     if !family.system {
@@ -183,7 +184,7 @@ fn instruct<'a>(turns: &mut [WrittenTurn<'a>], system: Vec<Marked<'a>>) {
     let Some(first) = turns.first_mut() else { return };
     let words: Vec<&str> = system.iter().filter_map(|block| block.node.str("text")).collect();
     if !words.is_empty() {
-        let words = format!("<system>\n{}\n</system>", words.join("\n\n"));
+        let words = instruction(&words.join("\n\n"));
         first.blocks.insert(0, Marked::new(text(words)));
     }
 }

@@ -3,8 +3,6 @@
 //! Source: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Message.html>. Turns must alternate, begin
 //! with the user, and answer every tool call at once, while other dialects allow nearly anything.
 
-use serde_json::{Value, json};
-
 use super::marks::Marked;
 use super::media::{self, DocumentNames};
 use super::tools::Tools;
@@ -12,42 +10,17 @@ use crate::converse::family::{Family, Maker};
 use crate::ir::{self, Block, CacheHint, Content, Request, Role, Source};
 use crate::names::{CallIds, Grammar, Names};
 use crate::rope::Node;
-use crate::{Aim, Dialect, FetchedMedia, Unsupported, exact};
+use crate::turned::{self, Turns, input, trim_end};
+use crate::worded::{CONTINUE, MISSING, instruction};
+use crate::{Aim, Dialect, FetchedMedia, Unsupported};
 
 /// Longest name of a tool, and of a call's identity.
 pub(super) const NAME_LIMIT: usize = 64;
-/// What stands where the grammar wants the user's word and there is none.
-const CONTINUE: &str = "(continue)";
 /// What stands beside a document that comes without a word.
 const SEE: &str = "See the attached document.";
 
-/// A turn in this dialect's grammar: the user's or the model's.
-#[derive(Debug)]
-pub(super) struct WrittenTurn<'a> {
-    pub(super) assistant: bool,
-    /// Results of the calls in the turn before, which stand first in the end.
-    results: Vec<Marked<'a>>,
-    pub(super) blocks: Vec<Marked<'a>>,
-}
-
-impl<'a> WrittenTurn<'a> {
-    fn new(assistant: bool) -> Self {
-        Self { assistant, results: Vec::new(), blocks: Vec::new() }
-    }
-
-    /// The user's word where the grammar wants one.
-    pub(super) fn asking_on() -> Self {
-        Self { blocks: vec![Marked::new(text(CONTINUE))], ..Self::new(false) }
-    }
-
-    pub(super) fn role(&self) -> &'static str {
-        if self.assistant { "assistant" } else { "user" }
-    }
-
-    fn has(&self, kind: &str) -> bool {
-        self.blocks.iter().any(|block| block.node.has(kind))
-    }
-}
+/// A turn in this dialect's grammar.
+pub(super) type WrittenTurn<'a> = turned::WrittenTurn<Marked<'a>>;
 
 /// A writer of conversations.
 pub(super) struct Writer<'a> {
@@ -62,7 +35,7 @@ pub(super) struct Writer<'a> {
     pub(super) called: bool,
     ids: CallIds<'a>,
     documents: DocumentNames,
-    turns: Vec<WrittenTurn<'a>>,
+    turns: Turns<Marked<'a>>,
     /// The client's message that is being written.
     message: usize,
 }
@@ -103,7 +76,7 @@ impl<'a> Writer<'a> {
             called: has_calls && aim.tools,
             ids: CallIds::new(NAME_LIMIT),
             documents: DocumentNames::default(),
-            turns: Vec::new(),
+            turns: Turns::new(),
             message: 0,
         })
     }
@@ -128,41 +101,14 @@ impl<'a> Writer<'a> {
                 self.block(block, turn.role)?;
             }
         }
-        let mut turns = std::mem::take(&mut self.turns);
+        let turns = std::mem::replace(&mut self.turns, Turns::new());
         let ids = std::mem::replace(&mut self.ids, CallIds::new(NAME_LIMIT));
-        for (turn, call) in ids.unanswered() {
-            if turn + 1 == turns.len() {
-                turns.push(WrittenTurn::new(false));
-            }
-            let missing = vec![text("tool result missing")];
-            let missing = result(self.family, call, missing, true);
-            turns[turn + 1].results.push(Marked::new(missing));
-        }
-        for turn in &mut turns {
-            turn.results.append(&mut turn.blocks);
-            std::mem::swap(&mut turn.results, &mut turn.blocks);
-            if turn.has("document") && !turn.has("text") {
-                turn.blocks.push(Marked::new(text(SEE)));
-            }
-        }
-        if turns.first().is_none_or(|turn| turn.assistant) {
-            turns.insert(0, WrittenTurn::asking_on());
+        let missing = |call| Marked::new(result(self.family, call, vec![text(MISSING)], true));
+        let mut turns = turns.settled(ids, missing, asking_on);
+        for turn in turns.iter_mut().filter(|turn| has(turn, "document") && !has(turn, "text")) {
+            turn.blocks.push(Marked::new(text(SEE)));
         }
         Ok(turns)
-    }
-
-    /// The place of the turn that the next block of this side stands in: turns of one side are one.
-    fn place(&self, assistant: bool) -> usize {
-        let merges = self.turns.last().is_some_and(|last| last.assistant == assistant);
-        self.turns.len() - usize::from(merges)
-    }
-
-    fn turn(&mut self, assistant: bool) -> &mut WrittenTurn<'a> {
-        let place = self.place(assistant);
-        if place == self.turns.len() {
-            self.turns.push(WrittenTurn::new(assistant));
-        }
-        &mut self.turns[place]
     }
 
     fn block(&mut self, block: &'a Block, role: Role) -> Result<(), Unsupported> {
@@ -171,9 +117,8 @@ impl<'a> Writer<'a> {
             return self.result(call_id, blocks, *is_error, block.cache.as_ref());
         }
         let written = match &block.content {
-            // Instructions in the middle stay there: moved to the front they would change what is cached of it.
             Content::Text(words) if role == Role::System && !words.trim().is_empty() => {
-                Some(text(format!("<system>\n{words}\n</system>")))
+                Some(text(instruction(words)))
             }
             _ if role == Role::System => None,
             _ => self.plain(block, assistant)?,
@@ -186,7 +131,7 @@ impl<'a> Writer<'a> {
                         false => self.mark_before(hint),
                     }
                 }
-                self.turn(assistant).blocks.push(written);
+                self.turns.turn(assistant).blocks.push(written);
             }
             (None, Some(hint)) => self.mark_before(hint),
             (None, None) => {}
@@ -213,11 +158,14 @@ impl<'a> Writer<'a> {
                 Ok(text(format!("(The tool {name} was called with {arguments}.)")))
             }
             Content::ToolCall { id, name, arguments } => {
-                let place = self.place(assistant);
+                let place = self.turns.place(assistant);
                 let call = Node::object([
                     ("toolUseId", self.ids.call(id, place, self.message).into()),
                     ("name", self.names.fitting(name).into()),
-                    ("input", self.input(name, arguments)?.into()),
+                    (
+                        "input",
+                        input(name, arguments, self.tools.there.get(name.as_str()), self.message)?.into(),
+                    ),
                 ]);
                 Ok(Node::object([("toolUse", call)]))
             }
@@ -260,7 +208,7 @@ impl<'a> Writer<'a> {
         for block in blocks {
             content.extend(self.plain(block, false)?);
         }
-        let asked = self.place(false).checked_sub(1).and_then(|turn| self.ids.result(call_id, turn));
+        let asked = self.turns.place(false).checked_sub(1).and_then(|turn| self.ids.result(call_id, turn));
         let Some(id) = asked else {
             let mut content = orphan(content);
             match (content.last_mut(), hint) {
@@ -269,40 +217,21 @@ impl<'a> Writer<'a> {
                 (_, None) => {}
             }
             if !content.is_empty() {
-                self.turn(false).blocks.append(&mut content);
+                self.turns.turn(false).blocks.append(&mut content);
             }
             return Ok(());
         };
         let mut result = Marked::new(result(self.family, id, content, is_error));
         hint.into_iter().for_each(|hint| result.mark(hint));
-        self.turn(false).results.push(result);
+        self.turns.turn(false).results.push(result);
         Ok(())
     }
 
     /// A mark on what is left out goes to what stands before it.
     fn mark_before(&mut self, hint: &CacheHint) {
-        let turns = self.turns.iter_mut().rev();
-        let turned = turns.flat_map(|turn| turn.blocks.iter_mut().rev().chain(turn.results.iter_mut().rev()));
-        match turned.chain(self.system.iter_mut().rev()).find(|block| block.takes_mark()) {
+        match self.turns.last_first().chain(self.system.iter_mut().rev()).find(|block| block.takes_mark()) {
             Some(block) => block.mark(hint),
             None => self.tools.written.last_mut().into_iter().for_each(|tool| tool.mark(hint)),
-        }
-    }
-
-    /// Arguments as the object that this dialect demands, under the names that the upstream knows.
-    fn input(&self, name: &str, arguments: &str) -> Result<Value, Unsupported> {
-        if arguments.trim().is_empty() {
-            return Ok(json!({}));
-        }
-        let renamed = self.tools.there.get(name).map(|keys| keys.renamed(arguments));
-        match exact::read(renamed.as_deref().unwrap_or(arguments).as_bytes()) {
-            Ok(Value::Object(object)) => Ok(object.into()),
-            Ok(Value::Null) => Ok(json!({})),
-            Ok(other) => Ok(json!({ "value": other })),
-            Err(_) => Err(Unsupported::at(
-                format!("messages[{}].tool_calls", self.message),
-                format!("the arguments of a call of the function {name} are not valid JSON"),
-            )),
         }
     }
 
@@ -317,6 +246,16 @@ impl<'a> Writer<'a> {
             _ => source,
         }
     }
+}
+
+/// The user's word where the grammar wants one.
+pub(super) fn asking_on<'a>() -> Marked<'a> {
+    Marked::new(text(CONTINUE))
+}
+
+/// Whether a turn has a block of this kind.
+fn has(turn: &WrittenTurn<'_>, kind: &str) -> bool {
+    turn.blocks.iter().any(|block| block.node.has(kind))
 }
 
 /// A block of text.
@@ -351,11 +290,7 @@ fn orphan(content: Vec<Node<'_>>) -> Vec<Marked<'_>> {
 pub(super) fn trim_prefill(turns: &mut [WrittenTurn<'_>]) {
     let Some(last) = turns.last_mut().filter(|turn| turn.assistant) else { return };
     if let Some(Node::Text(words)) = last.blocks.last_mut().and_then(|block| block.node.field_mut("text")) {
-        let end = words.trim_end().len();
-        match words {
-            std::borrow::Cow::Borrowed(borrowed) => *words = borrowed[..end].into(),
-            std::borrow::Cow::Owned(owned) => owned.truncate(end),
-        }
+        trim_end(words);
     }
 }
 
@@ -363,7 +298,7 @@ pub(super) fn trim_prefill(turns: &mut [WrittenTurn<'_>]) {
 pub(super) fn lacks_thinking(turns: &[WrittenTurn<'_>]) -> bool {
     let torn = turns.iter().rev().find(|turn| turn.assistant).is_some_and(|turn| {
         let sealed = turn.blocks.first().is_some_and(|block| block.node.has("reasoningContent"));
-        turn.has("toolUse") && !sealed
+        has(turn, "toolUse") && !sealed
     });
-    torn && turns.last().is_some_and(|turn| turn.assistant || turn.has("toolResult"))
+    torn && turns.last().is_some_and(|turn| turn.assistant || has(turn, "toolResult"))
 }

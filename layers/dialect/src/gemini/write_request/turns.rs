@@ -14,10 +14,9 @@ use crate::gemini::model::Model;
 use crate::ir::{Block, Content, Maker, Request, Role, Source};
 use crate::names::{CallIds, Names};
 use crate::rope::Node;
+use crate::worded::{CONTINUE, instruction};
 use crate::{Aim, Dialect, FetchedMedia, Unsupported, exact, media};
 
-/// What stands where the grammar wants the user's word and there is none.
-const CONTINUE: &str = "(continue)";
 /// Longest identity of a call.
 const LONGEST_ID: usize = 64;
 
@@ -257,11 +256,9 @@ impl<'a> Writer<'a> {
         let (mut files, mut parts) = (Vec::new(), Vec::new());
         for block in blocks {
             match &block.content {
-                // Instructions in the middle stay there: moved to the front they would change what is cached of it.
                 Content::Text(words) if role == Role::System => {
                     if !words.trim().is_empty() {
-                        let words = format!("<system>\n{words}\n</system>");
-                        parts.push(Node::object([("text", words.into())]));
+                        parts.push(Node::object([("text", instruction(words).into())]));
                     }
                 }
                 Content::ToolResult { call_id, name, blocks, is_error } => {
