@@ -27,7 +27,7 @@ SERVED = f"sum({rate('uni_api_requests_total', outcome='=~ok|client_gone', opera
 
 def latency(series, by=(), **labels):
     """The usual three quantiles of a histogram."""
-    return [Query(quantile(q, series, by, **labels), name) for q, name in ((0.5, "half"), (0.95, "95 %"), (0.99, "99 %"))]
+    return [Query(quantile(q, series, by, **labels), name) for q, name in ((0.5, "50 %"), (0.95, "95 %"), (0.99, "99 %"))]
 
 
 def overview():
@@ -108,39 +108,44 @@ def overview():
         ]),
         row("The process", [
             timeseries("Memory", "",
-                       Query(select("process_resident_memory_bytes"), "{{instance}} resident"),
-                       Query(select("uni_api_memory_limit_bytes"), "{{instance}} limit"), unit="bytes", dashed=".* limit"),
+                       Query(select("process_resident_memory_bytes"), "resident, {{instance}}"),
+                       Query(select("uni_api_memory_limit_bytes"), "limit, {{instance}}"), unit="bytes", dashed="limit.*"),
             timeseries("Processor", "Cores in use; and the share of its time that each thread for requests was busy.",
-                       Query(rate("process_cpu_seconds_total"), "{{instance}} cores"),
-                       Query(rate("uni_api_runtime_busy_seconds_total"), "{{instance}} {{runtime}}"), unit="none"),
+                       Query(rate("process_cpu_seconds_total"), "cores, {{instance}}"),
+                       Query(rate("uni_api_runtime_busy_seconds_total"), "{{runtime}}, {{instance}}"), unit="none"),
             timeseries("Room at the door", "Share of permits and of bytes for buffered bodies that is taken. At 1 requests are refused.",
                        Query(share(select("uni_api_admission_permits_used"), select("uni_api_admission_permits_limit")),
-                             "{{instance}} permits"),
+                             "permits, {{instance}}"),
                        Query(share(select("uni_api_admission_buffer_bytes_used"), select("uni_api_admission_buffer_bytes_limit")),
-                             "{{instance}} bytes"),
-                       Query(share(select("process_open_fds"), select("process_max_fds")), "{{instance}} files"),
+                             "bytes, {{instance}}"),
+                       Query(share(select("process_open_fds"), select("process_max_fds")), "files, {{instance}}"),
                        unit="percentunit"),
             timeseries("Refused because too much was going on", "",
                        Query(rate("uni_api_admission_refused_total"), "{{instance}}"), unit="reqps", stack=True),
             timeseries("Connections, tasks and threads", "",
-                       Query(f"sum by (instance) ({select('uni_api_client_connections')})", "{{instance}} connections of clients"),
-                       Query(f"sum by (instance) ({select('uni_api_runtime_tasks')})", "{{instance}} tasks"),
-                       Query(f"sum by (instance) ({select('uni_api_runtime_queue_depth')})", "{{instance}} tasks that wait"),
-                       Query(select("process_threads"), "{{instance}} threads")),
+                       Query(f"sum by (instance) ({select('uni_api_client_connections')})", "connections of clients, {{instance}}"),
+                       Query(f"sum by (instance) ({select('uni_api_runtime_tasks')})", "tasks, {{instance}}"),
+                       Query(f"sum by (instance) ({select('uni_api_runtime_queue_depth')})", "tasks that wait, {{instance}}"),
+                       Query(select("process_threads"), "threads, {{instance}}")),
             timeseries("Statistics on their way to the database", "What waits; and how many are stored or lost per second.",
-                       Query(select("uni_api_ledger_queue_depth"), "{{instance}} wait"),
-                       Query(rate("uni_api_ledger_written_total"), "{{instance}} stored"),
-                       Query(rate("uni_api_ledger_dropped_total"), "{{instance}} lost")),
+                       Query(select("uni_api_ledger_queue_depth"), "wait, {{instance}}"),
+                       Query(rate("uni_api_ledger_written_total"), "stored, {{instance}}"),
+                       Query(rate("uni_api_ledger_dropped_total"), "lost, {{instance}}")),
             timeseries("The log on its way", "Bytes that wait, and lines that were lost per second because the log's reader was behind.",
-                       Query(select("uni_api_log_waiting_bytes"), "{{instance}} bytes wait"),
-                       Query(rate("uni_api_log_dropped_total"), "{{instance}} lines lost")),
+                       Query(select("uni_api_log_waiting_bytes"), "bytes wait, {{instance}}"),
+                       Query(rate("uni_api_log_dropped_total"), "lines lost, {{instance}}")),
             timeseries("Traces on their way", "Spans that wait, and those that were sent or lost per second.",
-                       Query(select("uni_api_spans_waiting"), "{{instance}} wait"),
-                       Query(rate("uni_api_spans_exported_total"), "{{instance}} sent"),
-                       Query(f"sum by (instance, reason) ({rate('uni_api_spans_dropped_total')})", "{{instance}} lost, {{reason}}")),
+                       Query(select("uni_api_spans_waiting"), "wait, {{instance}}"),
+                       Query(rate("uni_api_spans_exported_total"), "sent, {{instance}}"),
+                       Query(f"sum by (instance, reason) ({rate('uni_api_spans_dropped_total')})", "lost: {{reason}}, {{instance}}")),
             timeseries("Configurations that were read", "broken: the one before goes on. unreadable: gone, empty or out of reach.",
                        Query(f"sum by (result) ({increase('uni_api_config_reloads_total', window='$__rate_interval')})", "{{result}}"),
                        colors={"ok": GOOD, "broken": BAD, "unreadable": WARN}, stack=True),
+            table("Alerts", "Those that wait to fire, too. Needs the rules of grafana/rules.", "alertname", [
+                ("", "none", Query('ALERTS{alertname=~"UniApi.*"}')),
+            ], hide=["Value", "__name__", "job"], rename={
+                "alertstate": "State", "severity": "Severity", "instance": "Gateway", "channel": "Channel", "caller": "Client key",
+                "model": "Model", "reason": "Reason"}),
             table("Gateways", "", "instance", [
                 ("", "none", Query(f"count by (instance, version, os, arch) ({select('uni_api_build_info')})")),
                 ("", "none", Query(f"count by (instance, hash) ({select('uni_api_config_info')})")),
@@ -151,11 +156,6 @@ def overview():
                 ("Database is open", "bool", Query(f"max by (instance) ({select('uni_api_ledger_up')})")),
             ], width=24, hide=["Value #A", "Value #B"],
                 rename={"version": "Version", "os": "System", "arch": "Machine", "hash": "Configuration"}),
-            table("Alerts", "Those that wait to fire, too. Needs the rules of grafana/rules.", "alertname", [
-                ("", "none", Query('ALERTS{alertname=~"UniApi.*"}')),
-            ], width=24, hide=["Value", "__name__", "job"], rename={
-                "alertname": "Alert", "alertstate": "State", "severity": "Severity", "instance": "Gateway",
-                "channel": "Channel", "caller": "Client key"}),
         ]),
     ]
     return board("uni-api-overview", "uni-api: overview", "Requests, latency, streaming and the process itself.", rows)
@@ -202,7 +202,7 @@ def channels():
             timeseries("Share of attempts that failed", "",
                        Query(share(f"sum by (channel) ({failures})", f"sum by (channel) ({attempts})"), "{{channel}}"),
                        unit="percentunit"),
-            timeseries("Until an attempt was accepted or had failed, half", "",
+            timeseries("Until an attempt was accepted or had failed, 50 %", "",
                        Query(quantile(0.5, "uni_api_attempt_duration_seconds", ("channel",), **shown), "{{channel}}"), unit="s"),
             timeseries("Until an attempt was accepted or had failed, 95 %", "",
                        Query(quantile(0.95, "uni_api_attempt_duration_seconds", ("channel",), **shown), "{{channel}}"), unit="s"),

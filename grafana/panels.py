@@ -9,6 +9,9 @@ SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 CHOSEN = 'job=~"$job",instance=~"$instance"'
 WINDOW = "$__rate_interval"
 
+# What tables call the labels that their lines have.
+KEYS = {"model": "Model", "channel": "Channel", "caller": "Client key", "instance": "Gateway", "alertname": "Alert"}
+
 
 @dataclasses.dataclass
 class Query:
@@ -128,20 +131,23 @@ def table(title, what, key, columns, width=12, hide=(), rename=None, warn=()):
     names = {f"Value{'' if alone else ' #' + letter}": name for letter, (name, _, _) in zip("ABCDEFGHIJ", columns) if name}
     overrides = []
     for name, unit, _ in columns:
+        # Prometheus extrapolates, so that counts have fractions.
+        whole = [{"id": "decimals", "value": 0}] if unit == "none" else []
         if name:
-            overrides.append(fixed("byName", name, [{"id": "unit", "value": unit}]))
+            overrides.append(fixed("byName", name, [{"id": "unit", "value": unit}, *whole]))
     for name in warn:
         overrides.append(fixed("byName", name, [
             {"id": "thresholds", "value": steps([("text", None), (WARN, 1)])},
             {"id": "custom.cellOptions", "value": {"type": "color-text"}},
         ]))
+    titles = {key: KEYS[key], **(rename or {}), **names}
     transformations = [] if alone else [{"id": "merge", "options": {}}]
     transformations.append({
         "id": "organize",
         "options": {
             "excludeByName": {name: True for name in ("Time", *hide)},
-            "indexByName": {},
-            "renameByName": {key: key.capitalize(), **names, **(rename or {})},
+            "indexByName": {name: place for place, name in enumerate(titles)},
+            "renameByName": titles,
         },
     })
     field = {"defaults": {"custom": {"align": "auto", "filterable": False, "inspect": False, "cellOptions": {"type": "auto"}}}, "overrides": overrides}
