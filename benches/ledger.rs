@@ -66,10 +66,12 @@ impl Sample {
             place: None,
             side_call: None,
             began: Duration::ZERO,
+            waited: Duration::ZERO,
             key: Some(Fingerprint::new("fedcba9876543210")),
             outcome: "ok",
             elapsed: Duration::from_millis(250),
             fault: None,
+            traced: None,
         });
         entry
     }
