@@ -2,6 +2,7 @@
 
 mod demo;
 mod descriptors;
+mod gauges;
 mod memory;
 mod signals;
 
@@ -36,7 +37,7 @@ use crate::snapshot::{CurrentSnapshot, FIRST_ROUND, Publisher, fingerprint, tell
 use crate::state::Runtime;
 use crate::state::balances::Accounts;
 use crate::state::keys::KeyHistory;
-use crate::telemetry::metrics::{self, Metrics};
+use crate::telemetry::metrics::{self, Metrics, Reload};
 use crate::telemetry::request_log::RequestLog;
 use crate::upstream::{Aside, Fetcher, GuardedMedia, Upstream, certificate_problems};
 
@@ -100,9 +101,9 @@ impl Startup {
         let runtime = Arc::new(Runtime::new(Some(history.clone())));
         let publisher = publisher(loaded, &env, &runtime, &metrics, &source);
         publisher.keep(&text.text);
-        metrics.reloaded(Some(&fingerprint(&text.text)));
+        metrics.reloaded(Reload::Loaded(&fingerprint(&text.text)));
         if text.stale.is_some() {
-            metrics.reloaded(None);
+            metrics.reloaded(Reload::Unreadable);
         }
         let current = publisher.current();
 
@@ -112,8 +113,8 @@ impl Startup {
         let records = recorder(&current, &metrics, &log, writer.clone(), runtime.accounts(), history);
         let capacity = Capacity::new(MOST_REQUESTS, buffer_budget());
         metrics.observe_capacity(&capacity);
-        let dropped = log.clone();
-        metrics.observe_total(&metrics::LOG_DROPPED, move || dropped.dropped());
+        gauges::observe(&metrics, &runtime, &current);
+        observe_rest(&metrics, &log);
         let allowances = Arc::new(Allowance::new(&runtime, current.clone()));
         let most_body = usize::try_from(env.max_body_bytes).unwrap_or(usize::MAX);
         let media = Arc::new(GuardedMedia::new(capacity.clone(), env.fetch_allow_private));
@@ -172,6 +173,7 @@ impl Startup {
             workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             client_stall: env.client_stall,
             trusted: Trusted::new(env.trusted_proxies.clone()),
+            metrics: metrics.clone(),
         };
         server::serve(listener, parts, serving, phase).await?;
 
@@ -320,6 +322,16 @@ fn recorder(
         Some(writer) => recorder.with_writer(writer),
         None => recorder,
     })
+}
+
+/// Shows what the log and the machine tell.
+fn observe_rest(metrics: &Metrics, log: &RequestLog) {
+    let (dropped, waiting) = (log.clone(), log.clone());
+    metrics.observe_total(&metrics::LOG_DROPPED, move || dropped.dropped());
+    metrics.observe(&metrics::LOG_WAITING, move || waiting.waiting() as f64);
+    if let Some(limit) = memory::limit() {
+        metrics.observe(&metrics::MEMORY_LIMIT, move || limit as f64);
+    }
 }
 
 async fn bind(host: &str, port: u16) -> anyhow::Result<TcpListener> {

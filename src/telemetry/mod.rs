@@ -5,5 +5,6 @@ pub mod metrics;
 mod plain;
 mod request_line;
 pub mod request_log;
+mod semconv;
 mod throttle;
 mod visit_line;

@@ -33,6 +33,7 @@ mod leaks;
 mod ledger;
 mod limits;
 mod memory;
+mod metrics;
 mod moderation;
 mod proxies;
 mod reload;
