@@ -176,7 +176,7 @@ async fn main() {
 
     let (writer, _phase, database) = ledger(&folder, "all.db").await;
     let all = writer.clone();
-    let recorder = Recorder::new(prices(), metrics.clone()).with_log(log).with_writer(writer);
+    let recorder = Recorder::new(prices(), metrics.clone()).with_log(log).with_writer(Some(writer));
     measure(
         "metrics, JSON line and ledger",
         rows,

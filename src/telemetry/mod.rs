@@ -1,4 +1,5 @@
-//! What the gateway tells about itself: metrics, one line per request, and its own log.
+//! What the gateway tells about itself: metrics, one line per request, traces, and its own
+//! log.
 
 pub mod logging;
 pub mod metrics;
@@ -7,4 +8,5 @@ mod request_line;
 pub mod request_log;
 mod semconv;
 mod throttle;
+pub mod traces;
 mod visit_line;

@@ -45,4 +45,5 @@ mod sources;
 mod surface;
 mod timeout_policy;
 mod timeouts;
+mod traces;
 mod upstreams;
