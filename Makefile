@@ -9,7 +9,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 BUILD_NEEDS := cc:gcc cc:libc6-dev cmake:cmake
 TEST_NEEDS  := python3:python3 py/ensurepip:python3-venv node:nodejs npm:npm /usr/lib/postgresql/*/bin/postgres:postgresql \
-	prometheus:prometheus kubectl:kubernetes-client curl:curl
+	promtool:prometheus kubectl:kubernetes-client curl:curl
 BENCH_NEEDS := python3:python3 nginx:nginx-light taskset:util-linux
 LAYOUT_NEEDS := python3:python3 taskset:util-linux valgrind:valgrind nm:binutils
 SCRIPTS     := $(wildcard .ci/run .ci/need .ci/test tests/sdk/install.sh tests/golden/install.sh tests/cluster/install.sh)

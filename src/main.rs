@@ -13,7 +13,9 @@ use uni_api::config::Environment;
 use uni_api::config::source::SourceError;
 use uni_api::explain::command;
 use uni_api::init::init;
+use uni_api::telemetry::logging;
 use uni_api::telemetry::request_log::{Format, start};
+use uni_api::telemetry::traces::Traces;
 use uni_api::upstream::Fetcher;
 
 /// A request makes and drops some fifty allocations, half a dozen of them of kilobytes: the system's
@@ -80,7 +82,8 @@ async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if let Err(error) = uni_api::telemetry::logging::init(env.var("RUST_LOG"), env.debug, &log) {
+    let traces = env.traces.clone().map(Traces::new);
+    if let Err(error) = logging::init(env.var("RUST_LOG"), env.debug, &log, traces.as_ref()) {
         eprintln!("uni-api: the log cannot be started: {error}");
         return ExitCode::FAILURE;
     }
@@ -92,9 +95,9 @@ async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
         }
     };
     let found = match is_demo {
-        true => Ok(demo(&env, log.clone())),
+        true => Ok(demo(&env, log.clone(), traces)),
         false => tokio::select! {
-            found = Startup::find(serving.as_deref(), env, log.clone()) => found,
+            found = Startup::find(serving.as_deref(), env, log.clone(), traces) => found,
             // It may wait long for a configuration from a URL.
             () = signals.told_to_stop() => return ExitCode::SUCCESS,
         },

@@ -4,6 +4,8 @@
 //! included, takes an [`Environment`], so that tests need no process state. An empty variable
 //! counts as unset, since compose files and manifests leave such behind.
 
+mod traces;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use super::problem::{Problem, Severity, shown};
 use super::settings::SecretText;
+use crate::values::TraceSettings;
 
 /// The settings that the environment decides.
 #[derive(Clone)]
@@ -56,6 +59,8 @@ pub struct Environment {
     pub fetch_allow_private: bool,
     /// `REDIS_URL`.
     pub redis_url: Option<SecretText>,
+    /// `OTEL_*`: whether, where and how traces are sent.
+    pub traces: Option<TraceSettings>,
     /// What is odd but no obstacle.
     pub warnings: Vec<Problem>,
     vars: BTreeMap<String, String>,
@@ -147,6 +152,7 @@ impl Environment {
                 stats_plain_keys: read.flag("STATS_PLAIN_KEYS"),
                 fetch_allow_private: read.flag("FETCH_ALLOW_PRIVATE"),
                 redis_url: read.text("REDIS_URL").map(SecretText::from),
+                traces: read.traces(),
                 warnings: Vec::new(),
                 vars: BTreeMap::new(),
             };

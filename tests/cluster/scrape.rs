@@ -125,6 +125,35 @@ fn configuration(targets: &[String]) -> String {
     text
 }
 
+/// Series that are drawn nowhere, and why.
+const UNDRAWN: [(&str, &str); 2] = [
+    (
+        "gen_ai_server_request_duration_seconds",
+        "for dashboards of others; ours have uni_api_request_duration_seconds",
+    ),
+    ("process_virtual_memory_bytes", "it says nothing that resident memory does not"),
+];
+
+#[test]
+fn every_series_of_the_page_on_metrics_is_on_a_panel_or_in_a_rule() {
+    let page = read("docs/metrics.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let is_series = |rest: &str| ["counter", "gauge", "histogram"].iter().any(|word| rest.starts_with(word));
+    let told: BTreeSet<&str> = rows.filter(|(_, rest)| is_series(rest)).map(|(name, _)| name).collect();
+    assert!(told.len() > 50, "{told:?}");
+    let asked: Vec<Asked> = queries().into_iter().chain(rule_queries()).collect();
+    let parts = ["", "_bucket", "_sum", "_count"];
+    let is_used = |name: &str| {
+        let used = |word: &str| parts.iter().any(|part| word.strip_prefix(name) == Some(part));
+        asked.iter().any(|one| series(&one.expr).any(used))
+    };
+
+    for name in told {
+        let left_out = UNDRAWN.iter().any(|(undrawn, _)| *undrawn == name);
+        assert_ne!(is_used(name), left_out, "{name}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_panel_rule_and_alert_tells_something_of_gateways_under_traffic_and_faults() {
     let scenario = Scenario::start().await;
