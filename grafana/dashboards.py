@@ -287,8 +287,8 @@ def money():
             timeseries("Tokens out of one request", "",
                        *latency("gen_ai_client_token_usage", gen_ai_token_type='output'), unit="short"),
             timeseries("Share of the tokens in that came from caches", "",
-                       Query(share(f"sum({rate(tokens, **model, kind='cache_read')})", f"sum({rate(tokens, **model, kind='input')})"), "read"),
-                       Query(share(f"sum({rate(tokens, **model, kind='cache_write')})", f"sum({rate(tokens, **model, kind='input')})"), "written"),
+                       Query(share(f"(sum({rate(tokens, **model, kind='cache_read')}) or vector(0))", f"sum({rate(tokens, **model, kind='input')})"), "read"),
+                       Query(share(f"(sum({rate(tokens, **model, kind='cache_write')}) or vector(0))", f"sum({rate(tokens, **model, kind='input')})"), "written"),
                        unit="percentunit"),
             timeseries("Answers without their usage, by model", "They are charged by an estimate.",
                        Query(f"sum by (model) ({rate('uni_api_usage_missing_total', **model)}) > 0", "{{model}}"), unit="reqps", stack=True),
@@ -311,8 +311,8 @@ def money():
         ]),
     ]
     variables = [
-        ("model", "Model", "label_values(uni_api_requests_total, **model)"),
-        ("caller", "Client key", "label_values(uni_api_caller_spent_usd, **caller)"),
+        ("model", "Model", "label_values(uni_api_requests_total, model)"),
+        ("caller", "Client key", "label_values(uni_api_caller_spent_usd, caller)"),
     ]
     return board("uni-api-money", "uni-api: money, tokens and limits", "What is spent, by whom, and what is left.", rows, variables)
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::subjects::google::{gemini_said, token_endpoint, vertex_channel};
+use crate::harness::subjects::google::{gemini_said, new_private_key, token_endpoint, vertex_channel};
 use crate::harness::*;
 
 /// The two gateways with their upstreams.
@@ -65,6 +65,8 @@ impl Scenario {
                 never_cooling(channel_at("away", &away)).with("/model", json!(["away"])),
                 vertex_channel("accounts", &gemini, &tokens).with("/model", json!([{ "gemini-2.5-flash": "account" }])),
                 never_cooling(vertex_channel("no-tokens", &gemini, &broken))
+                    .with("/client_email", json!("you@p.test"))
+                    .with("/private_key", json!(new_private_key()))
                     .with("/model", json!([{ "gemini-2.5-flash": "no-token" }])),
                 { "provider": "listless", "base_url": broken.url(), "api": "key" },
             ],
@@ -81,6 +83,7 @@ impl Scenario {
         let serving = Setup::new(&configuration)
             .with_database()
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", &receiver.origin())
+            .env("OTEL_BSP_SCHEDULE_DELAY", "500")
             .start()
             .await;
         for key in ["sk-low", "sk-spent"] {
@@ -96,6 +99,8 @@ impl Scenario {
             .env("DB_HOST", host)
             .env("DB_PORT", port)
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{host}:{port}"))
+            .env("OTEL_EXPORTER_OTLP_TIMEOUT", "500")
+            .env("OTEL_BSP_SCHEDULE_DELAY", "500")
             .start()
             .await;
         let upstreams = vec![good, broken, limited, gemini, tokens, receiver];
@@ -110,7 +115,7 @@ impl Scenario {
     /// Sends requests of all kinds for so long, while the second loses its configuration.
     pub(crate) async fn run(&self, time: Duration) {
         let stop = Arc::new(AtomicBool::new(false));
-        let traffic = tokio::spawn(traffic(self.serving.clone(), stop.clone()));
+        let traffic = tokio::spawn(traffic(self.serving.clone(), self.troubled.client(), stop.clone()));
         for _ in 0..5 {
             self.troubled.chat(&hello()).await;
         }
@@ -132,7 +137,7 @@ impl Scenario {
 }
 
 /// All kinds of requests, again and again.
-async fn traffic(gateway: Arc<Gateway>, stop: Arc<AtomicBool>) {
+async fn traffic(gateway: Arc<Gateway>, troubled: Client, stop: Arc<AtomicBool>) {
     let stream = |model: &str| Ask::chat(&hello_to(model).with("/stream", json!(true)));
     let whole = |model: &str| Ask::chat(&hello_to(model));
     let asks = [
@@ -164,6 +169,9 @@ async fn traffic(gateway: Arc<Gateway>, stop: Arc<AtomicBool>) {
         all.spawn(async move {
             let mut flow = client.open(&ask).await;
             flow.next().await;
+        });
+        all.spawn(async move {
+            troubled.chat(&hello()).await;
         });
         while all.join_next().await.is_some() {}
         tokio::time::sleep(Duration::from_millis(100)).await;

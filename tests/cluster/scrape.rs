@@ -1,7 +1,7 @@
 //! Every query of the dashboards and every rule, asked of a real Prometheus that scrapes gateways under traffic and faults.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use crate::scenario::Scenario;
 use crate::{read, root};
 
 /// How long there is traffic.
-const TRAFFIC: Duration = Duration::from_secs(8);
+const TRAFFIC: Duration = Duration::from_secs(7);
 
 /// What may say nothing here, and why; that its series are there is checked all the same. `rules` has each alert fire.
 const IDLE: [(&str, &str); 12] = [
@@ -163,6 +163,12 @@ async fn every_panel_rule_and_alert_tells_something_of_gateways_under_traffic_an
         refused_port().await.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap().to_owned(),
     );
     let prometheus = Prometheus::start(&configuration(&targets));
+    // It looks for its targets some seconds after its start.
+    let began = Instant::now();
+    while prometheus.query("up == 1").await.unwrap_or_default().len() < 2 {
+        assert!(began.elapsed() < PATIENCE, "Prometheus scrapes nobody");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 
     scenario.run(TRAFFIC).await;
 
