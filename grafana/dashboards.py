@@ -11,7 +11,7 @@ import pathlib
 import sys
 
 from panels import (
-    BAD, GOOD, WARN, Query, bars, board, increase, quantile, rate, row, select, share, stat, table, timeseries,
+    BAD, GOOD, WARN, Query, bars, board, increase, part_of, quantile, rate, row, select, share, stat, table, timeseries,
 )
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -22,7 +22,7 @@ FAILED = (
     f"(sum({rate('uni_api_requests_total', outcome='!~ok|client_gone', status='=~2xx|5xx', operation='!=models')}) or vector(0))"
     f" + (sum({rate('uni_api_requests_total', outcome='=~upstream_rate_limited|keys_exhausted', status='4xx')}) or vector(0))"
 )
-SERVED = f"sum({rate('uni_api_requests_total', outcome='=~ok|client_gone', operation='!=models')})"
+SERVED = f"(sum({rate('uni_api_requests_total', outcome='=~ok|client_gone', operation='!=models')}) or vector(0))"
 
 
 def latency(series, by=(), **labels):
@@ -36,7 +36,7 @@ def overview():
             stat("Requests", "Requests that ended, per second, refused ones too.",
                  Query(f"sum({rate('uni_api_requests_total')})"), "reqps"),
             stat("Failing", "Share of requests that failed though the client did nothing wrong. What clients did wrong is not counted at all.",
-                 Query(f"({FAILED}) / (({FAILED}) + ({SERVED}))"), "percentunit",
+                 Query(share(f"({FAILED})", f"({FAILED} + {SERVED})")), "percentunit",
                  [(GOOD, None), (WARN, 0.01), (BAD, 0.05)]),
             stat("In flight", "Requests whose answer has not ended.",
                  Query(f"sum({select('uni_api_requests_in_flight')})")),
@@ -68,7 +68,7 @@ def overview():
                        colors={"ok": GOOD, "failed": BAD}),
             table("Models in this time", "The twenty that were asked most.", "model", [
                 ("Requests", "none", Query(f"topk(20, sum by (model) ({increase('uni_api_requests_total')}))")),
-                ("Went well", "percentunit", Query(share(
+                ("Went well", "percentunit", Query(part_of(
                     f"sum by (model) ({increase('uni_api_requests_total', outcome='ok')})",
                     f"sum by (model) ({increase('uni_api_requests_total')})"))),
                 ("Cost", "currencyUSD", Query(f"sum by (model) ({increase('uni_api_cost_usd_total')})")),
@@ -182,7 +182,7 @@ def channels():
         row("", [
             table("Channels", "Attempts are those of the time that is shown.", "channel", [
                 ("Attempts", "none", Query(f"sum by (channel) ({increase('uni_api_attempts_total', **shown)})")),
-                ("Answered", "percentunit", Query(share(
+                ("Answered", "percentunit", Query(part_of(
                     f"sum by (channel) ({increase('uni_api_attempts_total', **shown, outcome='ok')})",
                     f"sum by (channel) ({increase('uni_api_attempts_total', **shown)})"))),
                 ("Until accepted, 95 %", "s", Query(quantile(0.95, "uni_api_attempt_duration_seconds", ("channel",), window="$__range", **shown))),
@@ -200,7 +200,7 @@ def channels():
             timeseries("Attempts that failed, by outcome", "The words are explained in docs/logs-and-statistics.md.",
                        Query(f"sum by (outcome) ({failures}) > 0", "{{outcome}}"), unit="reqps", stack=True),
             timeseries("Share of attempts that failed", "",
-                       Query(share(f"sum by (channel) ({failures})", f"sum by (channel) ({attempts})"), "{{channel}}"),
+                       Query(part_of(f"sum by (channel) ({failures})", f"sum by (channel) ({attempts})"), "{{channel}}"),
                        unit="percentunit"),
             timeseries("Until an attempt was accepted or had failed, 50 %", "",
                        Query(quantile(0.5, "uni_api_attempt_duration_seconds", ("channel",), **shown), "{{channel}}"), unit="s"),

@@ -46,7 +46,13 @@ def quantile(q, series, by=(), window=WINDOW, **labels):
 
 
 def share(part, whole):
-    return f"{part} / {whole}"
+    """Nothing where there is no whole, rather than a share that is no number."""
+    return f"{part} / ({whole} > 0)"
+
+
+def part_of(part, whole):
+    """The share of a part that may have no series; then it is 0."""
+    return share(f"({part} or 0 * {whole})", whole)
 
 
 # Panels. Ids and places are given by `board`.
@@ -102,7 +108,10 @@ def timeseries(title, what, *queries, unit="short", stack=False, colors=None, da
 
 
 def stat(title, what, query, unit="short", thresholds=((ACTIVE, None),)):
-    field = {"defaults": {"unit": unit, "color": {"mode": "thresholds"}, "thresholds": steps(thresholds)}, "overrides": []}
+    field = {
+        "defaults": {"unit": unit, "noValue": "-", "color": {"mode": "thresholds"}, "thresholds": steps(thresholds)},
+        "overrides": [],
+    }
     options = {
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}, "colorMode": "value", "graphMode": "none",
         "textMode": "value", "justifyMode": "auto", "orientation": "auto", "showPercentChange": False,
