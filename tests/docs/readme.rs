@@ -65,7 +65,9 @@ fn anchors(page: &str) -> impl Iterator<Item = String> {
 
 #[test]
 fn every_path_and_link_leads_somewhere() {
-    for page in PAGES.into_iter().chain(["docs/running.md", "CONTRIBUTING.md", "benches/README.md"]) {
+    let others =
+        ["docs/running.md", "docs/metrics.md", "docs/traces.md", "CONTRIBUTING.md", "benches/README.md"];
+    for page in PAGES.into_iter().chain(others) {
         let text = read(page);
         let folders = ["src/", "layers/", "tests/", "docs/", "benches/"];
         let paths =
