@@ -1,6 +1,5 @@
 //! Entry point: reads the command line and the environment, once, and hands over.
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use uni_api::config::source::SourceError;
 use uni_api::explain::command;
 use uni_api::init::init;
 use uni_api::telemetry::logging;
+use uni_api::telemetry::output::Output;
 use uni_api::telemetry::request_log::{Format, start};
 use uni_api::telemetry::traces::Traces;
 use uni_api::upstream::Fetcher;
@@ -73,9 +73,16 @@ async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
         }
         Some(Command::Init(asked)) => return finished(init(&asked.file, &env)),
     };
-    let format = Format::choose(env.var("LOG_FORMAT"), std::io::stderr().is_terminal());
+    let output = match Output::open(env.log_file.as_deref()) {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("uni-api: LOG_FILE cannot be opened: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let format = Format::choose(env.var("LOG_FORMAT"), output.is_terminal());
     // Kept to the end: dropped, it writes what is left.
-    let (log, _writing) = match start(format, std::io::stderr()) {
+    let (log, _writing) = match start(format, output) {
         Ok(started) => started,
         Err(error) => {
             eprintln!("uni-api: the log cannot be started: {error}");

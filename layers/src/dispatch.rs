@@ -108,7 +108,12 @@ where
                         fresh_since = Some(began);
                     }
                     Ok(Err(fault)) if fault.is_ours() => {
-                        tracing::warn!(?fault, "No file descriptor is left for a connection to an upstream.");
+                        tracing::warn!(
+                            request_id = call.attempt.exchange.id.as_str(),
+                            channel = %channel(),
+                            ?fault,
+                            "No file descriptor is left for a connection to an upstream."
+                        );
                         return Err(call.held.refuse());
                     }
                     Ok(Err(TransportFault { kind, cause })) => {

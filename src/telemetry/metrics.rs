@@ -80,7 +80,7 @@ enum Scraped {
     Page(Box<dyn Fn(&mut Page<'_>) + Send>),
 }
 
-/// What came of reading the configuration.
+/// An outcome of reading the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reload<'a> {
     /// The one with this hash is served now.

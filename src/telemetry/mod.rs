@@ -3,6 +3,7 @@
 
 pub mod logging;
 pub mod metrics;
+pub mod output;
 mod plain;
 mod request_line;
 pub mod request_log;

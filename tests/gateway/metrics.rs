@@ -10,7 +10,9 @@ use crate::harness::*;
 /// A gateway that has served, refused, failed over and left alone.
 async fn busy() -> (Gateway, Upstream) {
     let (good, ill) = (healthy("hi").await, Upstream::always(Script::error(401, "no such key")).await);
-    let config = config([channel("ill", &ill), channel("good", &good)])
+    // A lone key never cools: what cools then is the channel's model.
+    let ill = channel("ill", &ill).with("/api", json!(["key-one", "key-two"]));
+    let config = config([ill, channel("good", &good)])
         .with("/api_keys/0/preferences/credits", json!(5))
         .with("/api_keys/0/preferences/rate_limit", json!("100/min"))
         .with("/api_keys/0/role", json!("team"))
@@ -51,8 +53,8 @@ async fn what_cools_is_left_and_was_refused_can_be_read() {
     let page = gateway.metrics().await;
 
     for line in [
-        "uni_api_channel_keys{channel=\"ill\"} 1",
-        "uni_api_channel_keys_cooling{channel=\"ill\"} 1",
+        "uni_api_channel_keys{channel=\"ill\"} 2",
+        "uni_api_channel_keys_cooling{channel=\"ill\"} 2",
         "uni_api_channel_models_cooling{channel=\"ill\"} 1",
         "uni_api_channel_models_cooling{channel=\"good\"} 0",
         "uni_api_models_cooling 0",

@@ -307,7 +307,9 @@ async fn no_receiver_can_harm_a_request_and_what_is_lost_is_counted() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert_eq!(gateway.metric("uni_api_spans_exported_total").await, 0.0, "{what}");
-        assert_eq!(gateway.count_messages("Traces cannot be sent; spans are lost."), 1, "{what}");
+        let complaint = "Traces cannot be sent; spans are lost.";
+        gateway.wait_for_line(complaint, |line| line.contains(complaint)).await;
+        assert_eq!(gateway.count_messages(complaint), 1, "{what}");
     }
 }
 

@@ -85,7 +85,7 @@ pub(super) struct Exporter<S> {
     complaint: Complaint,
 }
 
-/// What became of a batch.
+/// The fate of a batch.
 enum Fate {
     /// Taken, but for so many.
     Taken { rejected: u64 },

@@ -55,7 +55,7 @@ enum Waiting {
     Made(Box<SpanData>),
 }
 
-/// Counts of spans by what became of them.
+/// Numbers of spans by what became of them.
 #[derive(Debug, Default)]
 struct Counts {
     waiting: AtomicU64,
