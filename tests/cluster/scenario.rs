@@ -120,16 +120,13 @@ impl Scenario {
             self.troubled.chat(&hello()).await;
         }
         std::fs::write(self.troubled.api_yaml(), "providers: {").unwrap();
-        self.troubled
-            .wait_for_line("the mistake", |line| {
-                line.contains("\"level\":\"ERROR\"") || line.contains("api.yaml")
-            })
-            .await;
+        self.troubled.wait_for_line("the mistake", |line| line.contains("cannot be used")).await;
         std::fs::remove_file(self.troubled.api_yaml()).unwrap();
         tokio::time::sleep(time / 2).await;
         self.serving
             .reload(self.configuration.clone().with("/preferences/rate_limit", json!("2000000/hour")))
             .await;
+        self.troubled.wait_for_line("the loss", |line| line.contains("is not there")).await;
         tokio::time::sleep(time / 2).await;
         stop.store(true, Ordering::Relaxed);
         traffic.await.unwrap();
