@@ -8,14 +8,15 @@ SHELL := /bin/sh
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 BUILD_NEEDS := cc:gcc cc:libc6-dev cmake:cmake
-TEST_NEEDS  := python3:python3 py/ensurepip:python3-venv node:nodejs npm:npm /usr/lib/postgresql/*/bin/postgres:postgresql sqlite3:sqlite3
+TEST_NEEDS  := python3:python3 py/ensurepip:python3-venv node:nodejs npm:npm /usr/lib/postgresql/*/bin/postgres:postgresql \
+	sqlite3:sqlite3 promtool:prometheus kubectl:kubernetes-client curl:curl
 BENCH_NEEDS := python3:python3 nginx:nginx-light taskset:util-linux
 LAYOUT_NEEDS := python3:python3 taskset:util-linux valgrind:valgrind nm:binutils
-SCRIPTS     := $(wildcard .ci/run .ci/need .ci/test tests/sdk/install.sh tests/golden/install.sh)
+SCRIPTS     := $(wildcard .ci/run .ci/need .ci/test tests/sdk/install.sh tests/golden/install.sh tests/cluster/install.sh)
 
 SERVED = [ -s api.yaml ] || [ -n "$$CONFIG_URL$$API_YAML_CONTENT" ]
 
-.PHONY: help run install deps deps-build deps-test deps-bench test test-dialect test-layers test-root test-gateway golden conformance fuzz mutants check bench bench-micro bench-layout bench-count clean
+.PHONY: help run install deps deps-build deps-test deps-bench test test-dialect test-layers test-root test-gateway test-cluster dashboards golden conformance fuzz mutants check bench bench-micro bench-layout bench-count clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -49,6 +50,7 @@ deps-test: deps-build
 	@.ci/need $(TEST_NEEDS)
 	@test ! -x tests/sdk/install.sh || tests/sdk/install.sh
 	@test ! -x tests/golden/install.sh || tests/golden/install.sh
+	@test ! -x tests/cluster/install.sh || tests/cluster/install.sh
 
 deps-bench: deps-build
 	@.ci/need $(BENCH_NEEDS)
@@ -70,6 +72,12 @@ test-root: ## Test the program's library and the pages about it (FILTER=config)
 
 test-gateway: ## Test the built program (FILTER=failover)
 	@.ci/test -p uni-api --test gateway -- $(FILTER)
+
+test-cluster: ## Test manifests, dashboards and rules (FILTER=panel)
+	@.ci/test -p uni-api --test cluster -- $(FILTER)
+
+dashboards: ## Write the dashboards anew, and the rules for Kubernetes
+	@python3 grafana/dashboards.py
 
 golden: ## Make golden cases out of recordings, with the providers' SDKs (FIXTURES=folder PROVIDER=name)
 	@test -n "$(FIXTURES)" || { echo "usage: make golden FIXTURES=folder-of-recordings [PROVIDER=name]" >&2; exit 1; }
@@ -103,7 +111,7 @@ check: deps-build ## Format, lints, documentation, licences, example configurati
 	else echo "NOT CHECKED: licences and banned crates (cargo install cargo-deny)" >&2; fi
 	cargo run --quiet -- check --strict --config api.yaml.example
 	@for script in $(SCRIPTS); do sh -n $$script; done
-	@! command -v python3 >/dev/null || for script in .ci/*.py benches/*/*.py tests/sdk/python/*.py tests/golden/*.py tests/mutants/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' $$script; done
+	@! command -v python3 >/dev/null || for script in .ci/*.py benches/*/*.py tests/sdk/python/*.py tests/golden/*.py tests/mutants/*.py tests/cluster/python/*.py grafana/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' $$script; done
 
 bench: deps-bench ## Compare the whole process with a bare hyper proxy and nginx (ROUNDS=3 BEFORE=PATH)
 	cargo build --release --bin uni-api
@@ -127,4 +135,4 @@ bench-micro: deps-build ## Time the hot parts alone
 
 clean: ## Remove what was built and installed here
 	cargo clean
-	rm -rf benches/run/target fuzz/target tests/sdk/python/.venv tests/sdk/node/node_modules tests/golden/.venv
+	rm -rf benches/run/target fuzz/target tests/sdk/python/.venv tests/sdk/node/node_modules tests/golden/.venv tests/cluster/python/.venv tests/cluster/node/node_modules

@@ -66,10 +66,12 @@ impl Sample {
             place: None,
             side_call: None,
             began: Duration::ZERO,
+            waited: Duration::ZERO,
             key: Some(Fingerprint::new("fedcba9876543210")),
             outcome: "ok",
             elapsed: Duration::from_millis(250),
             fault: None,
+            traced: None,
         });
         entry
     }
@@ -174,7 +176,7 @@ async fn main() {
 
     let (writer, _phase, database) = ledger(&folder, "all.db").await;
     let all = writer.clone();
-    let recorder = Recorder::new(prices(), metrics.clone()).with_log(log).with_writer(writer);
+    let recorder = Recorder::new(prices(), metrics.clone()).with_log(log).with_writer(Some(writer));
     measure(
         "metrics, JSON line and ledger",
         rows,

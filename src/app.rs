@@ -2,6 +2,7 @@
 
 mod demo;
 mod descriptors;
+mod gauges;
 mod memory;
 mod signals;
 
@@ -34,10 +35,10 @@ use crate::recall::Recall;
 use crate::server::{self, Serving, Trusted};
 use crate::snapshot::{CurrentSnapshot, FIRST_ROUND, Publisher, fingerprint, tell};
 use crate::state::Runtime;
-use crate::state::balances::Accounts;
 use crate::state::keys::KeyHistory;
-use crate::telemetry::metrics::{self, Metrics};
+use crate::telemetry::metrics::{self, Metrics, Reload};
 use crate::telemetry::request_log::RequestLog;
+use crate::telemetry::traces::Traces;
 use crate::upstream::{Aside, Fetcher, GuardedMedia, Upstream, certificate_problems};
 
 /// Requests at once. Each costs some tens of kilobytes, so memory is gone before this is.
@@ -53,6 +54,8 @@ pub struct Startup {
     pub env: Arc<Environment>,
     /// Where the log goes.
     pub log: RequestLog,
+    /// Where spans go; none where no traces are sent.
+    pub traces: Option<Traces>,
     /// Told to a person when it is known where the process listens: the demo's lines to try.
     pub announce: Option<fn(SocketAddr) -> std::io::Result<()>>,
 }
@@ -62,7 +65,12 @@ impl Startup {
     ///
     /// # Errors
     /// One sentence that says what to do.
-    pub async fn find(flag: Option<&Path>, env: Arc<Environment>, log: RequestLog) -> anyhow::Result<Self> {
+    pub async fn find(
+        flag: Option<&Path>,
+        env: Arc<Environment>,
+        log: RequestLog,
+        traces: Option<Traces>,
+    ) -> anyhow::Result<Self> {
         let folder = PathBuf::from(".");
         let source = Source::find(flag, &env, &folder)?;
         let copy = match &source {
@@ -73,7 +81,7 @@ impl Startup {
         if let Some(reason) = &text.stale {
             tracing::warn!(reason, "The configuration's URL cannot be reached; its last good copy serves.");
         }
-        Ok(Self { source, text, env, log, announce: None })
+        Ok(Self { source, text, env, log, traces, announce: None })
     }
 
     /// Serves until the process is told to stop.
@@ -82,7 +90,8 @@ impl Startup {
     /// A configuration that cannot be served, with all its problems; an address that cannot be
     /// bound.
     pub async fn serve(self, signals: Signals) -> anyhow::Result<()> {
-        let Self { source, text, env, log, announce } = self;
+        let Self { source, text, env, log, traces, announce } = self;
+        let start = tracing::info_span!(target: "process", "start", source = source.describe());
         descriptors::raise();
         tell(&env.warnings);
         for problem in certificate_problems(env.var("SSL_CERT_FILE"), env.var("SSL_CERT_DIR")) {
@@ -100,20 +109,26 @@ impl Startup {
         let runtime = Arc::new(Runtime::new(Some(history.clone())));
         let publisher = publisher(loaded, &env, &runtime, &metrics, &source);
         publisher.keep(&text.text);
-        metrics.reloaded(Some(&fingerprint(&text.text)));
+        metrics.reloaded(Reload::Loaded(&fingerprint(&text.text)));
         if text.stale.is_some() {
-            metrics.reloaded(None);
+            metrics.reloaded(Reload::Unreadable);
         }
         let current = publisher.current();
 
         let recall = Recall::new(runtime.clone(), history.clone(), current.clone());
         let ledger = ledger(&env, &current, &metrics, &recall, phase.clone())?;
         let writer = ledger.as_ref().map(|(writer, _)| writer.clone());
-        let records = recorder(&current, &metrics, &log, writer.clone(), runtime.accounts(), history);
+        let records = Recorder::new(current.clone(), metrics.clone())
+            .with_log(log.clone())
+            .with_writer(writer.clone())
+            .with_traces(traces.clone())
+            .with_balances(runtime.accounts().clone())
+            .with_history(history);
+        let records: Arc<dyn Records> = Arc::new(records);
         let capacity = Capacity::new(MOST_REQUESTS, buffer_budget());
         metrics.observe_capacity(&capacity);
-        let dropped = log.clone();
-        metrics.observe_total(&metrics::LOG_DROPPED, move || dropped.dropped());
+        gauges::observe(&metrics, &runtime, &current);
+        observe_rest(&metrics, &log);
         let allowances = Arc::new(Allowance::new(&runtime, current.clone()));
         let most_body = usize::try_from(env.max_body_bytes).unwrap_or(usize::MAX);
         let media = Arc::new(GuardedMedia::new(capacity.clone(), env.fetch_allow_private));
@@ -135,6 +150,7 @@ impl Startup {
             stored: runtime.pins().clone(),
             homes: runtime.affinity().clone(),
             seals: runtime.seals().clone(),
+            sampler: traces.as_ref().map(Traces::sampler),
             admin: Admin::new(sources, records),
         };
 
@@ -163,6 +179,11 @@ impl Startup {
         if let Some(announce) = announce {
             announce(listener.local_addr()?)?;
         }
+        drop(start);
+        let sending = traces.as_ref().and_then(|traces| {
+            traces.report_to(&metrics);
+            traces.start(Upstream::new(providers::inside))
+        });
         let upkeep = tokio::spawn(metrics.clone().upkeep());
         let side_client = Arc::new(Aside::new(Upstream::new(providers::inside)));
         let renewing = tokio::spawn(runtime.tokens().clone().renew(side_client));
@@ -172,6 +193,7 @@ impl Startup {
             workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             client_stall: env.client_stall,
             trusted: Trusted::new(env.trusted_proxies.clone()),
+            metrics: metrics.clone(),
         };
         server::serve(listener, parts, serving, phase).await?;
 
@@ -181,9 +203,15 @@ impl Startup {
         renewing.abort();
         remembering.abort();
         let _ = following.await;
+        if let Some(traces) = &traces {
+            traces.finish();
+        }
         if let Some((writer, writing)) = ledger {
             writer.finish();
             let _ = writing.await;
+        }
+        if let Some(sending) = sending {
+            let _ = sending.await;
         }
         steering.abort();
         tracing::info!("Stopped.");
@@ -304,22 +332,14 @@ fn ledger(
     Ok(Some((writer, task)))
 }
 
-fn recorder(
-    current: &Arc<CurrentSnapshot>,
-    metrics: &Metrics,
-    log: &RequestLog,
-    writer: Option<Writer>,
-    accounts: &Arc<Accounts>,
-    history: Arc<KeyHistory>,
-) -> Arc<dyn Records> {
-    let recorder = Recorder::new(current.clone(), metrics.clone())
-        .with_log(log.clone())
-        .with_balances(accounts.clone())
-        .with_history(history);
-    Arc::new(match writer {
-        Some(writer) => recorder.with_writer(writer),
-        None => recorder,
-    })
+/// Shows what the log and the machine tell.
+fn observe_rest(metrics: &Metrics, log: &RequestLog) {
+    let (dropped, waiting) = (log.clone(), log.clone());
+    metrics.observe_total(&metrics::LOG_DROPPED, move || dropped.dropped());
+    metrics.observe(&metrics::LOG_WAITING, move || waiting.waiting() as f64);
+    if let Some(limit) = memory::limit() {
+        metrics.observe(&metrics::MEMORY_LIMIT, move || limit as f64);
+    }
 }
 
 async fn bind(host: &str, port: u16) -> anyhow::Result<TcpListener> {

@@ -1,6 +1,5 @@
 //! Entry point: reads the command line and the environment, once, and hands over.
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,7 +13,10 @@ use uni_api::config::source::SourceError;
 use uni_api::doctor::doctor;
 use uni_api::explain::command;
 use uni_api::init::init;
+use uni_api::telemetry::logging;
+use uni_api::telemetry::output::Output;
 use uni_api::telemetry::request_log::{Format, start};
+use uni_api::telemetry::traces::Traces;
 use uni_api::upstream::Fetcher;
 
 /// A request makes and drops some fifty allocations, half a dozen of them of kilobytes: the system's
@@ -83,16 +85,24 @@ async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
             });
         }
     };
-    let format = Format::choose(env.var("LOG_FORMAT"), std::io::stderr().is_terminal());
+    let output = match Output::open(env.log_file.as_deref()) {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("uni-api: LOG_FILE cannot be opened: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let format = Format::choose(env.var("LOG_FORMAT"), output.is_terminal());
     // Kept to the end: dropped, it writes what is left.
-    let (log, _writing) = match start(format, std::io::stderr()) {
+    let (log, _writing) = match start(format, output) {
         Ok(started) => started,
         Err(error) => {
             eprintln!("uni-api: the log cannot be started: {error}");
             return ExitCode::FAILURE;
         }
     };
-    if let Err(error) = uni_api::telemetry::logging::init(env.var("RUST_LOG"), env.debug, &log) {
+    let traces = env.traces.clone().map(Traces::new);
+    if let Err(error) = logging::init(env.var("RUST_LOG"), env.debug, &log, traces.as_ref()) {
         eprintln!("uni-api: the log cannot be started: {error}");
         return ExitCode::FAILURE;
     }
@@ -104,9 +114,9 @@ async fn run(arguments: Arguments, env: Arc<Environment>) -> ExitCode {
         }
     };
     let found = match is_demo {
-        true => Ok(demo(&env, log.clone())),
+        true => Ok(demo(&env, log.clone(), traces)),
         false => tokio::select! {
-            found = Startup::find(serving.as_deref(), env, log.clone()) => found,
+            found = Startup::find(serving.as_deref(), env, log.clone(), traces) => found,
             // It may wait long for a configuration from a URL.
             () = signals.told_to_stop() => return ExitCode::SUCCESS,
         },

@@ -39,6 +39,7 @@ use layers::rescue::RescueLayer;
 use layers::resolve::ResolveLayer;
 use layers::stage::{Attempt, Exchange};
 use layers::timeout::TimeoutLayer;
+use layers::trace_context::Sampler;
 use tokio::sync::watch;
 use tower::{Service, ServiceBuilder};
 
@@ -68,6 +69,8 @@ pub struct Parts {
     pub homes: Arc<dyn Homes>,
     /// What models have sealed, for clients that drop it.
     pub seals: Arc<dyn Seals>,
+    /// Which traces are sent; none where no spans are made.
+    pub sampler: Option<Sampler>,
     /// Everything beside the pipeline: model list, health, metrics.
     pub admin: Admin,
 }
@@ -129,7 +132,10 @@ where
         .service(Fork::new(
             ServiceBuilder::new()
                 // The body, whole and bounded, and the fields that decide where it goes.
-                .layer(IngressLayer::new(parts.capacity.clone(), parts.most_body, parts.records.clone()))
+                .layer(
+                    IngressLayer::new(parts.capacity.clone(), parts.most_body, parts.records.clone())
+                        .tracing(parts.sampler),
+                )
                 .service(exchanges),
             parts.admin.clone(),
         ))

@@ -8,6 +8,7 @@
 //! acknowledgements, forty milliseconds at a time. Clients are spoken to in HTTP/1.1, which is what
 //! the proxies in front of this program speak to it; TLS and HTTP/2 are theirs.
 
+mod figures;
 mod trusted;
 
 use std::convert::Infallible;
@@ -40,13 +41,14 @@ pub use self::trusted::Trusted;
 
 use crate::lifecycle::{Phase, reached};
 use crate::pipeline::{Parts, edge};
+use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
 
 /// Longest time that a request head may take, and that a connection may be idle between requests.
 const HEAD: Duration = Duration::from_secs(75);
 
 /// The settings by which connections are served.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Serving {
     /// Worker threads.
     pub workers: usize,
@@ -54,11 +56,14 @@ pub struct Serving {
     pub client_stall: Duration,
     /// Whose word about the client's address counts.
     pub trusted: Trusted,
+    /// Where each worker's figures are shown.
+    pub metrics: Metrics,
 }
 
 /// A worker as the acceptor sees it.
 struct Worker {
     connections: Arc<AtomicUsize>,
+    runtime: tokio::runtime::Handle,
     queue: mpsc::UnboundedSender<(std::net::TcpStream, SocketAddr)>,
     thread: std::thread::JoinHandle<()>,
 }
@@ -75,6 +80,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let workers: Vec<Worker> =
         (0..serving.workers.max(1)).map(|n| start(n, &parts, &serving, &phase)).collect::<io::Result<_>>()?;
+    figures::observe(&serving.metrics, &workers);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -113,12 +119,13 @@ fn start(n: usize, parts: &Parts, serving: &Serving, phase: &watch::Receiver<Pha
     let (queue, arrivals) = mpsc::unbounded_channel();
     let (parts, serving, phase, count) = (parts.clone(), serving.clone(), phase.clone(), connections.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
     let thread = std::thread::Builder::new().name(format!("worker-{n}")).spawn(move || {
         runtime.block_on(work(arrivals, parts, serving, phase, count));
         // Tasks that are left wait for something that will not come.
         runtime.shutdown_background();
     })?;
-    Ok(Worker { connections, queue, thread })
+    Ok(Worker { connections, runtime: handle, queue, thread })
 }
 
 async fn work(

@@ -29,6 +29,7 @@ use crate::forward;
 use crate::hidden::{Guard, Hidden};
 use crate::ports::{Credential, Outgoing, Presented, Secret, Tokens, Unsupported, Wanted};
 use crate::stage::{Attempt, Call, Payload};
+use crate::trace_context::TRACEPARENT;
 
 /// Mounts [`Dispatch`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -75,6 +76,10 @@ where
             loop {
                 let mut request = Box::new(unsigned(&call)?);
                 let token = sign(&mut request, &call).await?;
+                let is_traced = call.attempt.exchange.is_traced;
+                if is_traced {
+                    call.attempt.exchange.ledger.entry().note_sent(request.uri());
+                }
                 let link = call.attempt.target.channel.link.clone();
                 let outgoing = Outgoing { request, link, fresh_since };
                 let began = Instant::now();
@@ -83,6 +88,9 @@ where
                 let answering = async { inner.ready().await?.call(outgoing).await };
                 let answered = tokio::time::timeout_at(began + limit, answering).await;
                 call.attempt.exchange.ledger.entry().waited += began.elapsed();
+                if is_traced && let Ok(Ok(response)) = &answered {
+                    call.attempt.exchange.ledger.entry().note_answered(response.status());
+                }
                 let channel = || call.attempt.target.channel.name.clone();
                 match answered {
                     Ok(Ok(response)) => {
@@ -100,7 +108,12 @@ where
                         fresh_since = Some(began);
                     }
                     Ok(Err(fault)) if fault.is_ours() => {
-                        tracing::warn!(?fault, "No file descriptor is left for a connection to an upstream.");
+                        tracing::warn!(
+                            request_id = call.attempt.exchange.id.as_str(),
+                            channel = %channel(),
+                            ?fault,
+                            "No file descriptor is left for a connection to an upstream."
+                        );
                         return Err(call.held.refuse());
                     }
                     Ok(Err(TransportFault { kind, cause })) => {
@@ -174,6 +187,9 @@ fn unsigned(call: &Call) -> Result<Request<Vec<Bytes>>, Failure> {
         headers.remove(name);
         if let Some(value) = call.attempt.exchange.headers.get(name).filter(|value| !value.is_empty()) {
             headers.insert(name.clone(), value.clone());
+        }
+        if *name == TRACEPARENT {
+            forward::add_trace(call, headers);
         }
     }
     Ok(request)

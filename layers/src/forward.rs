@@ -11,6 +11,7 @@ use dialect::{Betas, Dialect};
 use http::header::{CONTENT_DISPOSITION, HeaderMap, HeaderName, HeaderValue};
 
 use crate::stage::Call;
+use crate::trace_context::TRACEPARENT;
 
 const ANTHROPIC_BETA: HeaderName = HeaderName::from_static("anthropic-beta");
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -50,6 +51,18 @@ pub(crate) fn add_upstream_headers(from: &HeaderMap, to: &mut HeaderMap) {
         if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
             to.insert(name, value);
         }
+    }
+}
+
+/// Tells the upstream the span that asks it, in place of the client's; where no spans are made that
+/// stays.
+pub(crate) fn add_trace(call: &Call, headers: &mut HeaderMap) {
+    let entry = call.attempt.exchange.ledger.entry();
+    let Some(trace) = entry.trace else { return };
+    let traced = entry.attempts.last().and_then(|attempt| attempt.traced.as_ref());
+    let span = traced.map_or(trace.span, |traced| traced.upstream_span);
+    if let Some(told) = trace.handed_on(span) {
+        headers.insert(TRACEPARENT, told);
     }
 }
 

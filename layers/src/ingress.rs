@@ -39,7 +39,7 @@ use crate::ports::{BoxFuture, Catalog, Records};
 use crate::reply::Reply;
 use crate::request_id::RequestId;
 use crate::stage::{Admitted, Exchange, Peek, Peer, Purpose};
-use crate::trace_context::TraceContext;
+use crate::trace_context::{Sampler, Trace};
 use crate::visit::Visit;
 
 /// Mounts [`Ingress`].
@@ -48,6 +48,7 @@ pub struct IngressLayer {
     capacity: Arc<Capacity>,
     most: usize,
     records: Arc<dyn Records>,
+    sampler: Option<Sampler>,
 }
 
 /// The service of [`IngressLayer`].
@@ -57,6 +58,7 @@ pub struct Ingress<S> {
     capacity: Arc<Capacity>,
     most: usize,
     records: Arc<dyn Records>,
+    sampler: Option<Sampler>,
 }
 
 // === impl IngressLayer ===
@@ -64,7 +66,13 @@ pub struct Ingress<S> {
 impl IngressLayer {
     /// Reads bodies of at most `most` bytes, all of them together within `capacity`.
     pub fn new(capacity: Arc<Capacity>, most: usize, records: Arc<dyn Records>) -> Self {
-        Self { capacity, most, records }
+        Self { capacity, most, records, sampler: None }
+    }
+
+    /// Draws a trace for each request, and decides by `sampler` whether its spans are sent.
+    #[must_use]
+    pub fn tracing(self, sampler: Option<Sampler>) -> Self {
+        Self { sampler, ..self }
     }
 }
 
@@ -72,7 +80,8 @@ impl<S> Layer<S> for IngressLayer {
     type Service = Ingress<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Ingress { inner, capacity: self.capacity.clone(), most: self.most, records: self.records.clone() }
+        let Self { capacity, most, records, sampler } = self.clone();
+        Ingress { inner, capacity, most, records, sampler }
     }
 }
 
@@ -96,8 +105,9 @@ where
         let spare = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, spare);
         let arrival = Arrival::new(admitted, self.capacity.hold(), self.most, self.records.as_ref());
+        let sampler = self.sampler;
         let state = match arrival {
-            Ok(arrival) => State::Arriving { arrival: Some(arrival) },
+            Ok(arrival) => State::Arriving { arrival: Some(Arrival { sampler, ..arrival }) },
             Err(failure) => State::Refused { failure: Some(failure) },
         };
         Box::pin(ResponseFuture { state, inner, records: self.records.clone() })
@@ -181,6 +191,7 @@ struct Arrival<B> {
     most: usize,
     /// How long the client took to send what was not there with the head.
     sending: Duration,
+    sampler: Option<Sampler>,
 }
 
 impl<B> Arrival<B>
@@ -215,8 +226,21 @@ where
             Ok(opened) => opened,
             Err(failure) => return refuse(&head, Some(matched.endpoint), failure),
         };
-        let sending = Duration::ZERO;
-        Ok(Self { catalog, caller, received, head, matched, body, coding, buffer, held, most, sending })
+        let (sending, sampler) = (Duration::ZERO, None);
+        Ok(Self {
+            catalog,
+            caller,
+            received,
+            head,
+            matched,
+            body,
+            coding,
+            buffer,
+            held,
+            most,
+            sending,
+            sampler,
+        })
     }
 
     /// Notes that it is refused.
@@ -315,7 +339,7 @@ where
         let model = known.unwrap_or_else(|| fields.model.into());
         let stream = fields.stream || endpoint.answer == AnswerForm::Events;
         let mut entry = Entry::new(id.clone(), endpoint, caller.clone(), model.clone(), received);
-        entry.trace = TraceContext::of(&head.headers);
+        entry.trace = Trace::of(&head.headers, self.sampler);
         entry.client = head.extensions.get::<Peer>().map(|peer: &Peer| -> IpAddr { peer.0 });
         entry.model_known = model_known;
         entry.waited = *sending;
@@ -334,6 +358,7 @@ where
             peek: Peek { model, model_place: fields.model_place, stream },
             body,
             catalog,
+            is_traced: entry.trace.is_some_and(|trace| trace.sampled),
             ledger: Ledger::open(entry),
             received,
             id,

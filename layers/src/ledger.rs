@@ -4,6 +4,8 @@
 //! sightings say and closes it exactly once, at the end, the error or the drop of the answer. The
 //! lock is never contended: one request is worked on by one task.
 
+mod traced;
+
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
@@ -20,7 +22,9 @@ use crate::policy::{Caller, ChannelName, Fingerprint, Target};
 use crate::ports::Records;
 use crate::reply::Piece;
 use crate::request_id::RequestId;
-use crate::trace_context::TraceContext;
+use crate::trace_context::Trace;
+
+pub use self::traced::{Sent, Traced};
 
 /// A shared handle on the [`Entry`] of a request.
 #[derive(Clone)]
@@ -48,8 +52,8 @@ pub struct Entry {
     pub endpoint: &'static Endpoint,
     /// Who asked.
     pub caller: Arc<Caller>,
-    /// The trace that it belongs to, where its sender told one.
-    pub trace: Option<TraceContext>,
+    /// The trace that it belongs to, where its sender told one or spans are made.
+    pub trace: Option<Trace>,
     /// From where; the proxy's word where the proxy is trusted.
     pub client: Option<IpAddr>,
     /// The model as asked for.
@@ -118,12 +122,16 @@ pub struct AttemptRecord {
     pub key: Option<Fingerprint>,
     /// When it began, from the moment the request was received.
     pub began: Duration,
+    /// What of that time was spent waiting for others: [`Entry::waited`] as it was then.
+    pub waited: Duration,
     /// How it ended: `ok` or a failure label.
     pub outcome: &'static str,
     /// How long it took until it was accepted or failed.
     pub elapsed: Duration,
     /// What is known of its failure beside that word.
     pub fault: Option<Box<Fault>>,
+    /// What its spans need beside the above; only where they are sent.
+    pub traced: Option<Box<Traced>>,
 }
 
 /// The facts about a failed try.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use crate::failure::Failure;
-use crate::ledger::{AttemptRecord, Fault};
+use crate::ledger::{AttemptRecord, Fault, Traced};
 use crate::policy::Target;
 use crate::reply::Reply;
 use crate::stage::{Attempt, Exchange};
@@ -98,16 +98,21 @@ where
 impl Note {
     fn begin(attempt: &Attempt) -> Self {
         let (exchange, started) = (attempt.exchange.clone(), Instant::now());
-        exchange.ledger.entry().attempts.push(AttemptRecord {
+        let mut entry = exchange.ledger.entry();
+        let waited = entry.waited;
+        entry.attempts.push(AttemptRecord {
             channel: attempt.target.channel.name.clone(),
             place: attempt.target.place.clone(),
             side_call: None,
             key: None,
             began: started.duration_since(exchange.received),
+            waited,
             outcome: "client_gone",
             elapsed: std::time::Duration::ZERO,
             fault: None,
+            traced: exchange.is_traced.then(|| Traced::begin(&attempt.target)),
         });
+        drop(entry);
         Self { exchange, target: attempt.target.clone(), started, end: None, fault: None }
     }
 

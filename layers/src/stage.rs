@@ -85,6 +85,8 @@ pub struct Exchange {
     pub peek: Peek,
     /// The record of this request.
     pub ledger: Ledger,
+    /// Whether its spans are sent, so that its record keeps what they need.
+    pub is_traced: bool,
     /// When the request was received.
     pub received: Instant,
     /// Stands in logs and answers.
@@ -152,6 +154,7 @@ impl Exchange {
             Entry::new(self.id.clone(), endpoint, self.caller.clone(), peek.model.clone(), self.received);
         entry.model_known = model_known;
         entry.body_bytes = body.len();
+        entry.trace = self.ledger.entry().trace;
         Self {
             catalog: self.catalog.clone(),
             caller: self.caller.clone(),
@@ -165,6 +168,7 @@ impl Exchange {
             body: Body::Json(body),
             peek,
             ledger: Ledger::open(entry),
+            is_traced: self.is_traced,
             received: self.received,
             id: self.id.clone(),
             held,

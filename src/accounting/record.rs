@@ -16,6 +16,7 @@ use crate::state::balances::Accounts;
 use crate::state::keys::KeyHistory;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::request_log::RequestLog;
+use crate::telemetry::traces::Traces;
 use crate::values::{Closed, Prices};
 
 /// The keeper of balances: told what each request really cost.
@@ -37,6 +38,7 @@ pub struct Recorder {
     metrics: Metrics,
     log: Option<RequestLog>,
     writer: Option<Writer>,
+    traces: Option<Traces>,
     balances: Option<Arc<dyn Settle>>,
     history: Option<Arc<KeyHistory>>,
 }
@@ -44,7 +46,7 @@ pub struct Recorder {
 impl Recorder {
     /// Prices with `prices` and counts in `metrics`; nothing is logged or stored yet.
     pub fn new(prices: Arc<dyn Prices>, metrics: Metrics) -> Self {
-        Self { prices, metrics, log: None, writer: None, balances: None, history: None }
+        Self { prices, metrics, log: None, writer: None, traces: None, balances: None, history: None }
     }
 
     /// Writes a line for each request.
@@ -53,10 +55,16 @@ impl Recorder {
         Self { log: Some(log), ..self }
     }
 
-    /// Stores each request.
+    /// Stores each request, if there is where.
     #[must_use]
-    pub fn with_writer(self, writer: Writer) -> Self {
-        Self { writer: Some(writer), ..self }
+    pub fn with_writer(self, writer: Option<Writer>) -> Self {
+        Self { writer, ..self }
+    }
+
+    /// Sends the spans of those requests whose trace was chosen when they came.
+    #[must_use]
+    pub fn with_traces(self, traces: Option<Traces>) -> Self {
+        Self { traces, ..self }
     }
 
     /// Settles the balance of each request's caller.
@@ -95,8 +103,17 @@ impl Records for Recorder {
         if let Some(log) = &self.log {
             log.record(&closed);
         }
+        let is_sampled = closed.entry.trace.is_some_and(|trace| trace.sampled);
+        let traces = self.traces.as_ref().filter(|_| is_sampled);
+        if self.writer.is_none() && traces.is_none() {
+            return;
+        }
+        let closed = Arc::new(closed);
+        if let Some(traces) = traces {
+            traces.record(closed.clone());
+        }
         if let Some(writer) = &self.writer {
-            writer.record(Arc::new(closed));
+            writer.record(closed);
         }
     }
 

@@ -8,12 +8,13 @@ use super::Startup;
 use crate::config::source::{Source, Text};
 use crate::config::{Environment, Origin, environment};
 use crate::telemetry::request_log::RequestLog;
+use crate::telemetry::traces::Traces;
 
 /// The demo's key. It opens a mock on this machine only, so it need not be a secret.
 const DEMO_KEY: &str = "sk-demo";
 
 /// The demo: its configuration, its place, and what it tells.
-pub fn demo(env: &Environment, log: RequestLog) -> Startup {
+pub fn demo(env: &Environment, log: RequestLog, traces: Option<Traces>) -> Startup {
     let mut env = env.clone();
     env.host = "127.0.0.1".to_owned();
     env.database = environment::Database::Off;
@@ -22,7 +23,7 @@ pub fn demo(env: &Environment, log: RequestLog) -> Startup {
     );
     let source = Source::BuiltIn(text.clone());
     let text = Text { text, origin: Origin::Inline, tag: None, stale: None };
-    Startup { source, text, env: Arc::new(env), log, announce: Some(announce_demo) }
+    Startup { source, text, env: Arc::new(env), log, traces, announce: Some(announce_demo) }
 }
 
 /// Prints what the demo is and a line to try.

@@ -4,6 +4,9 @@
 //! included, takes an [`Environment`], so that tests need no process state. An empty variable
 //! counts as unset, since compose files and manifests leave such behind.
 
+mod log;
+mod traces;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +15,7 @@ use std::time::Duration;
 
 use super::problem::{Problem, Severity, shown};
 use super::settings::SecretText;
+use crate::values::TraceSettings;
 
 /// The settings that the environment decides.
 #[derive(Clone)]
@@ -56,6 +60,10 @@ pub struct Environment {
     pub fetch_allow_private: bool,
     /// `REDIS_URL`.
     pub redis_url: Option<SecretText>,
+    /// `LOG_FILE`: where the log goes; none means standard error.
+    pub log_file: Option<String>,
+    /// `OTEL_*`: whether, where and how traces are sent.
+    pub traces: Option<TraceSettings>,
     /// What is odd but no obstacle.
     pub warnings: Vec<Problem>,
     vars: BTreeMap<String, String>,
@@ -147,6 +155,8 @@ impl Environment {
                 stats_plain_keys: read.flag("STATS_PLAIN_KEYS"),
                 fetch_allow_private: read.flag("FETCH_ALLOW_PRIVATE"),
                 redis_url: read.text("REDIS_URL").map(SecretText::from),
+                log_file: read.log_file(),
+                traces: read.traces(),
                 warnings: Vec::new(),
                 vars: BTreeMap::new(),
             };
@@ -268,19 +278,6 @@ impl<'a> Reader<'a> {
             self.refuse(Severity::Warning, name, text, "true or false; taken as false");
             false
         })
-    }
-
-    /// What says how the program logs. Its value is read where the log is started.
-    fn log(&mut self) {
-        let is_known = |text: &&str| ["json", "text"].iter().any(|known| text.eq_ignore_ascii_case(known));
-        if let Some(text) = self.text("LOG_FORMAT").filter(|text| !is_known(text)) {
-            let accepted = "json or text; taken as unset: text in a terminal, JSON elsewhere";
-            self.refuse(Severity::Warning, "LOG_FORMAT", text, accepted);
-        }
-        if let Some(text) = self.text("LOG_LEVEL") {
-            let accepted = "nothing, it has no effect: DEBUG=true logs more, RUST_LOG=warn less";
-            self.refuse(Severity::Warning, "LOG_LEVEL", text, accepted);
-        }
     }
 
     fn metrics_addr(&mut self) -> Option<SocketAddr> {

@@ -22,6 +22,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::access::{self, ChannelAccess};
+use tracing::Instrument as _;
+use tracing::field::Empty;
+
 use crate::config::{ChannelSettings, Settings};
 use crate::engine::{Listing, Numbered};
 use crate::providers::with_path;
@@ -142,7 +145,15 @@ async fn ask(channel: ChannelName, question: Question, found: mpsc::Sender<Found
     // That there is an answer: the models follow, or nothing does.
     let mut told = false;
     loop {
-        let pause = match question.ask(&fetcher).await {
+        let span = tracing::info_span!(target: "process", "discovery", %channel, otel.status_code = Empty);
+        let asked = question.ask(&fetcher).instrument(span.clone()).await;
+        let result = if asked.is_ok() { "ok" } else { "failed" };
+        if asked.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        drop(span);
+        metrics::counter!("uni_api_discoveries_total", "result" => result).increment(1);
+        let pause = match asked {
             Ok(models) => {
                 (failures, told) = (0, true);
                 tracing::info!(%channel, models = models.len(), "Model list of the channel is known.");

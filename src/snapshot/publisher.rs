@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, watch};
+use tracing::field::Empty;
 
 use super::difference::Difference;
 use super::discovery::{Discovery, Found};
@@ -17,7 +18,7 @@ use crate::config::watch::Change;
 use crate::config::{Environment, Loaded, Origin, Problem, Settings, Severity, load};
 use crate::lifecycle::{Phase, reached};
 use crate::state::{Live, Runtime};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, Reload};
 
 /// Writer of the current snapshot, with everything that a configuration is compiled with.
 pub struct Publisher {
@@ -98,7 +99,7 @@ impl Publisher {
                     Change::Text(text) => self.change(&text, &origin),
                     Change::Unusable(error) => {
                         tracing::error!(%error, "Configuration cannot be used; the last good one serves on.");
-                        self.metrics.reloaded(None);
+                        self.metrics.reloaded(Reload::Unreadable);
                     }
                 },
                 Some(found) = self.found.recv() => self.learn(found),
@@ -110,6 +111,8 @@ impl Publisher {
 
     /// A new text came.
     fn change(&mut self, text: &str, origin: &Origin) {
+        let span = tracing::info_span!(target: "process", "reload", otel.status_code = Empty);
+        let _entered = span.enter();
         match load(text, origin.clone(), &self.env) {
             Ok(loaded) => {
                 tell(&loaded.warnings);
@@ -132,12 +135,13 @@ impl Publisher {
                     changed,
                     "Configuration loaded."
                 );
-                self.metrics.reloaded(Some(&fingerprint(text)));
+                self.metrics.reloaded(Reload::Loaded(&fingerprint(text)));
             }
             Err(problems) => {
                 tell(&problems);
+                span.record("otel.status_code", "ERROR");
                 tracing::error!("Configuration cannot be used; the last good one serves on.");
-                self.metrics.reloaded(None);
+                self.metrics.reloaded(Reload::Broken);
             }
         }
     }

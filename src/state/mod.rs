@@ -18,4 +18,4 @@ pub mod stored;
 pub mod tokens;
 pub mod windows;
 
-pub use runtime::{Live, Runtime};
+pub use runtime::{ChannelStanding, Live, Runtime, Standing};

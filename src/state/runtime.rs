@@ -1,5 +1,7 @@
 //! Owns everything that is remembered, and gives out handles by name.
 
+mod standing;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,6 +22,8 @@ use super::seals::SealMemory;
 use super::stored::Pins;
 use super::tokens::TokenStore;
 use super::windows::Windows;
+
+pub use self::standing::{ChannelStanding, Standing};
 
 /// The memory of the process. One for its whole life; configurations come and go around it.
 pub struct Runtime {

@@ -21,6 +21,8 @@ use layers::ports::{Secret, Tokens, Verdict};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use crate::engine::{Issuer, NoToken, SideClient, Token};
 
@@ -215,10 +217,18 @@ impl Account {
         }
         let _ended = Ended(self);
         let issuer = self.issuer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let issued = tokio::time::timeout(LONGEST_FETCH, issuer.issue(client)).await;
+        let account = self.fingerprint.as_str();
+        let span = tracing::info_span!(target: "process", "token renewal", account, otel.status_code = Empty);
+        let issued = tokio::time::timeout(LONGEST_FETCH, issuer.issue(client)).instrument(span.clone()).await;
         let issued = issued.unwrap_or_else(|_elapsed| {
             Err(unanswered(format!("nothing came for {} s", LONGEST_FETCH.as_secs())))
         });
+        let result = if issued.is_ok() { "ok" } else { "failed" };
+        if issued.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        drop(span);
+        metrics::counter!("uni_api_token_renewals_total", "result" => result).increment(1);
         let now = Instant::now();
         self.state.send_modify(|state| match issued {
             Ok(token) => state.issued(token, &self.fingerprint, now),

@@ -6,15 +6,20 @@
 use std::io::{self, Write};
 use std::time::SystemTime;
 
-use tracing_subscriber::EnvFilter;
+use tracing::Subscriber;
+use tracing_subscriber::filter::{Directive, LevelFilter};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use super::plain::{PlainFields, escape_json};
 use super::request_line::Clock;
 use super::request_log::{Format, RequestLog};
+use super::traces::{PROCESS, Traces};
 
 /// What is logged when nothing is said.
 const USUAL: &str = "info,sqlx=warn";
@@ -23,11 +28,13 @@ const USUAL: &str = "info,sqlx=warn";
 const DEBUG: &str = "debug,hyper=info,hyper_util=info,h2=info,rustls=info,sqlx=info,tower=info";
 
 /// Starts logging. `wish` is `RUST_LOG`, which wins over `debug` (`DEBUG`); a wish that cannot be
-/// read is told and ignored. Fails when something else receives the events already.
+/// read is told and ignored. With `traces` the process's own spans are sent. Fails when something else
+/// receives the events already.
 pub fn init(
     wish: Option<&str>,
     debug: bool,
     log: &RequestLog,
+    traces: Option<&Traces>,
 ) -> Result<(), tracing_subscriber::util::TryInitError> {
     let usual = if debug { DEBUG } else { USUAL };
     let (filter, problem) = match wish.map(str::trim).filter(|wish| !wish.is_empty()).map(EnvFilter::try_new)
@@ -36,18 +43,38 @@ pub fn init(
         Some(Ok(filter)) => (filter, None),
         Some(Err(error)) => (EnvFilter::new(usual), Some(error)),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lines(log.clone()));
-    match log.format() {
-        Format::Json => builder.json().flatten_event(true).finish().try_init()?,
-        Format::Text { colour } => {
-            let builder = builder.with_ansi(colour).with_target(false);
-            builder.with_timer(OneClock).fmt_fields(PlainFields).finish().try_init()?;
+    let filter = filter.add_directive(silent(PROCESS));
+    match traces.and_then(Traces::layer) {
+        None => tracing_subscriber::registry().with(filter).with(lines(log)).try_init()?,
+        Some(spans) => {
+            let lines = lines(log).with_filter(filter);
+            tracing_subscriber::registry().with(lines).with(spans).try_init()?;
         }
     }
     if let Some(error) = problem {
         tracing::warn!(%error, "RUST_LOG cannot be read and is ignored.");
     }
     Ok(())
+}
+
+/// Keeps spans with this target, which are of traces, out of the lines.
+fn silent(target: &str) -> Directive {
+    format!("{target}={}", LevelFilter::OFF).parse().expect("a word and a level are a directive")
+}
+
+/// The layer that writes events as lines.
+fn lines<S>(log: &RequestLog) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(Lines(log.clone()));
+    match log.format() {
+        Format::Json => layer.json().flatten_event(true).boxed(),
+        Format::Text { colour } => {
+            let layer = layer.with_ansi(colour).with_target(false).with_timer(OneClock);
+            layer.fmt_fields(PlainFields).boxed()
+        }
+    }
 }
 
 /// The clock that the request lines have too.

@@ -10,15 +10,20 @@
 //! by [`Metrics::upkeep`]. Gauges of things that count themselves (queues, permits, memory) are
 //! read when somebody scrapes.
 //!
+//! Histograms are long, so none has a label for which a configuration may have hundreds of values: the
+//! stock ones know the first [`MOST_STOCK`] models by name.
+//!
 //! Cost is kept here in whole picodollars and rendered in dollars, because the exporter's counters
-//! are whole numbers; so is the configuration's hash, because its label changes.
+//! are whole numbers; whatever has labels that come and go (channels, client keys, the configuration's
+//! hash) is rendered here too ([`Page`]).
 
 mod handles;
+mod process;
+mod samples;
 mod series;
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -35,20 +40,19 @@ use super::visit_line::operation;
 use crate::values::Closed;
 
 pub use self::handles::Handles;
-pub use self::series::{
-    ATTEMPT_DURATION, ATTEMPTS, BUILD, BYTES_LIMIT, BYTES_USED, CONFIG, COST, DURATION, ESTIMATED,
-    GENAI_DURATION, GENAI_FIRST_TOKEN, GENAI_TOKENS, IN_FLIGHT, LEDGER_DROPPED, LEDGER_QUEUE, LEDGER_UP,
-    LEDGER_WRITTEN, LOG_DROPPED, MEMORY, OVERHEAD_TIME, PERMITS_LIMIT, PERMITS_USED, REFUSED, RELOAD_SUCCESS,
-    RELOAD_TIME, REQUESTS, SERIES, STARTED, STREAMS, Series, SeriesType, TOKENS_TOTAL,
-};
+pub use self::samples::{Page, Samples};
+pub use self::series::*;
 
-use self::handles::{ByOutcome, ChannelMeters, OTHER, status_class};
+use self::handles::{ChannelMeters, OTHER, Told, status_class};
 
 /// How often samples are sorted into their buckets: it bounds the memory of those that wait.
 pub const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Most models with series of their own per process; names from configurations long gone count.
 const MOST_MODELS: usize = 4096;
+
+/// Models that have stock series of their own: the first that are used.
+pub const MOST_STOCK: usize = 20;
 
 /// The metrics of this process. Clones are handles on the same.
 #[derive(Clone)]
@@ -58,12 +62,13 @@ struct Inner {
     registry: Registry,
     handle: PrometheusHandle,
     models: ArcSwap<HashMap<Arc<str>, Vec<Arc<Handles>>, RandomState>>,
-    /// Held while handles are added, so that none is added twice.
-    growing: Mutex<()>,
+    /// Held while handles are added, so that none is added twice. The models with stock series.
+    growing: Mutex<HashSet<Arc<str>>>,
     meters: Mutex<HashMap<(String, String), Arc<ChannelMeters>>>,
     scraped: Mutex<Vec<Scraped>>,
     reload_success: Gauge,
     reload_time: Gauge,
+    source_up: Gauge,
     /// Hash of the configuration that is served.
     config: Mutex<Option<String>>,
 }
@@ -72,6 +77,18 @@ struct Inner {
 enum Scraped {
     Gauge(Gauge, Box<dyn Fn() -> f64 + Send>),
     Counter(Counter, Box<dyn Fn() -> u64 + Send>),
+    Page(Box<dyn Fn(&mut Page<'_>) + Send>),
+}
+
+/// An outcome of reading the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload<'a> {
+    /// The one with this hash is served now.
+    Loaded(&'a str),
+    /// It could not be used; the one before serves on.
+    Broken,
+    /// Its source is gone, empty or cannot be reached; the one before serves on.
+    Unreadable,
 }
 
 /// A recorder that resolves handles.
@@ -135,7 +152,12 @@ impl Metrics {
                 SeriesType::Histogram => registry.0.describe_histogram(name, unit, help),
             }
         }
-        registry.gauge(&BUILD, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
+        let build = [
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("os", std::env::consts::OS),
+            ("arch", std::env::consts::ARCH),
+        ];
+        registry.gauge(&BUILD, &build).set(1.0);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         registry.gauge(&STARTED, &[]).set(now.as_secs_f64());
         let metrics = Self(Arc::new(Inner {
@@ -146,53 +168,56 @@ impl Metrics {
             scraped: Mutex::default(),
             reload_success: registry.gauge(&RELOAD_SUCCESS, &[]),
             reload_time: registry.gauge(&RELOAD_TIME, &[]),
+            source_up: registry.gauge(&SOURCE_UP, &[]),
             config: Mutex::default(),
             registry,
         }));
-        metrics.observe(&MEMORY, resident_memory);
+        process::observe(&metrics);
         metrics
     }
 
     /// The text of a scrape, in Prometheus' format 0.0.4.
     pub fn render(&self) -> String {
         let inner = &*self.0;
-        for scraped in lock(&inner.scraped).iter() {
-            match scraped {
+        let scraped = lock(&inner.scraped);
+        for one in scraped.iter() {
+            match one {
                 Scraped::Gauge(gauge, read) => gauge.set(read()),
                 Scraped::Counter(counter, read) => counter.absolute(read()),
+                Scraped::Page(_) => {}
             }
         }
         let mut text = inner.handle.render();
+        for one in scraped.iter() {
+            if let Scraped::Page(write) = one {
+                write(&mut Page(&mut text));
+            }
+        }
+        drop(scraped);
         self.render_cost(&mut text);
         if let Some(hash) = lock(&inner.config).as_ref() {
-            head(&mut text, &CONFIG, "gauge");
-            let _ = writeln!(text, "{}{{hash=\"{}\"}} 1", CONFIG.name, Escaped(hash));
+            Page(&mut text).of(&CONFIG).add(&[hash], 1.0);
         }
         text
     }
 
     fn render_cost(&self, text: &mut String) {
         let models = self.0.models.load();
-        // One series per label set: handles differ by dialect too.
-        let mut sums: Vec<(&str, &str, u64)> = Vec::new();
-        for handles in models.values().flatten() {
-            let cost = handles.cost.load(Ordering::Relaxed);
-            match sums
-                .iter_mut()
-                .find(|(op, model, _)| *op == handles.kind.label() && *model == &*handles.model)
-            {
-                Some((_, _, sum)) => *sum = sum.wrapping_add(cost),
-                None => sums.push((handles.kind.label(), &handles.model, cost)),
+        let mut page = Page(text);
+        let mut samples = page.of(&COST);
+        for (model, handles) in models.iter() {
+            // One sample per label set: handles differ by dialect too.
+            let mut sums: Vec<(&str, u64)> = Vec::new();
+            for handles in handles {
+                let (operation, cost) = (handles.kind.label(), handles.cost.load(Ordering::Relaxed));
+                match sums.iter_mut().find(|(known, _)| *known == operation) {
+                    Some((_, sum)) => *sum = sum.wrapping_add(cost),
+                    None => sums.push((operation, cost)),
+                }
             }
-        }
-        if sums.is_empty() {
-            return;
-        }
-        head(text, &COST, "counter");
-        for (operation, model, picodollars) in sums {
-            let dollars = picodollars as f64 / 1e12;
-            let model = Escaped(model);
-            let _ = writeln!(text, "{}{{operation=\"{operation}\",model=\"{model}\"}} {dollars}", COST.name);
+            for (operation, picodollars) in sums {
+                samples.add(&[operation, model], picodollars as f64 / 1e12);
+            }
         }
     }
 
@@ -219,23 +244,8 @@ impl Metrics {
     pub fn meters(&self, channel: &str, model: &str) -> Arc<dyn Meters> {
         let mut meters = lock(&self.0.meters);
         let key = (channel.to_owned(), model.to_owned());
-        meters
-            .entry(key)
-            .or_insert_with(|| {
-                Arc::new(ChannelMeters {
-                    registry: self.0.registry.clone(),
-                    duration: self
-                        .0
-                        .registry
-                        .histogram(&ATTEMPT_DURATION, &[("channel", channel), ("model", model)]),
-                    channel: channel.into(),
-                    model: model.into(),
-                    counters: ByOutcome::new(),
-                    told: Mutex::default(),
-                    owes: AtomicBool::new(false),
-                })
-            })
-            .clone()
+        let new = || Arc::new(ChannelMeters::new(&self.0.registry, channel, model));
+        meters.entry(key).or_insert_with(new).clone()
     }
 
     /// The handles of requests. The same for the same values.
@@ -246,7 +256,7 @@ impl Metrics {
             return handles.clone();
         }
         drop(models);
-        let _growing = lock(&self.0.growing);
+        let mut stock = lock(&self.0.growing);
         let models = self.0.models.load_full();
         if let Some(handles) = models.get(model).and_then(|all| all.iter().find(matches)) {
             return handles.clone();
@@ -257,7 +267,10 @@ impl Metrics {
         if let Some(handles) = known.iter().find(matches) {
             return handles.clone();
         }
-        let handles = Arc::new(Handles::new(&self.0.registry, kind, dialect, model));
+        let has_stock = model != OTHER
+            && (stock.contains(model) || (stock.len() < MOST_STOCK && stock.insert(model.into())));
+        let told = Told { kind, dialect, model, stock: if has_stock { model } else { OTHER } };
+        let handles = Arc::new(Handles::new(&self.0.registry, told));
         known.push(handles.clone());
         self.0.models.store(Arc::new(models));
         handles
@@ -281,6 +294,9 @@ impl Metrics {
             ("status", status_class(visit.status)),
         ];
         self.0.registry.counter(&REQUESTS, &labels).increment(1);
+        if let Some(reason) = visit.failure {
+            self.0.registry.counter(&REFUSED_REQUESTS, &[("reason", reason)]).increment(1);
+        }
     }
 
     /// Shows how full the gateway is.
@@ -311,11 +327,22 @@ impl Metrics {
         lock(&self.0.scraped).push(Scraped::Counter(counter, Box::new(read)));
     }
 
-    /// Tells that a configuration was read: the hash of the one now served, or that it was broken
-    /// and the one before goes on.
-    pub fn reloaded(&self, hash: Option<&str>) {
-        self.0.reload_success.set(f64::from(u8::from(hash.is_some())));
-        if let Some(hash) = hash {
+    /// Lets `write` add samples whenever somebody scrapes: those of series whose labels come and go.
+    pub fn observe_page(&self, write: impl Fn(&mut Page<'_>) + Send + 'static) {
+        lock(&self.0.scraped).push(Scraped::Page(Box::new(write)));
+    }
+
+    /// Tells what came of reading the configuration.
+    pub fn reloaded(&self, reload: Reload<'_>) {
+        let result = match reload {
+            Reload::Loaded(_) => "ok",
+            Reload::Broken => "broken",
+            Reload::Unreadable => "unreadable",
+        };
+        self.0.registry.counter(&RELOADS, &[("result", result)]).increment(1);
+        self.0.source_up.set(f64::from(u8::from(reload != Reload::Unreadable)));
+        self.0.reload_success.set(f64::from(u8::from(matches!(reload, Reload::Loaded(_)))));
+        if let Reload::Loaded(hash) = reload {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             self.0.reload_time.set(now.as_secs_f64());
             *lock(&self.0.config) = Some(hash.to_owned());
@@ -325,37 +352,6 @@ impl Metrics {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn head(text: &mut String, series: &Series, kind: &str) {
-    let _ = writeln!(text, "# HELP {} {}\n# TYPE {} {kind}", series.name, series.help, series.name);
-}
-
-/// A label value as the text format wants it.
-struct Escaped<'a>(&'a str);
-
-impl std::fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '\\' => f.write_str("\\\\")?,
-                '"' => f.write_str("\\\"")?,
-                '\n' => f.write_str("\\n")?,
-                other => f.write_char(other)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Resident memory in bytes, as the kernel tells it; 0 where it does not.
-fn resident_memory() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kibibytes = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<f64>().ok());
-    kibibytes.unwrap_or(0.0) * 1024.0
 }
 
 #[cfg(test)]

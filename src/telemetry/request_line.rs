@@ -136,7 +136,7 @@ impl JsonLines {
         name(line, "\",\"message\":\"request\",\"request_id\":");
         text(line, entry.id.as_str());
         if let Some(trace) = &entry.trace {
-            let _ = write!(line, ",\"trace_id\":\"{}\"", trace.trace_id());
+            let _ = write!(line, ",\"trace_id\":\"{}\"", trace.id_digits());
         }
         name(line, ",\"operation\":\"");
         name(line, entry.endpoint.kind.label());

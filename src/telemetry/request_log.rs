@@ -185,6 +185,12 @@ impl RequestLog {
         self.desk.dropped.load(Ordering::Relaxed)
     }
 
+    /// Bytes of lines that wait to be written.
+    pub fn waiting(&self) -> u64 {
+        let sheet = self.desk.sheet();
+        sheet.taken - sheet.written
+    }
+
     fn put(&self, form: impl FnOnce(&mut Sheet)) {
         let mut sheet = self.desk.sheet();
         let before = sheet.text.len();

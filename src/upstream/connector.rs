@@ -11,6 +11,7 @@ use http::Uri;
 use hyper::rt::{Read, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::{Connection, HttpConnector};
+use tokio::time::Instant;
 use tower::Service;
 
 use super::cause::Handshake;
@@ -96,6 +97,7 @@ impl Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Dialing {
         let (way, http2, limit) = (self.way.clone(), self.http2, self.limit);
         Box::pin(async move {
+            let began = Instant::now();
             let step = Step::default();
             let dialing = async {
                 match way {
@@ -109,10 +111,14 @@ impl Service<Uri> for Connector {
                     Way::Nowhere => Err(ProxyError::malformed().into()),
                 }
             };
-            match tokio::time::timeout(limit, dialing).await {
+            let dialed = match tokio::time::timeout(limit, dialing).await {
                 Ok(dialed) => dialed,
                 Err(_elapsed) => Err(Late { step: step.name(), limit }.into()),
-            }
+            };
+            let result = if dialed.is_ok() { "ok" } else { "failed" };
+            metrics::histogram!("uni_api_upstream_connect_seconds", "result" => result)
+                .record(began.elapsed());
+            dialed
         })
     }
 }

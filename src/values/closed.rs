@@ -91,6 +91,12 @@ impl Closed {
         seconds(self.entry.arrived + self.entry.elapsed)
     }
 
+    /// The part of [`Self::overhead`] that was spent before the first attempt; none where there was none.
+    pub fn overhead_before(&self) -> Option<Duration> {
+        let first = self.entry.attempts.iter().find(|attempt| attempt.side_call.is_none())?;
+        Some(first.began.saturating_sub(first.waited))
+    }
+
     /// Time that was ours and not an upstream's: until the acceptance, or all of it when nothing was accepted.
     pub fn overhead(&self) -> Duration {
         self.entry.accepted.unwrap_or(self.entry.elapsed).saturating_sub(self.entry.waited)

@@ -29,9 +29,11 @@ pub(crate) fn attempt(channel: &str, outcome: &'static str) -> AttemptRecord {
         side_call: None,
         key: Some(Fingerprint::new("bbbbbbbbbbbbbbbb")),
         began: Duration::from_millis(1),
+        waited: Duration::ZERO,
         outcome,
         elapsed: Duration::from_millis(250),
         fault: None,
+        traced: None,
     }
 }
 

@@ -1,11 +1,13 @@
 //! The pages about this program say what is so, as far as a program can tell.
 
 mod layers;
+mod metrics;
 mod operating;
 mod parity;
 mod readme;
 mod seams;
 mod statistics;
+mod traces;
 
 use std::path::Path;
 

@@ -65,9 +65,18 @@ fn anchors(page: &str) -> impl Iterator<Item = String> {
 
 #[test]
 fn every_path_and_link_leads_somewhere() {
-    for page in PAGES.into_iter().chain(["docs/running.md", "CONTRIBUTING.md", "benches/README.md"]) {
+    let others = [
+        "docs/running.md",
+        "docs/metrics.md",
+        "docs/monitoring.md",
+        "docs/kubernetes.md",
+        "docs/traces.md",
+        "CONTRIBUTING.md",
+        "benches/README.md",
+    ];
+    for page in PAGES.into_iter().chain(others) {
         let text = read(page);
-        let folders = ["src/", "layers/", "tests/", "docs/", "benches/"];
+        let folders = ["src/", "layers/", "tests/", "docs/", "benches/", "deploy/", "grafana/"];
         let paths =
             text.split('`').skip(1).step_by(2).filter(|word| folders.iter().any(|f| word.starts_with(f)));
 

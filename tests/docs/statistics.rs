@@ -56,3 +56,32 @@ fn every_field_of_a_request_s_line_is_explained() {
         assert!(told.iter().any(|word| word == field), "{field} is not explained");
     }
 }
+
+/// The text of every source file below a folder.
+fn sources(folder: &std::path::Path, text: &mut String) {
+    for entry in std::fs::read_dir(folder).expect("the sources can be listed").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if let Ok(source) = std::fs::read_to_string(&path) {
+            text.push_str(&source);
+        }
+    }
+}
+
+#[test]
+fn every_line_to_be_woken_by_is_one_that_is_written() {
+    let (page, mut source) = (read("docs/logs-and-statistics.md"), String::new());
+    for folder in ["src", "layers/src"] {
+        sources(&crate::root().join(folder), &mut source);
+    }
+    let table = part(&page, "## Lines to be woken by", "\n## ");
+    let rows =
+        table.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split(" | ").next());
+    let messages: Vec<&str> = rows.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(messages.len() > 10, "{messages:?}");
+
+    for message in messages.into_iter().filter(|message| *message != "request") {
+        assert!(source.contains(message), "nobody says {message:?}");
+    }
+}

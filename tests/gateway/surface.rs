@@ -298,3 +298,17 @@ async fn a_waiting_upload_does_not_hold_up_others() {
 
     gateway.chat(&hello()).await.expect(200);
 }
+
+#[tokio::test]
+async fn the_log_goes_where_it_is_told_and_a_place_that_cannot_be_opened_stops_the_start() {
+    let upstream = healthy("ok").await;
+    let setup = Setup::new(config([channel("a", &upstream)]));
+
+    let (code, told) = setup.clone().env("LOG_FILE", "/nowhere/at/all").run().await;
+    let gateway = setup.env("LOG_FILE", "stdout").start().await;
+    gateway.chat(&hello()).await.expect(200);
+
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("LOG_FILE"), "{told}");
+    gateway.wait_for_line("the request's line", |line| line.contains("\"message\":\"request\"")).await;
+}

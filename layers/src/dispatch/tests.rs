@@ -5,11 +5,13 @@ use dialect::Dialect;
 use http::StatusCode;
 
 use super::*;
+use crate::ledger::{AttemptRecord, Traced};
 use crate::policy::{Channel, Target};
 use crate::testing::handles::{FixedProvider, ScriptedTokens};
 use crate::testing::policy::{channel, target_of};
 use crate::testing::stage::{ExchangeBuilder, leaves_uncopied, leaving};
 use crate::testing::{Scripted, call, chunks, exchange, mount, target};
+use crate::trace_context::Trace;
 
 /// The pooled client.
 type Client = Scripted<Outgoing, Response<UpstreamBody>, TransportFault>;
@@ -284,4 +286,54 @@ async fn a_key_that_is_refused_is_not_repeated() {
 
     assert_eq!(run(&client, to(target("a").build())).await.unwrap(), StatusCode::UNAUTHORIZED);
     assert_eq!(client.calls(), 1);
+}
+
+const TRACE: Trace = Trace { id: 0xabc, parent: None, span: 0x11, sampled: true };
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_asks_for_the_trace_is_told_the_span_that_asks_it() {
+    let client = client().answers(fine());
+    let exchange = exchange().header("traceparent", "of-the-client").traced(TRACE).shared();
+    let target = target_of(channel("a").passes("traceparent").build()).build();
+    exchange.ledger.entry().attempts.push(AttemptRecord {
+        channel: target.channel.name.clone(),
+        place: None,
+        side_call: None,
+        key: None,
+        began: Duration::ZERO,
+        waited: Duration::ZERO,
+        outcome: "client_gone",
+        elapsed: Duration::ZERO,
+        fault: None,
+        traced: Some(Traced::begin(&target)),
+    });
+
+    run(&client, call(exchange.clone(), target).build()).await.unwrap();
+
+    let entry = exchange.ledger.entry();
+    let traced = entry.attempts[0].traced.as_deref().unwrap();
+    let told = format!("00-{:032x}-{:016x}-01", TRACE.id, traced.upstream_span);
+    assert_eq!(client.request().request.headers()["traceparent"], told.as_str());
+    let sent = traced.sent.as_ref().unwrap();
+    assert_eq!((&*sent.host, sent.port, sent.status), ("a.test", Some(443), Some(StatusCode::OK)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trace_that_is_not_sent_is_handed_on_as_that_and_no_other_channel_is_told_of_any() {
+    let unsampled = || exchange().traced(Trace { sampled: false, ..TRACE });
+
+    let asking = headers_to(channel("a").passes("traceparent").build(), unsampled()).await;
+    let other = headers_to(channel("a").build(), unsampled().header("traceparent", "of-the-client")).await;
+
+    assert!(asking["traceparent"].to_str().unwrap().ends_with("0011-00"), "{asking:?}");
+    assert!(!other.contains_key("traceparent"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_spans_are_made_the_client_s_own_trace_goes_through() {
+    let exchange = exchange().header("traceparent", "00-of-the-client");
+
+    let headers = headers_to(channel("a").passes("traceparent").build(), exchange).await;
+
+    assert_eq!(headers["traceparent"], "00-of-the-client");
 }

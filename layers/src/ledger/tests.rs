@@ -14,9 +14,11 @@ fn attempt(channel: &str) -> AttemptRecord {
         side_call,
         key,
         began: Duration::ZERO,
+        waited: Duration::ZERO,
         outcome: "ok",
         elapsed: Duration::ZERO,
         fault: None,
+        traced: None,
     }
 }
 

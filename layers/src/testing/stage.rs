@@ -19,6 +19,7 @@ use crate::policy::{Caller, Demand, Target};
 use crate::ports::{Catalog, Credential, Outgoing, Pin, Route, Secret};
 use crate::request_id::RequestId;
 use crate::stage::{Admitted, Attempt, Call, Exchange, Payload, Peek, Pinned, Purpose, Routed, TriedKeys};
+use crate::trace_context::Trace;
 
 /// A chat request for model `m` that says `hi`, of a plain caller.
 pub fn exchange() -> ExchangeBuilder {
@@ -36,6 +37,7 @@ pub fn exchange() -> ExchangeBuilder {
         stored_id: None,
         conversation: None,
         pin: None,
+        trace: None,
     }
 }
 
@@ -54,6 +56,7 @@ pub struct ExchangeBuilder {
     stored_id: Option<Arc<str>>,
     conversation: Option<Box<Conversation>>,
     pin: Option<Pin>,
+    trace: Option<Trace>,
 }
 
 impl ExchangeBuilder {
@@ -154,6 +157,13 @@ impl ExchangeBuilder {
         self
     }
 
+    /// It belongs to this trace.
+    #[must_use]
+    pub fn traced(mut self, trace: Trace) -> Self {
+        self.trace = Some(trace);
+        self
+    }
+
     /// Its bytes count in this budget; none are held yet.
     #[must_use]
     pub fn within(mut self, capacity: &Arc<Capacity>) -> Self {
@@ -172,7 +182,9 @@ impl ExchangeBuilder {
             stream: self.stream,
         };
         let (id, received) = (RequestId::draw(), Instant::now());
-        let entry = Entry::new(id.clone(), self.endpoint, self.caller.clone(), peek.model.clone(), received);
+        let mut entry =
+            Entry::new(id.clone(), self.endpoint, self.caller.clone(), peek.model.clone(), received);
+        entry.trace = self.trace;
         Exchange {
             catalog: self.catalog,
             caller: self.caller,
@@ -189,6 +201,7 @@ impl ExchangeBuilder {
             body: Body::Json(body),
             peek,
             ledger: Ledger::open(entry),
+            is_traced: self.trace.is_some_and(|trace| trace.sampled),
             received,
             id,
             held: self.held,

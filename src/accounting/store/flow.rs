@@ -199,6 +199,11 @@ pub(super) async fn backfill<B: Backend>(
     Ok(done)
 }
 
+/// The span of a migration.
+pub(super) fn migration(database: &'static str) -> tracing::Span {
+    tracing::info_span!(target: "process", "migration", database)
+}
+
 /// Creates what is missing; tells whether this program created the tables, now or earlier.
 pub(super) async fn migrate<B: Backend>(backend: &B) -> Result<bool, sqlx::Error> {
     let mut session = backend.lone_session().await?;

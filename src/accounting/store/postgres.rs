@@ -9,6 +9,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor, Transaction};
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 use super::flow::{self, Backend, Session, Value};
 use super::rows::{self, Statements, Table};
@@ -45,7 +46,7 @@ impl Postgres {
             .acquire_timeout(PATIENCE)
             .connect_with(options)
             .await?;
-        match flow::migrate(&pool).await {
+        match flow::migrate(&pool).instrument(flow::migration("postgresql")).await {
             Ok(ours) => Ok(Self { pool, ours }),
             Err(error) => {
                 pool.close().await;

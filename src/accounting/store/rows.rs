@@ -72,6 +72,7 @@ pub(super) static REQUESTS: Table = Table {
         ("estimated", "BOOLEAN", "BOOLEAN"),
         ("cost_picodollars", "BIGINT", "BIGINT"),
         ("groups", "VARCHAR", "VARCHAR"),
+        ("trace_id", "VARCHAR", "VARCHAR"),
     ],
     key: 0,
 };
@@ -350,6 +351,7 @@ pub(super) fn bind_request(
     // The nested keys whose windows counted it, so that a restart can rebuild those too.
     let groups: Vec<&str> = entry.groups.iter().map(Fingerprint::as_str).collect();
     sink.text((!groups.is_empty()).then(|| texts.shared(&groups.join(","))));
+    sink.text(entry.trace.map(|trace| trace.id_digits().to_string().into()));
 }
 
 /// Binds the row of [`ATTEMPTS`] for one try of a request.

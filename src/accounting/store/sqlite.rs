@@ -14,6 +14,7 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Transaction};
+use tracing::Instrument as _;
 
 use super::flow::{self, Backend, Session, Value};
 use super::rows::{self, SqliteSink, Statements, Table};
@@ -59,7 +60,7 @@ impl Sqlite {
             .acquire_timeout(BUSY)
             .connect_with(options.clone())
             .await?;
-        let ours = match flow::migrate(&writer).await {
+        let ours = match flow::migrate(&writer).instrument(flow::migration("sqlite")).await {
             Ok(ours) => ours,
             Err(error) => {
                 writer.close().await;

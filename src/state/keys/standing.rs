@@ -11,6 +11,13 @@ use crate::state::windows::Tally;
 use crate::values::KeyAlgorithm;
 
 impl KeyPool {
+    /// How many keys there are, and how many of them cool.
+    pub(in crate::state) fn cooling_at(&self, now: Instant) -> (usize, usize) {
+        let now = self.clock.tick(now);
+        let cooling = lock(&self.state).cool.iter().filter(|until| **until > now).count();
+        (self.keys.len(), cooling)
+    }
+
     /// How each key stands towards a request for this target, in the order of their turns.
     pub(super) fn standings_at(&self, target: &Target, now: Instant) -> Vec<(Fingerprint, KeyStanding)> {
         let now = self.clock.tick(now);

@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use super::Registry;
 use super::series::{
-    ATTEMPTS, DURATION, ESTIMATED, GENAI_DURATION, GENAI_FIRST_TOKEN, GENAI_TOKENS, OVERHEAD_TIME, REQUESTS,
-    TOKENS_TOTAL,
+    ATTEMPT_DURATION, ATTEMPTS, DURATION, ESTIMATED, GENAI_DURATION, GENAI_FIRST_TOKEN, GENAI_PER_TOKEN,
+    GENAI_TOKENS, OVERHEAD_TIME, REFUSED_REQUESTS, REQUESTS, RETRIED, STAGE_TIME, Series, TOKENS_TOTAL,
 };
+use crate::telemetry::semconv;
 use crate::telemetry::throttle::Throttle;
 use crate::values::Closed;
 
@@ -96,64 +97,77 @@ impl<T> ByOutcome<T> {
     }
 }
 
-/// The resolved handles of one operation and model.
+/// The words by which requests are told apart where they are counted.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    pub(super) kind: Kind,
+    pub(super) dialect: Option<Dialect>,
+    pub(super) model: &'a str,
+    /// The model in stock series.
+    pub(super) stock: &'a str,
+}
+
+/// The resolved handles of one operation, dialect and model. Those of series that may never have a
+/// sample are resolved with the first: an empty histogram is as long as a full one.
 pub struct Handles {
     pub(super) registry: Registry,
     pub(super) kind: Kind,
     pub(super) dialect: Option<Dialect>,
     pub(super) model: Arc<str>,
+    stock: Arc<str>,
     outcomes: ByOutcome<Outcome>,
-    pub(super) duration: Histogram,
+    duration: Histogram,
     overhead: Histogram,
-    first_token: Histogram,
-    input_size: Histogram,
-    output_size: Histogram,
-    pub(super) input: Counter,
-    pub(super) output: Counter,
-    pub(super) cache_read: Counter,
-    pub(super) cache_write: Counter,
-    pub(super) reasoning: Counter,
-    estimated: Counter,
+    /// By [`STAGES`].
+    stages: [Histogram; 2],
+    /// Of those that went well, and of the others.
+    stock_duration: [OnceLock<Histogram>; 2],
+    first_token: OnceLock<Histogram>,
+    per_token: OnceLock<Histogram>,
+    input_size: OnceLock<Histogram>,
+    output_size: OnceLock<Histogram>,
+    /// By [`KINDS`].
+    tokens: [OnceLock<Counter>; KINDS.len()],
+    estimated: OnceLock<Counter>,
+    /// Of those that went well, and of the others.
+    retried: [OnceLock<Counter>; 2],
     /// Picodollars.
     pub(super) cost: AtomicU64,
 }
 
+/// The stages of a request's overhead.
+const STAGES: [&str; 2] = ["request", "attempts"];
+
+/// The kinds of tokens.
+const KINDS: [&str; 5] = ["input", "output", "cache_read", "cache_write", "reasoning"];
+
 /// The handles of requests that ended in one way.
 struct Outcome {
-    pub(super) label: &'static str,
-    pub(super) requests: [OnceLock<Counter>; STATUS_CLASSES.len()],
-    pub(super) duration: Histogram,
+    label: &'static str,
+    requests: [OnceLock<Counter>; STATUS_CLASSES.len()],
+    refused: OnceLock<Counter>,
 }
 
 impl Handles {
-    pub(super) fn new(registry: &Registry, kind: Kind, dialect: Option<Dialect>, model: &str) -> Self {
-        let op = kind.label();
-        let ours = [("operation", op), ("model", model)];
-        let stock = stock_labels(kind, dialect, model);
-        let tokens = |kind: &'static str| {
-            registry.counter(&TOKENS_TOTAL, &[("operation", op), ("model", model), ("kind", kind)])
-        };
-        let size = |kind: &'static str| {
-            let mut labels = stock.to_vec();
-            labels.push(("gen_ai_token_type", kind));
-            registry.histogram(&GENAI_TOKENS, &labels)
-        };
+    pub(super) fn new(registry: &Registry, told: Told<'_>) -> Self {
+        let op = [("operation", told.kind.label())];
         Self {
-            kind,
-            dialect,
-            model: model.into(),
+            kind: told.kind,
+            dialect: told.dialect,
+            model: told.model.into(),
+            stock: told.stock.into(),
             outcomes: ByOutcome::new(),
-            duration: registry.histogram(&DURATION, &ours),
-            overhead: registry.histogram(&OVERHEAD_TIME, &[("operation", op)]),
-            first_token: registry.histogram(&GENAI_FIRST_TOKEN, &stock),
-            input_size: size("input"),
-            output_size: size("output"),
-            input: tokens("input"),
-            output: tokens("output"),
-            cache_read: tokens("cache_read"),
-            cache_write: tokens("cache_write"),
-            reasoning: tokens("reasoning"),
-            estimated: registry.counter(&ESTIMATED, &ours),
+            duration: registry.histogram(&DURATION, &op),
+            overhead: registry.histogram(&OVERHEAD_TIME, &op),
+            stages: STAGES.map(|stage| registry.histogram(&STAGE_TIME, &[("stage", stage)])),
+            stock_duration: Default::default(),
+            first_token: OnceLock::new(),
+            per_token: OnceLock::new(),
+            input_size: OnceLock::new(),
+            output_size: OnceLock::new(),
+            tokens: Default::default(),
+            estimated: OnceLock::new(),
+            retried: Default::default(),
             cost: AtomicU64::new(0),
             registry: registry.clone(),
         }
@@ -165,14 +179,84 @@ impl Handles {
         let outcome = self.outcomes.get(entry.outcome(), |label| Outcome {
             label,
             requests: [const { OnceLock::new() }; STATUS_CLASSES.len()],
-            duration: {
-                let mut labels = stock_labels(self.kind, self.dialect, &self.model).to_vec();
-                labels.push(("error_type", if label == "ok" { "" } else { label }));
-                self.registry.histogram(&GENAI_DURATION, &labels)
-            },
+            refused: OnceLock::new(),
         });
-        let class = class_of(entry.status);
-        let requests = outcome.requests[class].get_or_init(|| {
+        self.count(outcome, entry.status).increment(1);
+        let elapsed = entry.elapsed.as_secs_f64();
+        self.duration.record(elapsed);
+        let is_failed = outcome.label != "ok";
+        let stock_duration = self.stock_duration[usize::from(is_failed)].get_or_init(|| {
+            let error = if is_failed { "_OTHER" } else { "" };
+            self.stock(&GENAI_DURATION, Some(("error_type", error)))
+        });
+        stock_duration.record(elapsed);
+        let overhead = closed.overhead();
+        self.overhead.record(overhead.as_secs_f64());
+        let before = closed.overhead_before().map_or(overhead, |before| before.min(overhead));
+        self.stages[0].record(before.as_secs_f64());
+        let tries = entry.attempts.iter().filter(|attempt| attempt.side_call.is_none()).count();
+        match tries {
+            0 if entry.failure.is_some() => {
+                let refused = outcome
+                    .refused
+                    .get_or_init(|| self.registry.counter(&REFUSED_REQUESTS, &[("reason", outcome.label)]));
+                refused.increment(1);
+            }
+            0 => {}
+            _ => self.stages[1].record((overhead - before).as_secs_f64()),
+        }
+        if tries > 1 {
+            let retried = self.retried[usize::from(is_failed)].get_or_init(|| {
+                let result = if is_failed { "failed" } else { "ok" };
+                self.registry.counter(&RETRIED, &[("result", result)])
+            });
+            retried.increment(1);
+        }
+        if let Some(accepted) = entry.accepted.filter(|_| entry.stream) {
+            let first_token = self.first_token.get_or_init(|| self.stock(&GENAI_FIRST_TOKEN, None));
+            first_token.record(accepted.as_secs_f64());
+            let output = entry.usage.map_or(0, |usage| usage.output_total);
+            if output > 1 && !is_failed {
+                let per_token = self.per_token.get_or_init(|| self.stock(&GENAI_PER_TOKEN, None));
+                per_token.record(
+                    (entry.elapsed - accepted.min(entry.elapsed)).as_secs_f64() / (output - 1) as f64,
+                );
+            }
+        }
+        if let Some(usage) = &entry.usage {
+            let size = |kind| self.stock(&GENAI_TOKENS, Some(("gen_ai_token_type", kind)));
+            self.input_size.get_or_init(|| size("input")).record(usage.input_total as f64);
+            self.output_size.get_or_init(|| size("output")).record(usage.output_total as f64);
+            let of_kinds = [
+                usage.input_total,
+                usage.output_total,
+                usage.cached_read,
+                usage.cache_write,
+                usage.reasoning,
+            ];
+            for ((slot, kind), tokens) in self.tokens.iter().zip(KINDS).zip(of_kinds) {
+                if tokens > 0 {
+                    let counter = || {
+                        let labels =
+                            [("operation", self.kind.label()), ("model", &*self.model), ("kind", kind)];
+                        self.registry.counter(&TOKENS_TOTAL, &labels)
+                    };
+                    slot.get_or_init(counter).increment(tokens);
+                }
+            }
+        }
+        if closed.estimated {
+            let labels = [("operation", self.kind.label()), ("model", &*self.model)];
+            self.estimated.get_or_init(|| self.registry.counter(&ESTIMATED, &labels)).increment(1);
+        }
+        // Wraps after 18 million dollars of one model, which Prometheus takes for a restart.
+        self.cost.fetch_add(u64::try_from(closed.cost).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// The counter of requests that ended in one way, with this status.
+    fn count<'a>(&self, outcome: &'a Outcome, status: StatusCode) -> &'a Counter {
+        let class = class_of(status);
+        outcome.requests[class].get_or_init(|| {
             let labels = [
                 ("operation", self.kind.label()),
                 ("model", &*self.model),
@@ -180,68 +264,49 @@ impl Handles {
                 ("status", STATUS_CLASSES[class]),
             ];
             self.registry.counter(&REQUESTS, &labels)
-        });
-        requests.increment(1);
-        let elapsed = entry.elapsed.as_secs_f64();
-        self.duration.record(elapsed);
-        outcome.duration.record(elapsed);
-        self.overhead.record(closed.overhead().as_secs_f64());
-        if let Some(accepted) = entry.accepted.filter(|_| entry.stream) {
-            self.first_token.record(accepted.as_secs_f64());
-        }
-        if let Some(usage) = &entry.usage {
-            self.input_size.record(usage.input_total as f64);
-            self.output_size.record(usage.output_total as f64);
-            self.input.increment(usage.input_total);
-            self.output.increment(usage.output_total);
-            for (counter, tokens) in [
-                (&self.cache_read, usage.cached_read),
-                (&self.cache_write, usage.cache_write),
-                (&self.reasoning, usage.reasoning),
-            ] {
-                if tokens > 0 {
-                    counter.increment(tokens);
-                }
-            }
-        }
-        if closed.estimated {
-            self.estimated.increment(1);
-        }
-        // Wraps after 18 million dollars of one model, which Prometheus takes for a restart.
-        self.cost.fetch_add(u64::try_from(closed.cost).unwrap_or(0), Ordering::Relaxed);
+        })
+    }
+
+    /// A stock series of this operation and model; the provider's name is that of the wire format.
+    fn stock(&self, series: &Series, more: Option<(&'static str, &str)>) -> Histogram {
+        let labels = [
+            ("gen_ai_operation_name", semconv::operation(self.kind)),
+            ("gen_ai_provider_name", self.dialect.map_or("", semconv::provider)),
+            ("gen_ai_request_model", &*self.stock),
+        ];
+        let labels: Vec<_> = labels.into_iter().chain(more).collect();
+        self.registry.histogram(series, &labels)
     }
 }
 
-/// The labels of the stock series; the provider name is that of the wire format.
-fn stock_labels(kind: Kind, dialect: Option<Dialect>, model: &str) -> [(&'static str, &str); 3] {
-    let provider = match dialect {
-        Some(Dialect::OpenAiChat | Dialect::Responses) => "openai",
-        Some(other) => other.label(),
-        None => "",
-    };
-    [
-        ("gen_ai_operation_name", kind.label()),
-        ("gen_ai_provider_name", provider),
-        ("gen_ai_request_model", model),
-    ]
-}
-
 pub(super) struct ChannelMeters {
-    pub(super) registry: Registry,
-    pub(super) channel: Box<str>,
-    pub(super) model: Box<str>,
-    pub(super) counters: ByOutcome<Counter>,
-    pub(super) duration: Histogram,
+    registry: Registry,
+    channel: Box<str>,
+    model: Box<str>,
+    counters: ByOutcome<Counter>,
+    duration: OnceLock<Histogram>,
     /// One for each outcome of which the log was told.
-    pub(super) told: Mutex<Vec<(&'static str, Throttle)>>,
+    told: Mutex<Vec<(&'static str, Throttle)>>,
     /// Whether some were kept back of which it was not told yet.
-    pub(super) owes: AtomicBool,
+    owes: AtomicBool,
 }
 
 /// Lines a second about attempts that failed alike; the others are counted.
 const MOST_TOLD: u32 = 1;
 
 impl ChannelMeters {
+    pub(super) fn new(registry: &Registry, channel: &str, model: &str) -> Self {
+        Self {
+            registry: registry.clone(),
+            channel: channel.into(),
+            model: model.into(),
+            counters: ByOutcome::new(),
+            duration: OnceLock::new(),
+            told: Mutex::default(),
+            owes: AtomicBool::new(false),
+        }
+    }
+
     /// Tells the log of the attempts that it was not told of, if nobody has asked since.
     pub(super) fn tell_rest(&self, now: Instant, is_end: bool) {
         if !self.owes.load(Ordering::Relaxed) {
@@ -280,10 +345,11 @@ impl Meters for ChannelMeters {
 
     fn attempt(&self, outcome: &'static str, elapsed: Duration) {
         let counter = self.counters.get(outcome, |label| {
-            let labels = [("channel", &*self.channel), ("model", &*self.model), ("outcome", label)];
+            let labels = [("channel", &*self.channel), ("outcome", label)];
             self.registry.counter(&ATTEMPTS, &labels)
         });
         counter.increment(1);
-        self.duration.record(elapsed.as_secs_f64());
+        let duration = || self.registry.histogram(&ATTEMPT_DURATION, &[("channel", &*self.channel)]);
+        self.duration.get_or_init(duration).record(elapsed.as_secs_f64());
     }
 }
