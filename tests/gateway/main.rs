@@ -32,6 +32,7 @@ mod keys;
 mod leaks;
 mod ledger;
 mod limits;
+mod matrix;
 mod memory;
 mod moderation;
 mod proxies;
