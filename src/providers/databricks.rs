@@ -28,6 +28,7 @@ pub(super) static DATABRICKS: Engine = Engine {
             Repair::MaxTokens,
             Repair::NoBookkeeping,
             Repair::UsageUnasked,
+            Repair::StripThoughts,
             Repair::ClaudeThinking,
             Repair::ContentParts,
         ]),

@@ -33,6 +33,7 @@ mod keys;
 mod leaks;
 mod ledger;
 mod limits;
+mod matrix;
 mod memory;
 mod metrics;
 mod moderation;

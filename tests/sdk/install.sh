@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the official OpenAI SDKs that the tests run: Python into python/.venv, Node into
-# node/node_modules. Does nothing when what is there is what is pinned.
+# Installs the SDKs that the tests run: Python into python/.venv, Node into node/node_modules.
+# Does nothing when what is there is what is pinned.
 #
 # usage: tests/sdk/install.sh
 set -eu

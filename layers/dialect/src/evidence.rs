@@ -49,7 +49,7 @@ enum Sign {
 }
 
 /// Codes, types and reasons of providers, squeezed: letters and digits in lower case.
-const CODES: [(&str, Sign); 45] = [
+const CODES: [(&str, Sign); 46] = [
     ("apikeyinvalid", Sign::Key),
     ("invalidapikey", Sign::Key),
     ("apikeyexpired", Sign::Key),
@@ -75,6 +75,7 @@ const CODES: [(&str, Sign); 45] = [
     ("servicequotaexceededexception", Sign::KeyAndQuota),
     ("resourcenotfoundexception", Sign::NoModel),
     ("modelnotreadyexception", Sign::Busy),
+    ("outofcapacity", Sign::Busy),
     ("contextlengthexceeded", Sign::Length),
     ("stringabovemaxlength", Sign::Length),
     ("requesttoolarge", Sign::Length),

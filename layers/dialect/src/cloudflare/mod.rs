@@ -99,9 +99,11 @@ fn meaning(code: &str) -> Option<&'static str> {
         "6003" | "6111" | "9109" | "10000" | "10001" => "invalidapikey",
         // The free allocation of the day is used up.
         "3036" => "quotaexceeded",
-        // Terms that nobody has agreed to, models that the account may not use or must pay for, no capacity left: none
-        // of it is about the token.
-        "5016" | "5018" | "3041" | "5035" | "3040" => "resourceunavailable",
+        // Terms that nobody has agreed to, models that the account may not use or must pay for: none of it is about the
+        // token.
+        "5016" | "5018" | "3041" | "5035" => "resourceunavailable",
+        // No capacity is left for the model, for now and whoever asks.
+        "3040" => "outofcapacity",
         "3006" => "requesttoolarge",
         _ => return None,
     })

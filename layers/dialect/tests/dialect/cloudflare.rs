@@ -312,7 +312,7 @@ fn an_error_in_a_good_answer_is_one_and_codes_tell_what_it_means() {
     };
     assert!(told(400, 5007).no_model);
     assert!(told(429, 3036).quota && !told(429, 3036).one_request);
-    assert!(told(429, 3040).one_request, "no capacity is nobody's fault");
+    assert!(told(429, 3040).busy && !told(429, 3040).one_request, "it is about the model, for now");
     assert!(told(403, 5016).one_request, "terms of a model are not the key's");
     assert!(told(400, 6003).key);
 }

@@ -278,7 +278,7 @@ fn claude_thinking(body: &mut Body, to: Subject<'_>) {
             Some(_) if model.thinking == Thinking::Effort => {
                 body.insert("thinking".to_owned(), json!({ "type": "adaptive" }));
             }
-            Some(budget) if budget > 0 => {
+            Some(budget) if budget > 0 && !calls_without_thought(body) => {
                 let thinking = json!({ "type": "enabled", "budget_tokens": budget.max(LEAST) });
                 body.insert("thinking".to_owned(), thinking);
             }
@@ -301,6 +301,19 @@ fn claude_thinking(body: &mut Body, to: Subject<'_>) {
     }
     // Refused beside thinking.
     remove(body, &["temperature", "top_p", "top_k"]);
+}
+
+/// Whether the latest turn of the model calls tools and does not begin with the thought before the calls, which
+/// OpenAI's format has no place for. "Expected `thinking` or `redacted_thinking`, but found `tool_use`" is what Claude
+/// says then when it is to think on by a budget.
+fn calls_without_thought(body: &Body) -> bool {
+    let messages = body.get("messages").and_then(Value::as_array);
+    let latest =
+        messages.and_then(|messages| messages.iter().rfind(|message| message["role"] == "assistant"));
+    latest.and_then(Value::as_object).is_some_and(|message| {
+        let begins_with = message.get("content").and_then(|content| content.pointer("/0/type"));
+        is_calling(message) && begins_with.is_none_or(|kind| kind != "reasoning")
+    })
 }
 
 #[cfg(test)]
@@ -479,5 +492,31 @@ mod tests {
             thought("gpt-oss-think", "databricks-gpt-oss-120b", json!({ "reasoning_effort": "low" })),
             json!({ "reasoning_effort": "low" })
         );
+    }
+    #[test]
+    fn claude_on_databricks_does_not_think_behind_calls_whose_thought_is_missing() {
+        let thinks_at = |model: &str, messages: Value| {
+            let body = json!({ "reasoning_effort": "low", "messages": messages });
+            let mended = mended(&[Repair::ClaudeThinking], model, body);
+            assert_eq!(mended.get("reasoning_effort"), None);
+            mended["thinking"].is_object()
+        };
+        let thinks = |messages| thinks_at("databricks-claude-sonnet-4", messages);
+        let calls =
+            json!([{ "id": "c", "type": "function", "function": { "name": "f", "arguments": "{}" } }]);
+        let user = json!({ "role": "user", "content": "Hi" });
+        let calling =
+            |content: Value| json!({ "role": "assistant", "content": content, "tool_calls": calls });
+        let result = json!({ "role": "tool", "tool_call_id": "c", "content": "1" });
+        let thought = json!([{ "type": "reasoning", "summary": [] }, { "type": "text", "text": "One." }]);
+        let said = json!({ "role": "assistant", "content": "One." });
+
+        assert!(thinks(json!([user])));
+        assert!(!thinks(json!([user, calling(Value::Null), result])));
+        assert!(!thinks(json!([user, calling(json!("Let me see.")), result, user])));
+        assert!(thinks(json!([user, calling(thought), result])), "the client has kept it");
+        assert!(thinks(json!([user, calling(Value::Null), result, said, user])), "the loop is over");
+        let loose = json!([user, calling(Value::Null), result]);
+        assert!(thinks_at("databricks-claude-opus-4-7", loose), "who thinks as it sees fit does not mind");
     }
 }
