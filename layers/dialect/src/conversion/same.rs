@@ -164,7 +164,8 @@ fn json_body(
         && ask.stream == aim.stream
         && *aim.envelope == Envelope::PLAIN
         && !(aim.quirks.repairs != Repairs::NONE
-            && ask.client.concerns_quirks(ask.kind, json, aim.subject()));
+            && ask.client.concerns_quirks(ask.kind, json, aim.subject()))
+        && !raw(ask).is_some_and(|raw| raw.may_hold_foreign(json));
     if untouched {
         return Ok(SentBody::Bytes(splice(json, ask, aim, added)));
     }
@@ -247,6 +248,10 @@ fn change(
         if ask.kind == Kind::Chat && aim.quirks.repairs != Repairs::NONE {
             raw.mend(&mut map, aim.subject());
         }
+        if raw.may_hold_foreign(json) {
+            raw.without_foreign(&mut map);
+        }
+        raw.fit(&mut map, envelope);
     }
     if envelope.stream == Place::Path {
         map.shift_remove("stream");
