@@ -60,6 +60,11 @@ impl Dialect {
         }
     }
 
+    /// Whether its clients give up on streams in which nothing comes for a while: those are agents.
+    pub fn gives_up_on_silence(self) -> bool {
+        matches!(self, Self::Anthropic | Self::Responses)
+    }
+
     /// A stable name for metrics and the ledger.
     pub fn label(self) -> &'static str {
         self.codec().label

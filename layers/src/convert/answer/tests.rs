@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dialect::{Dialect, between};
-use http::{Method, Response};
+use http::Response;
 use serde_json::{Value, json};
 use tower::Layer;
 
 use super::*;
 use crate::convert::ConvertLayer;
-use crate::endpoint::{CHAT_COMPLETIONS, Endpoint, RequestForm};
+use crate::endpoint::{CHAT_COMPLETIONS, Endpoint, MESSAGES};
 use crate::error_trigger::ErrorTriggerLayer;
 use crate::policy::Target;
 use crate::testing::adapters::anthropic_event;
@@ -22,18 +22,6 @@ use crate::testing::{Chunks, Scripted, call, chunks, exchange, mount, read};
 
 /// A way from clients of one dialect to upstreams of another.
 type Way = (Dialect, Dialect);
-
-static MESSAGES: Endpoint = Endpoint {
-    label: "POST /v1/messages",
-    method: Method::POST,
-    path: "/v1/messages",
-    kind: Kind::Chat,
-    client: Dialect::Anthropic,
-    request: RequestForm::Json,
-    answer: endpoint::AnswerForm::AsAsked,
-    may_be_empty: false,
-    keeps: false,
-};
 
 /// A row for each dialect: without one this does not compile.
 fn endpoint_of(client: Dialect) -> &'static Endpoint {
