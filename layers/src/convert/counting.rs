@@ -20,7 +20,7 @@ const ESTIMATED: HeaderName = HeaderName::from_static("x-uni-api-estimated");
 /// That failure, or a body that cannot be read.
 pub(super) fn otherwise(call: &Call, failure: Failure) -> Result<Reply, Failure> {
     let exchange = &call.attempt.exchange;
-    if exchange.endpoint.kind != Kind::CountTokens || !means_that_nobody_counts(&failure) {
+    if exchange.endpoint.kind != Kind::CountTokens || !means_that_nobody_counts(call, &failure) {
         return Err(failure);
     }
     let Some(counted) = exchange.dialect().estimated_count(&exchange.body) else { return Err(failure) };
@@ -32,12 +32,16 @@ pub(super) fn otherwise(call: &Call, failure: Failure) -> Result<Reply, Failure>
     Ok(reply)
 }
 
-/// Whether an upstream has no such endpoint. A model that it does not know is another matter.
-fn means_that_nobody_counts(failure: &Failure) -> bool {
+/// Whether an upstream has no such endpoint, or none for this model. A model that it does not know is
+/// another matter, and so is a request that the client itself has written wrong.
+fn means_that_nobody_counts(call: &Call, failure: &Failure) -> bool {
+    let target = &call.attempt.target;
+    let is_ours = target.channel.dialect != call.attempt.exchange.dialect() || target.overrides.is_some();
     match failure {
         Failure::Unsupported { .. } => true,
         Failure::Upstream(rejection) => match rejection.status.as_u16() {
             405 | 501 => true,
+            400 | 422 => is_ours && rejection.blame == Blame::Request,
             404 => rejection.blame != Blame::Model,
             _ => false,
         },

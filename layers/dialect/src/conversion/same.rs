@@ -228,6 +228,10 @@ fn change(
         .map_err(|error| Malformed::new(format!("the request body must be a JSON object: {error}")))?;
     let envelope = aim.envelope;
     match (ask.model_place, envelope.model) {
+        // Who counts has one path for all models.
+        (_, Place::Path) if ask.kind == Kind::CountTokens => {
+            map.insert("model".to_owned(), aim.model.into());
+        }
         (_, Place::Path) => drop(map.shift_remove("model")),
         (ModelPlace::Json(_), Place::Body) => drop(map.insert("model".to_owned(), aim.model.into())),
         _ => {}
@@ -256,7 +260,8 @@ fn change(
     if envelope.stream == Place::Path {
         map.shift_remove("stream");
     }
-    for (name, value) in envelope.adds {
+    let adds = if ask.kind == Kind::CountTokens { &[] } else { envelope.adds };
+    for (name, value) in adds {
         map.entry(*name).or_insert_with(|| Value::from(*value));
     }
     if envelope.flags.is_some() {
