@@ -17,6 +17,7 @@ mod bad_input;
 mod bad_upstream;
 mod bad_yaml;
 mod byte_identity;
+mod claude_code;
 mod converted;
 mod cooldown;
 mod credits;
