@@ -76,6 +76,32 @@ pub static CHAT_COMPLETIONS: Endpoint = Endpoint {
     keeps: false,
 };
 
+/// `POST /v1/messages`.
+pub static MESSAGES: Endpoint = Endpoint {
+    label: "POST /v1/messages",
+    method: Method::POST,
+    path: "/v1/messages",
+    kind: Kind::Chat,
+    client: Dialect::Anthropic,
+    request: RequestForm::Json,
+    answer: AnswerForm::AsAsked,
+    may_be_empty: false,
+    keeps: false,
+};
+
+/// `POST /v1/messages/count_tokens`.
+pub static COUNT_MESSAGE_TOKENS: Endpoint = Endpoint {
+    label: "POST /v1/messages/count_tokens",
+    method: Method::POST,
+    path: "/v1/messages/count_tokens",
+    kind: Kind::CountTokens,
+    client: Dialect::Anthropic,
+    request: RequestForm::Json,
+    answer: AnswerForm::Json,
+    may_be_empty: false,
+    keeps: false,
+};
+
 /// `POST /v1/moderations`.
 pub static MODERATIONS: Endpoint = Endpoint {
     label: "POST /v1/moderations",
@@ -90,7 +116,7 @@ pub static MODERATIONS: Endpoint = Endpoint {
 };
 
 /// All endpoints of the pipeline.
-pub static ENDPOINTS: &[&Endpoint] = &[&CHAT_COMPLETIONS, &MODERATIONS];
+pub static ENDPOINTS: &[&Endpoint] = &[&CHAT_COMPLETIONS, &MESSAGES, &COUNT_MESSAGE_TOKENS, &MODERATIONS];
 
 /// Families of paths, each with the shape in which its clients read errors; the first that a path
 /// begins with counts.

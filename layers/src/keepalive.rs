@@ -3,8 +3,8 @@
 //! Outside `failover`: comments go out while channels are being changed. They commit the HTTP
 //! status and nothing else, so a request behind them still fails over. When all channels fail the
 //! stream says so in one error event, and the ledger records the status of that failure. Later
-//! silences are filled too, between events only. Acts on streams whose route has an interval; in the bytes of
-//! the client's dialect.
+//! silences are filled too, between events only. Acts on streams whose route has an interval, and on
+//! those of clients that give up on silence; in the bytes of the client's dialect.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -20,6 +20,11 @@ use crate::failure::Failure;
 use crate::ports::BoxFuture;
 use crate::reply::{EVENT_STREAM, Piece, Pieces, Reply, ReplyBody, mark_stream};
 use crate::stage::Routed;
+
+/// How long clients that give up on silence wait for an answer to begin, where nothing is configured.
+const BEFORE: Duration = Duration::from_secs(60);
+/// Longest silence within a stream of theirs, and within one that is converted.
+pub(crate) const BETWEEN: Duration = Duration::from_secs(15);
 
 /// Mounts [`Keepalive`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -57,27 +62,40 @@ where
     }
 
     fn call(&mut self, routed: Routed) -> Self::Future {
-        let interval = routed.plan.route.keepalive().filter(|_| routed.exchange.peek.stream);
         let dialect = routed.exchange.dialect();
+        let pauses = match routed.plan.route.keepalive() {
+            _ if !routed.exchange.peek.stream => None,
+            Some(interval) => Some(Pauses { before: interval, between: interval }),
+            None => dialect.gives_up_on_silence().then_some(Pauses { before: BEFORE, between: BETWEEN }),
+        };
         let answering = self.inner.call(routed);
-        match interval {
+        match pauses {
             None => DecidedOr::inner(answering),
-            Some(interval) => DecidedOr::waiting(warm(Box::pin(answering), interval, dialect)),
+            Some(pauses) => DecidedOr::waiting(warm(Box::pin(answering), pauses, dialect)),
         }
     }
 }
 
+/// How long it may be silent.
+#[derive(Debug, Clone, Copy)]
+struct Pauses {
+    /// Before an answer is accepted.
+    before: Duration,
+    /// Within it.
+    between: Duration,
+}
+
 async fn warm(
     mut answering: BoxFuture<Result<Reply, Failure>>,
-    interval: Duration,
+    pauses: Pauses,
     dialect: Dialect,
 ) -> Result<Reply, Failure> {
     let began = Instant::now();
-    match tokio::time::timeout(interval, &mut answering).await {
+    match tokio::time::timeout(pauses.before, &mut answering).await {
         Ok(Ok(reply)) if reply.body().is_whole() => Ok(reply),
         Ok(Ok(reply)) => {
             let (head, body) = reply.into_parts();
-            let warm = Warm::new(State::Relaying(body), interval, interval, dialect);
+            let warm = Warm::new(State::Relaying(body), pauses, pauses.between, dialect);
             Ok(Reply::from_parts(head, ReplyBody::stream(warm)))
         }
         Ok(Err(failure)) => Err(failure),
@@ -85,8 +103,8 @@ async fn warm(
             // The first comment is due at once: the interval is over.
             let warm = Warm::new(
                 State::Waiting(answering),
-                interval,
-                interval.saturating_sub(began.elapsed()),
+                pauses,
+                pauses.before.saturating_sub(began.elapsed()),
                 dialect,
             );
             let mut reply = Reply::new(ReplyBody::stream(warm));
@@ -99,7 +117,7 @@ async fn warm(
 /// A stream with comments in its silences.
 struct Warm {
     state: State,
-    interval: Duration,
+    pauses: Pauses,
     timer: Pin<Box<Sleep>>,
     dialect: Dialect,
     /// The last piece ended within an event: a comment would land inside it.
@@ -113,15 +131,28 @@ enum State {
 }
 
 impl Warm {
-    fn new(state: State, interval: Duration, first: Duration, dialect: Dialect) -> Self {
-        Self { state, interval, timer: Box::pin(sleep(first)), dialect, torn: false }
+    fn new(state: State, pauses: Pauses, first: Duration, dialect: Dialect) -> Self {
+        Self { state, pauses, timer: Box::pin(sleep(first)), dialect, torn: false }
+    }
+
+    /// When silence is next broken, if nothing is said before.
+    fn next(&self) -> Instant {
+        let pause = match self.state {
+            State::Waiting(_) => self.pauses.before,
+            State::Relaying(_) | State::Done => self.pauses.between,
+        };
+        Instant::now() + pause
     }
 
     fn poll_said(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Failure>>> {
         loop {
             match &mut self.state {
                 State::Waiting(answering) => match std::task::ready!(answering.as_mut().poll(cx)) {
-                    Ok(reply) => self.state = State::Relaying(reply.into_body()),
+                    Ok(reply) => {
+                        self.state = State::Relaying(reply.into_body());
+                        let next = self.next();
+                        self.timer.as_mut().reset(next);
+                    }
                     Err(failure) => {
                         self.state = State::Done;
                         return Poll::Ready(Some(Err(failure)));
@@ -140,12 +171,14 @@ impl Pieces for Warm {
         if let Poll::Ready(said) = this.poll_said(cx) {
             if let Some(Ok(piece)) = &said {
                 this.torn = piece.torn;
-                this.timer.as_mut().reset(Instant::now() + this.interval);
+                let next = this.next();
+                this.timer.as_mut().reset(next);
             }
             return Poll::Ready(said);
         }
         std::task::ready!(this.timer.as_mut().poll(cx));
-        this.timer.as_mut().reset(Instant::now() + this.interval);
+        let next = this.next();
+        this.timer.as_mut().reset(next);
         if this.torn {
             // The reset timer must wake this task; polling it once arms it.
             let _ = this.timer.as_mut().poll(cx);

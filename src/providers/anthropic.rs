@@ -61,6 +61,9 @@ impl Provider for Anthropic {
     fn address(&self, wanted: Wanted<'_>) -> Result<Uri, Unsupported> {
         match wanted.endpoint.kind {
             Kind::Chat => Ok(self.messages.clone()),
+            Kind::CountTokens if wanted.endpoint.client == Dialect::Anthropic => {
+                with_path(&self.messages, &format!("{}/count_tokens", self.messages.path()))
+            }
             kind => Err(Unsupported(format!("it has no {} of this format", kind.label()).into())),
         }
     }

@@ -198,7 +198,9 @@ fn listed<'a>(name: &'a str, entry: &Value) -> Option<&'a str> {
 
 impl Provider for Bedrock {
     fn address(&self, wanted: Wanted<'_>) -> Result<Uri, Unsupported> {
-        if wanted.endpoint.kind != Kind::Chat {
+        let is_converse = self.operations[0] == "converse";
+        let is_count = wanted.endpoint.kind == Kind::CountTokens && is_converse;
+        if wanted.endpoint.kind != Kind::Chat && !is_count {
             return Err(Unsupported(
                 format!("it has no {} of this format", wanted.endpoint.kind.label()).into(),
             ));
@@ -212,7 +214,7 @@ impl Provider for Bedrock {
                 &derived
             }
         };
-        let operation = self.operations[usize::from(wanted.stream)];
+        let operation = if is_count { "count-tokens" } else { self.operations[usize::from(wanted.stream)] };
         with_path(base, &format!("{}/model/{}/{operation}", root(base), segment(wanted.model)?))
     }
 

@@ -85,11 +85,13 @@ fn listed<'a>(name: &'a str, entry: &Value) -> Option<&'a str> {
 impl Provider for Gemini {
     fn address(&self, wanted: Wanted<'_>) -> Result<Uri, Unsupported> {
         let Wanted { endpoint, model, stream, .. } = wanted;
-        if endpoint.kind != Kind::Chat {
-            return Err(Unsupported(format!("it has no {} of this format", endpoint.kind.label()).into()));
-        }
-        // Without `alt` a stream is an array that comes piece by piece.
-        let method = if stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+        let method = match endpoint.kind {
+            // Without `alt` a stream is an array that comes piece by piece.
+            Kind::Chat if stream => "streamGenerateContent?alt=sse",
+            Kind::Chat => "generateContent",
+            Kind::CountTokens => "countTokens",
+            kind => return Err(Unsupported(format!("it has no {} of this format", kind.label()).into())),
+        };
         with_path(&self.base, &format!("{}/{}:{method}", root(&self.base), resource(model)?))
     }
 

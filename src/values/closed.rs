@@ -38,8 +38,8 @@ impl Closed {
     /// Usage that never came is charged as the input estimate and the delivered text, four bytes a
     /// token. So is a side of a conversation that was not counted though something went through it,
     /// and the output of an answer that did not come to its end and told only what it had counted in
-    /// the beginning. Nothing is charged when no attempt was accepted, nor for moderation, whose
-    /// answers hold no usage by design.
+    /// the beginning. Nothing is charged when no attempt was accepted, nor for moderation and counting,
+    /// whose answers hold no usage by design.
     pub fn new(mut entry: Entry, price: Price) -> Self {
         let size = entry.estimate.unwrap_or_default();
         let input = size.input.0.saturating_add(size.media.saturating_mul(TOKENS_PER_MEDIUM));
@@ -60,7 +60,7 @@ impl Closed {
                 }
                 (price.cost(&taken), taken != told)
             }
-            None if entry.endpoint.kind == Kind::Moderate => (0, false),
+            None if matches!(entry.endpoint.kind, Kind::Moderate | Kind::CountTokens) => (0, false),
             None => (price.estimate(input, delivered), true),
         };
         Self { entry, price, cost, estimated }

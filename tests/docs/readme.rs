@@ -8,9 +8,10 @@ use std::process::Command;
 use crate::{between, read, root};
 
 /// Pages for users that show configurations.
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "README.md",
     "docs/behaviour.md",
+    "docs/clients.md",
     "docs/configuration.md",
     "docs/from-uni-api.md",
     "docs/logs-and-statistics.md",

@@ -1,4 +1,5 @@
 //! The official OpenAI SDKs, pointed at the gateway: what they make of its answers is what counts.
+//! `messages.rs` does the same with those of Anthropic.
 //!
 //! A plan of calls is written here, with what must come of each, and run by the scripts in
 //! `tests/sdk`.
@@ -13,13 +14,13 @@ use crate::harness::recorded::replay;
 use crate::harness::*;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Sdk {
+pub(crate) enum Sdk {
     Python,
     Node,
 }
 
 impl Sdk {
-    fn command(self) -> Command {
+    fn command(self, script: &str) -> Command {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
         let installed = |path: PathBuf| {
             assert!(
@@ -33,13 +34,13 @@ impl Sdk {
             Self::Python => {
                 installed(folder.join("python/.venv/installed"));
                 let mut command = Command::new(installed(folder.join("python/.venv/bin/python")));
-                command.arg(folder.join("python/scenarios.py"));
+                command.arg(folder.join(format!("python/{script}.py")));
                 command
             }
             Self::Node => {
-                installed(folder.join("node/node_modules/openai"));
+                installed(folder.join("node/node_modules/.installed"));
                 let mut command = Command::new("node");
-                command.arg(folder.join("node/scenarios.js"));
+                command.arg(folder.join(format!("node/{script}.js")));
                 command
             }
         }
@@ -47,12 +48,20 @@ impl Sdk {
 
     /// Runs the steps; stops the test with what the script printed when one of them fails.
     async fn run(self, gateway: &Gateway, steps: Vec<Value>) {
+        self.run_script("scenarios", &gateway.base_url(), gateway, steps).await;
+    }
+
+    /// The same with this script, pointed to this address of the gateway.
+    pub(crate) async fn run_script(self, script: &str, url: &str, gateway: &Gateway, steps: Vec<Value>) {
         let plan = gateway.folder().join(format!("plan-{self:?}.json"));
         let count = steps.len();
-        let text = json!({ "base_url": gateway.base_url(), "key": CLIENT, "steps": steps }).to_string();
+        let text = json!({ "base_url": url, "key": CLIENT, "steps": steps }).to_string();
         std::fs::write(&plan, text).unwrap();
-        let mut command = self.command();
-        command.arg(&plan).env_remove("OPENAI_API_KEY").env_remove("OPENAI_BASE_URL");
+        let mut command = self.command(script);
+        command.arg(&plan);
+        for variable in ["OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"] {
+            command.env_remove(variable).env_remove("ANTHROPIC_AUTH_TOKEN");
+        }
         for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             command.env_remove(proxy);
         }
@@ -66,7 +75,7 @@ impl Sdk {
 }
 
 /// Recorded answers in the dialects of these providers, whole and streamed, with and without tools.
-fn recorded() -> Vec<Recorded> {
+pub(crate) fn recorded() -> Vec<Recorded> {
     let providers = ["openai/", "groq/", "xai/", "openrouter/", "deepseek/", "mistral/", "cerebras/"];
     let wanted = |case: &Recorded| {
         case.status == 200
@@ -78,7 +87,7 @@ fn recorded() -> Vec<Recorded> {
 }
 
 /// What an SDK should find in an answer of OpenAI's format, read from the recording.
-fn expectation(case: &Recorded) -> Value {
+pub(crate) fn expectation(case: &Recorded) -> Value {
     let mut content = String::new();
     let mut calls: Vec<(String, String)> = Vec::new();
     let (mut finish, mut total, mut choices, mut usage_chunks) = (Value::Null, Value::Null, 0, 0);
@@ -124,7 +133,7 @@ fn expectation(case: &Recorded) -> Value {
 }
 
 /// Whether an SDK's types can hold it: some providers send content in parts, or broken arguments.
-fn readable(case: &Recorded) -> bool {
+pub(crate) fn readable(case: &Recorded) -> bool {
     let text = String::from_utf8_lossy(&case.body);
     !text.contains("\"content\":[")
         && !text.contains("\"content\": [")

@@ -1,4 +1,4 @@
-"""Holds what clients get of golden cases against what they should find in it, with OpenAI's SDK.
+"""Holds what clients get of golden cases against what they should find in it, with the SDK of the client's dialect.
 
 usage: check.py CASES
 
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import chat_answer
+import messages_answer
 from replay import Replay
 
 FIELDS = ("text", "reasoning", "refusal", "tools", "finish", "images", "citations", "usage", "more", "error")
@@ -27,14 +28,27 @@ def comparable(field, value):
     return value
 
 
+def about(case):
+    """What is told of a case, and what should be found: some share the answer of another."""
+    told = json.loads((case / "case.json").read_text())
+    if "answer" in told:
+        answered = case.parent.parent / told["answer"]
+        shared = json.loads((answered / "case.json").read_text())
+        differs = {**shared.get("differs", {}), **told.get("differs", {})}
+        told, case = {**shared, "differs": {field: why for field, why in differs.items() if why}}, answered
+    return told, json.loads((case / "expected.json").read_text())
+
+
 def check(replay, case):
     """The fields in which the client finds something else."""
-    told = json.loads((case / "case.json").read_text())
-    expected = json.loads((case / "expected.json").read_text())
+    told, expected = about(case)
+    is_messages = case.parent.name.startswith("anthropic-")
+    if is_messages:
+        expected = messages_answer.expected(expected)
     answer = next(case.glob("response.*"))
     stream = answer.suffix == ".sse"
     replay.play(200, "text/event-stream" if stream else "application/json", answer.read_bytes())
-    found = chat_answer.read(replay.url, stream)
+    found = (messages_answer if is_messages else chat_answer).read(replay.url, stream)
     for field in FIELDS:
         if field in told.get("differs", {}) or (field == "usage" and expected.get("usage") is None):
             continue

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the SDKs that the tests run: Python into python/.venv, Node into node/node_modules.
-# Does nothing when what is there is what is pinned.
+# Installs the SDKs that the tests run: Python into python/.venv, Node into node/node_modules; and the command lines of
+# agents, into agents/node_modules. Does nothing when what is there is what is pinned.
 #
 # usage: tests/sdk/install.sh
 set -eu
@@ -26,7 +26,9 @@ fi
 
 need node
 need npm
-if ! cmp -s node/package-lock.json node/node_modules/.installed; then
-    (cd node && npm ci --silent --no-audit --no-fund)
-    cp node/package-lock.json node/node_modules/.installed
-fi
+for folder in node agents; do
+    if ! cmp -s $folder/package-lock.json $folder/node_modules/.installed; then
+        (cd $folder && npm ci --silent --no-audit --no-fund)
+        cp $folder/package-lock.json $folder/node_modules/.installed
+    fi
+done

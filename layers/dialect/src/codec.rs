@@ -68,6 +68,9 @@ pub struct Client {
     pub(crate) measure: Measure,
     /// Changes of a request that stays in the dialect.
     pub(crate) raw: &'static dyn RawRequest,
+    /// What is answered to the question how many tokens a request takes where no upstream counts them; none where
+    /// that is no question of this dialect.
+    pub(crate) estimate: Option<fn(&[u8]) -> Result<Bytes, Malformed>>,
 }
 
 /// The codec of clients: reads their requests, writes their answers.
@@ -215,6 +218,17 @@ pub(crate) trait RawRequest: Send + Sync {
     /// Changes a body as quirks of the upstream demand.
     fn mend(&self, _body: &mut Map<String, Value>, _subject: Subject<'_>) {}
 
+    /// Whether a body may hold what was written here on behalf of other dialects; cheap, and rather yes than no.
+    fn may_hold_foreign(&self, _body: &[u8]) -> bool {
+        false
+    }
+
+    /// Takes out what was written here on behalf of other dialects and upstreams of this one would refuse.
+    fn without_foreign(&self, _body: &mut Map<String, Value>) {}
+
+    /// Takes out what is not for a provider that wraps the dialect so.
+    fn fit(&self, _body: &mut Map<String, Value>, _envelope: &Envelope) {}
+
     /// Whether a body may hold tools; cheap, and rather yes than no.
     fn may_hold_tools(&self, body: &[u8]) -> bool;
 
@@ -264,6 +278,8 @@ impl Addition {
 pub struct Manner {
     /// Whether the usage is wanted at the end of a stream.
     pub(crate) include_usage: bool,
+    /// Whether the seals of texts go with the answer, to come back with the history.
+    pub(crate) carries_seals_of_text: bool,
 }
 
 /// The identity of an answer, for what the upstream leaves open. Prefixes such as `chatcmpl-` are the codec's.

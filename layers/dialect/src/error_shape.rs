@@ -39,7 +39,8 @@ impl ErrorShape {
     /// Bytes that keep a stream alive and mean nothing.
     pub fn keepalive(self) -> &'static [u8] {
         match self {
-            Self::OpenAi | Self::Anthropic => b": keepalive\n\n",
+            Self::OpenAi => b": keepalive\n\n",
+            Self::Anthropic => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
             Self::Gemini => b"data: {\"candidates\":[]}\n\n",
         }
     }

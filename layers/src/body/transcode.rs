@@ -6,9 +6,12 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use dialect::{Depth, Framer, Framing, Sighting, Transcode, ir};
+
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::coalesce::Coalesce;
 use super::idle::Idle;
@@ -43,6 +46,32 @@ pub struct Transcoded {
     /// Nothing more is asked of the upstream; what is left is told.
     ended: bool,
     failure: Option<Failure>,
+    pings: Option<Pings>,
+}
+
+/// The breaking of silences within an answer that was accepted.
+struct Pings {
+    after: Duration,
+    /// When something was last said.
+    last: Instant,
+    /// Made when it is first silent.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pings {
+    /// Ready when it was silent for too long.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let due = self.last + self.after;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        loop {
+            std::task::ready!(timer.as_mut().poll(cx));
+            let due = self.last + self.after;
+            if due <= Instant::now() {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(due);
+        }
+    }
 }
 
 impl Transcoded {
@@ -69,7 +98,27 @@ impl Transcoded {
             room: 0,
             ended: false,
             failure: None,
+            pings: None,
         }
+    }
+
+    /// Breaks silences of this length, if of any, once it is accepted.
+    #[must_use]
+    pub fn pinging(mut self, after: Option<Duration>) -> Self {
+        self.pings = after.map(|after| Pings { after, last: Instant::now(), timer: None });
+        self
+    }
+
+    /// A sign of life, where it was silent for too long.
+    fn poll_ping(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
+        let Some(pings) = self.pings.as_mut().filter(|_| self.depth == Depth::Relay && !self.ended) else {
+            return Poll::Pending;
+        };
+        std::task::ready!(pings.poll_due(cx));
+        pings.last = Instant::now();
+        let mut out = BytesMut::new();
+        self.transcode.keepalive(&mut out);
+        Poll::Ready(Piece { bytes: out.freeze(), sighting: Sighting::machinery(), torn: false })
     }
 
     fn take(&mut self, data: Bytes, out: &mut BytesMut, seen: &mut Sighting) -> Result<(), Failure> {
@@ -183,7 +232,9 @@ impl Pieces for Transcoded {
                         break;
                     }
                 }
-                Poll::Pending if this.gather.is_empty() => return Poll::Pending,
+                Poll::Pending if this.gather.is_empty() => {
+                    return this.poll_ping(cx).map(|ping| Some(Ok(ping)));
+                }
                 Poll::Pending if this.gather.yields_for_more() => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -192,7 +243,12 @@ impl Pieces for Transcoded {
             }
         }
         match this.gather.take() {
-            Some(piece) => Poll::Ready(Some(Ok(piece))),
+            Some(piece) => {
+                if let Some(pings) = &mut this.pings {
+                    pings.last = Instant::now();
+                }
+                Poll::Ready(Some(Ok(piece)))
+            }
             None => Poll::Ready(this.failure.take().map(Err)),
         }
     }

@@ -6,6 +6,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode, response};
 use tokio::time::Instant;
 
+use super::asking::{hidden, silence};
 use super::came::came;
 use crate::body::idle::{Collected, Idle, Left};
 use crate::body::raw::Raw;
@@ -16,7 +17,6 @@ use crate::capacity::Held;
 use crate::endpoint;
 use crate::failure::Failure;
 use crate::forward;
-use crate::hidden::Hidden;
 use crate::judge::{Refusal, judge};
 use crate::observe::telling;
 use crate::offload::offload;
@@ -116,7 +116,8 @@ impl Reading<'_> {
             None => {
                 let unasked = || garbled(self.call, "upstream answered with events that were not asked for");
                 let transcode = self.way.events(&self.kept).ok_or_else(unasked)?;
-                ReplyBody::stream(Transcoded::new(body, framing, transcode, origin, want_text))
+                let transcoded = Transcoded::new(body, framing, transcode, origin, want_text);
+                ReplyBody::stream(transcoded.pinging(silence(self.call)))
             }
         };
         let mut reply = Reply::new(body);
@@ -238,12 +239,6 @@ fn judged(call: &Call, status: StatusCode, headers: &HeaderMap, error: ir::Error
     let (channel, dialect) = (&target.channel.name, target.channel.dialect);
     let asked = exchange.asked(&target.upstream_model);
     judge(Refusal { channel, status, headers, error, body, dialect, asked, hidden })
-}
-
-/// What no word of this answer may tell.
-fn hidden(call: &Call) -> Hidden {
-    let Attempt { target, exchange, .. } = &call.attempt;
-    Hidden::of(&target.channel, call.credential.as_ref(), Some(&exchange.caller))
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! What a conversion is told of a request: what the client asks, and what an attempt is aimed at.
 
 use std::sync::{Arc, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use dialect::{Aim, Ask, FetchedMedia, Seals, SealsOf};
 
+use crate::hidden::Hidden;
+use crate::keepalive;
 use crate::policy::Target;
-use crate::stage::Exchange;
+use crate::stage::{Attempt, Call, Exchange};
 
 /// What the client asks, for all attempts.
 pub(super) fn ask<'a>(
@@ -48,6 +50,19 @@ pub(super) fn aim<'a>(target: &'a Target, betas: &'a [String], stream: bool, ask
         envelope: &channel.envelope,
         quirks: &channel.quirks,
     }
+}
+
+/// What no word of an answer may tell.
+pub(super) fn hidden(call: &Call) -> Hidden {
+    let Attempt { target, exchange, .. } = &call.attempt;
+    Hidden::of(&target.channel, call.credential.as_ref(), Some(&exchange.caller))
+}
+
+/// Longest silence within a stream that is converted. Whoever has an interval, or gives up on silence,
+/// is looked after by `keepalive`.
+pub(super) fn silence(call: &Call) -> Option<Duration> {
+    let Attempt { target, exchange, .. } = &call.attempt;
+    (target.keepalive.is_none() && !exchange.dialect().gives_up_on_silence()).then_some(keepalive::BETWEEN)
 }
 
 /// When the request came, in unix seconds.

@@ -23,6 +23,7 @@ mod groups;
 mod keepalive;
 mod keys;
 mod limits;
+mod messages;
 mod moderation;
 mod openai_hosts;
 mod overrides;

@@ -203,21 +203,24 @@ impl Vertex {
 impl Provider for Vertex {
     fn address(&self, wanted: Wanted<'_>) -> Result<Uri, Unsupported> {
         let Wanted { endpoint, model, place, stream } = wanted;
-        if endpoint.kind != Kind::Chat {
-            return Err(Unsupported(format!("it has no {} of this format", endpoint.kind.label()).into()));
-        }
-        let method = match (self.publisher, stream) {
-            (Publisher::Google, false) => "generateContent",
-            (Publisher::Google, true) => "streamGenerateContent?alt=sse",
-            (Publisher::Anthropic, false) => "rawPredict",
-            (Publisher::Anthropic, true) => "streamRawPredict",
+        let (model, method) = match (endpoint.kind, self.publisher, stream) {
+            (Kind::Chat, Publisher::Google, false) => (model, "generateContent"),
+            (Kind::Chat, Publisher::Google, true) => (model, "streamGenerateContent?alt=sse"),
+            (Kind::Chat, Publisher::Anthropic, false) => (model, "rawPredict"),
+            (Kind::Chat, Publisher::Anthropic, true) => (model, "streamRawPredict"),
+            (Kind::CountTokens, Publisher::Google, _) => (model, "countTokens"),
+            // A model of its own that counts for all others.
+            (Kind::CountTokens, Publisher::Anthropic, _) => ("count-tokens", "rawPredict"),
+            (kind, ..) => {
+                return Err(Unsupported(format!("it has no {} of this format", kind.label()).into()));
+            }
         };
         match &self.project {
             Some(project) if self.by_account || place.is_some() => {
                 let location = place.or(self.base.location()).unwrap_or(GLOBAL);
                 self.base.in_project((project, location), (self.publisher, model), method)
             }
-            _ if model.contains("claude") => Err(Unsupported(CLAUDE_NEEDS.into())),
+            _ if wanted.model.contains("claude") => Err(Unsupported(CLAUDE_NEEDS.into())),
             _ => self.base.express(model, method),
         }
     }

@@ -1,17 +1,25 @@
 //! Anthropic messages.
 
 mod betas;
+mod carried;
+mod count;
+mod encode;
+mod enveloped;
 pub(crate) mod model;
 pub(crate) mod parameters;
 mod probe;
 mod raw;
+mod read_blocks;
+mod read_request;
 mod response;
 pub(crate) mod schema;
 mod stream;
+mod told;
 mod wire;
 pub(crate) mod words;
 mod write_request;
 
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 // Bedrock and others speak of the same models in formats of their own.
@@ -24,8 +32,9 @@ use crate::fresh_text::Layout;
 use crate::ir::{self, Error};
 use crate::size::Measure;
 use crate::{
-    Aim, Client, Codec, Correspondence, DecodeEvents, Dialect, Envelope, ErrorShape, FetchedMedia, Framing,
-    Unsupported, Upstream, Watch, Written, aws_error,
+    Aim, Client, Codec, Correspondence, DecodeEvents, Dialect, EncodeEvents, Envelope, ErrorShape,
+    FetchedMedia, Framing, Identity, Malformed, Manner, Received, Unsupported, Upstream, Watch, Written,
+    aws_error,
 };
 
 /// The field in which features in test are named where no header can.
@@ -47,8 +56,7 @@ pub(crate) static CODEC: Codec = Codec {
         through_chat: ThroughChat(Dialect::Anthropic),
     },
     client: Some(Client {
-        // Requests of its clients go to channels of their own format only, so far.
-        inbound: None,
+        inbound: Some(&Inbound),
         shape: ErrorShape::Anthropic,
         texts: Layout {
             turns: "messages",
@@ -59,8 +67,39 @@ pub(crate) static CODEC: Codec = Codec {
         },
         measure: Measure { texts: &["system", "messages"], limits: &["max_tokens"] },
         raw: &raw::Raw,
+        estimate: Some(count::answer),
     }),
 };
+
+/// Anthropic messages as clients speak them.
+#[derive(Debug)]
+struct Inbound;
+
+impl crate::Inbound for Inbound {
+    fn request(&self, received: Received<'_>) -> Result<(ir::Request, Manner), Malformed> {
+        let json =
+            received.body.json().ok_or_else(|| Malformed::new("the request body must be a JSON object"))?;
+        read_request::read(json)
+    }
+
+    fn manner(&self, _received: Received<'_>) -> Manner {
+        // It matters to answers of others alone, whose requests were read.
+        Manner::default()
+    }
+
+    fn response(&self, answer: &ir::Response, manner: &Manner, identity: &Identity) -> Bytes {
+        response::write(answer, manner, identity)
+    }
+
+    fn events(&self, manner: &Manner, identity: &Identity) -> Box<dyn EncodeEvents> {
+        Box::new(encode::Encoder::new(manner, identity))
+    }
+}
+
+/// The identity of an answer with the prefix that clients of this dialect know.
+fn answer_id(id: &str) -> String {
+    if id.starts_with("msg_") { id.to_owned() } else { format!("msg_{id}") }
+}
 
 /// Anthropic messages as upstreams speak them.
 #[derive(Debug)]

@@ -4,8 +4,9 @@
 
 use serde_json::{Map, Value};
 
+use super::{carried, enveloped};
 use crate::codec::{LastTurn, RawRequest};
-use crate::fresh_text;
+use crate::{Envelope, fresh_text};
 
 /// Requests of this dialect.
 #[derive(Debug)]
@@ -31,6 +32,18 @@ impl RawRequest for Raw {
 
     fn set_stream(&self, body: &mut Map<String, Value>, stream: bool) {
         body.insert("stream".to_owned(), stream.into());
+    }
+
+    fn may_hold_foreign(&self, body: &[u8]) -> bool {
+        carried::may_be_in(body)
+    }
+
+    fn without_foreign(&self, body: &mut Map<String, Value>) {
+        carried::take_out(body);
+    }
+
+    fn fit(&self, body: &mut Map<String, Value>, envelope: &Envelope) {
+        enveloped::settle(body, envelope);
     }
 
     fn may_hold_tools(&self, body: &[u8]) -> bool {

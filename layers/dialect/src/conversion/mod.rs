@@ -6,6 +6,7 @@
 //! file, one small intermediate form, and an arm in [`between`].
 
 mod chat;
+mod counted;
 mod form;
 mod neutral;
 mod repaired;
@@ -40,6 +41,9 @@ pub fn between(kind: Kind, client: Dialect, upstream: Dialect) -> Option<&'stati
     }
     match kind {
         Kind::Chat if speaks.inbound.is_some() => Some(&upstream.codec().upstream.through_chat),
+        Kind::CountTokens if speaks.inbound.is_some() && speaks.estimate.is_some() => {
+            counted::way(upstream).map(|way| -> &dyn Conversion { way })
+        }
         _ => None,
     }
 }

@@ -164,7 +164,8 @@ fn json_body(
         && ask.stream == aim.stream
         && *aim.envelope == Envelope::PLAIN
         && !(aim.quirks.repairs != Repairs::NONE
-            && ask.client.concerns_quirks(ask.kind, json, aim.subject()));
+            && ask.client.concerns_quirks(ask.kind, json, aim.subject()))
+        && !raw(ask).is_some_and(|raw| raw.may_hold_foreign(json));
     if untouched {
         return Ok(SentBody::Bytes(splice(json, ask, aim, added)));
     }
@@ -227,6 +228,10 @@ fn change(
         .map_err(|error| Malformed::new(format!("the request body must be a JSON object: {error}")))?;
     let envelope = aim.envelope;
     match (ask.model_place, envelope.model) {
+        // Who counts has one path for all models.
+        (_, Place::Path) if ask.kind == Kind::CountTokens => {
+            map.insert("model".to_owned(), aim.model.into());
+        }
         (_, Place::Path) => drop(map.shift_remove("model")),
         (ModelPlace::Json(_), Place::Body) => drop(map.insert("model".to_owned(), aim.model.into())),
         _ => {}
@@ -247,11 +252,16 @@ fn change(
         if ask.kind == Kind::Chat && aim.quirks.repairs != Repairs::NONE {
             raw.mend(&mut map, aim.subject());
         }
+        if raw.may_hold_foreign(json) {
+            raw.without_foreign(&mut map);
+        }
+        raw.fit(&mut map, envelope);
     }
     if envelope.stream == Place::Path {
         map.shift_remove("stream");
     }
-    for (name, value) in envelope.adds {
+    let adds = if ask.kind == Kind::CountTokens { &[] } else { envelope.adds };
+    for (name, value) in adds {
         map.entry(*name).or_insert_with(|| Value::from(*value));
     }
     if envelope.flags.is_some() {

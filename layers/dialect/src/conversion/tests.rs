@@ -600,7 +600,7 @@ fn a_refusal_says_whose_fault_it_is() {
 fn there_is_no_way_where_nobody_built_one() {
     assert!(between(Kind::Embed, Dialect::OpenAiChat, Dialect::Anthropic).is_none());
     assert!(between(Kind::Embed, Dialect::OpenAiChat, Dialect::OpenAiChat).is_some());
-    assert!(between(Kind::Chat, Dialect::Anthropic, Dialect::OpenAiChat).is_none());
+    assert!(between(Kind::Chat, Dialect::Converse, Dialect::OpenAiChat).is_none());
 }
 
 #[test]

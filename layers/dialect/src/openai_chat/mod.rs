@@ -61,6 +61,7 @@ pub(crate) static CODEC: Codec = Codec {
             limits: &["max_completion_tokens", "max_output_tokens", "max_tokens"],
         },
         raw: &raw::Raw,
+        estimate: None,
     }),
 };
 

@@ -67,7 +67,7 @@ pub(crate) fn read(body: &[u8]) -> Result<(Request, Manner), Malformed> {
     }
     request.extra = fields.0;
     cache_marks::mark_end(&mut request);
-    Ok((request, Manner { include_usage }))
+    Ok((request, Manner { include_usage, ..Manner::default() }))
 }
 
 fn raw(json: Value) -> Raw {

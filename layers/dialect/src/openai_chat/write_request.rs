@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use crate::aim::{Betas, Place};
 use crate::ir::{
-    Block, Content, Effort, Reasoning, ReasoningMode, Request, ResponseFormat, Role, Sampling, Source,
-    ToolChoice, Turn,
+    Block, Content, Effort, Reasoning, ReasoningMode, Request, ResponseFormat, Role, Sampling, ServerTask,
+    ServerTool, Source, ToolChoice, Turn, WebSearch,
 };
 use crate::names::{Grammar, Names};
 use crate::openai_chat::repairs::{self, Repair};
@@ -47,6 +47,9 @@ pub(super) fn write(request: &Request, aim: &Aim<'_>, media: &FetchedMedia) -> R
     write_sampling(request, aim, family, &mut fields);
     if aim.tools {
         write_tools(request, family, &mut writer.names, &mut fields);
+        if !family {
+            write_server_tools(&request.server_tools, aim.model, &mut fields)?;
+        }
     }
     write_rest(request, aim.model, family, &mut fields);
     repairs::mend(&mut fields, aim.subject());
@@ -205,6 +208,29 @@ fn write_tools(request: &Request, family: bool, names: &mut Names, body: &mut Ma
     });
     insert(body, "tool_choice", choice);
     insert(body, "parallel_tool_calls", request.parallel_tool_calls);
+}
+
+/// Tools that run at the provider, of clients of other dialects: there is a search in the web, in models that are for it.
+fn write_server_tools(
+    tools: &[ServerTool],
+    model: &str,
+    body: &mut Map<String, Value>,
+) -> Result<(), Unsupported> {
+    for tool in tools {
+        let ServerTask::WebSearch(WebSearch { place, .. }) = &tool.task else {
+            return Err(Unsupported::at("tools", "this upstream has no tools that run at the provider"));
+        };
+        if !model.contains("search") {
+            let what = "this model does not search the web: that takes one with 'search' in its name";
+            return Err(Unsupported::at("tools", what));
+        }
+        let mut options = Map::new();
+        if let Some(place) = place {
+            options.insert("user_location".into(), json!({ "type": "approximate", "approximate": place }));
+        }
+        body.insert("web_search_options".into(), options.into());
+    }
+    Ok(())
 }
 
 /// The text of blocks, a blank line between two.

@@ -275,7 +275,8 @@ impl Exchange {
             Some(error) => transcode.fail(error, &mut out),
             None => transcode.trailer(&mut out),
         }
-        let told = frames(&out).filter(|frame| !frame.is_comment()).map(|frame| frame.raw);
+        let told =
+            frames(&out).filter(|frame| !frame.is_comment() && frame.event != b"ping").map(|frame| frame.raw);
         String::from_utf8_lossy(&told.collect::<Vec<_>>().concat()).into_owned()
     }
 

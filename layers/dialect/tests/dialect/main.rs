@@ -15,6 +15,8 @@ mod gemini;
 mod golden;
 mod kit;
 mod meaning;
+mod meaning_messages;
+mod messages;
 mod prefixes;
 mod repairs;
 mod requests;

@@ -97,7 +97,12 @@ fn sent(upstream: Dialect, model: &str, messages: &[Value]) -> Option<(Value, St
     let body = json!({ "model": model, "messages": messages, "tools": tools }).to_string();
     // What cannot be asked of one upstream is asked of another.
     let exchange = Exchange::aimed(Dialect::OpenAiChat, upstream, body.as_bytes(), true, model).ok()?;
-    let mut sent = unmarked(&exchange.sent);
+    split(&exchange.sent)
+}
+
+/// A request as the fields beside the conversation, and the conversation as text up to its last word.
+pub(crate) fn split(sent: &Value) -> Option<(Value, String)> {
+    let mut sent = unmarked(sent);
     let fields = sent.as_object_mut().expect("an object");
     let name = ["messages", "contents", "input"].into_iter().find(|name| fields.contains_key(*name));
     // Cohere's first version tells the last turn apart from the others.

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dialect::{Dialect, between};
-use http::{Method, Response};
+use http::Response;
 use serde_json::{Value, json};
 use tower::Layer;
 
 use self::rows::{End, Row, rows};
 use super::*;
 use crate::convert::ConvertLayer;
-use crate::endpoint::{CHAT_COMPLETIONS, Endpoint, RequestForm};
+use crate::endpoint::{CHAT_COMPLETIONS, Endpoint, MESSAGES};
 use crate::error_trigger::ErrorTriggerLayer;
 use crate::policy::Target;
 use crate::testing::policy::{channel, target_of};
@@ -47,18 +47,6 @@ impl Way {
         self.is_same() && !self.row.wraps()
     }
 }
-
-static MESSAGES: Endpoint = Endpoint {
-    label: "POST /v1/messages",
-    method: Method::POST,
-    path: "/v1/messages",
-    kind: Kind::Chat,
-    client: Dialect::Anthropic,
-    request: RequestForm::Json,
-    answer: endpoint::AnswerForm::AsAsked,
-    may_be_empty: false,
-    keeps: false,
-};
 
 /// Where clients of a dialect ask, and what ends their streams: a row for each dialect that clients speak.
 fn client_of(client: Dialect) -> (&'static Endpoint, &'static str) {

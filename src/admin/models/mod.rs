@@ -1,10 +1,15 @@
 //! `GET /v1/models`: exactly the models that this key can route, in the order of its rules. And one of
-//! them by its name, as `models.retrieve` of the SDKs asks for it.
+//! them by its name, as `models.retrieve` of the SDKs asks for it. In OpenAI's shape, unless the
+//! client speaks another one.
+
+mod messages;
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
 use layers::Failure;
 use serde::Serialize;
 
@@ -49,9 +54,15 @@ impl Model {
 }
 
 /// Lists the models.
-pub(super) async fn list(Current(snapshot): Current, Asker(caller): Asker) -> Json<ModelList> {
-    let data = snapshot.models(&caller).into_iter().map(|id| Model::of(&snapshot, id)).collect();
-    Json(ModelList { object: "list", data })
+pub(super) async fn list(Current(snapshot): Current, Asker(caller): Asker, headers: HeaderMap) -> Response {
+    let models = snapshot.models(&caller).into_iter();
+    if messages::asks(&headers) {
+        let context = |id: &Arc<str>| snapshot.told(id).and_then(|told| told.context);
+        let data = models.map(|id| messages::Model::new(id.clone(), context(&id))).collect();
+        return Json(messages::Page::of(data)).into_response();
+    }
+    let data = models.map(|id| Model::of(&snapshot, id)).collect();
+    Json(ModelList { object: "list", data }).into_response()
 }
 
 /// One model. Its name may hold slashes.
@@ -59,7 +70,13 @@ pub(super) async fn one(
     Current(snapshot): Current,
     Asker(caller): Asker,
     Path(name): Path<String>,
-) -> Result<Json<Model>, Refused> {
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
     let found = snapshot.models(&caller).into_iter().find(|id| **id == *name);
-    found.map(|id| Json(Model::of(&snapshot, id))).ok_or(Refused(Failure::ModelNotFound { model: name }))
+    let id = found.ok_or(Refused(Failure::ModelNotFound { model: name }))?;
+    if messages::asks(&headers) {
+        let context = snapshot.told(&id).and_then(|told| told.context);
+        return Ok(Json(messages::Model::new(id, context)).into_response());
+    }
+    Ok(Json(Model::of(&snapshot, id)).into_response())
 }
