@@ -135,6 +135,7 @@ impl Startup {
             stored: runtime.pins().clone(),
             homes: runtime.affinity().clone(),
             seals: runtime.seals().clone(),
+            answers: runtime.answers().clone(),
             admin: Admin::new(sources, records),
         };
 

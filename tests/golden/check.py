@@ -1,8 +1,8 @@
 """Holds what clients get of golden cases against what they should find in it, with OpenAI's SDK.
 
-usage: check.py CASES
+usage: check.py CASES [FOLDERS]
 
-Reads each `response.{json,sse}` from a server that answers with it, as a client would, and compares what the SDK finds
+FOLDERS chooses those with such a name, `responses-*`. Reads each `response.{json,sse}` from a server that answers with it, as a client would, and compares what the SDK finds
 with `expected.json`. Says which cases differ, and ends with exit code 1 when one does.
 """
 
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import chat_answer
+import responses_answer
 from replay import Replay
 
 FIELDS = ("text", "reasoning", "refusal", "tools", "finish", "images", "citations", "usage", "more", "error")
@@ -30,11 +31,14 @@ def comparable(field, value):
 def check(replay, case):
     """The fields in which the client finds something else."""
     told = json.loads((case / "case.json").read_text())
-    expected = json.loads((case / "expected.json").read_text())
+    # An answer may be that of a case of another client.
+    answered = case.parent.parent / told["answer"] if "answer" in told else case
+    expected = json.loads((answered / "expected.json").read_text())
     answer = next(case.glob("response.*"))
     stream = answer.suffix == ".sse"
     replay.play(200, "text/event-stream" if stream else "application/json", answer.read_bytes())
-    found = chat_answer.read(replay.url, stream)
+    reader = responses_answer if case.parent.name.startswith("responses-") else chat_answer
+    found = reader.read(replay.url, stream)
     for field in FIELDS:
         if field in told.get("differs", {}) or (field == "usage" and expected.get("usage") is None):
             continue
@@ -46,8 +50,8 @@ def check(replay, case):
 
 
 def main():
-    replay = Replay()
-    cases = sorted({path.parent for path in Path(sys.argv[1]).glob("*/*/response.*")})
+    replay, folders = Replay(), sys.argv[2] if len(sys.argv) > 2 else "*"
+    cases = sorted({path.parent for path in Path(sys.argv[1]).glob(f"{folders}/*/response.*")})
     wrong = [line for case in cases for line in check(replay, case)]
     print("\n".join(wrong))
     print(f"{len(cases)} cases")

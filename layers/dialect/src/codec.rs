@@ -4,6 +4,7 @@
 //! only upstreams speak needs neither probe nor error shape.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -13,6 +14,7 @@ use crate::conversion::ThroughChat;
 use crate::fresh_text::Layout;
 use crate::openai_chat::{Repairs, Subject};
 use crate::rekey::Keys;
+use crate::responses::ClientTool;
 use crate::sighting::{Depth, Sighting};
 use crate::size::Measure;
 use crate::{
@@ -68,6 +70,9 @@ pub struct Client {
     pub(crate) measure: Measure,
     /// Changes of a request that stays in the dialect.
     pub(crate) raw: &'static dyn RawRequest,
+    /// What is answered to the question how many tokens a request takes where no upstream counts them; none where
+    /// that is no question of this dialect.
+    pub(crate) estimate: Option<fn(&[u8]) -> Result<Bytes, Malformed>>,
 }
 
 /// The codec of clients: reads their requests, writes their answers.
@@ -162,6 +167,12 @@ pub trait EncodeEvents: Send {
 
     /// Appends bytes that keep the stream alive and mean nothing.
     fn keepalive(&mut self, out: &mut BytesMut);
+
+    /// The whole answer as it was told, for those who keep it: behind the trailer, in dialects in which an answer is
+    /// named later.
+    fn told(&mut self) -> Option<Bytes> {
+        None
+    }
 }
 
 /// A watcher of one stream that is forwarded as it is, and the voice in which anything of ours is said in it.
@@ -215,6 +226,14 @@ pub(crate) trait RawRequest: Send + Sync {
     /// Changes a body as quirks of the upstream demand.
     fn mend(&self, _body: &mut Map<String, Value>, _subject: Subject<'_>) {}
 
+    /// Whether a body may hold what was written here on behalf of other dialects; cheap, and rather yes than no.
+    fn may_hold_foreign(&self, _body: &[u8]) -> bool {
+        false
+    }
+
+    /// Takes out what was written here on behalf of other dialects and upstreams of this one would refuse.
+    fn without_foreign(&self, _body: &mut Map<String, Value>) {}
+
     /// Whether a body may hold tools; cheap, and rather yes than no.
     fn may_hold_tools(&self, body: &[u8]) -> bool;
 
@@ -264,6 +283,16 @@ impl Addition {
 pub struct Manner {
     /// Whether the usage is wanted at the end of a stream.
     pub(crate) include_usage: bool,
+    /// The fields of the request that its answer tells again.
+    pub(crate) echo: Option<Arc<Map<String, Value>>>,
+    /// Tools of the client that go by another name elsewhere, or are of another kind.
+    pub(crate) client_tools: Option<Arc<[ClientTool]>>,
+    /// What only upstreams of the client's own dialect can do: the field that asks for it, and what it is.
+    pub(crate) own_only: Option<(&'static str, &'static str)>,
+    /// The answer from which the request goes on.
+    pub(crate) previous: Option<Arc<str>>,
+    /// Whether the answer is kept, to be named later.
+    pub(crate) keeps: bool,
 }
 
 /// The identity of an answer, for what the upstream leaves open. Prefixes such as `chatcmpl-` are the codec's.

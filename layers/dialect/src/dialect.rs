@@ -86,6 +86,16 @@ impl Dialect {
         opening::digest(body.json()?, &client.texts)
     }
 
+    /// What is answered to the question how many tokens a client's request takes, where no upstream counts them: a
+    /// guess that says so. None where that is no question of this dialect.
+    ///
+    /// # Errors
+    /// A body that cannot be read.
+    pub fn estimated_count(self, body: &Body) -> Option<Result<Bytes, Malformed>> {
+        let estimate = self.codec().client.as_ref()?.estimate?;
+        body.json().map(|json| estimate(json))
+    }
+
     /// How much a client's request of a kind will take.
     pub fn size(self, _kind: Kind, body: &Body) -> Size {
         match (&self.codec().client, body.json()) {
@@ -108,8 +118,12 @@ impl Dialect {
     /// cheap, and rather yes than no.
     pub fn is_mended(self, kind: Kind, body: &Body, alias: &str, model: &str, quirks: Quirks) -> bool {
         let subject = Subject { alias, model, repairs: quirks.repairs };
+        let foreign = |json: &[u8]| {
+            self.codec().client.as_ref().is_some_and(|client| client.raw.may_hold_foreign(json))
+        };
         quirks.repairs != Repairs::NONE
             && body.json().is_some_and(|json| self.concerns_quirks(kind, json, subject))
+            || body.json().is_some_and(|json| foreign(json))
     }
 
     /// The same of a body in JSON.

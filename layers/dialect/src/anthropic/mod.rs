@@ -59,6 +59,7 @@ pub(crate) static CODEC: Codec = Codec {
         },
         measure: Measure { texts: &["system", "messages"], limits: &["max_tokens"] },
         raw: &raw::Raw,
+        estimate: None,
     }),
 };
 

@@ -125,6 +125,11 @@ fn mender(kept: &Kept) -> Option<Box<dyn Mend>> {
 
 /// What a whole JSON answer tells.
 fn sighted(bytes: &[u8], kept: &Kept) -> Sighting {
+    if kept.kind == Kind::Stored {
+        // Whatever it is, also an answer that failed: it is what was asked for, and was counted when it was made.
+        let is_json = bytes.trim_ascii_start().starts_with(b"{");
+        return Sighting { content: is_json, finished: is_json, done: is_json, ..Sighting::default() };
+    }
     let Some(watch) = &kept.upstream.codec().upstream.watch else { return Sighting::default() };
     let mut sighting = (watch.whole)(bytes, kept.want_text);
     // A client may read any shape of judgement; who must know the verdict looks whether there is one.
@@ -164,7 +169,8 @@ fn json_body(
         && ask.stream == aim.stream
         && *aim.envelope == Envelope::PLAIN
         && !(aim.quirks.repairs != Repairs::NONE
-            && ask.client.concerns_quirks(ask.kind, json, aim.subject()));
+            && ask.client.concerns_quirks(ask.kind, json, aim.subject()))
+        && !raw(ask).is_some_and(|raw| raw.may_hold_foreign(json));
     if untouched {
         return Ok(SentBody::Bytes(splice(json, ask, aim, added)));
     }
@@ -246,6 +252,9 @@ fn change(
         }
         if ask.kind == Kind::Chat && aim.quirks.repairs != Repairs::NONE {
             raw.mend(&mut map, aim.subject());
+        }
+        if raw.may_hold_foreign(json) {
+            raw.without_foreign(&mut map);
         }
     }
     if envelope.stream == Place::Path {

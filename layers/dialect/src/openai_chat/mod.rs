@@ -3,7 +3,7 @@
 mod encode;
 mod probe;
 mod raw;
-mod read_request;
+pub(crate) mod read_request;
 mod repairs;
 mod response;
 mod seals;
@@ -61,6 +61,7 @@ pub(crate) static CODEC: Codec = Codec {
             limits: &["max_completion_tokens", "max_output_tokens", "max_tokens"],
         },
         raw: &raw::Raw,
+        estimate: None,
     }),
 };
 

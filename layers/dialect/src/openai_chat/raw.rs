@@ -136,5 +136,5 @@ pub(super) fn manner(body: &[u8]) -> Manner {
     }
     let include_usage = serde_json::from_slice::<Body>(body)
         .is_ok_and(|body| body.stream_options.is_some_and(|options| options.include_usage));
-    Manner { include_usage }
+    Manner { include_usage, ..Manner::default() }
 }

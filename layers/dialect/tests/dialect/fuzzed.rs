@@ -123,8 +123,11 @@ fn seeds(upstream: Dialect, mut wanted: impl FnMut(&golden::Case) -> Option<Vec<
         Dialect::DoubaoTranslation => Dialect::Responses,
         other => other,
     };
-    let mut found: Vec<Vec<u8>> =
-        cases.iter().filter(|case| case.upstream == upstream).filter_map(&mut wanted).collect();
+    let mut found: Vec<Vec<u8>> = cases
+        .iter()
+        .filter(|case| case.upstream == upstream && case.client == Dialect::OpenAiChat)
+        .filter_map(&mut wanted)
+        .collect();
     found.sort_by_key(Vec::len);
     found.dedup();
     // Some of every length.
@@ -182,6 +185,18 @@ fn mutated_requests_make_no_codec_panic_and_are_written_alike_each_time() {
     for_every_upstream(|upstream| {
         let seeds = seeds(upstream, |case| Some(compact(&case.request())));
         drive(upstream.label(), &seeds, |input| bodies::request(Dialect::OpenAiChat, &[upstream], input));
+    });
+}
+
+#[test]
+fn mutated_requests_of_responses_clients_make_no_codec_panic_and_are_written_alike_each_time() {
+    for_every_upstream(|upstream| {
+        let of_responses = golden::cases().into_iter().filter(|case| case.client == Dialect::Responses);
+        let mut seeds: Vec<Vec<u8>> = of_responses.map(|case| compact(&case.request())).collect();
+        seeds.sort_by_key(Vec::len);
+        seeds.truncate(SEEDS);
+        seeds.iter_mut().for_each(|seed| seed.truncate(LONGEST));
+        drive(upstream.label(), &seeds, |input| bodies::request(Dialect::Responses, &[upstream], input));
     });
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cuts::few;
 use crate::kit::{Coming, Exchange, UPSTREAMS, outbound};
-use crate::meaning;
+use crate::{meaning, meaning_responses};
 
 /// The fields of a meaning, compared one by one.
 const FIELDS: [&str; 10] =
@@ -24,7 +24,9 @@ pub(crate) struct Case {
     pub(crate) folder: PathBuf,
     pub(crate) client: Dialect,
     pub(crate) upstream: Dialect,
-    /// `case.json`.
+    /// The folder of the case whose answer it is: its own, or that of a client of another dialect.
+    answered: PathBuf,
+    /// `case.json`, joined with that of the case whose answer it is.
     told: Value,
 }
 
@@ -48,8 +50,15 @@ fn of(wanted: &str) -> Vec<Case> {
         let (Some(client), Some(upstream)) = (known(client), known(upstream)) else { continue };
         for folder in folders(&pair) {
             if folder.display().to_string().contains(wanted) {
-                let told = read_json(&folder.join("case.json"));
-                cases.push(Case { folder, client, upstream, told });
+                let mut told = read_json(&folder.join("case.json"));
+                let mut answered = folder.clone();
+                if let Some(other) = told["answer"].as_str() {
+                    answered = root.join(other);
+                    let mut joined = read_json(&answered.join("case.json"));
+                    joined["differs"] = told["differs"].take();
+                    told = joined;
+                }
+                cases.push(Case { folder, client, upstream, answered, told });
             }
         }
     }
@@ -91,7 +100,7 @@ fn clients_get_of_every_recorded_answer_what_its_makers_sdk_finds_in_it() {
 impl Case {
     /// The recorded answer.
     pub(crate) fn answer(&self) -> Vec<u8> {
-        let files = ["json", "sse", "bin"].map(|end| self.folder.join("upstream").with_extension(end));
+        let files = ["json", "sse", "bin"].map(|end| self.answered.join("upstream").with_extension(end));
         files.iter().find_map(|file| fs::read(file).ok()).expect("an answer")
     }
 
@@ -119,7 +128,7 @@ impl Case {
 
     /// What the provider's SDK finds in the answer.
     pub(crate) fn expected(&self) -> Value {
-        read_json(&self.folder.join("expected.json"))
+        read_json(&self.answered.join("expected.json"))
     }
 
     /// Where clients rightly get something else: the case, the field, and why.
@@ -174,7 +183,12 @@ impl Case {
                 }
             }
             compare(&self.folder.join("response.sse"), &whole)?;
-            meaning::of_events(whole.as_bytes())
+            if self.client == Dialect::Responses
+                && let Some(fault) = meaning_responses::fault(whole.as_bytes())
+            {
+                return Err(format!("{}: {fault}", self.folder.display()));
+            }
+            self.of_events(whole.as_bytes())
         } else {
             let whole = match exchange.whole(&answer, AnswerForm::Json) {
                 Ok(whole) => whole,
@@ -182,9 +196,25 @@ impl Case {
             };
             let whole = pretty(&serde_json::from_slice(&whole).expect("JSON"));
             compare(&self.folder.join("response.json"), &whole)?;
-            meaning::of_whole(whole.as_bytes())
+            self.of_whole(whole.as_bytes())
         };
         self.means(&meaning, &expected)
+    }
+
+    /// The meaning of an answer in events for this client.
+    fn of_events(&self, answer: &[u8]) -> Value {
+        match self.client {
+            Dialect::Responses => meaning_responses::of_events(answer),
+            _ => meaning::of_events(answer),
+        }
+    }
+
+    /// The meaning of a whole answer for this client.
+    fn of_whole(&self, answer: &[u8]) -> Value {
+        match self.client {
+            Dialect::Responses => meaning_responses::of_whole(answer),
+            _ => meaning::of_whole(answer),
+        }
     }
 
     /// Between equal dialects the bytes pass; read and written anew they mean the same.
@@ -198,19 +228,19 @@ impl Case {
             if !exchange.passes() {
                 return Err(format!("{at}: the answer is not passed on"));
             }
-            self.means(&meaning::of_events(answer), expected)?;
-            return self.means_anew(meaning::of_events(exchange.stream(answer, &[]).as_bytes()), expected);
+            self.means(&self.of_events(answer), expected)?;
+            return self.means_anew(self.of_events(exchange.stream(answer, &[]).as_bytes()), expected);
         }
         match exchange.whole(answer, AnswerForm::Json) {
             Ok(whole) if whole == answer => {}
             Ok(_) => return Err(format!("{at}: the answer did not pass as it is")),
             Err(error) => return self.fails(&error, &expected["error"]),
         }
-        self.means(&meaning::of_whole(answer), expected)?;
+        self.means(&self.of_whole(answer), expected)?;
         // A client that wants events of it gets the same.
         let streamed = Exchange::new(self.client, self.upstream, body, true).whole(answer, AnswerForm::Json);
         match streamed {
-            Ok(streamed) => self.means_anew(meaning::of_events(&streamed), expected),
+            Ok(streamed) => self.means_anew(self.of_events(&streamed), expected),
             Err(error) => self.fails(&error, &expected["error"]),
         }
     }

@@ -123,6 +123,7 @@ impl Setup {
             stored: runtime.pins().clone(),
             homes: runtime.affinity().clone(),
             seals: runtime.seals().clone(),
+            answers: runtime.answers().clone(),
             admin: Admin::new(sources, records),
         };
         let (steer, phase) = watch::channel(Phase::Serving);
