@@ -13,6 +13,7 @@
 mod answer;
 mod asking;
 mod came;
+mod counting;
 mod request;
 
 use std::pin::Pin;
@@ -106,7 +107,10 @@ where
         // A block, because the arguments of an `async fn` are stored twice in its future, and this
         // one exists for every open stream.
         Box::pin(async move {
-            let way = way(&call.attempt)?;
+            let way = match way(&call.attempt) {
+                Ok(way) => way,
+                Err(failure) => return counting::otherwise(&call, failure),
+            };
             request::fetch_media(way, &call, media.as_ref(), &memory).await?;
             let channel = call.attempt.target.channel.clone();
             let wish = &channel.usage_wish;
@@ -121,7 +125,10 @@ where
                 let Sent { body, content_type, kept } = sent.pop().expect("there is one");
                 let added = kept.hides_usage();
                 let upward = request::upward(&call, body, content_type)?;
-                let (head, body) = inner.ready().await?.call(upward).await?.into_parts();
+                let (head, body) = match inner.ready().await?.call(upward).await {
+                    Ok(answer) => answer.into_parts(),
+                    Err(failure) => return counting::otherwise(&call, failure),
+                };
                 match (Reading { call: &call, way, kept }).read(&head, body).await {
                     // The upstream may not know the option that was added: the same key is asked
                     // without it.
@@ -142,7 +149,7 @@ where
                         }
                         return Ok(reply);
                     }
-                    Err(failure) => return Err(failure),
+                    Err(failure) => return counting::otherwise(&call, failure),
                 }
             }
         })

@@ -72,6 +72,8 @@ struct Slots {
     watch: Option<Watch>,
     /// Told the names of the answer and of its items.
     name_to: Option<NameTo>,
+    /// Its own name was told.
+    is_named: bool,
     permit: Option<Box<dyn Any + Send>>,
     /// Ends the stream with an error when it is over: the process is about to end.
     deadline: Option<PollOnWake<BoxFuture<()>>>,
@@ -206,7 +208,12 @@ impl ReplyBody {
         if let Some(name_to) = &mut slots.name_to
             && let Some(Ok(Piece { sighting: Sighting { detail: Some(detail), .. }, .. })) = &next
         {
-            detail.id.iter().chain(&detail.items).for_each(|id| name_to(id));
+            if let Some(id) = &detail.id
+                && !std::mem::replace(&mut slots.is_named, true)
+            {
+                name_to(id);
+            }
+            detail.items.iter().for_each(|id| name_to(id));
         }
         let Some(watch) = &mut slots.watch else { return Poll::Ready(next) };
         watch.see(next.as_ref());

@@ -38,6 +38,7 @@ mod proxies;
 mod reload;
 mod restart;
 mod sdk;
+mod sdk_responses;
 mod served;
 mod shutdown;
 mod sources;

@@ -13,13 +13,13 @@ use crate::harness::recorded::replay;
 use crate::harness::*;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Sdk {
+pub(crate) enum Sdk {
     Python,
     Node,
 }
 
 impl Sdk {
-    fn command(self) -> Command {
+    fn command(self, script: &str) -> Command {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
         let installed = |path: PathBuf| {
             assert!(
@@ -33,13 +33,13 @@ impl Sdk {
             Self::Python => {
                 installed(folder.join("python/.venv/installed"));
                 let mut command = Command::new(installed(folder.join("python/.venv/bin/python")));
-                command.arg(folder.join("python/scenarios.py"));
+                command.arg(folder.join(format!("python/{script}.py")));
                 command
             }
             Self::Node => {
                 installed(folder.join("node/node_modules/openai"));
                 let mut command = Command::new("node");
-                command.arg(folder.join("node/scenarios.js"));
+                command.arg(folder.join(format!("node/{script}.js")));
                 command
             }
         }
@@ -47,11 +47,16 @@ impl Sdk {
 
     /// Runs the steps; stops the test with what the script printed when one of them fails.
     async fn run(self, gateway: &Gateway, steps: Vec<Value>) {
+        self.run_script("scenarios", gateway, steps).await;
+    }
+
+    /// The same with another script than that of chat.
+    pub(crate) async fn run_script(self, script: &str, gateway: &Gateway, steps: Vec<Value>) {
         let plan = gateway.folder().join(format!("plan-{self:?}.json"));
         let count = steps.len();
         let text = json!({ "base_url": gateway.base_url(), "key": CLIENT, "steps": steps }).to_string();
         std::fs::write(&plan, text).unwrap();
-        let mut command = self.command();
+        let mut command = self.command(script);
         command.arg(&plan).env_remove("OPENAI_API_KEY").env_remove("OPENAI_BASE_URL");
         for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             command.env_remove(proxy);

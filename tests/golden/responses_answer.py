@@ -2,6 +2,7 @@
 
 import functools
 import re
+import typing
 
 import openai
 import pydantic
@@ -10,9 +11,14 @@ from openai.types.responses import Response, ResponseStreamEvent
 from chat_answer import error_of, parsed
 
 PICTURE = re.compile(r"!\[image\]\(([^)]*)\)")
-EVENT = pydantic.TypeAdapter(ResponseStreamEvent)
+EVENTS = {kind: event for event in typing.get_args(typing.get_args(ResponseStreamEvent)[0])
+          for kind in typing.get_args(event.model_fields["type"].annotation)}
 # Agents act on codes that the types do not list.
 CODES = {"insufficient_quota", "context_length_exceeded"}
+
+
+class Untyped(Exception):
+    """What the SDK's own types do not take."""
 
 
 def typed(value, kind):
@@ -20,7 +26,11 @@ def typed(value, kind):
     error = (value.get("response") or value).get("error") if isinstance(value, dict) else None
     if error and error.get("code") in CODES:
         error["code"] = "server_error"
-    kind(value)
+    try:
+        kind.model_validate(value)
+    except pydantic.ValidationError as failure:
+        first = failure.errors()[0]
+        raise Untyped(f"{kind.__name__} {first['loc']}: {first['msg']}: {str(first['input'])[:200]}") from None
 
 
 def meaning(response):
@@ -72,7 +82,7 @@ def read(url, stream):
     try:
         if not stream:
             raw = client(url).responses.with_raw_response.create(model="m", input="x")
-            typed(raw.http_response.json(), Response.model_validate)
+            typed(raw.http_response.json(), Response)
             return meaning(raw.parse())
         last = None
         with client(url).responses.stream(model="m", input="x") as events:
@@ -80,7 +90,7 @@ def read(url, stream):
                 last = event.response if hasattr(event, "response") else last
         raw = client(url).responses.create(model="m", input="x", stream=True)
         for event in raw:
-            typed(event.to_dict(mode="json"), EVENT.validate_python)
+            typed(event.to_dict(mode="json"), EVENTS[event.type])
         return meaning(last)
     except openai.APIError as failure:
         return {"error": error_of(failure)}

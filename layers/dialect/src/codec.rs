@@ -293,6 +293,8 @@ pub struct Manner {
     pub(crate) previous: Option<Arc<str>>,
     /// Whether the answer is kept, to be named later.
     pub(crate) keeps: bool,
+    /// Whether the upstream's name of the answer stays, because it is kept there.
+    pub(crate) keeps_name: bool,
 }
 
 /// The identity of an answer, for what the upstream leaves open. Prefixes such as `chatcmpl-` are the codec's.

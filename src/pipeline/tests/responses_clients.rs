@@ -551,3 +551,21 @@ async fn a_channel_can_leave_the_endpoint_out() {
     assert_eq!(gateway.ask(&create(&asks(&json!("x")))).await.expect(200).channel(), "b");
     assert_eq!((gateway.chat(&hello()).await.expect(200).channel(), first.count()), ("a", 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn tokens_are_counted_by_upstreams_of_the_dialect_and_guessed_elsewhere() {
+    let counted = json!({ "object": "response.input_tokens", "input_tokens": 12 });
+    let own = Upstream::always(Script::json(&counted)).await;
+    let count = Ask::post("/v1/responses/input_tokens", &asks(&json!("hello hello")));
+
+    let told = Gateway::start(config([native("a", &own)])).await.ask(&count).await.expect(200);
+    let chat = healthy("never").await;
+    let guessed = Gateway::start(config([channel("a", &chat)])).await.ask(&count).await.expect(200);
+
+    assert_eq!((told.json(), own.last().path.as_str()), (counted, "/v1/responses/input_tokens"));
+    assert_eq!(
+        (&guessed.json()["input_tokens"], guessed.header("x-uni-api-estimated")),
+        (&json!(3), Some("true"))
+    );
+    assert_eq!(chat.count(), 0);
+}

@@ -44,7 +44,7 @@ impl Conversion for ThroughChat {
     fn up(&self, ask: &Ask<'_>, aim: &Aim<'_>) -> Result<Vec<Sent>, Refused> {
         let (request, manner) = Self::read(ask)?;
         if let Some((param, what)) = manner.own_only {
-            let message = format!("{what} cannot be asked of this upstream");
+            let message = format!("{what} takes an upstream of the client's own format");
             return Err(Unsupported::at(param, message).into());
         }
         let written = self.0.codec().upstream.outbound.request(request, aim, ask.media)?;

@@ -276,7 +276,8 @@ impl Kept {
             })
             .into_answer_error());
         };
-        let (manner, events) = (self.manner(), answer.events());
+        let (mut manner, events) = (self.manner(), answer.events());
+        manner.keeps_name = self.client == self.upstream;
         let mut sighting = Sighting::machinery();
         events.iter().for_each(|event| sighting.merge(Sighting::of(event, self.want_text)));
         if self.stream {

@@ -1,6 +1,7 @@
 //! OpenAI responses, at OpenAI and wherever else it is spoken (Azure, xAI, Ark, local servers).
 
 mod carried;
+mod count;
 mod encode;
 mod ids;
 mod items;
@@ -59,11 +60,14 @@ pub(crate) static CODEC: Codec = Codec {
             beside: &["prompt"],
             tools: &["tools"],
         },
-        measure: Measure { texts: &["input", "instructions"], limits: &["max_output_tokens"] },
+        measure: MEASURE,
         raw: &raw::Raw,
-        estimate: None,
+        estimate: Some(count::answer),
     }),
 };
+
+/// Where the texts of a request stand, and its limit.
+const MEASURE: Measure = Measure { texts: &["input", "instructions"], limits: &["max_output_tokens"] };
 
 /// What a stream is told that failed before anything was said in it.
 pub(crate) fn failed_stream(error: &Error) -> Bytes {

@@ -157,7 +157,9 @@ fn is_object(body: &[u8]) -> bool {
         #[serde(borrow)]
         object: crate::lenient::Str<'a>,
     }
-    serde_json::from_slice::<Object<'_>>(body).is_ok_and(|one| one.object.full().is_some())
+    // What is skipped must be text too.
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    serde_json::from_str::<Object<'_>>(text).is_ok_and(|one| one.object.full().is_some())
 }
 
 /// What the end of a response tells: its counts, its reason, and, where nothing came before, its words.

@@ -32,6 +32,7 @@ const LONGEST: usize = 32 << 20;
 pub(super) struct Encoder {
     identity: Identity,
     tools: Option<Arc<[ClientTool]>>,
+    keeps_name: bool,
     /// What the response says of itself, whatever is in it.
     object: Object,
     voice: Voice,
@@ -56,6 +57,7 @@ impl Encoder {
         Self {
             identity: identity.clone(),
             tools: manner.client_tools.clone(),
+            keeps_name: manner.keeps_name,
             object: Object::new(manner, &identity.model),
             voice: Voice::default(),
             begun: false,
@@ -87,7 +89,10 @@ impl Encoder {
         }
         let created = created.unwrap_or(self.identity.created);
         self.object.created = created;
-        self.object.id = ids::response(&format!("{} {upstream_id} {created}", self.identity.id));
+        self.object.id = match upstream_id {
+            own if self.keeps_name && !own.is_empty() => own.to_owned(),
+            other => ids::response(&format!("{} {other} {created}", self.identity.id)),
+        };
         for name in ["response.created", "response.in_progress"] {
             let object = &self.object;
             self.voice.event(out, name, |out| object.write_beginning(out));

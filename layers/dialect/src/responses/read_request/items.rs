@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
                 Ok(())
             }
             "item_reference" => self.only_own("an item that an upstream keeps"),
-            _ => self.only_own("an item of this type, which only upstreams of this format know"),
+            _ => self.only_own("an item of this type"),
         }
     }
 

@@ -79,7 +79,7 @@ fn one(
                 .push(ServerTool { task, raw: Raw { dialect: Dialect::Responses, json: tool } });
         }
         _ => {
-            let what = "a tool of this type, which runs at an upstream of this format";
+            let what = "a tool of this type";
             own_only.get_or_insert(("tools", what));
         }
     }
@@ -143,10 +143,7 @@ pub(super) fn choice(
             Ok(Some(ToolChoice::Allowed { names, required }))
         }
         (_, Some(_)) => {
-            own_only.get_or_insert((
-                "tool_choice",
-                "a tool of this type, which runs at an upstream of this format",
-            ));
+            own_only.get_or_insert(("tool_choice", "a tool of this type"));
             Ok(None)
         }
         _ => Err(unknown()),
