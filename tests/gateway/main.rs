@@ -17,6 +17,7 @@ mod bad_input;
 mod bad_upstream;
 mod bad_yaml;
 mod byte_identity;
+mod codex;
 mod converted;
 mod cooldown;
 mod credits;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the official OpenAI SDKs that the tests run: Python into python/.venv, Node into
-# node/node_modules. Does nothing when what is there is what is pinned.
+# node/node_modules; and Codex into codex/node_modules. Does nothing when what is there is what is pinned.
 #
 # usage: tests/sdk/install.sh
 set -eu
@@ -29,4 +29,8 @@ need npm
 if ! cmp -s node/package-lock.json node/node_modules/.installed; then
     (cd node && npm ci --silent --no-audit --no-fund)
     cp node/package-lock.json node/node_modules/.installed
+fi
+if ! cmp -s codex/package-lock.json codex/node_modules/.installed; then
+    (cd codex && npm ci --silent --no-audit --no-fund)
+    cp codex/package-lock.json codex/node_modules/.installed
 fi

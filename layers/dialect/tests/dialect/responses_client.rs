@@ -173,6 +173,21 @@ fn tools_in_a_group_go_by_one_name_elsewhere_and_come_back_in_their_group() {
     );
 }
 
+#[test]
+fn a_search_that_may_not_look_into_the_web_is_none_elsewhere() {
+    let with = |tool: Value| json!({ "model": "claude-sonnet-4-5", "input": "x", "tools": [tool] });
+
+    let searches = sent(Dialect::Anthropic, &with(json!({ "type": "web_search" })));
+    let stored =
+        sent(Dialect::Anthropic, &with(json!({ "type": "web_search", "external_web_access": false })));
+
+    assert!(
+        searches["tools"][0]["type"].as_str().is_some_and(|kind| kind.starts_with("web_search")),
+        "{searches}"
+    );
+    assert_eq!(stored.get("tools"), None);
+}
+
 /// What a client is told of these events.
 fn told(events: &[ir::Event]) -> String {
     let identity = Identity { id: "r".to_owned(), created: 1_700_000_000, model: "m".to_owned() };

@@ -71,6 +71,9 @@ fn one(
                 one(tool, Some(&name), request, own_only, found)?;
             }
         }
+        // It may look at nothing that is not known already, which is no search to anybody else. Agents offer it unasked.
+        kind if kind.starts_with("web_search")
+            && map.get("external_web_access") == Some(&Value::Bool(false)) => {}
         kind if kind.starts_with("web_search") => {
             let tool = Value::Object(map);
             let task = ServerTask::WebSearch(web_search(&tool));
