@@ -74,7 +74,7 @@ impl Allowance {
             ledger: exchange.ledger.clone(),
             prices: self.prices.clone(),
             model: exchange.peek.model.clone(),
-            free: matches!(exchange.endpoint.kind, Kind::Moderate | Kind::CountTokens),
+            free: matches!(exchange.endpoint.kind, Kind::Moderate | Kind::CountTokens | Kind::Stored),
         };
         if exchange.body.len() > INLINE {
             let (endpoint, body) = (exchange.endpoint, exchange.body.clone());

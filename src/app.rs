@@ -151,6 +151,7 @@ impl Startup {
             homes: runtime.affinity().clone(),
             seals: runtime.seals().clone(),
             sampler: traces.as_ref().map(Traces::sampler),
+            answers: runtime.answers().clone(),
             admin: Admin::new(sources, records),
         };
 

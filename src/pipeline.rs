@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dialect::Seals;
+use dialect::{Answers, Seals};
 use http::Response;
 use http_body::Body;
 use layers::Gateway;
@@ -71,6 +71,8 @@ pub struct Parts {
     pub seals: Arc<dyn Seals>,
     /// Which traces are sent; none where no spans are made.
     pub sampler: Option<Sampler>,
+    /// Answers that clients may name later, where no upstream keeps them.
+    pub answers: Arc<dyn Answers>,
     /// Everything beside the pipeline: model list, health, metrics.
     pub admin: Admin,
 }
@@ -154,7 +156,7 @@ where
         // Asks the stack below it, so the question is routed and failed over like any request.
         .layer(ModerationLayer)
         // Behind moderation, whose questions name nothing stored; resolve has to know the pin.
-        .layer(PinLayer::new(parts.stored.clone()))
+        .layer(PinLayer::new(parts.stored.clone()).answering(parts.answers.clone()))
         // From here on it is known who may serve, and takes the request.
         .layer(ResolveLayer::new(parts.homes.clone()))
         // Outside failover: keeps the client warm while channels change.
@@ -175,7 +177,11 @@ fn attempt<U: Upstreams>(parts: &Parts, upstream: U) -> impl Gateway<Attempt> + 
         .layer(TimeoutLayer)
         // Outside convert, whose sightings it reads.
         .layer(ErrorTriggerLayer)
-        .layer(ConvertLayer::new(parts.media.clone()).sealing(parts.seals.clone()))
+        .layer(
+            ConvertLayer::new(parts.media.clone())
+                .sealing(parts.seals.clone())
+                .keeping(parts.answers.clone()),
+        )
         // Inside convert: overrides speak the upstream's vocabulary.
         .layer(ApplyOverridesLayer)
         // Innermost: signatures cover the final bytes.

@@ -8,9 +8,16 @@ use std::sync::Arc;
 
 use http::uri::Scheme;
 use http::{HeaderValue, Uri};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::endpoint::{ENDPOINTS, Endpoint};
 use crate::ports::{Provider, Unsupported, Wanted};
+
+/// What stands in the address of a provider's objects where the name of one is to stand: `{id}`, as a URL has it.
+pub const OBJECT: &str = "%7Bid%7D";
+
+/// Everything but RFC 3986's unreserved characters.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A URL, with its `host` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +51,23 @@ impl Address {
     pub fn of(provider: &dyn Provider, wanted: Wanted<'_>) -> Result<Self, Unsupported> {
         let uri = provider.address(wanted)?;
         Self::at(uri).ok_or_else(|| Unsupported("its address names no host".into()))
+    }
+
+    /// The same for an object of this name, where the address is one of objects, with the client's query behind it.
+    /// None for a name that could choose another path, whoever decodes it and how often.
+    pub fn of_object(&self, id: &str, query: &str) -> Option<Self> {
+        if id.contains(['%', '\\', '/']) || id.chars().any(char::is_control) || matches!(id, "" | "." | "..")
+        {
+            return None;
+        }
+        let id = utf8_percent_encode(id, ENCODED).to_string();
+        let path = self.uri.path().replace(OBJECT, &id);
+        let queries = [self.uri.query().unwrap_or_default(), query];
+        let queries: Vec<&str> = queries.into_iter().filter(|query| !query.is_empty()).collect();
+        let target = if queries.is_empty() { path } else { format!("{path}?{}", queries.join("&")) };
+        let mut parts = self.uri.clone().into_parts();
+        parts.path_and_query = Some(target.parse().ok()?);
+        Some(Self { uri: Uri::from_parts(parts).ok()?, host: self.host.clone() })
     }
 
     /// The URL as a log may have it: without credentials and query.

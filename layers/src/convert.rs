@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use dialect::{Conversion, Seals, Sent};
+use dialect::{Answers, Conversion, Seals, Sent};
 use http::Response;
 use tower::{Layer, Service, ServiceExt};
 
@@ -36,7 +36,14 @@ use crate::stage::{Attempt, Call};
 #[derive(Clone)]
 pub struct ConvertLayer {
     media: Arc<dyn Media>,
+    memory: Memory,
+}
+
+/// What is remembered between the requests of a client key.
+#[derive(Clone, Default)]
+struct Memory {
     seals: Option<Arc<dyn Seals>>,
+    answers: Option<Arc<dyn Answers>>,
 }
 
 /// The service of [`ConvertLayer`].
@@ -44,7 +51,7 @@ pub struct ConvertLayer {
 pub struct Convert<S> {
     inner: S,
     media: Arc<dyn Media>,
-    seals: Option<Arc<dyn Seals>>,
+    memory: Memory,
 }
 
 // === impl ConvertLayer ===
@@ -52,13 +59,21 @@ pub struct Convert<S> {
 impl ConvertLayer {
     /// Has media fetched by `media`.
     pub fn new(media: Arc<dyn Media>) -> Self {
-        Self { media, seals: None }
+        Self { media, memory: Memory::default() }
     }
 
     /// Remembers in `seals` what models have sealed, for clients that drop it.
     #[must_use]
-    pub fn sealing(self, seals: Arc<dyn Seals>) -> Self {
-        Self { seals: Some(seals), ..self }
+    pub fn sealing(mut self, seals: Arc<dyn Seals>) -> Self {
+        self.memory.seals = Some(seals);
+        self
+    }
+
+    /// Keeps in `answers` those that clients may name later, where no upstream keeps them.
+    #[must_use]
+    pub fn keeping(mut self, answers: Arc<dyn Answers>) -> Self {
+        self.memory.answers = Some(answers);
+        self
     }
 }
 
@@ -66,7 +81,7 @@ impl<S> Layer<S> for ConvertLayer {
     type Service = Convert<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Convert { inner, media: self.media.clone(), seals: self.seals.clone() }
+        Convert { inner, media: self.media.clone(), memory: self.memory.clone() }
     }
 }
 
@@ -88,7 +103,7 @@ where
     fn call(&mut self, call: Call) -> Self::Future {
         let spare = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, spare);
-        let (media, seals) = (self.media.clone(), self.seals.clone());
+        let (media, memory) = (self.media.clone(), self.memory.clone());
         // A block, because the arguments of an `async fn` are stored twice in its future, and this
         // one exists for every open stream.
         Box::pin(async move {
@@ -96,14 +111,14 @@ where
                 Ok(way) => way,
                 Err(failure) => return counting::otherwise(&call, failure),
             };
-            request::fetch_media(way, &call, media.as_ref(), seals.as_ref()).await?;
+            request::fetch_media(way, &call, media.as_ref(), &memory).await?;
             let channel = call.attempt.target.channel.clone();
             let wish = &channel.usage_wish;
             let mut ask_usage = call.stream && channel.quirks.stream_options && wish.is_allowed();
             let mut asked_before = false;
             let mut relearnt = false;
             loop {
-                let mut sent = request::up(way, &call, seals.as_ref(), ask_usage).await?;
+                let mut sent = request::up(way, &call, &memory, ask_usage).await?;
                 if sent.len() != 1 {
                     return Box::pin(fan_out(inner, way, call, sent)).await;
                 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use dialect::Care;
+use dialect::{Care, Kind};
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
@@ -197,6 +197,18 @@ fn unsigned(call: &Call) -> Result<Request<Vec<Bytes>>, Failure> {
 
 /// Where the request goes: as compiled, which is all but what no configuration can foresee.
 fn address(call: &Call) -> Result<Address, Failure> {
+    let address = compiled(call)?;
+    let exchange = &call.attempt.exchange;
+    if exchange.endpoint.kind != Kind::Stored {
+        return Ok(address);
+    }
+    let id = exchange.pinned.as_deref().map_or("", |pinned| &*pinned.id);
+    let object = address.of_object(id, &exchange.query);
+    object.ok_or_else(|| Failure::StoredNotFound { id: id.to_owned() })
+}
+
+/// The address of a whole endpoint.
+fn compiled(call: &Call) -> Result<Address, Failure> {
     let (target, endpoint) = (&call.attempt.target, call.attempt.exchange.endpoint);
     if let Some(address) = target.addresses.get(endpoint, call.stream) {
         return Ok(address.clone());

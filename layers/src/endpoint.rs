@@ -115,8 +115,112 @@ pub static MODERATIONS: Endpoint = Endpoint {
     keeps: false,
 };
 
+/// `POST /v1/responses`.
+pub static RESPONSES: Endpoint = Endpoint {
+    label: "POST /v1/responses",
+    method: Method::POST,
+    path: "/v1/responses",
+    kind: Kind::Chat,
+    client: Dialect::Responses,
+    request: RequestForm::Json,
+    answer: AnswerForm::AsAsked,
+    may_be_empty: false,
+    keeps: true,
+};
+
+/// `POST /v1/responses/compact`.
+pub static COMPACT_RESPONSE: Endpoint = Endpoint {
+    label: "POST /v1/responses/compact",
+    method: Method::POST,
+    path: "/v1/responses/compact",
+    kind: Kind::Compact,
+    client: Dialect::Responses,
+    request: RequestForm::Json,
+    answer: AnswerForm::Json,
+    may_be_empty: true,
+    keeps: true,
+};
+
+/// `POST /v1/responses/input_tokens`.
+pub static COUNT_RESPONSE_TOKENS: Endpoint = Endpoint {
+    label: "POST /v1/responses/input_tokens",
+    method: Method::POST,
+    path: "/v1/responses/input_tokens",
+    kind: Kind::CountTokens,
+    client: Dialect::Responses,
+    request: RequestForm::Json,
+    answer: AnswerForm::Json,
+    may_be_empty: true,
+    // It keeps nothing, but may name what was kept.
+    keeps: true,
+};
+
+/// `GET /v1/responses/{id}`.
+pub static READ_RESPONSE: Endpoint = Endpoint {
+    label: "GET /v1/responses/{id}",
+    method: Method::GET,
+    path: "/v1/responses/{id}",
+    kind: Kind::Stored,
+    client: Dialect::Responses,
+    request: RequestForm::Nothing,
+    answer: AnswerForm::AsAsked,
+    may_be_empty: true,
+    keeps: false,
+};
+
+/// `DELETE /v1/responses/{id}`.
+pub static DELETE_RESPONSE: Endpoint = Endpoint {
+    label: "DELETE /v1/responses/{id}",
+    method: Method::DELETE,
+    path: "/v1/responses/{id}",
+    kind: Kind::Stored,
+    client: Dialect::Responses,
+    request: RequestForm::Nothing,
+    answer: AnswerForm::Json,
+    may_be_empty: true,
+    keeps: false,
+};
+
+/// `POST /v1/responses/{id}/cancel`.
+pub static CANCEL_RESPONSE: Endpoint = Endpoint {
+    label: "POST /v1/responses/{id}/cancel",
+    method: Method::POST,
+    path: "/v1/responses/{id}/cancel",
+    kind: Kind::Stored,
+    client: Dialect::Responses,
+    request: RequestForm::Nothing,
+    answer: AnswerForm::Json,
+    may_be_empty: true,
+    keeps: false,
+};
+
+/// `GET /v1/responses/{id}/input_items`.
+pub static RESPONSE_INPUT: Endpoint = Endpoint {
+    label: "GET /v1/responses/{id}/input_items",
+    method: Method::GET,
+    path: "/v1/responses/{id}/input_items",
+    kind: Kind::Stored,
+    client: Dialect::Responses,
+    request: RequestForm::Nothing,
+    answer: AnswerForm::Json,
+    may_be_empty: true,
+    keeps: false,
+};
+
 /// All endpoints of the pipeline.
-pub static ENDPOINTS: &[&Endpoint] = &[&CHAT_COMPLETIONS, &MESSAGES, &COUNT_MESSAGE_TOKENS, &MODERATIONS];
+pub static ENDPOINTS: &[&Endpoint] = &[
+    &CHAT_COMPLETIONS,
+    &MESSAGES,
+    &COUNT_MESSAGE_TOKENS,
+    &MODERATIONS,
+    &RESPONSES,
+    &COMPACT_RESPONSE,
+    &COUNT_RESPONSE_TOKENS,
+    &READ_RESPONSE,
+    &DELETE_RESPONSE,
+    &CANCEL_RESPONSE,
+    &RESPONSE_INPUT,
+];
 
 /// Families of paths, each with the shape in which its clients read errors; the first that a path
 /// begins with counts.

@@ -88,6 +88,16 @@ pub enum Failure {
         /// The name that was asked for.
         id: String,
     },
+    /// No earlier answer of this name, from which a request is to go on: of all that look the same
+    /// in [`Failure::StoredNotFound`].
+    #[error("Previous response with id '{id}' not found.")]
+    PreviousNotFound {
+        /// The name that was asked for.
+        id: String,
+    },
+    /// The path is asked for over a WebSocket, which is not served: clients then ask over HTTP.
+    #[error("no WebSocket is served here; send the request over HTTP")]
+    NoWebSocket,
     /// No such path.
     #[error("no such endpoint: {0}")]
     UnknownEndpoint(String),
@@ -261,7 +271,8 @@ impl Failure {
         match self {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::PermissionDenied(_) => StatusCode::FORBIDDEN,
-            Self::Invalid { .. } | Self::Flagged => StatusCode::BAD_REQUEST,
+            Self::Invalid { .. } | Self::Flagged | Self::PreviousNotFound { .. } => StatusCode::BAD_REQUEST,
+            Self::NoWebSocket => StatusCode::UPGRADE_REQUIRED,
             Self::BodyTooLarge { .. } | Self::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownCoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -339,6 +350,8 @@ impl Failure {
             | Self::ModelNotFound { .. }
             | Self::ModelsPending { .. }
             | Self::StoredNotFound { .. }
+            | Self::PreviousNotFound { .. }
+            | Self::NoWebSocket
             | Self::UnknownEndpoint(_)
             | Self::MethodNotAllowed { .. }
             | Self::Overloaded

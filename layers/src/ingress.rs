@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialect::{Body, Kind};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use pin_project_lite::pin_project;
@@ -208,6 +208,9 @@ where
         };
         let matched = match head.extensions.remove::<Lookup>() {
             Some(Lookup::Found(matched)) => matched,
+            Some(Lookup::OtherMethod(_)) if wants_websocket(&head.headers) => {
+                return refuse(&head, None, Failure::NoWebSocket);
+            }
             Some(Lookup::OtherMethod(allow)) => {
                 return refuse(&head, None, Failure::MethodNotAllowed { allow });
             }
@@ -337,7 +340,9 @@ where
         let known = catalog.known_model(&fields.model);
         let model_known = known.is_some();
         let model = known.unwrap_or_else(|| fields.model.into());
-        let stream = fields.stream || endpoint.answer == AnswerForm::Events;
+        let stream = fields.stream
+            || endpoint.answer == AnswerForm::Events
+            || streams_by_query(endpoint, head.uri.query());
         let mut entry = Entry::new(id.clone(), endpoint, caller.clone(), model.clone(), received);
         entry.trace = Trace::of(&head.headers, self.sampler);
         entry.client = head.extensions.get::<Peer>().map(|peer: &Peer| -> IpAddr { peer.0 });
@@ -353,6 +358,7 @@ where
             endpoint,
             stored_id,
             pinned: None,
+            previous: None,
             query: kept_query(head.uri.query()),
             headers,
             peek: Peek { model, model_place: fields.model_place, stream },
@@ -424,6 +430,20 @@ fn visit(
 ) {
     let visit = Visit::of(&head.method, &head.uri, &head.extensions).by(caller, received);
     records.visit(Visit { endpoint, ..visit.refused(failure) });
+}
+
+/// Whether a client asks for a WebSocket (RFC 6455 §4.1).
+fn wants_websocket(headers: &HeaderMap) -> bool {
+    let words = headers.get_all(UPGRADE).iter().filter_map(|value| value.to_str().ok());
+    words.flat_map(|words| words.split(',')).any(|word| word.trim().eq_ignore_ascii_case("websocket"))
+}
+
+/// Whether the query asks for a stream: of what is read there is no body to say so.
+fn streams_by_query(endpoint: &Endpoint, query: Option<&str>) -> bool {
+    let asks = |query: &str| query.split('&').any(|pair| pair.eq_ignore_ascii_case("stream=true"));
+    endpoint.request == RequestForm::Nothing
+        && endpoint.answer == AnswerForm::AsAsked
+        && query.is_some_and(asks)
 }
 
 fn content_type(headers: &HeaderMap) -> String {

@@ -152,6 +152,8 @@ pub struct Caller {
     pub credits: Option<Credits>,
     /// Whether answers name the channel and the attempts: `expose_route`, or an admin key.
     pub expose_route: bool,
+    /// Whether its answers are kept, where no upstream keeps them: `store_responses`.
+    pub store_responses: bool,
     /// Position in this snapshot; never stored anywhere that outlives it.
     pub ordinal: usize,
     /// The key itself, which what is told of an error must not hold.

@@ -70,8 +70,10 @@ struct Slots {
     /// The end was reached or an error given: what is left of `rest` only tells of it.
     over: bool,
     watch: Option<Watch>,
-    /// Told the name of the answer, once.
+    /// Told the names of the answer and of its items.
     name_to: Option<NameTo>,
+    /// Its own name was told.
+    is_named: bool,
     permit: Option<Box<dyn Any + Send>>,
     /// Ends the stream with an error when it is over: the process is about to end.
     deadline: Option<PollOnWake<BoxFuture<()>>>,
@@ -85,8 +87,8 @@ enum Rest {
     Stream(Pin<Box<dyn Pieces>>),
 }
 
-/// Listener for the upstream's name of an answer.
-pub type NameTo = Box<dyn FnOnce(&str) + Send>;
+/// Listener for the upstream's names of an answer and of its items.
+pub type NameTo = Box<dyn FnMut(&str) + Send>;
 
 /// The reason why a body was cut off: told to the listener, which closes the connection.
 #[derive(Debug, thiserror::Error)]
@@ -146,7 +148,7 @@ impl ReplyBody {
         self
     }
 
-    /// Tells the upstream's name of the answer with the first piece that has it.
+    /// Tells the upstream's names of the answer and of its items, with the pieces that have them.
     #[must_use]
     pub fn with_name_to(mut self, name_to: NameTo) -> Self {
         self.0.name_to = Some(name_to);
@@ -203,12 +205,15 @@ impl ReplyBody {
                 }
             },
         };
-        if slots.name_to.is_some()
+        if let Some(name_to) = &mut slots.name_to
             && let Some(Ok(Piece { sighting: Sighting { detail: Some(detail), .. }, .. })) = &next
-            && let Some(id) = &detail.id
-            && let Some(name_to) = slots.name_to.take()
         {
-            name_to(id);
+            if let Some(id) = &detail.id
+                && !std::mem::replace(&mut slots.is_named, true)
+            {
+                name_to(id);
+            }
+            detail.items.iter().for_each(|id| name_to(id));
         }
         let Some(watch) = &mut slots.watch else { return Poll::Ready(next) };
         watch.see(next.as_ref());

@@ -12,7 +12,9 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use dialect::ErrorShape;
-use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderName};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -128,6 +130,10 @@ pub fn render(failure: &Failure, shape: ErrorShape) -> Reply {
     match failure {
         Failure::Unauthenticated => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        Failure::NoWebSocket => {
+            // RFC 9110 §15.5.22 wants it named what is spoken instead.
+            headers.insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
         }
         Failure::MethodNotAllowed { allow } => {
             headers.extend(HeaderValue::from_str(allow).ok().map(|allow| (ALLOW, allow)));

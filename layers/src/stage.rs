@@ -11,8 +11,8 @@
 //!
 //! A layer written for one stage cannot be mounted in another, and a forgotten layer does not
 //! compile. No field is filled in later but the shared decoding of the body, which the first
-//! attempt that needs it makes for all, the pin of a stored object, which `pin` finds, and the home of
-//! a conversation, which `resolve` finds. From
+//! attempt that needs it makes for all, the pin of a stored object or the conversation that is kept,
+//! which `pin` finds, and the home of a conversation, which `resolve` finds. From
 //! `resolve` on the [`Exchange`] is shared: an attempt
 //! costs a reference count, and the body, being [`Bytes`], can be sent any number of times.
 
@@ -73,6 +73,9 @@ pub struct Exchange {
     pub stored_id: Option<Arc<str>>,
     /// Where that object is; filled in by `pin`. Whoever is asked then is asked nowhere else.
     pub pinned: Option<Box<Pinned>>,
+    /// The earlier answer that it goes on from, where that was kept here; filled in by `pin`, which
+    /// has put the conversation into the body.
+    pub previous: Option<Arc<str>>,
     /// The conversation that it belongs to, where that is known.
     pub conversation: Option<Box<Conversation>>,
     /// The query of its path, where a dialect has wishes; without credentials.
@@ -162,6 +165,7 @@ impl Exchange {
             endpoint,
             stored_id: None,
             pinned: None,
+            previous: None,
             conversation: None,
             query: Box::default(),
             headers: self.headers.clone(),

@@ -198,6 +198,7 @@ fn caller(
         affinity: affinity(&preferences, report),
         credits: credits(&preferences, report),
         expose_route: preferences.flag("expose_route", false, report) || is_admin,
+        store_responses: preferences.flag("store_responses", true, report),
     }
 }
 

@@ -130,6 +130,7 @@ pub const CALLER_PREFERENCES: Keys = Keys {
         "created_at",
         "expose_route",
         "affinity",
+        "store_responses",
     ],
     inert: &[],
     silent: &[],

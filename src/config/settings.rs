@@ -234,6 +234,8 @@ pub struct CallerSettings {
     pub credits: Option<Credits>,
     /// `expose_route`, or the key is admin.
     pub expose_route: bool,
+    /// `store_responses`.
+    pub store_responses: bool,
 }
 
 /// `rate_limit` of a client key.

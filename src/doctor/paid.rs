@@ -102,6 +102,7 @@ fn caller(channel: usize) -> CallerSettings {
         affinity: Affinity::Off,
         credits: None,
         expose_route: true,
+        store_responses: false,
     }
 }
 
@@ -143,6 +144,8 @@ impl Paid {
             stored: runtime.pins().clone(),
             homes: runtime.affinity().clone(),
             seals: runtime.seals().clone(),
+            sampler: None,
+            answers: runtime.answers().clone(),
             admin: Admin::new(sources, records),
         };
         let (steer, phase) = watch::channel(Phase::Serving);

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dialect::Dialect;
+use dialect::{Dialect, Kind};
 use http::{Request, Uri};
+use layers::address::OBJECT;
 use layers::ports::{Presented, Provider, Unsupported, Wanted};
 
 use super::openai::{self, OpenAi};
+use super::with_path;
 use crate::engine::{Engine, ProviderSpec};
 
 /// OpenAI Responses.
@@ -33,7 +35,17 @@ fn upstream(spec: &ProviderSpec<'_>) -> Result<OpenAi, Unsupported> {
 
 impl Provider for Responses {
     fn address(&self, wanted: Wanted<'_>) -> Result<Uri, Unsupported> {
-        self.0.address(wanted)
+        let endpoint = wanted.endpoint;
+        // Whatever else is asked of responses lies below them.
+        let below = endpoint.path.strip_prefix("/v1/responses").filter(|_| endpoint.kind != Kind::Chat);
+        match below {
+            Some(below) => {
+                let path =
+                    format!("{}/responses{}", openai::root(self.0.base()), below.replace("{id}", OBJECT));
+                with_path(self.0.base(), &path)
+            }
+            None => self.0.address(wanted),
+        }
     }
 
     fn sign(

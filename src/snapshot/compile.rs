@@ -274,6 +274,7 @@ fn caller(ordinal: usize, settings: &CallerSettings) -> Caller {
         affinity: settings.affinity,
         credits: settings.credits,
         expose_route: settings.expose_route,
+        store_responses: settings.store_responses,
         ordinal,
         key: Some(key),
     }

@@ -6,6 +6,7 @@
 //! configuration no longer has.
 
 pub mod affinity;
+pub mod answers;
 pub mod balances;
 pub(crate) mod clock;
 pub mod cooldowns;

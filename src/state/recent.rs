@@ -121,6 +121,15 @@ impl<N: Clone + Eq + Hash, V: Clone> Recent<N, V> {
         self.expire(now);
     }
 
+    /// Drops what is under this name of this caller; whether there was anything.
+    pub(super) fn forget<Q>(&mut self, caller: &Fingerprint, name: &Q) -> bool
+    where
+        N: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.take(caller, name).is_some()
+    }
+
     /// Whether there is any row of this caller.
     pub(super) fn holds(&self, caller: &Fingerprint) -> bool {
         self.callers.contains_key(caller)

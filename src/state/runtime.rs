@@ -13,6 +13,7 @@ use layers::ports::{Credential, Health, Keys};
 use tokio::time::Instant;
 
 use super::affinity::Affinity;
+use super::answers::AnswerMemory;
 use super::balances::Accounts;
 use super::clock::Clock;
 use super::cooldowns::Cooldown;
@@ -39,6 +40,7 @@ pub struct Runtime {
     pins: Arc<Pins>,
     affinity: Arc<Affinity>,
     seals: Arc<SealMemory>,
+    answers: Arc<AnswerMemory>,
     tokens: Arc<TokenStore>,
 }
 
@@ -81,6 +83,7 @@ impl Runtime {
             pins: Arc::default(),
             affinity: Arc::default(),
             seals: Arc::default(),
+            answers: Arc::default(),
             tokens: Arc::default(),
         }
     }
@@ -154,6 +157,11 @@ impl Runtime {
         &self.seals
     }
 
+    /// Answers that no upstream keeps.
+    pub fn answers(&self) -> &Arc<AnswerMemory> {
+        &self.answers
+    }
+
     /// Counts an attempt of the time before the start in the windows of the key that it used.
     pub fn recall_attempt(&self, target: &Target, key: &Fingerprint, age: Duration) {
         let pools = lock(&self.pools);
@@ -183,6 +191,7 @@ impl Runtime {
         self.pins.retain(live.caller);
         self.affinity.retain(live.caller);
         self.seals.retain(live.caller);
+        self.answers.retain(live.caller);
     }
 }
 
@@ -196,6 +205,7 @@ impl std::fmt::Debug for Runtime {
             .field("pins", &self.pins.len())
             .field("affinity", &self.affinity.len())
             .field("seals", &self.seals.len())
+            .field("answers", &self.answers.len())
             .field("tokens", &self.tokens.len())
             .finish()
     }

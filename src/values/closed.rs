@@ -48,8 +48,12 @@ impl Closed {
             entry.usage.filter(|usage| !usage.counts_nothing() && is_plausible(usage, input, delivered));
         let cut_short = entry.abandoned || entry.failure.is_some();
         let talks = matches!(entry.endpoint.kind, Kind::Chat | Kind::Completion);
+        if entry.endpoint.kind == Kind::Stored {
+            // It was charged when it was made.
+            entry.usage = None;
+        }
         let (cost, estimated) = match entry.usage {
-            _ if entry.accepted.is_none() => (0, false),
+            _ if entry.accepted.is_none() || entry.endpoint.kind == Kind::Stored => (0, false),
             Some(told) => {
                 let mut taken = told;
                 if cut_short || (talks && told.output_total == 0) {

@@ -1,8 +1,8 @@
 """Holds what clients get of golden cases against what they should find in it, with the SDK of the client's dialect.
 
-usage: check.py CASES
+usage: check.py CASES [FOLDERS]
 
-Reads each `response.{json,sse}` from a server that answers with it, as a client would, and compares what the SDK finds
+FOLDERS chooses those with such a name, `responses-*`. Reads each `response.{json,sse}` from a server that answers with it, as a client would, and compares what the SDK finds
 with `expected.json`. Says which cases differ, and ends with exit code 1 when one does.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import chat_answer
 import messages_answer
+import responses_answer
 from replay import Replay
 
 FIELDS = ("text", "reasoning", "refusal", "tools", "finish", "images", "citations", "usage", "more", "error")
@@ -34,7 +35,9 @@ def about(case):
     if "answer" in told:
         answered = case.parent.parent / told["answer"]
         shared = json.loads((answered / "case.json").read_text())
-        differs = {**shared.get("differs", {}), **told.get("differs", {})}
+        # What differs for clients of responses is said for each case alone.
+        inherited = {} if case.parent.name.startswith("responses-") else shared.get("differs", {})
+        differs = {**inherited, **(told.get("differs") or {})}
         told, case = {**shared, "differs": {field: why for field, why in differs.items() if why}}, answered
     return told, json.loads((case / "expected.json").read_text())
 
@@ -42,13 +45,19 @@ def about(case):
 def check(replay, case):
     """The fields in which the client finds something else."""
     told, expected = about(case)
-    is_messages = case.parent.name.startswith("anthropic-")
-    if is_messages:
-        expected = messages_answer.expected(expected)
+    reader = chat_answer
+    if case.parent.name.startswith("anthropic-"):
+        reader, expected = messages_answer, messages_answer.expected(expected)
+    elif case.parent.name.startswith("responses-"):
+        reader = responses_answer
     answer = next(case.glob("response.*"))
     stream = answer.suffix == ".sse"
     replay.play(200, "text/event-stream" if stream else "application/json", answer.read_bytes())
-    found = (messages_answer if is_messages else chat_answer).read(replay.url, stream)
+    try:
+        found = reader.read(replay.url, stream)
+    except responses_answer.Untyped as failure:
+        yield f"{case.parent.name}/{case.name}: {failure}"
+        return
     for field in FIELDS:
         if field in told.get("differs", {}) or (field == "usage" and expected.get("usage") is None):
             continue
@@ -60,8 +69,8 @@ def check(replay, case):
 
 
 def main():
-    replay = Replay()
-    cases = sorted({path.parent for path in Path(sys.argv[1]).glob("*/*/response.*")})
+    replay, folders = Replay(), sys.argv[2] if len(sys.argv) > 2 else "*"
+    cases = sorted({path.parent for path in Path(sys.argv[1]).glob(f"{folders}/*/response.*")})
     wrong = [line for case in cases for line in check(replay, case)]
     print("\n".join(wrong))
     print(f"{len(cases)} cases")

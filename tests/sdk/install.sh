@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the SDKs that the tests run: Python into python/.venv, Node into node/node_modules; and the command lines of
-# agents, into agents/node_modules. Does nothing when what is there is what is pinned.
+# agents, into agents/node_modules and codex/node_modules. Does nothing when what is there is what is pinned.
 #
 # usage: tests/sdk/install.sh
 set -eu
@@ -26,7 +26,7 @@ fi
 
 need node
 need npm
-for folder in node agents; do
+for folder in node agents codex; do
     if ! cmp -s $folder/package-lock.json $folder/node_modules/.installed; then
         (cd $folder && npm ci --silent --no-audit --no-fund)
         cp $folder/package-lock.json $folder/node_modules/.installed

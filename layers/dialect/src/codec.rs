@@ -4,6 +4,7 @@
 //! only upstreams speak needs neither probe nor error shape.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -13,6 +14,7 @@ use crate::conversion::ThroughChat;
 use crate::fresh_text::Layout;
 use crate::openai_chat::{Repairs, Subject};
 use crate::rekey::Keys;
+use crate::responses::ClientTool;
 use crate::sighting::{Depth, Sighting};
 use crate::size::Measure;
 use crate::{
@@ -165,6 +167,12 @@ pub trait EncodeEvents: Send {
 
     /// Appends bytes that keep the stream alive and mean nothing.
     fn keepalive(&mut self, out: &mut BytesMut);
+
+    /// The whole answer as it was told, for those who keep it: behind the trailer, in dialects in which an answer is
+    /// named later.
+    fn told(&mut self) -> Option<Bytes> {
+        None
+    }
 }
 
 /// A watcher of one stream that is forwarded as it is, and the voice in which anything of ours is said in it.
@@ -280,6 +288,18 @@ pub struct Manner {
     pub(crate) include_usage: bool,
     /// Whether the seals of texts go with the answer, to come back with the history.
     pub(crate) carries_seals_of_text: bool,
+    /// The fields of the request that its answer tells again.
+    pub(crate) echo: Option<Arc<Map<String, Value>>>,
+    /// Tools of the client that go by another name elsewhere, or are of another kind.
+    pub(crate) client_tools: Option<Arc<[ClientTool]>>,
+    /// What only upstreams of the client's own dialect can do: the field that asks for it, and what it is.
+    pub(crate) own_only: Option<(&'static str, &'static str)>,
+    /// The answer from which the request goes on.
+    pub(crate) previous: Option<Arc<str>>,
+    /// Whether the answer is kept, to be named later.
+    pub(crate) keeps: bool,
+    /// Whether the upstream's name of the answer stays, because it is kept there.
+    pub(crate) keeps_name: bool,
 }
 
 /// The identity of an answer, for what the upstream leaves open. Prefixes such as `chatcmpl-` are the codec's.

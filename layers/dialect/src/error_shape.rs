@@ -7,7 +7,7 @@ use crate::anthropic::words as anthropic;
 use crate::gemini::words as gemini;
 use crate::ir::Error;
 use crate::openai_chat::words as openai_chat;
-use crate::surrogates;
+use crate::{responses, surrogates};
 
 /// The families of error bodies. A dialect has exactly one; a family serves several dialects, and those that are
 /// not converted yet too.
@@ -19,6 +19,8 @@ pub enum ErrorShape {
     Anthropic,
     /// `{"error":{"code","message","status","details"}}`
     Gemini,
+    /// OpenAI's as a body; in a stream a response that failed.
+    Responses,
 }
 
 impl ErrorShape {
@@ -27,19 +29,20 @@ impl ErrorShape {
         Bytes::from(self.value(error).to_string())
     }
 
-    /// One framed event for a stream that has begun. No terminal marker follows: it would make a torn answer look whole.
+    /// What a stream that has begun and said nothing is told, framed. No terminal marker follows: it would make a torn answer look whole.
     pub fn event(self, error: &Error) -> Bytes {
         let value = self.value(error);
         Bytes::from(match self {
             Self::Anthropic => format!("event: error\ndata: {value}\n\n"),
             Self::OpenAi | Self::Gemini => format!("data: {value}\n\n"),
+            Self::Responses => return responses::failed_stream(error),
         })
     }
 
     /// Bytes that keep a stream alive and mean nothing.
     pub fn keepalive(self) -> &'static [u8] {
         match self {
-            Self::OpenAi => b": keepalive\n\n",
+            Self::OpenAi | Self::Responses => b": keepalive\n\n",
             Self::Anthropic => b"event: ping\ndata: {\"type\": \"ping\"}\n\n",
             Self::Gemini => b"data: {\"candidates\":[]}\n\n",
         }
@@ -51,7 +54,7 @@ impl ErrorShape {
         let error = &body["error"];
         error["message"].is_string()
             && match self {
-                Self::OpenAi => true,
+                Self::OpenAi | Self::Responses => true,
                 Self::Anthropic => body["type"] == "error" && error["type"].is_string(),
                 Self::Gemini => error["status"].is_string(),
             }
@@ -59,7 +62,7 @@ impl ErrorShape {
 
     fn value(self, error: &Error) -> Value {
         match self {
-            Self::OpenAi => openai_chat::error(error),
+            Self::OpenAi | Self::Responses => openai_chat::error(error),
             Self::Anthropic => anthropic::error(error),
             Self::Gemini => gemini::error(error),
         }
@@ -74,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_a_shape_writes_fits_it_and_no_flat_body_fits_any() {
-        let shapes = [ErrorShape::OpenAi, ErrorShape::Anthropic, ErrorShape::Gemini];
+        let shapes = [ErrorShape::OpenAi, ErrorShape::Anthropic, ErrorShape::Gemini, ErrorShape::Responses];
         for shape in shapes {
             assert!(shape.fits(&shape.body(&Error::new(StatusCode::BAD_REQUEST, "no"))), "{shape:?}");
         }

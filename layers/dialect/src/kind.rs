@@ -19,6 +19,8 @@ pub enum Kind {
     Moderate,
     /// The number of tokens that a conversation takes.
     CountTokens,
+    /// A conversation in fewer tokens.
+    Compact,
     /// An object that a provider keeps.
     Stored,
 }
@@ -36,6 +38,7 @@ impl Kind {
             Self::Transcribe => "transcription",
             Self::Moderate => "moderation",
             Self::CountTokens => "count_tokens",
+            Self::Compact => "compaction",
             Self::Stored => "stored",
         }
     }

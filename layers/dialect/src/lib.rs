@@ -35,6 +35,7 @@ mod gemini;
 mod head;
 pub mod ir;
 mod json_scan;
+mod kept;
 mod kind;
 mod lenient;
 mod media;
@@ -78,6 +79,7 @@ pub use form::Form;
 pub use framing::{Frame, Framer, Frames, Framing, frames};
 pub use fresh_text::TextScope;
 pub use head::Head;
+pub use kept::{Answers, AnswersOf, Earlier, KeptAnswer, KeptCall};
 pub use kind::Kind;
 pub use openai_chat::{Repair, Repairs};
 pub use scrub::{

@@ -48,6 +48,8 @@ pub struct Detail {
     pub id: Option<String>,
     /// The model as the upstream calls it.
     pub model: Option<String>,
+    /// The upstream's names of the items in it, which it keeps like the answer.
+    pub items: Vec<String>,
     /// Whether a judgement flags any of its inputs; none for what is no judgement.
     pub flagged: Option<bool>,
 }
@@ -144,6 +146,7 @@ impl Sighting {
         detail.finish = later.finish.or(detail.finish);
         detail.id = detail.id.take().or(later.id);
         detail.model = detail.model.take().or(later.model);
+        detail.items.extend(later.items);
         detail.flagged = later.flagged.or(detail.flagged);
     }
 

@@ -3,8 +3,9 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use dialect::{Aim, Ask, FetchedMedia, Seals, SealsOf};
+use dialect::{Aim, AnswersOf, Ask, FetchedMedia, SealsOf};
 
+use super::Memory;
 use crate::hidden::Hidden;
 use crate::keepalive;
 use crate::policy::Target;
@@ -14,9 +15,10 @@ use crate::stage::{Attempt, Call, Exchange};
 pub(super) fn ask<'a>(
     exchange: &'a Exchange,
     media: &'a FetchedMedia,
-    seals: Option<&'a Arc<dyn Seals>>,
+    memory: &'a Memory,
     created: u64,
 ) -> Ask<'a> {
+    let owner = exchange.caller.fingerprint.as_str();
     Ask {
         kind: exchange.endpoint.kind,
         client: exchange.endpoint.client,
@@ -30,7 +32,13 @@ pub(super) fn ask<'a>(
         neutral: &exchange.neutral,
         media,
         conversation: exchange.conversation.as_deref().map(|conversation| conversation.name),
-        seals: seals.map(|all| SealsOf { all, owner: exchange.caller.fingerprint.as_str() }),
+        seals: memory.seals.as_ref().map(|all| SealsOf { all, owner }),
+        answers: memory
+            .answers
+            .as_ref()
+            .filter(|_| exchange.endpoint.keeps && exchange.caller.store_responses)
+            .map(|all| AnswersOf { all, owner }),
+        previous: exchange.previous.as_ref(),
     }
 }
 

@@ -3,10 +3,11 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use dialect::{Conversion, Envelope, Refused, Seals, Sent, SentBody};
+use dialect::{Conversion, Envelope, Refused, Sent, SentBody};
 use http::HeaderValue;
 use tokio::time::Instant;
 
+use super::Memory;
 use super::asking::{aim, ask, created, fetched};
 use crate::failure::{Blame, Failure};
 use crate::forward;
@@ -28,22 +29,22 @@ const LONGEST_FETCH: Duration = Duration::from_secs(30);
 pub(super) async fn up(
     way: &'static dyn Conversion,
     call: &Call,
-    seals: Option<&Arc<dyn Seals>>,
+    memory: &Memory,
     ask_usage: bool,
 ) -> Result<Vec<Sent>, Failure> {
     let (exchange, target, stream) = (&call.attempt.exchange, &call.attempt.target, call.stream);
     let work = if passes_untouched(call) { 0 } else { exchange.body.len() };
     hold_decoded(call, work)?;
     let betas = forward::betas_of_body(call);
-    let go = move |exchange: &Exchange, target: &Target, seals: Option<&Arc<dyn Seals>>| {
+    let go = move |exchange: &Exchange, target: &Target, memory: &Memory| {
         let (media, created) = (fetched(exchange), created(exchange));
-        way.up(&ask(exchange, &media, seals, created), &aim(target, &betas, stream, ask_usage))
+        way.up(&ask(exchange, &media, memory, created), &aim(target, &betas, stream, ask_usage))
     };
     let sent = if work <= INLINE {
-        go(exchange, target, seals)
+        go(exchange, target, memory)
     } else {
-        let (exchange, target, seals) = (exchange.clone(), target.clone(), seals.cloned());
-        offload(work, move || go(&exchange, &target, seals.as_ref())).await?
+        let (exchange, target, memory) = (exchange.clone(), target.clone(), memory.clone());
+        offload(work, move || go(&exchange, &target, &memory)).await?
     };
     sent.map_err(|refused| match refused {
         Refused::Malformed(malformed) => malformed.into(),
@@ -104,7 +105,7 @@ pub(super) async fn fetch_media(
     way: &'static dyn Conversion,
     call: &Call,
     media: &dyn Media,
-    seals: Option<&Arc<dyn Seals>>,
+    memory: &Memory,
 ) -> Result<(), Failure> {
     let (exchange, target) = (&call.attempt.exchange, &call.attempt.target);
     if !target.channel.envelope.fetches_media {
@@ -112,10 +113,10 @@ pub(super) async fn fetch_media(
     }
     let missing = {
         let (exchange, target, stream) = (exchange.clone(), target.clone(), call.stream);
-        let seals = seals.cloned();
+        let memory = memory.clone();
         offload(exchange.body.len(), move || {
             let media = fetched(&exchange);
-            way.fetches(&ask(&exchange, &media, seals.as_ref(), 0), &aim(&target, &[], stream, false))
+            way.fetches(&ask(&exchange, &media, &memory, 0), &aim(&target, &[], stream, false))
         })
         .await?
     };

@@ -19,6 +19,8 @@ impl Failure {
             Self::ModelNotFound { .. } => "model_not_found",
             Self::ModelsPending { .. } => "models_pending",
             Self::StoredNotFound { .. } => "stored_not_found",
+            Self::PreviousNotFound { .. } => "previous_not_found",
+            Self::NoWebSocket => "no_websocket",
             Self::UnknownEndpoint(_) => "unknown_endpoint",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::Overloaded => "overloaded",

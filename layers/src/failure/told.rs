@@ -98,6 +98,8 @@ impl Failure {
                 (kind, Some("moderation_failed"))
             }
             Self::StoredNotFound { .. } => (ErrorKind::NotFound, Some("not_found")),
+            Self::PreviousNotFound { .. } => (ErrorKind::InvalidRequest, Some("previous_response_not_found")),
+            Self::NoWebSocket => (ErrorKind::InvalidRequest, Some("upgrade_required")),
             Self::UnknownEndpoint(_) => (ErrorKind::NotFound, Some("unknown_endpoint")),
             Self::MethodNotAllowed { .. } => (ErrorKind::InvalidRequest, Some("method_not_allowed")),
             Self::ModelsPending { .. } => (ErrorKind::Overloaded, Some("models_pending")),
@@ -128,6 +130,7 @@ impl Failure {
                 Self::Invalid { param, .. } => param.as_deref().map(str::to_owned),
                 Self::Unsupported { param, .. } => param.clone(),
                 Self::ModelNotFound { .. } => Some("model".to_owned()),
+                Self::PreviousNotFound { .. } => Some("previous_response_id".to_owned()),
                 _ => None,
             },
             retry_after: self.retry_after(),

@@ -46,6 +46,8 @@ pub fn kept(upstream: Dialect, want_text: bool) -> Box<Kept> {
         media: &media,
         conversation: None,
         seals: None,
+        answers: None,
+        previous: None,
     };
     let aim = Aim {
         alias: "m",

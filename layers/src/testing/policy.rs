@@ -44,6 +44,7 @@ pub fn caller() -> CallerBuilder {
         affinity: Affinity::default(),
         credits: None,
         expose_route: false,
+        store_responses: true,
         ordinal: 0,
         key: None,
     })

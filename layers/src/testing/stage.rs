@@ -190,6 +190,7 @@ impl ExchangeBuilder {
             caller: self.caller,
             purpose: self.purpose,
             endpoint: self.endpoint,
+            previous: None,
             pinned: self.pin.map(|pin| {
                 let id = self.stored_id.clone().expect("what is pinned is named");
                 Box::new(Pinned { id, pin })

@@ -28,6 +28,7 @@ mod moderation;
 mod openai_hosts;
 mod overrides;
 mod responses;
+mod responses_clients;
 mod routing;
 mod seals;
 mod secrets;

@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use super::tags::Tags;
 use super::wrapped::unwrapped;
 use super::{Answered, Ask, Conversion, JSON, Kept, Refused, Sent, Transcode, Whole, Wish, inbound};
+use crate::kept::AnswerKeeper;
 use crate::seals::learn::{Keeper, Learner};
 use crate::{
     Aim, AnswerForm, DecodeEvents, Depth, Dialect, EncodeEvents, Frame, Framing, Malformed, Sighting,
@@ -42,11 +43,19 @@ impl Conversion for ThroughChat {
 
     fn up(&self, ask: &Ask<'_>, aim: &Aim<'_>) -> Result<Vec<Sent>, Refused> {
         let (request, manner) = Self::read(ask)?;
+        if let Some((param, what)) = manner.own_only {
+            let message = format!("{what} takes an upstream of the client's own format");
+            return Err(Unsupported::at(param, message).into());
+        }
         let written = self.0.codec().upstream.outbound.request(request, aim, ask.media)?;
         let mut kept = ask.kept(aim, self.0);
         kept.correspondence = written.correspondence;
         kept.manner = Wish::Known(manner.clone());
         kept.seals = ask.seals.map(Keeper::new);
+        kept.answers = match (ask.answers.filter(|_| manner.keeps), ask.body.json()) {
+            (Some(answers), Some(request)) => Some(AnswerKeeper::new(answers, request.clone())),
+            _ => None,
+        };
         Ok(vec![Sent { body: written.body, content_type: Some(JSON), kept }])
     }
 
@@ -71,6 +80,7 @@ impl Conversion for ThroughChat {
             encoder,
             tags,
             learner,
+            answers: kept.answers.clone(),
             events: Vec::new(),
             want_text,
             wrapped,
@@ -161,6 +171,7 @@ struct Transcription {
     encoder: Box<dyn EncodeEvents>,
     tags: Option<Tags>,
     learner: Option<Learner>,
+    answers: Option<AnswerKeeper>,
     /// Kept between frames for its room.
     events: Vec<ir::Event>,
     want_text: bool,
@@ -204,6 +215,11 @@ impl Transcode for Transcription {
 
     fn trailer(&mut self, out: &mut BytesMut) {
         self.encoder.finish(out);
+        if let Some(keeper) = self.answers.take()
+            && let Some(answer) = self.encoder.told()
+        {
+            keeper.keep(answer);
+        }
     }
 
     fn fail(&mut self, error: &ir::Error, out: &mut BytesMut) {

@@ -15,6 +15,7 @@ mod tags;
 mod wrapped;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
@@ -26,10 +27,11 @@ pub use neutral::Neutral;
 pub use same::Same;
 
 use crate::codec::{Correspondence, Identity, Manner, Probe, Received};
+use crate::kept::AnswerKeeper;
 use crate::seals::learn::Keeper;
 use crate::{
-    Aim, Body, Depth, Dialect, Frame, Framing, Inbound, Kind, Malformed, ModelPlace, Repairs, SealsOf,
-    Sighting, Unsupported, ir, media,
+    Aim, AnswersOf, Body, Depth, Dialect, Frame, Framing, Inbound, Kind, Malformed, ModelPlace, Repairs,
+    SealsOf, Sighting, Unsupported, ir, media,
 };
 
 /// The way between a client's dialect and an upstream's for calls of a kind; none where there is none.
@@ -137,6 +139,10 @@ pub struct Ask<'a> {
     pub conversation: Option<u64>,
     /// What models have sealed for this client key; none where nothing is remembered.
     pub seals: Option<SealsOf<'a>>,
+    /// Where answers are kept that the client may name later; none where they are not.
+    pub answers: Option<AnswersOf<'a>>,
+    /// The answer from which the request goes on, where that was kept here.
+    pub previous: Option<&'a Arc<str>>,
 }
 
 impl<'a> Ask<'a> {
@@ -165,6 +171,7 @@ impl<'a> Ask<'a> {
             correspondence: Correspondence::default(),
             manner: Wish::In(self.body.clone(), self.query.into()),
             seals: None,
+            answers: None,
         })
     }
 }
@@ -222,6 +229,8 @@ pub struct Kept {
     pub(crate) manner: Wish,
     /// Where what is sealed in the answer is remembered.
     pub(crate) seals: Option<Keeper>,
+    /// Where the answer is kept, to be named later.
+    pub(crate) answers: Option<AnswerKeeper>,
 }
 
 /// The client's wishes for the writing of its answer: known, or to be read when they are needed, which they rarely
@@ -253,6 +262,15 @@ impl Kept {
         }
     }
 
+    /// Keeps an answer, if it is to be kept.
+    fn keep(&self, told: impl FnOnce() -> Option<Bytes>) {
+        if let Some(keeper) = &self.answers
+            && let Some(answer) = told()
+        {
+            keeper.clone().keep(answer);
+        }
+    }
+
     /// A neutral answer as the client wants it: whole, or as events.
     pub(crate) fn tell(&self, mut answer: ir::Response) -> Result<Whole, ir::Error> {
         let Some(inbound) = inbound(self.client) else {
@@ -262,7 +280,8 @@ impl Kept {
             })
             .into_answer_error());
         };
-        let (manner, events) = (self.manner(), answer.events());
+        let (mut manner, events) = (self.manner(), answer.events());
+        manner.keeps_name = self.client == self.upstream;
         let mut sighting = Sighting::machinery();
         events.iter().for_each(|event| sighting.merge(Sighting::of(event, self.want_text)));
         if self.stream {
@@ -270,11 +289,13 @@ impl Kept {
             let mut out = BytesMut::new();
             events.iter().for_each(|event| encoder.encode(event, &mut out));
             encoder.finish(&mut out);
+            self.keep(|| encoder.told());
             let content_type = HeaderValue::from_static(self.framing.content_type());
             return Ok(Whole { bytes: out.freeze(), content_type, sighting });
         }
         answer.model = Some(self.identity.model.clone());
         let bytes = inbound.response(&answer, &manner, &self.identity);
+        self.keep(|| Some(bytes.clone()));
         Ok(Whole { bytes, content_type: JSON, sighting })
     }
 }

@@ -23,7 +23,9 @@ impl Neutral {
     ) -> Result<&(ir::Request, Manner), Malformed> {
         let read = || {
             let mut read = inbound.request(ask.received());
-            if let Ok((request, _)) = &mut read {
+            if let Ok((request, manner)) = &mut read {
+                manner.previous = ask.previous.cloned();
+                manner.keeps &= ask.answers.is_some();
                 cache_marks::name(request, ask.conversation);
                 if let Some(seals) = ask.seals {
                     attach(request, seals);

@@ -125,6 +125,11 @@ fn mender(kept: &Kept) -> Option<Box<dyn Mend>> {
 
 /// What a whole JSON answer tells.
 fn sighted(bytes: &[u8], kept: &Kept) -> Sighting {
+    if kept.kind == Kind::Stored {
+        // Whatever it is, also an answer that failed: it is what was asked for, and was counted when it was made.
+        let is_json = bytes.trim_ascii_start().starts_with(b"{");
+        return Sighting { content: is_json, finished: is_json, done: is_json, ..Sighting::default() };
+    }
     let Some(watch) = &kept.upstream.codec().upstream.watch else { return Sighting::default() };
     let mut sighting = (watch.whole)(bytes, kept.want_text);
     // A client may read any shape of judgement; who must know the verdict looks whether there is one.

@@ -64,6 +64,8 @@ impl Case {
             media: &self.media,
             conversation: None,
             seals: None,
+            answers: None,
+            previous: None,
         }
     }
 

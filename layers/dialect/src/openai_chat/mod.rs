@@ -3,7 +3,7 @@
 mod encode;
 mod probe;
 mod raw;
-mod read_request;
+pub(crate) mod read_request;
 mod repairs;
 mod response;
 mod seals;

@@ -171,7 +171,7 @@ fn read_tool(tool: Value, request: &mut Request) -> Result<(), Malformed> {
 }
 
 /// The limits of a search, from a tool of that type or from `web_search_options`.
-fn web_search(options: &Value) -> WebSearch {
+pub(crate) fn web_search(options: &Value) -> WebSearch {
     // OpenAI wraps the place once more.
     let place = options.get("user_location").map(|place| place.get("approximate").unwrap_or(place));
     WebSearch {
@@ -386,7 +386,7 @@ fn content(value: Option<Value>, cached_for: Option<&str>, at: &str) -> Result<V
 }
 
 /// Reads a part. Its texts are taken over, not copied: they may be long, and media longer.
-fn part(value: Value, cached_for: Option<&str>, at: &str) -> Result<Block, Malformed> {
+pub(crate) fn part(value: Value, cached_for: Option<&str>, at: &str) -> Result<Block, Malformed> {
     let wrong = |what: &str| Malformed::at(format!("{at}.content"), what);
     let mut part = match value {
         Value::String(text) => return Ok(Block::text(text)),

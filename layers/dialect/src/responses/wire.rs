@@ -22,6 +22,7 @@ use crate::openai_chat::wire::WireLogprob;
 pub(crate) struct Envelope<'a> {
     #[serde(borrow, rename = "type")]
     pub(crate) kind: Str<'a>,
+    pub(crate) sequence_number: Option<Count>,
     pub(crate) output_index: Option<Count>,
     #[serde(borrow)]
     pub(crate) item_id: Str<'a>,

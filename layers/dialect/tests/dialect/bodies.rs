@@ -140,7 +140,7 @@ pub(crate) fn frames_of(framing: Framing, bytes: &[u8]) {
 }
 
 /// The dialects that clients speak.
-const CLIENTS: [Dialect; 2] = [Dialect::OpenAiChat, Dialect::Anthropic];
+const CLIENTS: [Dialect; 3] = [Dialect::OpenAiChat, Dialect::Anthropic, Dialect::Responses];
 
 /// Whether it is one JSON value, numbers of any length included.
 fn is_json(bytes: &[u8]) -> bool {

@@ -201,6 +201,18 @@ fn mutated_requests_of_messages_clients_make_no_codec_panic_and_are_written_alik
     });
 }
 
+#[test]
+fn mutated_requests_of_responses_clients_make_no_codec_panic_and_are_written_alike_each_time() {
+    for_every_upstream(|upstream| {
+        let of_responses = golden::cases().into_iter().filter(|case| case.client == Dialect::Responses);
+        let mut seeds: Vec<Vec<u8>> = of_responses.map(|case| compact(&case.request())).collect();
+        seeds.sort_by_key(Vec::len);
+        seeds.truncate(SEEDS);
+        seeds.iter_mut().for_each(|seed| seed.truncate(LONGEST));
+        drive(upstream.label(), &seeds, |input| bodies::request(Dialect::Responses, &[upstream], input));
+    });
+}
+
 fn compact(json: &[u8]) -> Vec<u8> {
     let value: serde_json::Value = serde_json::from_slice(json).expect("JSON");
     value.to_string().into_bytes()

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cuts::few;
 use crate::kit::{Coming, Exchange, UPSTREAMS, outbound};
-use crate::{meaning, meaning_messages};
+use crate::{meaning, meaning_messages, meaning_responses};
 
 /// The fields of a meaning, compared one by one.
 const FIELDS: [&str; 10] =
@@ -57,8 +57,13 @@ fn of(wanted: &str) -> Vec<Case> {
                 if let Some(other) = told["answer"].as_str() {
                     answered = root.join(other);
                     let mut joined = read_json(&answered.join("case.json"));
-                    if let Value::Object(own) = told["differs"].take() {
-                        own.into_iter().for_each(|(field, why)| joined["differs"][field] = why);
+                    match client {
+                        Dialect::Responses => joined["differs"] = told["differs"].take(),
+                        _ => {
+                            if let Value::Object(own) = told["differs"].take() {
+                                own.into_iter().for_each(|(field, why)| joined["differs"][field] = why);
+                            }
+                        }
                     }
                     told = joined;
                 }
@@ -202,6 +207,11 @@ impl Case {
                 }
             }
             compare(&self.folder.join("response.sse"), &whole)?;
+            if self.client == Dialect::Responses
+                && let Some(fault) = meaning_responses::fault(whole.as_bytes())
+            {
+                return Err(format!("{}: {fault}", self.folder.display()));
+            }
             self.of_events(whole.as_bytes())
         } else {
             let whole = match exchange.whole(&answer, AnswerForm::Json) {
@@ -219,6 +229,7 @@ impl Case {
     fn of_events(&self, answer: &[u8]) -> Value {
         match self.client {
             Dialect::Anthropic => meaning_messages::of_events(answer),
+            Dialect::Responses => meaning_responses::of_events(answer),
             _ => meaning::of_events(answer),
         }
     }
@@ -227,6 +238,7 @@ impl Case {
     fn of_whole(&self, answer: &[u8]) -> Value {
         match self.client {
             Dialect::Anthropic => meaning_messages::of_whole(answer),
+            Dialect::Responses => meaning_responses::of_whole(answer),
             _ => meaning::of_whole(answer),
         }
     }

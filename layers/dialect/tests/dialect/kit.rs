@@ -238,6 +238,8 @@ impl Exchange {
             media,
             conversation: None,
             seals: None,
+            answers: None,
+            previous: None,
         };
         for address in way.fetches(&ask(&nothing), &aim)? {
             media.insert(address, "image/png", b"\x89PNG\r\n\x1A\n");

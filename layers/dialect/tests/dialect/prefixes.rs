@@ -9,14 +9,14 @@ use crate::requests::models;
 
 /// One turn of a conversation, as a client tells it afterwards.
 #[derive(Clone, Debug)]
-enum Step {
+pub(crate) enum Step {
     User(String, bool),
     System(String),
     /// What the model said and thought, and how many tools it called at once.
     Assistant(String, Option<String>, usize),
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let word = "[a-z]{1,6}( [a-zü]{1,5}){0,3}";
     let step = prop_oneof![
         4 => (word, prop::bool::weighted(0.2)).prop_map(|(text, image)| Step::User(text, image)),
@@ -28,7 +28,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// The conversation's messages, and how many of them there are each time that it is the model's turn.
-fn messages(steps: &[Step], marked: bool) -> (Vec<Value>, Vec<usize>) {
+pub(crate) fn messages(steps: &[Step], marked: bool) -> (Vec<Value>, Vec<usize>) {
     let mut messages = vec![json!({ "role": "system", "content": "S" })];
     let mut turns = Vec::new();
     for (at, step) in steps.iter().enumerate() {

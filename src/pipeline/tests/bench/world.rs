@@ -124,6 +124,7 @@ impl Setup {
             homes: runtime.affinity().clone(),
             seals: runtime.seals().clone(),
             sampler: None,
+            answers: runtime.answers().clone(),
             admin: Admin::new(sources, records),
         };
         let (steer, phase) = watch::channel(Phase::Serving);
