@@ -39,7 +39,7 @@ pub struct ConvertLayer {
     memory: Memory,
 }
 
-/// What is remembered between the requests of a client key.
+/// The memory that outlives the requests of a client key.
 #[derive(Clone, Default)]
 struct Memory {
     seals: Option<Arc<dyn Seals>>,

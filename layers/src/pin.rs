@@ -49,7 +49,7 @@ pub struct FindPin<S> {
     memory: Memory,
 }
 
-/// What is remembered of objects that callers may name.
+/// The memory of objects that callers may name.
 #[derive(Clone)]
 struct Memory {
     stored: Arc<dyn Stored>,

@@ -23,7 +23,7 @@ const BOUNDS: Bounds = Bounds {
 
 type Table = Recent<Arc<str>, Arc<KeptAnswer>>;
 
-/// Answers by caller and name.
+/// A memory of answers by caller and name.
 #[derive(Debug)]
 pub struct AnswerMemory(Mutex<Table>);
 

@@ -162,7 +162,7 @@ async fn codex(gateway: &Gateway) -> String {
     std::fs::create_dir_all(&work).unwrap();
     let settings = format!(
         "model = \"m\"\nmodel_provider = \"gateway\"\napproval_policy = \"never\"\nsandbox_mode = \"danger-full-access\"\n\
-         check_for_update_on_startup = false\n[analytics]\nenabled = false\n[model_providers.gateway]\nname = \"gateway\"\n\
+         check_for_update_on_startup = false\nweb_search = \"disabled\"\n[analytics]\nenabled = false\n[model_providers.gateway]\nname = \"gateway\"\n\
          base_url = \"{}\"\nenv_key = \"UNI_API_KEY\"\nwire_api = \"responses\"\n",
         gateway.base_url(),
     );

@@ -88,7 +88,7 @@ async fn reads_answers_of_every_upstream(sdk: Sdk) {
 async fn keeps_answers_and_tells_errors(sdk: Sdk) {
     let upstream = Upstream::start(|seen: &Seen| match seen.model().as_str() {
         "busy" => {
-            Script::status(429, &json!({ "error": { "message": "slow down", "type": "rate_limit_error" } }))
+            Script::status(429, &json!({ "error": { "message": "slow down", "type": "rate_limit_error", "code": "rate_limit_exceeded" } }))
         }
         "torn" => Script::events([role_event(), text_event("he")]),
         "slow" => Script::events(stream_of(&["hi"])).after(Duration::from_millis(3500)),

@@ -46,7 +46,7 @@ pub(super) fn json_into(out: &mut BytesMut, value: &(impl Serialize + ?Sized)) {
     serde_json::to_writer(out.writer(), value).expect("a buffer takes everything");
 }
 
-/// What a response says of itself beside its items.
+/// A response as it tells of itself beside its items.
 #[derive(Debug)]
 pub(super) struct Object {
     pub(super) id: String,
@@ -153,7 +153,7 @@ fn defaults() -> [(&'static str, Value); 19] {
     ]
 }
 
-/// What is known of a response that somebody else tells, for the case that we have to tell its end.
+/// A response that somebody else tells, as far as it is known, for the case that we have to tell its end.
 #[derive(Debug, Default)]
 pub(in super::super) struct Begun {
     voice: Voice,

@@ -14,7 +14,7 @@ use crate::fields::{Fields, unknown_word, wrong};
 use crate::ir::{Block, Content, Effort, Reasoning, Request, ResponseFormat, Sampling};
 use crate::{Dialect, Malformed, Manner, cache_marks};
 
-/// What only upstreams of the dialect can do: the field that asks for it, and what it is.
+/// A wish that only upstreams of the dialect can fulfil: the field that asks for it, and what it is.
 pub(super) type OwnOnly = Option<(&'static str, &'static str)>;
 
 /// Reads a whole request and the wishes in it.
