@@ -8,14 +8,17 @@ SHELL := /bin/sh
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 BUILD_NEEDS := cc:gcc cc:libc6-dev cmake:cmake
-TEST_NEEDS  := python3:python3 py/ensurepip:python3-venv node:nodejs npm:npm /usr/lib/postgresql/*/bin/postgres:postgresql
+TEST_NEEDS  := python3:python3 py/ensurepip:python3-venv node:nodejs npm:npm /usr/lib/postgresql/*/bin/postgres:postgresql \
+	strip:binutils unshare:util-linux ip:iproute2 buildah:buildah debootstrap:debootstrap docker-compose:docker-compose \
+	caddy:caddy nginx:nginx-light systemd-analyze:systemd strace:strace
 BENCH_NEEDS := python3:python3 nginx:nginx-light taskset:util-linux
 LAYOUT_NEEDS := python3:python3 taskset:util-linux valgrind:valgrind nm:binutils
-SCRIPTS     := $(wildcard .ci/run .ci/need .ci/test tests/sdk/install.sh tests/golden/install.sh)
+SCRIPTS     := $(wildcard .ci/run .ci/need .ci/test tests/sdk/install.sh tests/golden/install.sh \
+	tests/deploy/install.sh .ci/image deploy/docker/compile deploy/docker/python)
 
 SERVED = [ -s api.yaml ] || [ -n "$$CONFIG_URL$$API_YAML_CONTENT" ]
 
-.PHONY: help run install deps deps-build deps-test deps-bench test test-dialect test-layers test-root test-gateway golden conformance fuzz mutants check bench bench-micro bench-layout bench-count clean
+.PHONY: help run install image deps deps-build deps-test deps-bench test test-dialect test-layers test-root test-gateway test-deploy golden conformance fuzz mutants check bench bench-micro bench-layout bench-count clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -30,6 +33,9 @@ install: deps-build ## Build the program for real use and put it beside cargo: ~
 	@command -v uni-api >/dev/null || echo "Add ~/.cargo/bin to your PATH."
 	@echo "Next: 'uni-api init' writes a first api.yaml, 'uni-api' serves it."
 
+image: ## Build a container image (TARGET=latest|debug|distroless IMAGE=name ARCH=arm64 BINARY=path): .ci/image
+	@.ci/image
+
 deps: deps-build deps-test ## Install what working on it needs: build and tests (Debian, Ubuntu)
 
 deps-build:
@@ -40,6 +46,7 @@ deps-test: deps-build
 	@.ci/need $(TEST_NEEDS)
 	@test ! -x tests/sdk/install.sh || tests/sdk/install.sh
 	@test ! -x tests/golden/install.sh || tests/golden/install.sh
+	@test ! -x tests/deploy/install.sh || tests/deploy/install.sh
 
 deps-bench: deps-build
 	@.ci/need $(BENCH_NEEDS)
@@ -61,6 +68,9 @@ test-root: ## Test the program's library and the pages about it (FILTER=config)
 
 test-gateway: ## Test the built program (FILTER=failover)
 	@.ci/test -p uni-api --test gateway -- $(FILTER)
+
+test-deploy: ## Test images, proxies, units and recipes (FILTER=docker)
+	@.ci/test -p uni-api --test deploy -- $(FILTER)
 
 golden: ## Make golden cases out of recordings, with the providers' SDKs (FIXTURES=folder PROVIDER=name)
 	@test -n "$(FIXTURES)" || { echo "usage: make golden FIXTURES=folder-of-recordings [PROVIDER=name]" >&2; exit 1; }
