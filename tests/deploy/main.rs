@@ -14,6 +14,7 @@ mod image;
 mod shell;
 
 mod docker;
+mod proxies;
 
 use std::path::{Path, PathBuf};
 
