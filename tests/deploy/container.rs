@@ -46,6 +46,7 @@ pub(crate) struct Container {
     volumes: String,
     environment: Vec<(String, String)>,
     entrypoint: Option<Vec<String>>,
+    words: Vec<String>,
     read_only: bool,
     alone: bool,
 }
@@ -81,11 +82,22 @@ impl Container {
             volumes: String::new(),
             environment: Vec::new(),
             entrypoint: None,
+            words: Vec::new(),
             read_only: false,
             alone: false,
         }
+        // Of an image that names none, engines say where programs are.
+        .env_default("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .env("PORT", "0")
         .env("METRICS_ADDR", "127.0.0.1:0")
+    }
+
+    /// With this variable unless the image has it.
+    fn env_default(self, name: &str, value: &str) -> Self {
+        let start = format!("{name}=");
+        let own = self.settings["Env"].as_array().into_iter().flatten();
+        let is_set = own.filter_map(Value::as_str).any(|one| one.starts_with(&start));
+        if is_set { self } else { self.env(name, value) }
     }
 
     /// As this user, who has a group of the same number.
@@ -131,6 +143,17 @@ impl Container {
         self
     }
 
+    /// With this command where a start gives none.
+    pub(crate) fn command_words(mut self, words: impl Iterator<Item = String>) -> Self {
+        self.words = words.collect();
+        self
+    }
+
+    /// What buildah calls it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A path inside, seen from the machine.
     pub(crate) fn path(&self, inside: &str) -> PathBuf {
         self.root.join(inside.trim_start_matches('/'))
@@ -155,7 +178,8 @@ impl Container {
         words.push(self.volumes.clone());
         words.extend(self.entrypoint.clone().unwrap_or_else(|| list("/Entrypoint")));
         match arguments {
-            [] => words.extend(list("/Cmd")),
+            [] if self.words.is_empty() => words.extend(list("/Cmd")),
+            [] => words.extend(self.words.clone()),
             given => words.extend(given.iter().map(|word| (*word).to_owned())),
         }
         as_root(&words)

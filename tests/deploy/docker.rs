@@ -1,61 +1,13 @@
 //! The images of `deploy/docker`, built by `make image` and run as the recipes run them.
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::container::Container;
 use crate::harness::*;
+use crate::home::{Home, recorded, stop};
 use crate::{image, read};
-
-/// A folder of the machine with an `api.yaml`, as users have one.
-struct Home {
-    folder: tempfile::TempDir,
-}
-
-impl Home {
-    fn new(config: impl ToString) -> Self {
-        let home = Self { folder: tempfile::tempdir().unwrap() };
-        // Containers of other users are to pass through it.
-        std::fs::set_permissions(home.folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        home.write(config);
-        home
-    }
-
-    fn write(&self, config: impl ToString) {
-        std::fs::write(self.file(), config.to_string()).unwrap();
-        std::fs::set_permissions(self.file(), std::fs::Permissions::from_mode(0o644)).unwrap();
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("api.yaml")
-    }
-
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("uniapi_db")
-    }
-
-    /// The image with the volumes that the documents name.
-    fn container(&self, target: &str) -> Container {
-        let container = Container::new(&image::of(target));
-        container.volume(&self.file(), "/home/api.yaml", "rw").volume(&self.data(), "/home/data", "rw")
-    }
-}
-
-/// How many requests are recorded in a folder of data.
-async fn recorded(data: &Path) -> usize {
-    let sql = "SELECT id FROM request_stats WHERE model IS NOT NULL";
-    stats::query(&data.join("stats.db"), sql, |_| ()).await.map_or(0, |rows| rows.len())
-}
-
-async fn stop(mut running: crate::container::Running) -> Duration {
-    let began = Instant::now();
-    running.signal("TERM");
-    assert_eq!(running.ended().await, 0, "{}", running.printed());
-    began.elapsed()
-}
 
 /// Promises: `deploy-docker-mount`, `deploy-docker-root`, `deploy-docker-data`, `deploy-docker-update`.
 #[tokio::test]
@@ -182,7 +134,10 @@ async fn the_debug_image_has_a_shell_and_tells_of_every_attempt() {
         let running = container.start().await;
         running.ask(&Ask::chat(&hello())).await.expect(200);
         assert!(running.exec(&["sh", "-c", "echo a shell"]).well().contains("a shell"));
-        running.printed().matches("\"level\":\"DEBUG\"").count()
+        // What a request leaves in the log ends with the line about it.
+        let told = || Some(running.printed()).filter(|told| told.contains("\"message\":\"request\""));
+        let told = eventually("the line of the request", PATIENCE, told).await;
+        told.matches("\"level\":\"DEBUG\"").count()
     };
 
     assert_eq!(told("latest").await, 0);

@@ -17,7 +17,7 @@ pub(crate) const TARGETS: [&str; 3] = ["latest", "debug", "distroless"];
 
 /// An image of one of the targets, built if need be.
 pub(crate) fn of(target: &str) -> String {
-    let name = |target: &str| format!("localhost/uni-api:{target}");
+    let name = |target: &str| format!("localhost/uni-api-test:{target}");
     std::fs::create_dir_all(kept()).unwrap();
     // Tests are processes of their own, and the first of them builds for all.
     let lock = File::create(kept().join("lock")).unwrap();
@@ -27,6 +27,14 @@ pub(crate) fn of(target: &str) -> String {
     if std::fs::read_to_string(&stamp).is_ok_and(|built| built == state) {
         return name(target);
     }
+    // What earlier runs have left.
+    buildah(&["rm", "--all"]);
+    let names = buildah(&["images", "--all", "--format", "{{.Name}}:{{.Tag}}"]);
+    let left = names.lines().filter(|name| !name.starts_with(DEBIAN) && !name.contains("<none>"));
+    forget(&left.collect::<Vec<_>>());
+    // Of builds that go on at the same time this would take parts: there are none yet.
+    let prune = ["buildah", "rmi", "--prune"];
+    let _ = run(as_root(&prune).env("CONTAINERS_STORAGE_CONF", storage()));
     let program = program();
     for target in TARGETS {
         let mut make = command(&["make", "image"]);
@@ -38,7 +46,6 @@ pub(crate) fn of(target: &str) -> String {
             .env("CONTAINERS_STORAGE_CONF", storage());
         run(&mut make).well();
     }
-    buildah(&["rmi", "--prune", "--force"]);
     std::fs::write(stamp, state).unwrap();
     name(target)
 }
@@ -75,7 +82,7 @@ fn state() -> String {
 }
 
 /// Where buildah is told that its storage lies.
-fn storage() -> PathBuf {
+pub(crate) fn storage() -> PathBuf {
     kept().join("storage.conf")
 }
 
@@ -84,6 +91,14 @@ fn storage() -> PathBuf {
 pub(crate) fn buildah(words: &[&str]) -> String {
     let words = [&["buildah"], words].concat();
     run(as_root(&words).env("CONTAINERS_STORAGE_CONF", storage())).well()
+}
+
+/// Removes images that no other test asks for. One that is still in use somewhere goes with the next build.
+pub(crate) fn forget(names: &[&str]) {
+    for name in names {
+        let words = ["buildah", "rmi", name];
+        let _ = run(as_root(&words).env("CONTAINERS_STORAGE_CONF", storage()));
+    }
 }
 
 /// What an image says of how it is run.

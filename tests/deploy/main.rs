@@ -10,13 +10,18 @@ mod container;
 #[expect(dead_code, unused_imports, reason = "the tests of the gateway use more of it")]
 #[path = "../gateway/harness/mod.rs"]
 mod harness;
+mod home;
 mod image;
 mod shell;
 
+mod build_stage;
 mod docker;
+mod packages;
 mod proxies;
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// The folder of the project.
 fn root() -> &'static Path {
@@ -31,4 +36,12 @@ fn read(path: &str) -> String {
 /// Where what these tests make is kept from one run to the next.
 fn kept() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("deploy")
+}
+
+/// A port that nobody else takes: below those that the system gives away, other ones for each process of tests.
+fn port() -> u16 {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 20_000).unwrap();
+    let mut candidates = (0..500).map(|_| 10_000 + (first + TAKEN.fetch_add(1, Ordering::SeqCst)) % 20_000);
+    candidates.find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok()).expect("a free port")
 }

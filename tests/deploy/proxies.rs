@@ -1,8 +1,7 @@
 //! Real Caddy and real nginx with the files of `deploy/caddy` and `deploy/nginx`, between a client and the gateway.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -10,22 +9,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
 use crate::harness::*;
-use crate::read;
 use crate::shell::{command, run};
+use crate::{port, read};
 
 /// A proxy that serves; killed when dropped.
 struct Front {
     child: Child,
     folder: tempfile::TempDir,
     address: SocketAddr,
-}
-
-/// A port that nobody else takes: below those that the system gives away, other ones for each process of tests.
-fn port() -> u16 {
-    static TAKEN: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() % 20_000).unwrap();
-    let mut candidates = (0..500).map(|_| 10_000 + (first + TAKEN.fetch_add(1, Ordering::SeqCst)) % 20_000);
-    candidates.find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok()).expect("a free port")
 }
 
 impl Front {

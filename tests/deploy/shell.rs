@@ -1,6 +1,9 @@
 //! Commands of the system that a test runs to their end.
 
 use std::ffi::OsStr;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// How a command ended: its exit code and all that it printed.
@@ -48,8 +51,8 @@ pub(crate) fn run(command: &mut Command) -> Ended {
     }
 }
 
-/// Runs these words to their end, which has to be a good one; gives what they printed.
-#[track_caller]
-pub(crate) fn sh(words: &[&str]) -> String {
-    run(&mut command(words)).well()
+/// Writes a script that can be run.
+pub(crate) fn script(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
 }
