@@ -15,7 +15,9 @@ mod image;
 mod shell;
 
 mod build_stage;
+mod compose;
 mod docker;
+mod front_ends;
 mod packages;
 mod proxies;
 
