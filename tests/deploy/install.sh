@@ -1,10 +1,19 @@
 #!/bin/sh
-# Makes the base image that images are tested on, localhost/uni-api-debian, out of Debian's packages. Does nothing
-# when it is there. What buildah stores lies in the folder that is given, which also gets its storage.conf.
+# Installs locust, which loads the program, and makes the base image that images are tested on,
+# localhost/uni-api-debian, out of Debian's packages. Does nothing when both are there. What buildah stores lies in the folder that is given, which also gets its storage.conf.
 #
 # usage: tests/deploy/install.sh [FOLDER]
 set -eu
 cd "$(dirname "$0")/../.."
+
+pins=tests/deploy/requirements.txt
+venv=tests/deploy/.venv
+if ! cmp -s $pins $venv/installed; then
+    rm -rf $venv
+    python3 -m venv $venv
+    $venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement $pins
+    cp $pins $venv/installed
+fi
 
 folder=${1:-${CARGO_TARGET_DIR:-target}/deploy}
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}

@@ -20,6 +20,7 @@ mod docker;
 mod front_ends;
 mod packages;
 mod proxies;
+mod release;
 mod systemd;
 
 use std::net::TcpListener;
