@@ -18,8 +18,11 @@ mod build_stage;
 mod compose;
 mod docker;
 mod front_ends;
+mod load;
 mod packages;
+mod pages;
 mod proxies;
+mod recipes;
 mod release;
 mod systemd;
 

@@ -65,7 +65,12 @@ fn anchors(page: &str) -> impl Iterator<Item = String> {
 
 #[test]
 fn every_path_and_link_leads_somewhere() {
-    for page in PAGES.into_iter().chain(["docs/running.md", "CONTRIBUTING.md", "benches/README.md"]) {
+    for page in PAGES.into_iter().chain([
+        "docs/running.md",
+        "docs/deploying.md",
+        "CONTRIBUTING.md",
+        "benches/README.md",
+    ]) {
         let text = read(page);
         let folders = ["src/", "layers/", "tests/", "docs/", "benches/"];
         let paths =
