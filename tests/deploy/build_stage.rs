@@ -2,7 +2,7 @@
 //! what `make image` does without `BINARY`, and takes minutes.
 
 use crate::container::Container;
-use crate::shell::{command, run, script};
+use crate::shell::{as_root, command, run, script};
 use crate::{image, read};
 
 /// Programs in the compiler's place: each notes how it was called.
@@ -107,7 +107,7 @@ fn without_a_program_the_image_holds_the_one_that_its_build_stage_has_made() {
     stubs(&container, made);
     image::buildah(&["commit", "--quiet", container.name(), &name]);
 
-    let mut make = command(&["make", "image", "TARGET=distroless", "BUILDER=buildah", "ARCH=amd64"]);
+    let mut make = as_root(&["make", "image", "TARGET=distroless", "BUILDER=buildah", "ARCH=amd64"]);
     make.env("IMAGE", format!("{name}-built"))
         .env("RUST_IMAGE", &name)
         .env("DEBIAN_IMAGE", image::DEBIAN)

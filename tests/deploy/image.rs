@@ -37,7 +37,7 @@ pub(crate) fn of(target: &str) -> String {
     let _ = run(as_root(&prune).env("CONTAINERS_STORAGE_CONF", storage()));
     let program = program();
     for target in TARGETS {
-        let mut make = command(&["make", "image"]);
+        let mut make = as_root(&["make", "image"]);
         make.env("TARGET", target)
             .env("IMAGE", name(target))
             .env("BINARY", &program)

@@ -1,6 +1,6 @@
 //! `docs/deploying.md`, whose commands are run as they stand, and the folder that it describes.
 
-use crate::shell::{command, run};
+use crate::shell::{as_root, run};
 use crate::{image, port, read, root};
 
 /// The blocks of commands on the page.
@@ -22,7 +22,7 @@ fn every_command_of_the_page_runs_or_says_why_it_does_not() {
         }
         assert!(!block.contains("# not run here"), "the reason stands first: {block}");
 
-        let mut shell = command(&["sh", "-euc", block]);
+        let mut shell = as_root(&["sh", "-euc", block]);
         shell
             .env("BINARY", &program)
             .env("BUILDER", "buildah")

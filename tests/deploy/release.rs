@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::container::Container;
 use crate::harness::*;
-use crate::shell::{command, run};
+use crate::shell::{as_root, command, run};
 use crate::{image, read};
 
 const WORKFLOW: &str = ".github/workflows/release.yml";
@@ -154,7 +154,7 @@ fn a_release_pushes_three_images_for_two_architectures_each() {
         name
     });
 
-    let mut make = command(&["make", "images", "REPOSITORY=localhost/release"]);
+    let mut make = as_root(&["make", "images", "REPOSITORY=localhost/release"]);
     make.env("DIST", dist.path())
         .env("DESTINATION", format!("oci:{}:", registry.path().display()))
         .env("DEBIAN_IMAGE_amd64", &bases[0])

@@ -37,7 +37,7 @@ pub(crate) fn as_root<S: AsRef<OsStr>>(words: &[S]) -> Command {
     if is_root {
         return command(&words);
     }
-    let sudo = ["sudo", "-n", "--preserve-env=PATH,CONTAINERS_STORAGE_CONF"].map(OsStr::new);
+    let sudo = ["sudo", "-n", "-E"].map(OsStr::new);
     command(&[&sudo[..], &words].concat())
 }
 
