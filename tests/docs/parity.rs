@@ -148,8 +148,8 @@ fn every_row_is_proven_by_tests_that_exist_or_is_planned() {
             }
             let told = format!("`{id}`");
             let is_read = tests.values().flatten().any(|(path, text)| {
-                let promises = text.lines().filter(|line| line.starts_with("/// Promises: "));
-                stands_in("deploy", path, "") && promises.into_iter().any(|line| line.contains(&told))
+                let mut promises = text.lines().filter(|line| line.starts_with("/// Promises: "));
+                stands_in("deploy", path, "") && promises.any(|line| line.contains(&told))
             });
             if reason.len() < 30 || !is_read {
                 wrong.push(format!(
