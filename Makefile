@@ -9,14 +9,21 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 BUILD_NEEDS := cc:gcc cc:libc6-dev cmake:cmake
 TEST_NEEDS  := python3:python3 py/ensurepip:python3-venv node:nodejs npm:npm /usr/lib/postgresql/*/bin/postgres:postgresql \
-	sqlite3:sqlite3 promtool:prometheus kubectl:kubernetes-client curl:curl
+	sqlite3:sqlite3 promtool:prometheus kubectl:kubernetes-client curl:curl \
+	strip:binutils unshare:util-linux ip:iproute2 buildah:buildah debootstrap:debootstrap docker-compose:docker-compose \
+	caddy:caddy nginx:nginx-light systemd-analyze:systemd strace:strace
 BENCH_NEEDS := python3:python3 nginx:nginx-light taskset:util-linux
 LAYOUT_NEEDS := python3:python3 taskset:util-linux valgrind:valgrind nm:binutils
-SCRIPTS     := $(wildcard .ci/run .ci/need .ci/test tests/sdk/install.sh tests/golden/install.sh tests/cluster/install.sh)
+SCRIPTS     := $(wildcard .ci/run .ci/need .ci/test tests/sdk/install.sh tests/golden/install.sh tests/cluster/install.sh \
+	tests/deploy/install.sh .ci/image .ci/images deploy/docker/compile deploy/docker/python deploy/load/run.sh)
+
+# Where a release is put together.
+DIST ?= dist
+export DIST
 
 SERVED = [ -s api.yaml ] || [ -n "$$CONFIG_URL$$API_YAML_CONTENT" ]
 
-.PHONY: help run install deps deps-build deps-test deps-bench test test-dialect test-layers test-root test-gateway test-cluster dashboards golden conformance fuzz mutants check bench bench-micro bench-layout bench-count clean
+.PHONY: help run install image images archive sbom checksums load deps deps-build deps-test deps-bench test test-dialect test-layers test-root test-gateway test-cluster test-deploy dashboards golden conformance fuzz mutants check bench bench-micro bench-layout bench-count clean
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -40,6 +47,24 @@ install: $(if $(BINARY),,deps-build) ## Build for real use and install, with man
 	@command -v uni-api >/dev/null || echo "Add $(PREFIX)/bin to your PATH."
 	@echo "Next: 'uni-api init' writes a first api.yaml, 'uni-api' serves it."
 
+image: ## Build a container image (TARGET=latest|debug|distroless IMAGE=name ARCH=arm64 BINARY=path): .ci/image
+	@.ci/image
+
+images: ## Build and push the images of a release, of programs in dist (REPOSITORY=ghcr.io/OWNER/uni-api): .ci/images
+	@.ci/images
+
+archive: ## Pack the program for a release into dist (TRIPLE=x86_64-unknown-linux-gnu BINARY=path)
+	@test -n "$(BINARY)" || $(MAKE) --no-print-directory deps-build
+	@python3 .ci/archive.py $(or $(TRIPLE),$(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')) $(BINARY)
+
+sbom: ## Write what the program is made of into dist, in CycloneDX's form
+	@mkdir -p $(DIST)
+	@python3 .ci/sbom.py > $(DIST)/uni-api.cdx.json
+
+checksums: ## Write the checksums of what lies in dist
+	@cd $(DIST) && rm -f SHA256SUMS && { command -v sha256sum >/dev/null && sha256sum * || shasum -a 256 *; } > ../SHA256SUMS.tmp
+	@mv $(DIST)/../SHA256SUMS.tmp $(DIST)/SHA256SUMS
+
 deps: deps-build ## Install what building needs (Debian, Ubuntu)
 
 deps-build:
@@ -51,6 +76,7 @@ deps-test: deps-build
 	@test ! -x tests/sdk/install.sh || tests/sdk/install.sh
 	@test ! -x tests/golden/install.sh || tests/golden/install.sh
 	@test ! -x tests/cluster/install.sh || tests/cluster/install.sh
+	@test ! -x tests/deploy/install.sh || tests/deploy/install.sh
 
 deps-bench: deps-build
 	@.ci/need $(BENCH_NEEDS)
@@ -78,6 +104,13 @@ test-cluster: ## Test manifests, dashboards and rules (FILTER=panel)
 
 dashboards: ## Write the dashboards anew, and the rules for Kubernetes
 	@python3 grafana/dashboards.py
+
+test-deploy: ## Test images, proxies, units and recipes (FILTER=docker)
+	@.ci/test -p uni-api --test deploy -- $(FILTER)
+
+load: deps-build ## Load the program with locust, over a provider that answers by itself (USERS=100 RATE=10 DURATION=120)
+	@test -n "$(BINARY)" || cargo build --release --bin uni-api
+	@BINARY=$(or $(BINARY),$${CARGO_TARGET_DIR:-target}/release/uni-api) deploy/load/run.sh
 
 golden: ## Make golden cases out of recordings, with the providers' SDKs (FIXTURES=folder PROVIDER=name)
 	@test -n "$(FIXTURES)" || { echo "usage: make golden FIXTURES=folder-of-recordings [PROVIDER=name]" >&2; exit 1; }
@@ -111,7 +144,7 @@ check: deps-build ## Format, lints, documentation, licences, example configurati
 	else echo "NOT CHECKED: licences and banned crates (cargo install cargo-deny)" >&2; fi
 	cargo run --quiet -- check --strict --config api.yaml.example
 	@for script in $(SCRIPTS); do sh -n $$script; done
-	@! command -v python3 >/dev/null || for script in .ci/*.py benches/*/*.py tests/sdk/python/*.py tests/golden/*.py tests/mutants/*.py tests/cluster/python/*.py grafana/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' $$script; done
+	@! command -v python3 >/dev/null || for script in .ci/*.py benches/*/*.py tests/sdk/python/*.py tests/golden/*.py tests/mutants/*.py tests/cluster/python/*.py grafana/*.py deploy/load/*.py; do python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' $$script; done
 
 bench: deps-bench ## Compare the whole process with a bare hyper proxy and nginx (ROUNDS=3 BEFORE=PATH)
 	cargo build --release --bin uni-api
@@ -135,4 +168,4 @@ bench-micro: deps-build ## Time the hot parts alone
 
 clean: ## Remove what was built and installed here
 	cargo clean
-	rm -rf benches/run/target fuzz/target tests/sdk/python/.venv tests/sdk/node/node_modules tests/golden/.venv tests/cluster/python/.venv tests/cluster/node/node_modules
+	rm -rf benches/run/target fuzz/target tests/sdk/python/.venv tests/sdk/node/node_modules tests/golden/.venv tests/cluster/python/.venv tests/cluster/node/node_modules tests/deploy/.venv dist

@@ -68,6 +68,9 @@ fn anchors(page: &str) -> impl Iterator<Item = String> {
 fn every_path_and_link_leads_somewhere() {
     let others = [
         "docs/running.md",
+        "docs/clients.md",
+        "docs/deploying.md",
+        "docs/operating.md",
         "docs/metrics.md",
         "docs/monitoring.md",
         "docs/kubernetes.md",
