@@ -67,7 +67,6 @@ fn anchors(page: &str) -> impl Iterator<Item = String> {
 #[test]
 fn every_path_and_link_leads_somewhere() {
     let others = [
-        "docs/running.md",
         "docs/clients.md",
         "docs/deploying.md",
         "docs/operating.md",
