@@ -76,7 +76,7 @@ where
     }
 }
 
-/// How long it may be silent.
+/// The silences that are allowed.
 #[derive(Debug, Clone, Copy)]
 struct Pauses {
     /// Before an answer is accepted.

@@ -48,6 +48,7 @@ fn claude_events(text: &str) -> Vec<String> {
     let named = |value: Value| format!("event: {}\n{}", value["type"].as_str().unwrap(), event(&value));
     let mut message = said_by_claude("");
     message["content"] = json!([]);
+    message["stop_reason"] = Value::Null;
     [
         json!({ "type": "message_start", "message": message }),
         json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text", "text": "" } }),

@@ -38,7 +38,7 @@ pub(super) enum Place {
 /// The places by the names that are written.
 const PLACES: [(Place, &str); 3] = [(Place::Own, "own"), (Place::Next, "next"), (Place::Last, "last")];
 
-/// What a signature, or the data of a redacted thought, holds.
+/// The content of a signature, or of the data of a redacted thought.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Carried {
     /// Anthropic's own words.
