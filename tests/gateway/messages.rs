@@ -83,10 +83,16 @@ async fn loops_with_tools(sdk: Sdk) {
         "name": "lookup", "description": "Looks up",
         "input_schema": { "type": "object", "properties": { "round": { "type": "integer" } } },
     });
+    let (mut channels, mut upstreams) = (Vec::new(), Vec::new());
+    let mut steps = Vec::new();
     for format in FORMATS {
         let upstream = Upstream::start(looping(format, ("lookup", |round| json!({ "round": round })))).await;
-        let gateway = Gateway::start(config([looping_channel(format, &upstream)])).await;
-        let request = asked("m").with("/tools", json!([tool]));
+        let channel = looping_channel(format, &upstream).with("/provider", json!(format));
+        let mut model = json!({});
+        model[if format == "converse" { "us.amazon.nova-pro-v1:0" } else { "m" }] = json!(format);
+        channels.push(channel.with("/model", json!([model])));
+        upstreams.push((format, upstream));
+        let request = asked(format).with("/tools", json!([tool]));
         let expect = json!({ "text": SAID, "stop": "end_turn", "calls": ROUNDS, "input": 11, "output": 7 });
         let thinking = request.clone().with("/thinking", json!({ "type": "enabled", "budget_tokens": 1024 }));
         let picture = json!({ "type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo=" });
@@ -94,11 +100,16 @@ async fn loops_with_tools(sdk: Sdk) {
             "/messages/0/content",
             json!([{ "type": "text", "text": "look" }, { "type": "image", "source": picture }]),
         );
+        steps.extend(
+            [request, thinking.with("/max_tokens", json!(4000)), seeing]
+                .map(|request| json!({ "kind": "rounds", "request": request, "expect": expect })),
+        );
+    }
+    let gateway = Gateway::start(config(channels)).await;
 
-        let steps = [request, thinking.with("/max_tokens", json!(4000)), seeing]
-            .map(|request| json!({ "kind": "rounds", "request": request, "expect": expect }));
-        run(sdk, &gateway, steps.into()).await;
+    run(sdk, &gateway, steps).await;
 
+    for (format, upstream) in upstreams {
         assert_eq!(upstream.count(), 3 * (ROUNDS + 1), "{format}");
         if format == "gemini" {
             assert!(

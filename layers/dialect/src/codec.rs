@@ -72,8 +72,11 @@ pub struct Client {
     pub(crate) raw: &'static dyn RawRequest,
     /// What is answered to the question how many tokens a request takes where no upstream counts them; none where
     /// that is no question of this dialect.
-    pub(crate) estimate: Option<fn(&[u8]) -> Result<Bytes, Malformed>>,
+    pub(crate) estimate: Option<Estimate>,
 }
+
+/// A guess of how many tokens a request takes, as the answer to that question.
+pub(crate) type Estimate = fn(&[u8]) -> Result<Bytes, Malformed>;
 
 /// The codec of clients: reads their requests, writes their answers.
 pub trait Inbound: Send + Sync {
