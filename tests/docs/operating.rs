@@ -115,7 +115,9 @@ try uni-api completions fi
 
 /// Where variables are read, but those of OpenTelemetry, which have a page of their own.
 fn code() -> String {
-    ["src/main.rs", "src/config/environment/log.rs", "src/config/environment.rs", "src/app.rs"].map(read).concat()
+    ["src/main.rs", "src/config/environment/log.rs", "src/config/environment.rs", "src/app.rs"]
+        .map(read)
+        .concat()
 }
 
 /// The names of variables that the program reads.

@@ -3,7 +3,7 @@
 use super::words::{End, end};
 use crate::ir::{Error, Event, FinishReason};
 
-/// What is known of the end of an answer.
+/// The end of an answer, as far as it is known.
 #[derive(Debug, Default)]
 pub(super) struct Ending {
     finish: Option<(FinishReason, String)>,

@@ -495,20 +495,18 @@ fn asking_after(client: Dialect, last: &str) -> ExchangeBuilder {
             { "role": "assistant", "content": [{ "type": "tool_use", "id": "c1", "name": "f", "input": {} }] },
             { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "c1", "content": "ok" }] },
         ]),
+        (Dialect::Responses, _) => json!([
+            { "role": "user", "content": "hi" },
+            { "type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}" },
+            { "type": "function_call_output", "call_id": "c1", "output": "cut \\ud83d off" },
+        ]),
         (other, _) => panic!("{other:?} has no conversation as a client's dialect"),
     };
-    if client == Dialect::Responses {
-        let items = match last {
-            "result" => json!([
-                { "role": "user", "content": "hi" },
-                { "type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}" },
-                { "type": "function_call_output", "call_id": "c1", "output": "cut \\ud83d off" },
-            ]),
-            _ => turns,
-        };
-        return exchange().endpoint(&RESPONSES).fields(json!({ "input": items }));
-    }
-    exchange().endpoint(client_of(client).0).fields(json!({ "max_tokens": 9, "messages": turns }))
+    let fields = match client {
+        Dialect::Responses => json!({ "input": turns }),
+        _ => json!({ "max_tokens": 9, "messages": turns }),
+    };
+    exchange().endpoint(client_of(client).0).fields(fields)
 }
 
 #[tokio::test(start_paused = true)]
