@@ -12,8 +12,7 @@ fn a_user_s_load_test_runs_without_a_failure_and_prints_its_table() {
 
     let printed = run(&mut load).well();
 
-    let row =
-        printed.lines().filter(|line| line.contains("/v1/chat/completions (stream)")).next_back().unwrap();
+    let row = printed.lines().rfind(|line| line.contains("/v1/chat/completions (stream)")).unwrap();
     let requests: usize = row.split_whitespace().last().unwrap().parse().unwrap();
     assert!(requests >= 10, "{printed}");
     for column in ["50%", "99%", "99.9%", "# reqs"] {

@@ -266,7 +266,7 @@ impl Item {
             Kind::Picture { .. } => {
                 for name in ["in_progress", "generating", "completed"] {
                     let name = format!("response.image_generation_call.{name}");
-                    voice.event(out, &name, &place);
+                    voice.event(out, &name, place);
                 }
             }
             Kind::Other(_) => {}
