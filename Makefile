@@ -167,5 +167,7 @@ bench-micro: deps-build ## Time the hot parts alone
 	cargo bench --workspace
 
 clean: ## Remove what was built and installed here
+	@# Layers of the images that the tests made may still be mounted.
+	@sed -n 's#^[^ ]* \($(CURDIR)/target/deploy/[^ ]*\) .*#\1#p' /proc/mounts 2>/dev/null | sort -r | xargs -r umount
 	cargo clean
-	rm -rf benches/run/target fuzz/target tests/sdk/python/.venv tests/sdk/node/node_modules tests/golden/.venv tests/cluster/python/.venv tests/cluster/node/node_modules tests/deploy/.venv dist
+	rm -rf benches/run/target fuzz/target tests/sdk/python/.venv tests/sdk/node/node_modules tests/sdk/agents/node_modules tests/sdk/codex/node_modules tests/golden/.venv tests/cluster/python/.venv tests/cluster/node/node_modules tests/deploy/.venv dist
