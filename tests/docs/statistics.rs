@@ -20,9 +20,12 @@ fn every_outcome_is_explained() {
     let labels = part(&source, "pub fn label(&self) -> &'static str {", "\n    }\n");
     let labels: Vec<&str> = between(labels, "=> \"", "\"");
     assert!(labels.len() > 30, "{labels:?}");
+    let handles = read("src/telemetry/metrics/handles.rs");
+    let counted = between(part(&handles, "const OUTCOMES: ", "];"), "    \"", "\"");
 
     for label in labels.into_iter().chain(["ok", "proxy_failed"]) {
         assert!(told.iter().any(|word| word == label), "{label} is not explained");
+        assert!(counted.contains(&label), "{label} is counted as none of its own");
     }
 }
 

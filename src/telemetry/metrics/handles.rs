@@ -23,7 +23,7 @@ use crate::values::Closed;
 pub(super) const OTHER: &str = "other";
 
 /// The outcomes that have a label: `ok`, the failures' labels, and [`OTHER`] for any other.
-const OUTCOMES: [&str; 44] = [
+const OUTCOMES: [&str; 46] = [
     "ok",
     "client_gone",
     "timeout",
@@ -53,6 +53,8 @@ const OUTCOMES: [&str; 44] = [
     "unsupported",
     "no_token",
     "stored_not_found",
+    "previous_not_found",
+    "no_websocket",
     "invalid_request",
     "unauthenticated",
     "too_many_sign_ins",
