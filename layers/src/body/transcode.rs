@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use dialect::{Depth, Framer, Framing, Sighting, Transcode, ir};
-
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::coalesce::Coalesce;
 use super::idle::Idle;
+use super::poll_on_wake::PollOnWake;
 use super::tap::{AFTER_MARKER, AFTER_REASON, MOST_BEHIND_MARKER};
 use super::{Broken, Origin};
 use crate::failure::Failure;
@@ -55,21 +55,25 @@ struct Pings {
     /// When something was last said.
     last: Instant,
     /// Made when it is first silent.
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<PollOnWake<Sleep>>,
 }
 
 impl Pings {
-    /// Ready when it was silent for too long.
+    /// Ready when it was silent for too long; with that a new silence begins.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let due = self.last + self.after;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        let timer = self.timer.get_or_insert_with(|| PollOnWake::new(sleep_until(due)));
         loop {
-            std::task::ready!(timer.as_mut().poll(cx));
-            let due = self.last + self.after;
-            if due <= Instant::now() {
+            std::task::ready!(timer.poll(cx));
+            let now = Instant::now();
+            let is_due = self.last + self.after <= now;
+            if is_due {
+                self.last = now;
+            }
+            timer.wake().reset(self.last + self.after);
+            if is_due {
                 return Poll::Ready(());
             }
-            timer.as_mut().reset(due);
         }
     }
 }
@@ -115,7 +119,6 @@ impl Transcoded {
             return Poll::Pending;
         };
         std::task::ready!(pings.poll_due(cx));
-        pings.last = Instant::now();
         let mut out = BytesMut::new();
         self.transcode.keepalive(&mut out);
         Poll::Ready(Piece { bytes: out.freeze(), sighting: Sighting::machinery(), torn: false })
