@@ -104,10 +104,9 @@ where
     fn call(&mut self, admitted: Admitted<B>) -> Self::Future {
         let spare = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, spare);
-        let arrival = Arrival::new(admitted, self.capacity.hold(), self.most, self.records.as_ref());
-        let sampler = self.sampler;
+        let arrival = Arrival::new(admitted, self);
         let state = match arrival {
-            Ok(arrival) => State::Arriving { arrival: Some(Arrival { sampler, ..arrival }) },
+            Ok(arrival) => State::Arriving { arrival: Some(arrival) },
             Err(failure) => State::Refused { failure: Some(failure) },
         };
         Box::pin(ResponseFuture { state, inner, records: self.records.clone() })
@@ -199,11 +198,13 @@ where
     B: http_body::Body<Data = Bytes, Error: Into<tower::BoxError> + Send> + Send + Unpin,
 {
     /// Refuses what need not be read to be refused.
-    fn new(admitted: Admitted<B>, held: Held, most: usize, records: &dyn Records) -> Result<Self, Failure> {
+    fn new<S>(admitted: Admitted<B>, ingress: &Ingress<S>) -> Result<Self, Failure> {
+        let Ingress { capacity, most, records, sampler, .. } = ingress;
+        let (held, most, sampler) = (capacity.hold(), *most, *sampler);
         let Admitted { catalog, caller, received, request } = admitted;
         let (mut head, body) = request.into_parts();
         let refuse = |head: &Parts, endpoint, failure| {
-            visit(records, head, endpoint, &caller, received, &failure);
+            visit(records.as_ref(), head, endpoint, &caller, received, &failure);
             Err(failure)
         };
         let matched = match head.extensions.remove::<Lookup>() {
@@ -229,7 +230,6 @@ where
             Ok(opened) => opened,
             Err(failure) => return refuse(&head, Some(matched.endpoint), failure),
         };
-        let (sending, sampler) = (Duration::ZERO, None);
         Ok(Self {
             catalog,
             caller,
@@ -241,7 +241,7 @@ where
             buffer,
             held,
             most,
-            sending,
+            sending: Duration::ZERO,
             sampler,
         })
     }

@@ -38,8 +38,7 @@ use crate::stage::{Exchange, Pinned};
 /// Mounts [`FindPin`].
 #[derive(Clone)]
 pub struct PinLayer {
-    stored: Arc<dyn Stored>,
-    answers: Option<Arc<dyn Answers>>,
+    memory: Memory,
 }
 
 /// The service of [`PinLayer`].
@@ -69,13 +68,14 @@ struct Keeper {
 impl PinLayer {
     /// Finds and keeps pins in `stored`.
     pub fn new(stored: Arc<dyn Stored>) -> Self {
-        Self { stored, answers: None }
+        Self { memory: Memory { stored, answers: None } }
     }
 
     /// Finds answers in `answers` that no upstream keeps.
     #[must_use]
-    pub fn answering(self, answers: Arc<dyn Answers>) -> Self {
-        Self { answers: Some(answers), ..self }
+    pub fn answering(mut self, answers: Arc<dyn Answers>) -> Self {
+        self.memory.answers = Some(answers);
+        self
     }
 }
 
@@ -83,7 +83,7 @@ impl<S> Layer<S> for PinLayer {
     type Service = FindPin<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        FindPin { inner, memory: Memory { stored: self.stored.clone(), answers: self.answers.clone() } }
+        FindPin { inner, memory: self.memory.clone() }
     }
 }
 
