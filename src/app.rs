@@ -23,13 +23,12 @@ pub use self::signals::Signals;
 
 use self::memory::buffer_budget;
 use crate::accounting::{self, Recorder, Writer};
-use crate::admin::{self, Admin};
-use crate::allowance::Allowance;
+use crate::admin;
 use crate::config::problem::count;
 use crate::config::source::{LastGood, Source, Text};
 use crate::config::{Environment, Loaded, environment, load};
 use crate::lifecycle::{Phase, reached};
-use crate::pipeline::Parts;
+use crate::pipeline::{Parts, Room};
 use crate::providers;
 use crate::recall::Recall;
 use crate::server::{self, Serving, Trusted};
@@ -129,30 +128,12 @@ impl Startup {
         metrics.observe_capacity(&capacity);
         gauges::observe(&metrics, &runtime, &current);
         observe_rest(&metrics, &log);
-        let allowances = Arc::new(Allowance::new(&runtime, current.clone()));
         let most_body = usize::try_from(env.max_body_bytes).unwrap_or(usize::MAX);
         let media = Arc::new(GuardedMedia::new(capacity.clone(), env.fetch_allow_private));
-        let sources = admin::Sources {
-            metrics: metrics.clone(),
-            windows: runtime.windows().clone(),
-            accounts: runtime.accounts().clone(),
-            affinity: runtime.affinity().clone(),
-            capacity: capacity.clone(),
-            most_body,
-        };
+        let room = Room { capacity, most_body };
         let parts = Parts {
-            directory: current.clone(),
-            capacity,
-            most_body,
-            records: records.clone(),
-            allowances,
-            media,
-            stored: runtime.pins().clone(),
-            homes: runtime.affinity().clone(),
-            seals: runtime.seals().clone(),
             sampler: traces.as_ref().map(Traces::sampler),
-            answers: runtime.answers().clone(),
-            admin: Admin::new(sources, records),
+            ..Parts::new(&runtime, &current, metrics.clone(), records, media, room)
         };
 
         let listener = bind(&env.host, env.port).await?;

@@ -4,11 +4,12 @@
 //! there is no stack per channel or per configuration. What differs between channels is policy,
 //! which travels with the request, so a reload rebuilds no service.
 
+mod parts;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dialect::{Answers, Seals};
 use http::Response;
 use http_body::Body;
 use layers::Gateway;
@@ -16,7 +17,6 @@ use layers::account::AccountLayer;
 use layers::admission::AdmissionLayer;
 use layers::auth::AuthLayer;
 use layers::body::UpstreamBody;
-use layers::capacity::Capacity;
 use layers::convert::ConvertLayer;
 use layers::cooldown::CooldownLayer;
 use layers::dispatch::DispatchLayer;
@@ -32,50 +32,21 @@ use layers::moderation::ModerationLayer;
 use layers::observe::ObserveLayer;
 use layers::overrides::ApplyOverridesLayer;
 use layers::pin::PinLayer;
-use layers::ports::{Allowances, Directory, Ending, Homes, Media, Outgoing, Records, Stored};
+use layers::ports::{Ending, Outgoing};
 use layers::rate_limit::RateLimitLayer;
 use layers::request_id::SetRequestIdLayer;
 use layers::rescue::RescueLayer;
 use layers::resolve::ResolveLayer;
 use layers::stage::{Attempt, Exchange};
 use layers::timeout::TimeoutLayer;
-use layers::trace_context::Sampler;
 use tokio::sync::watch;
 use tower::{Service, ServiceBuilder};
 
-use crate::admin::Admin;
 use crate::admin::health::HealthCheckLayer;
 use crate::edge::{BrowserLayer, EdgeBody, Fork, panic_layer};
 use crate::lifecycle::{Grace, Phase};
 
-/// Parts of the world that the stacks are built from: state and its users, shared by all workers.
-#[derive(Clone)]
-pub struct Parts {
-    /// Callers and the current configuration.
-    pub directory: Arc<dyn Directory>,
-    /// Concurrent requests and buffered bytes.
-    pub capacity: Arc<Capacity>,
-    /// Largest accepted body, in bytes.
-    pub most_body: usize,
-    /// Where closed records go.
-    pub records: Arc<dyn Records>,
-    /// Judge of what keys may still have.
-    pub allowances: Arc<dyn Allowances>,
-    /// Media behind addresses that clients name.
-    pub media: Arc<dyn Media>,
-    /// Where the objects are that upstreams keep for callers.
-    pub stored: Arc<dyn Stored>,
-    /// Who served each conversation last.
-    pub homes: Arc<dyn Homes>,
-    /// What models have sealed, for clients that drop it.
-    pub seals: Arc<dyn Seals>,
-    /// Which traces are sent; none where no spans are made.
-    pub sampler: Option<Sampler>,
-    /// Answers that clients may name later, where no upstream keeps them.
-    pub answers: Arc<dyn Answers>,
-    /// Everything beside the pipeline: model list, health, metrics.
-    pub admin: Admin,
-}
+pub use self::parts::{Parts, Room};
 
 /// The service at the end: the pooled client, or what a test puts in its place.
 pub trait Upstreams:

@@ -17,13 +17,11 @@ use tower::ServiceExt as _;
 use tower::util::BoxCloneService;
 
 use crate::accounting::Recorder;
-use crate::admin::{self, Admin};
-use crate::allowance::Allowance;
 use crate::config::settings::{CallerLimit, CallerSettings, Globals};
 use crate::config::{ChannelSettings, Environment, Settings};
 use crate::edge::EdgeBody;
 use crate::lifecycle::Phase;
-use crate::pipeline::{Parts, edge};
+use crate::pipeline::{Parts, Room, edge};
 use crate::snapshot::{CurrentSnapshot, Discovered, Listed, compile};
 use crate::state::Runtime;
 use crate::telemetry::metrics::Metrics;
@@ -124,30 +122,10 @@ impl Paid {
         let snapshot = compile(Arc::new(settings), discovered, runtime, &metrics);
         let current = Arc::new(CurrentSnapshot::new(Arc::new(snapshot)));
         let capacity = Capacity::new(super::AT_ONCE, BUFFERS);
-        let most_body = BUFFERS;
         let records = Arc::new(Recorder::new(current.clone(), metrics.clone()));
-        let sources = admin::Sources {
-            metrics,
-            windows: runtime.windows().clone(),
-            accounts: runtime.accounts().clone(),
-            affinity: runtime.affinity().clone(),
-            capacity: capacity.clone(),
-            most_body,
-        };
-        let parts = Parts {
-            directory: current.clone(),
-            capacity: capacity.clone(),
-            most_body,
-            records: records.clone(),
-            allowances: Arc::new(Allowance::new(runtime, current)),
-            media: Arc::new(GuardedMedia::new(capacity, env.fetch_allow_private)),
-            stored: runtime.pins().clone(),
-            homes: runtime.affinity().clone(),
-            seals: runtime.seals().clone(),
-            sampler: None,
-            answers: runtime.answers().clone(),
-            admin: Admin::new(sources, records),
-        };
+        let media = Arc::new(GuardedMedia::new(capacity.clone(), env.fetch_allow_private));
+        let parts =
+            Parts::new(runtime, &current, metrics, records, media, Room { capacity, most_body: BUFFERS });
         let (steer, phase) = watch::channel(Phase::Serving);
         Self { pipeline: Mutex::new(BoxCloneService::new(edge(&parts, upstream, phase))), _phase: steer }
     }

@@ -15,11 +15,9 @@ use super::client::{Client, Pipeline};
 use super::upstream::Network;
 use super::{Answer, Ask, Outcome};
 use crate::accounting::{Recorder, Settle};
-use crate::admin::{self, Admin};
-use crate::allowance::Allowance;
 use crate::config::{Environment, Origin, load};
 use crate::lifecycle::Phase;
-use crate::pipeline::{Parts, edge};
+use crate::pipeline::{Parts, Room, edge};
 use crate::snapshot::{CurrentSnapshot, Discovered, Snapshot, compile, prune};
 use crate::state::Runtime;
 use crate::state::balances::Accounts;
@@ -101,32 +99,11 @@ impl Setup {
         let kept = Arc::new(Kept { accounts: runtime.accounts().clone(), records: Mutex::default() });
         let recorder =
             Recorder::new(current.clone(), metrics.clone()).with_balances(kept.clone()).with_history(history);
-        let allowances = Arc::new(Allowance::new(&runtime, current.clone()));
         let capacity = Capacity::new(MOST_REQUESTS, BUFFERS);
         let most_body = usize::try_from(env.max_body_bytes).expect("a length of this machine");
         let records = Arc::new(recorder);
-        let sources = admin::Sources {
-            metrics: metrics.clone(),
-            windows: runtime.windows().clone(),
-            accounts: runtime.accounts().clone(),
-            affinity: runtime.affinity().clone(),
-            capacity: capacity.clone(),
-            most_body,
-        };
-        let parts = Parts {
-            directory: current.clone(),
-            capacity: capacity.clone(),
-            most_body,
-            records: records.clone(),
-            allowances,
-            media: Arc::new(NoMedia),
-            stored: runtime.pins().clone(),
-            homes: runtime.affinity().clone(),
-            seals: runtime.seals().clone(),
-            sampler: None,
-            answers: runtime.answers().clone(),
-            admin: Admin::new(sources, records),
-        };
+        let room = Room { capacity: capacity.clone(), most_body };
+        let parts = Parts::new(&runtime, &current, metrics.clone(), records, Arc::new(NoMedia), room);
         let (steer, phase) = watch::channel(Phase::Serving);
         let side_client = Arc::new(Aside::new(Network));
         let renewing = tokio::spawn(runtime.tokens().clone().renew(side_client));
