@@ -195,8 +195,8 @@ pub struct DoctorArguments {
     /// Seconds after which a channel counts as silent.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub timeout: u64,
-    /// A gateway as its clients reach it, such as `https://api.example.com`: whether it answers there,
-    /// and whether streams arrive piece by piece.
+    /// Where clients reach a gateway: whether it answers there, and whether streams arrive piece by
+    /// piece.
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// The client key for --url; otherwise the first one of the configuration.
